@@ -1,0 +1,169 @@
+"""What was asked for: the frozen configuration of an extraction and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.errors import ConfigurationError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "DecoderPolicy",
+    "ExtractionConfig",
+    "MotionForm",
+    "Output",
+    "Precision",
+    "Resize",
+    "Sampling",
+    "StorageFloat",
+]
+
+FORMAT_VERSION = 1
+"""Version of the store's layout; docs/format.md describes this one."""
+
+
+class Sampling(StrEnum):
+    """How clips are cut from an item."""
+
+    WINDOWS = "windows"
+    SEGMENTS = "segments"
+    DENSE = "dense"
+
+
+class Resize(StrEnum):
+    """How a native frame becomes the network's square input."""
+
+    STRETCH = "stretch"
+    CROP = "crop"
+    REFERENCE = "reference"
+    LETTERBOX = "letterbox"
+
+
+class Output(StrEnum):
+    """Tensors that a store may hold."""
+
+    CLIP = "clip"
+    FRAME = "frame"
+    MOTION = "motion"
+    DISPLACEMENT = "displacement"
+    CONFIDENCE = "confidence"
+    LOGITS = "logits"
+
+
+class Precision(StrEnum):
+    """Number format in which the network computes (autocast)."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
+class StorageFloat(StrEnum):
+    """Number format in which the store keeps tensors."""
+
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+class DecoderPolicy(StrEnum):
+    """Which decoder may be used."""
+
+    AUTO = "auto"
+    PYAV = "pyav"
+    DECORD = "decord"
+
+
+MotionForm = str
+"""How motion maps are kept: "pooled" (mean over cells), "full", or the side of a grid as digits ("4")."""
+
+
+class ExtractionConfig(BaseModel):
+    """Everything that changes a feature, and nothing that does not.
+
+    Two runs with equal digests write interchangeable features. Fields without meaning for a sampling are set to
+    None on construction (a dense run has no hop), so that they cannot make equal runs differ.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    weights: str = Field(
+        description='"random", or the SHA-256 of the checkpoint (two, joined by a comma, for MSNet-En)'
+    )
+    seed: int | None = Field(default=None, description="seed of random weights; None with a checkpoint")
+    sampling: Sampling = Sampling.WINDOWS
+    num_frames: int | None = Field(default=8, ge=2, le=1024)
+    rate_hz: float | None = Field(default=10.0, gt=0, le=1000, allow_inf_nan=False)
+    hop: int | None = Field(default=None, ge=1)
+    clips: int | None = Field(default=1, ge=1, le=1000)
+    outputs: tuple[Output, ...] = (
+        Output.CLIP,
+        Output.FRAME,
+        Output.MOTION,
+        Output.DISPLACEMENT,
+        Output.CONFIDENCE,
+    )
+    motion_form: MotionForm | None = Field(default="pooled", pattern=r"^(pooled|full|[1-9][0-9]?)$")
+    size: int = Field(default=224, ge=32, le=1024)
+    resize: Resize = Resize.STRETCH
+    dtype: Precision = Precision.FLOAT32
+    store_dtype: StorageFloat = StorageFloat.FLOAT16
+    decoder: DecoderPolicy = DecoderPolicy.AUTO
+    keep_corrupt: bool = False
+    format_version: int = FORMAT_VERSION
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_meaningless(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        sampling = data.get("sampling", Sampling.WINDOWS)
+        if sampling == Sampling.WINDOWS:
+            data["clips"] = None
+            if data.get("hop") is None:
+                data["hop"] = data.get("num_frames") or 8
+        elif sampling == Sampling.SEGMENTS:
+            data["rate_hz"] = data["hop"] = None
+        elif sampling == Sampling.DENSE:
+            data["num_frames"] = data["hop"] = data["clips"] = None
+        if data.get("weights") != "random":
+            data["seed"] = None
+        if "outputs" in data:
+            chosen = {Output(value) for value in data["outputs"]}
+            data["outputs"] = tuple(output for output in Output if output in chosen)
+            if Output.MOTION not in chosen:
+                data["motion_form"] = None
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.outputs:
+            raise ValueError("outputs: at least one tensor was expected, none was named")
+        if self.weights == "random" and self.seed is None:
+            raise ValueError("seed: random weights need a seed")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over all fields in canonical JSON."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def require_equal(self, other: ExtractionConfig) -> None:
+        """Raise ConfigurationError that names every field in which `other` (what was asked for now) differs."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        fields = [
+            f"{name}: the store has {mine[name]!r}, asked for is {theirs[name]!r}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
+        if fields:
+            raise ConfigurationError(
+                "the store was made with another configuration (" + "; ".join(fields) + "): "
+                "use the store's own options, or another --out"
+            )

@@ -1,0 +1,104 @@
+"""Every exception the product raises on purpose.
+
+MSNetError                      one sentence for a person: what was expected, what came, what to do
+ +-- UsageError                 the caller asked for something that cannot be done; exit code 1
+ |    +-- ConfigurationError    options that do not fit together, or a store of another configuration
+ |    +-- InventoryError        the folder or table of videos cannot be used
+ |    +-- WeightsError          a checkpoint cannot be read or does not fit the network
+ |    +-- ResourceError         fewer GPUs, cores or nodes than asked for
+ |    +-- StorageError          the place of the store cannot hold one: read-only, full, no atomic rename or link
+ +-- StoreError                 a store or one of its files cannot be read as the format says
+ |    +-- DamagedShardError     a shard's content differs from what its commit record promises
+ +-- VideoError                 one video cannot be extracted; carries its FailureClass and never ends a run
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = [
+    "ConfigurationError",
+    "DamagedShardError",
+    "FailureClass",
+    "InventoryError",
+    "MSNetError",
+    "ResourceError",
+    "StorageError",
+    "StoreError",
+    "UsageError",
+    "VideoError",
+    "WeightsError",
+]
+
+
+class FailureClass(StrEnum):
+    """Why a video could not be extracted; the column `failure` of failures.parquet."""
+
+    CANNOT_OPEN = "cannot_open"
+    NO_VIDEO_STREAM = "no_video_stream"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_SHORT = "too_short"
+    TOO_LARGE = "too_large"
+    DECODER_CRASHED = "decoder_crashed"
+    EXTRACTOR_CRASHED = "extractor_crashed"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    CHANGED = "changed"
+    MISSING = "missing"
+
+
+class MSNetError(Exception):
+    """Base of all errors that are raised on purpose; its text is fit to be shown to a user as it is."""
+
+
+class UsageError(MSNetError):
+    """The caller asked for something that cannot be done."""
+
+
+class ConfigurationError(UsageError):
+    """Options that do not fit together, or a store that was made with another configuration."""
+
+
+class InventoryError(UsageError):
+    """The folder or the table of videos cannot be used."""
+
+
+class WeightsError(UsageError):
+    """A checkpoint cannot be read, or does not fit the network it is meant for."""
+
+
+class ResourceError(UsageError):
+    """The machine or cluster has less than was asked for."""
+
+
+class StorageError(UsageError):
+    """The place of the store cannot hold one: not writable, full, or without atomic rename and link."""
+
+
+class StoreError(MSNetError):
+    """A store, or one of its files, cannot be read as the format says."""
+
+
+class DamagedShardError(StoreError):
+    """A shard's content differs from what its commit record promises.
+
+    `shard` is its name; `dataset` the path of the dataset that is damaged, or None where the damage lies in none.
+    """
+
+    def __init__(self, message: str, *, shard: str, dataset: str | None = None) -> None:
+        super().__init__(message)
+        self.shard = shard
+        self.dataset = dataset
+
+
+class VideoError(MSNetError):
+    """One video cannot be extracted. `failure` is its class."""
+
+    def __init__(self, failure: FailureClass, message: str) -> None:
+        super().__init__(failure, message)  # both in args, so that it survives pickling between processes
+        self.failure = failure
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

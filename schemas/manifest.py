@@ -1,0 +1,109 @@
+"""The manifest: one row a clip. Its columns, their types, and what must hold among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from schemas.errors import StoreError
+
+__all__ = [
+    "FAILURE_COLUMNS",
+    "MANIFEST_COLUMNS",
+    "empty_failures",
+    "empty_manifest",
+    "failures_frame",
+    "manifest_frame",
+    "validate_manifest",
+]
+
+MANIFEST_COLUMNS: Mapping[str, str] = {
+    # which clip
+    "video_id": "str",
+    "clip": "int64",  # number of the clip within its item
+    # where it lies: rows of the shard's datasets, [start, stop)
+    "shard": "str",
+    "file": "str",  # relative to the store
+    "clip_row": "int64",
+    "frame_start": "int64",
+    "frame_stop": "int64",
+    "pair_start": "int64",
+    "pair_stop": "int64",
+    # when it is, on the container's clock
+    "start_seconds": "float64",  # time of its first frame
+    "end_seconds": "float64",  # time of its last valid frame
+    "num_valid_frames": "int64",  # frames before the repetition of the last one
+    # the video
+    "fps": "float64",
+    "video_start_seconds": "float64",
+    "video_end_seconds": "float64",
+    "width": "int64",  # as displayed, after rotation
+    "height": "int64",
+    "codec": "str",
+    "container": "str",
+    # from the network's input to the original: original = offset + scale * input, in pixels
+    "scale_x": "float64",
+    "scale_y": "float64",
+    "offset_x": "float64",
+    "offset_y": "float64",
+    # how far it can be trusted
+    "rate_capped": "bool",
+    "times_made_up": "bool",
+    "decoder": "str",
+    "decoder_version": "str",
+    "fallback_reason": "str",
+    "flags": "str",  # joined by commas
+    "bad_packets": "int64",
+    "bad_frames": "int64",
+}
+
+FAILURE_COLUMNS: Mapping[str, str] = {
+    "video_id": "str",
+    "failure": "str",
+    "message": "str",
+    "attempts": "int64",
+    "seconds": "float64",
+    "shard": "str",
+}
+
+
+def manifest_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """DataFrame of manifest rows with exactly the manifest's columns and types."""
+    return _typed(rows, MANIFEST_COLUMNS)
+
+
+def failures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """DataFrame of failure rows with exactly the columns and types of failures.parquet."""
+    return _typed(rows, FAILURE_COLUMNS)
+
+
+def empty_manifest() -> pd.DataFrame:
+    """A manifest without rows."""
+    return manifest_frame([])
+
+
+def empty_failures() -> pd.DataFrame:
+    """A table of failures without rows."""
+    return failures_frame([])
+
+
+def validate_manifest(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return `frame` with the manifest's columns in order, or raise StoreError with the first thing that is wrong."""
+    missing = [name for name in MANIFEST_COLUMNS if name not in frame.columns]
+    if missing:
+        raise StoreError(f"the manifest lacks the columns {', '.join(missing)}: it was written by something else")
+    frame = frame[list(MANIFEST_COLUMNS)]
+    if frame.duplicated(["video_id", "clip"]).any():
+        twice = frame.loc[frame.duplicated(["video_id", "clip"]), "video_id"].iloc[0]
+        raise StoreError(f"the manifest holds a clip of {twice!r} twice")
+    ordered = (frame["frame_start"] < frame["frame_stop"]) & (frame["pair_start"] <= frame["pair_stop"])
+    if not ordered.all():
+        raise StoreError(f"the manifest's row ranges of {frame.loc[~ordered, 'video_id'].iloc[0]!r} are not ascending")
+    return frame
+
+
+def _typed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+    rows = list(rows)
+    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()})

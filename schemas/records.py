@@ -1,0 +1,171 @@
+"""What is handed from one part to the next: items, what a decoder found, what it delivers, what became of a shard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import FailureClass
+
+__all__ = [
+    "Decoded",
+    "DecodingEvent",
+    "Failure",
+    "FileJob",
+    "FrameChunk",
+    "Header",
+    "Item",
+    "ItemPlan",
+    "PixelGrid",
+    "Restart",
+    "VideoInfo",
+]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+Uint8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What features are extracted from: a video file, or a segment of one.
+
+    `start_seconds` and `end_seconds` are on the container's clock, the one of `time_seconds` in the store; None
+    means the file's own start or end.
+    """
+
+    video_id: str
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileJob:
+    """One file and the items to take from it in one decoding pass.
+
+    `size_bytes` and `mtime_ns` are those of the inventory; None means that the file is not held against any.
+    `fps` is given for a folder of numbered images only.
+    """
+
+    path: str
+    items: tuple[Item, ...]
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    fps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one item has no features: the row of failures.parquet."""
+
+    video_id: str
+    failure: FailureClass
+    message: str
+    attempts: int = 1
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What demuxing a file told, without decoding it.
+
+    width, height: of the native frame before rotation, in pixels. rotation: counter-clockwise quarter turns in
+    degrees (0, 90, 180, 270) that `np.rot90(frame, k=rotation // 90)` applies. num_frames: packets that are not
+    discarded. start_seconds: time of the first frame; end_seconds: time of the last one plus its duration.
+    flags: why decord is not trusted with the file (empty: it is). bad_packets: packets marked corrupt.
+    """
+
+    codec: str
+    container: str
+    width: int
+    height: int
+    rotation: int
+    fps: float
+    num_frames: int
+    start_seconds: float
+    end_seconds: float
+    times_made_up: bool = False
+    flags: tuple[str, ...] = ()
+    bad_packets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """Which frames of a file an item needs, and how its clips are made of them.
+
+    index: (m,) native frame numbers in output order, strictly increasing. time_seconds: (m,) their times.
+    clips: one (n, T) array of positions in `index` for each member of the network, one row a clip (a clip longer
+    than the item repeats its last position); empty for the dense sampling, whose one clip is all m frames.
+    num_valid: (n,) how many leading frames of a clip are not repetitions. rate_capped: the rate asked for exceeds
+    the file's own, so every frame is there once.
+    """
+
+    video_id: str
+    index: Int64Array
+    time_seconds: Float64Array
+    clips: tuple[Int64Array, ...]
+    num_valid: Int64Array
+    rate_capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PixelGrid:
+    """How a point of the network's input lies in the rotated original: original = offset + scale * input, in pixels.
+
+    Pixel edges, not centres: input x = 0 is the left edge of the input, `size` its right edge. A cell is 8 input
+    pixels wide, so that a displacement of one cell is 8 * scale_x original pixels to the right.
+    """
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """First event of a file: what it is, and a plan or a failure for each item, in the job's order."""
+
+    info: VideoInfo
+    grid: PixelGrid
+    plans: tuple[ItemPlan | Failure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChunk:
+    """Some sampled frames of the file, in order: those that any of its items needs.
+
+    index: (k,) native frame numbers. frames: (k, size, size, 3) uint8 RGB. valid: (k,) False where a corrupt
+    frame was kept on the user's word.
+    """
+
+    index: Int64Array
+    frames: Uint8Array
+    valid: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """All chunks so far are void: the file is decoded again from its start by the stricter decoder, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Last event: the file was decoded to its end without a complaint, by which decoder, and what it took."""
+
+    decoder: str
+    decoder_version: str
+    fallback_reason: str = ""
+    bad_packets: int = 0
+    bad_frames: int = 0
+    decode_seconds: float = 0.0
+    transform_seconds: float = 0.0
+    flags: tuple[str, ...] = field(default=())
+
+
+DecodingEvent = Header | FrameChunk | Restart | Decoded
