@@ -1,0 +1,1 @@
+"""Generic event boundary detection on extracted features. Needs neither Ray nor a decoder."""

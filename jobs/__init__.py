@@ -1,0 +1,1 @@
+"""Many videos on many devices: the only package that knows Ray and the command line."""
