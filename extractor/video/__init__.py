@@ -1,0 +1,1 @@
+"""From a file to frames: listing, sampling, preflight, decoding, resizing. Import from the modules themselves."""
