@@ -1,0 +1,1 @@
+"""The networks: temporal shift, MotionSqueeze, backbones, their assembly, checkpoints and streaming."""

@@ -1,0 +1,86 @@
+"""The numbers of the backbones, without a tensor library: which blocks there are, how wide, which can shift."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = [
+    "FEATURE_STRIDE_PX",
+    "MOBILENET_FEATURES",
+    "MOBILENET_STEM_CHANNELS",
+    "RESNET_LAYERS",
+    "STAGE_WIDTHS",
+    "BackboneNumbers",
+    "InvertedResidualNumbers",
+    "backbone_numbers",
+    "mobilenet_plan",
+    "resnet_expansion",
+]
+
+FEATURE_STRIDE_PX = 8  # side of a cell of the motion features, in pixels of the network's input
+
+RESNET_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+STAGE_WIDTHS = (64, 128, 256, 512)
+
+MOBILENET_STEM_CHANNELS = 32
+MOBILENET_FEATURES = 1280
+_MOBILENET_MOTION_CHANNELS = 32
+# expand ratio, width, repeats, stride of the first: table 2 of the paper
+_MOBILENET_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+class BackboneNumbers(NamedTuple):
+    """A backbone: names of the blocks that can shift, width of its features, width where the MS module sits."""
+
+    blocks: tuple[str, ...]
+    feature_dim: int
+    motion_channels: int
+
+
+class InvertedResidualNumbers(NamedTuple):
+    """One inverted residual of MobileNetV2."""
+
+    in_channels: int
+    out_channels: int
+    stride: int
+    ratio: int
+
+    @property
+    def has_skip(self) -> bool:
+        """Whether it keeps size and width, so that it has a skip path (and can shift)."""
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+
+def resnet_expansion(depth: int) -> int:
+    """How many times wider than its nominal width a block of ResNet-`depth` ends: 1 basic, 4 bottleneck."""
+    return 1 if depth < 50 else 4
+
+
+def mobilenet_plan() -> list[InvertedResidualNumbers]:
+    """features[1] to features[17] of MobileNetV2."""
+    plan = []
+    in_channels = MOBILENET_STEM_CHANNELS
+    for ratio, width, repeats, stride in _MOBILENET_STAGES:
+        for i in range(repeats):
+            plan.append(InvertedResidualNumbers(in_channels, width, stride if i == 0 else 1, ratio))
+            in_channels = width
+    return plan
+
+
+def backbone_numbers(backbone: str) -> BackboneNumbers:
+    """Numbers of "resnet18", "resnet34", "resnet50", "resnet101" or "mobilenetv2"."""
+    if backbone == "mobilenetv2":
+        blocks = tuple(f"features.{i}" for i, numbers in enumerate(mobilenet_plan(), start=1) if numbers.has_skip)
+        return BackboneNumbers(blocks, MOBILENET_FEATURES, _MOBILENET_MOTION_CHANNELS)
+    depth = int(backbone.removeprefix("resnet"))
+    blocks = tuple(f"layer{stage}.{i}" for stage, n in enumerate(RESNET_LAYERS[depth], start=1) for i in range(n))
+    expansion = resnet_expansion(depth)
+    return BackboneNumbers(blocks, STAGE_WIDTHS[3] * expansion, STAGE_WIDTHS[1] * expansion)

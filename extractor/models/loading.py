@@ -1,0 +1,129 @@
+"""`load_model`: a network of the family with weights, ready for inference; and the pixels it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from extractor.models.checkpoints import read_checkpoint, restore
+from extractor.models.fusion import fuse
+from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
+from extractor.models.spec import NetworkSpec, describe_network
+from schemas.errors import ConfigurationError, WeightsError
+
+__all__ = ["RANDOM_WEIGHTS", "load_model", "normalize"]
+
+RANDOM_WEIGHTS = "random"
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
+_STD = (0.229, 0.224, 0.225)
+
+Weights = str | Path | Sequence[str | Path]
+
+
+def load_model(
+    name: str,
+    *,
+    weights: Weights | None = None,
+    num_segments: int | None = None,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+    num_classes: int | None = None,
+) -> MSNet | MSNetEnsemble:
+    """The network called `name` in evaluation mode, folded for inference; it does not track gradients.
+
+    `weights` is the path of a checkpoint, "random" (from `seed`; for tests and demonstrations only), or, for an
+    ensemble, two paths: "A,B" or a sequence. There is no default. `num_segments` is the clip length the network is
+    declared for; it takes any from 2 on. `dtype` is what convolutions compute in; matching, pooling and classifier
+    stay float32. `num_classes` of random weights may be None (no logits); otherwise the checkpoint decides, and a
+    number that differs from its own is refused. What the user should know about the weights is in `.notes`.
+
+    WeightsError where the checkpoint cannot be read or does not fit; ConfigurationError for a name, a dtype, a number
+    or a device that cannot be used.
+    """
+    if dtype not in _DTYPES:
+        raise ConfigurationError(f"expected torch.float32, torch.float16 or torch.bfloat16; got {dtype}")
+    spec = describe_network(name, num_segments=num_segments, num_classes=num_classes)
+    target = _usable_device(device)
+    paths = _split(weights, spec)
+    if not spec.is_ensemble:
+        return _load(spec, paths[0], seed, dtype, target)
+    members = [
+        _load(member, path, seed + i, dtype, target)
+        for i, (member, path) in enumerate(zip(spec.members, paths, strict=True))
+    ]
+    if len({member.spec.num_classes for member in members}) > 1:
+        counts = " and ".join(str(member.spec.num_classes) for member in members)
+        raise WeightsError(f"the members of {name} must have the same classes; got {counts}")
+    specs = tuple(member.spec for member in members)
+    hashes = [member.weights_sha256 for member in specs if member.weights_sha256 is not None]
+    loaded = replace(
+        spec,
+        members=specs,
+        num_classes=specs[0].num_classes,
+        weights_kind=",".join(str(member.weights_kind) for member in specs),
+        weights_sha256=",".join(hashes) or None,
+    )
+    return MSNetEnsemble(loaded, members).eval()
+
+
+def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
+    """RGB frames (..., H, W, 3) of uint8 to what the networks take: (..., 3, H, W) float32 on the same device.
+
+    RGB scaled to [0, 1], minus ImageNet's mean, over its standard deviation. The memory stays channels last.
+    """
+    pixels = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
+    if pixels.dtype != torch.uint8 or pixels.ndim < 3 or pixels.shape[-1] != 3:
+        raise ValueError(f"expected uint8 frames (..., H, W, 3); got {pixels.dtype} {tuple(pixels.shape)}")
+    mean = torch.tensor(_MEAN, device=pixels.device) * 255
+    std = torch.tensor(_STD, device=pixels.device) * 255
+    return ((pixels - mean) / std).movedim(-1, -3)
+
+
+def _load(spec: NetworkSpec, weights: str | Path, seed: int, dtype: torch.dtype, device: torch.device) -> MSNet:
+    if weights == RANDOM_WEIGHTS:
+        network = build_network(replace(spec, weights_kind=RANDOM_WEIGHTS), seed=seed)
+        network.notes = (
+            f"{spec.name} runs on random weights (seed {seed}): its features describe no motion and serve tests only",
+        )
+    else:
+        network = restore(spec, read_checkpoint(Path(weights)), seed=seed)
+    fused = fuse(network, dtype=dtype, device=device)
+    fused.compute_dtype = dtype
+    return fused
+
+
+def _usable_device(device: str | torch.device) -> torch.device:
+    try:
+        target = torch.device(device)
+        torch.empty(1, device=target)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(f"the device {str(device)!r} cannot be used here: {reason}") from error
+    return target
+
+
+def _split(weights: Weights | None, spec: NetworkSpec) -> list[str | Path]:
+    """One entry of `weights` for each network of `spec`."""
+    wanted = len(spec.members) or 1
+    if weights is None or weights == "":
+        raise WeightsError(
+            f"{spec.name} needs weights: expected the path of a checkpoint{' for each member, A,B' * (wanted > 1)},"
+            ' or "random", which is for tests and demonstrations only'
+        )
+    if weights == RANDOM_WEIGHTS:
+        return [RANDOM_WEIGHTS] * wanted
+    if isinstance(weights, str) and wanted > 1:
+        paths: list[str | Path] = [part.strip() for part in weights.split(",")]
+    else:
+        paths = [weights] if isinstance(weights, str | Path) else list(weights)
+    if len(paths) != wanted or not all(str(path) for path in paths):
+        raise WeightsError(f"{spec.name} needs {wanted} checkpoint{'s' * (wanted > 1)}; got {len(paths)}: {weights}")
+    return paths

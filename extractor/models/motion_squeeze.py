@@ -1,0 +1,156 @@
+"""MotionSqueeze: displacement and confidence between neighbouring frames, and motion features made from them.
+
+Kwon, Kim, Kwak, Cho, "MotionSqueeze: Neural Motion Feature Learning for Video Understanding", ECCV 2020
+(arXiv 2007.09933), section 3, with the behaviour of the public reference implementation where the two differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from extractor.models.correlation import correlate, normalize_cells
+from extractor.models.layers import ConvNorm
+from extractor.models.precision import full_float32
+
+__all__ = ["MotionFeatures", "MotionSqueeze", "SoftArgmax", "SoftArgmaxKind"]
+
+SoftArgmaxKind = Literal["kernel", "plain"]
+
+TEMPERATURE = 100.0  # tau of the paper
+KERNEL_SIGMA_CELLS = 5.0
+SAME_MAXIMUM = 1e-6  # candidates this close to the best one are the best one
+TIED_BELOW = 1e-5  # a second peak this close makes the match arbitrary
+
+
+@dataclass(frozen=True, slots=True)
+class MotionFeatures:
+    """What `MotionSqueeze` gives. N frames in B clips have N - B pairs; B and T are folded.
+
+    `features` (N, C, h, w) in the dtype of the input; `displacement` (N - B, 2, h, w) in cells, x to the right then y
+    down, float32; `confidence` (N - B, 1, h, w) in [0, 1], float32; `tied` (N - B, h, w), bool: the two best
+    non-adjacent candidates differ by less than 1e-5, so the displacement there is a convention, not a measurement.
+    """
+
+    features: Tensor
+    displacement: Tensor
+    confidence: Tensor
+    tied: Tensor
+
+
+class SoftArgmax(nn.Module):
+    """Displacement, confidence and ties from correlation scores, without parameters.
+
+    `kind` "kernel" weights the scores with a Gaussian around the best candidate before the softmax; "plain" is
+    equation 2 of the paper, without it.
+    """
+
+    offsets: Tensor
+    priority: Tensor
+    by_priority: Tensor
+    kernel: Tensor
+
+    def __init__(self, radius: int, kind: SoftArgmaxKind = "kernel") -> None:
+        super().__init__()
+        self.radius = radius
+        self.kind: SoftArgmaxKind = kind
+        side = torch.arange(-radius, radius + 1)
+        dy, dx = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))  # vertical offset first
+        squared = dx.square() + dy.square()
+        order = torch.argsort(squared, stable=True)  # smallest |p| first, then row-major
+        priority = torch.empty(len(order))
+        priority[order] = torch.arange(len(order), 0, -1, dtype=torch.float32)
+        between = (dx - dx.unsqueeze(1)).square() + (dy - dy.unsqueeze(1)).square()  # (P * P, P * P), exact
+        self._register("offsets", torch.stack((dx, dy), 1).float())
+        self._register("priority", priority)
+        self._register("by_priority", order.flip(0))
+        self._register("kernel", torch.exp(between.double() / (-2 * KERNEL_SIGMA_CELLS**2)).float())
+
+    def _register(self, name: str, table: Tensor) -> None:
+        self.register_buffer(name, table, persistent=False)
+
+    def forward(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (N, P * P, h, w), not negative, to displacement in cells, confidence and ties (`MotionFeatures`)."""
+        scores = scores.permute(0, 2, 3, 1)  # (N, h, w, P * P)
+        confidence = scores.amax(-1, keepdim=True)
+        # argmax is not used: among equal scores, and among those that differ by rounding, the choice must not depend
+        # on the device or on the batch.
+        with torch.no_grad():
+            candidates = (scores >= confidence - SAME_MAXIMUM) * self.priority
+            best = self.by_priority[candidates.amax(-1).long() - 1]  # (N, h, w)
+            kernel = self.kernel[best]  # (N, h, w, P * P)
+            adjacent = kernel > self._kernel_beyond_neighbours
+            second = scores.masked_fill(adjacent, 0).amax(-1)
+            tied = confidence.squeeze(-1) - second < TIED_BELOW
+        weighted = scores * kernel if self.kind == "kernel" else scores
+        weights = torch.softmax(weighted * TEMPERATURE, -1)
+        displacement = weights @ self.offsets  # (N, h, w, 2)
+        return displacement.permute(0, 3, 1, 2), confidence.permute(0, 3, 1, 2), tied
+
+    @property
+    def _kernel_beyond_neighbours(self) -> float:
+        """A value between the kernel at (1, 1), the farthest adjacent candidate, and at (2, 0), the next one."""
+        return float(torch.exp(torch.tensor(-3 / (2 * KERNEL_SIGMA_CELLS**2))))
+
+
+class MotionSqueeze(nn.Module):
+    """The MS module: (B*T, C, h, w) features of any backbone to `MotionFeatures` of the same width.
+
+    The three steps are methods of their own so that a stream can run them over frames as they come: `embed` a frame,
+    `match` pairs of embedded frames, `transform` a pair's displacement and confidence to motion features.
+    """
+
+    hidden_channels = 64
+    transformation_channels = (16, 32, 64)
+    transformation_kernels = (7, 3, 3, 3)
+
+    def __init__(self, channels: int, *, radius: int = 7, soft_argmax: SoftArgmaxKind = "kernel") -> None:
+        super().__init__()
+        self.out_channels = channels
+        self.radius = radius
+        self.reduction = ConvNorm(channels, self.hidden_channels, 1)
+        self.soft_argmax = SoftArgmax(radius, soft_argmax)
+        widths = (3, *self.transformation_channels, channels)
+        self.transformation = nn.Sequential(
+            *(
+                nn.Sequential(
+                    ConvNorm(width, width, kernel, groups=width),
+                    ConvNorm(width, next_width, 1),
+                )
+                for width, next_width, kernel in zip(widths, widths[1:], self.transformation_kernels, strict=False)
+            )
+        )
+
+    def forward(self, x: Tensor, num_segments: int) -> MotionFeatures:
+        """Motion features of (B*T, C, h, w), T = `num_segments` >= 2 frames a clip; the last pair is repeated."""
+        if num_segments < 2 or x.shape[0] % num_segments:
+            raise ValueError(
+                f"expected features of clips of at least 2 frames; got {x.shape[0]} frames in clips of {num_segments}"
+            )
+        embedded = self.embed(x).unflatten(0, (-1, num_segments))  # (B, T, 64, h, w)
+        displacement, confidence, tied = self.match(embedded[:, :-1].flatten(0, 1), embedded[:, 1:].flatten(0, 1))
+        pairs = torch.cat((displacement / self.radius, confidence), 1)  # (B*(T-1), 3, h, w)
+        pairs = pairs.unflatten(0, (-1, num_segments - 1))
+        pairs = torch.cat((pairs, pairs[:, -1:]), 1).flatten(0, 1)
+        return MotionFeatures(self._transform(pairs, x.dtype), displacement, confidence, tied)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Reduce (N, C, h, w) to 64 channels and normalise each cell: (N, 64, h, w), float32 also under autocast."""
+        reduced = self.reduction(x)
+        with full_float32(x.device.type):
+            return normalize_cells(reduced)
+
+    def match(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Displacement in cells, confidence and ties between embedded frames, two (N, 64, h, w) of float32."""
+        with full_float32(first.device.type):
+            return self.soft_argmax(correlate(first, second, self.radius))
+
+    def transform(self, displacement: Tensor, confidence: Tensor, dtype: torch.dtype) -> Tensor:
+        """Motion features (N, C, h, w) of `dtype` for N pairs, from displacement in cells and confidence."""
+        return self._transform(torch.cat((displacement / self.radius, confidence), 1), dtype)
+
+    def _transform(self, pairs: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.transformation(pairs.to(dtype, memory_format=torch.channels_last))

@@ -1,0 +1,197 @@
+"""Assembly of the family: a backbone in two halves, the MS module between them, a head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from extractor.models.architecture import FEATURE_STRIDE_PX
+from extractor.models.mobilenet import InvertedResidual, MobileNetV2
+from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze, SoftArgmaxKind
+from extractor.models.precision import precision_of
+from extractor.models.resnet import BasicBlock, Bottleneck, ResNet
+from extractor.models.spec import NetworkSpec, describe_network
+from extractor.models.timeline import ClipTimeline, Timeline
+from schemas.errors import ConfigurationError
+
+__all__ = ["EnsembleOutput", "MSNet", "MSNetEnsemble", "MSNetOutput", "build_network", "initialize"]
+
+
+@dataclass(frozen=True, slots=True)
+class MSNetOutput:
+    """What a network gives for B clips of T frames. Every tensor is float32 but `tied`, which is bool.
+
+    `clip_features` (B, D), the mean of `frame_features` (B, T, D); `logits` (B, classes), None without a classifier.
+    None without an MS module: `motion` (B, T, C, h, w); `displacement` (B, T - 1, 2, h, w) in cells, x to the right
+    then y down; `confidence` (B, T - 1, 1, h, w) in [0, 1]; `tied` (B, T - 1, h, w), where the two best non-adjacent
+    candidates differ by less than 1e-5, so that the displacement is a convention.
+    """
+
+    clip_features: Tensor
+    frame_features: Tensor
+    motion: Tensor | None
+    displacement: Tensor | None
+    confidence: Tensor | None
+    tied: Tensor | None
+    logits: Tensor | None
+
+    @property
+    def displacement_px(self) -> Tensor | None:
+        """Displacement in pixels of the network's input: cells times 8."""
+        return None if self.displacement is None else self.displacement * FEATURE_STRIDE_PX
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleOutput:
+    """What MSNet-En gives: clip features (B, 2 D) one after another, the mean of the logits, and each member's own."""
+
+    clip_features: Tensor
+    logits: Tensor | None
+    members: tuple[MSNetOutput, ...]
+
+
+class MSNet(nn.Module):
+    """A network of the family; TSN and TSM are the same without the MS module and without the shift.
+
+    Called on (B, T, 3, H, W) float frames, RGB and ImageNet-normalised, with any T >= 2, it returns `MSNetOutput`.
+    """
+
+    def __init__(self, spec: NetworkSpec, *, soft_argmax: SoftArgmaxKind = "kernel", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.notes: tuple[str, ...] = ()
+        if spec.backbone == "mobilenetv2":
+            self.backbone: ResNet | MobileNetV2 = MobileNetV2(spec.shifted_blocks)
+        else:
+            self.backbone = ResNet(int(spec.backbone.removeprefix("resnet")), spec.shifted_blocks)
+        self.motion_squeeze: MotionSqueeze | None = None
+        if spec.has_motion:
+            self.motion_squeeze = MotionSqueeze(self.backbone.motion_channels, soft_argmax=soft_argmax)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier: nn.Linear | None = None
+        if spec.num_classes is not None:
+            self.classifier = nn.Linear(spec.feature_dim, spec.num_classes)
+        self.compute_dtype = torch.float32  # what the frames are turned into; the weights' own after `load_model`
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.buffers()).device
+
+    def forward(self, frames: Tensor) -> MSNetOutput:
+        """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`."""
+        if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] < 2 or not frames.is_floating_point():
+            raise ValueError(
+                f"expected float frames (B, T, 3, H, W) with T >= 2; got {frames.dtype} {tuple(frames.shape)}"
+            )
+        clips = frames.shape[:1]
+        features, motion = self.run(frames.flatten(0, 1), ClipTimeline(frames.shape[1]))
+        features = features.unflatten(0, (*clips, -1))  # (B, T, D)
+        clip_features = features.mean(1)
+        logits = None
+        if self.classifier is not None:  # the consensus of TSN: the mean of the frames' scores
+            logits = self.classifier(self.dropout(features)).mean(1)
+        if motion is None:
+            return MSNetOutput(clip_features, features, None, None, None, None, logits)
+        return MSNetOutput(
+            clip_features,
+            features,
+            motion.features.float().unflatten(0, (*clips, -1)),
+            motion.displacement.unflatten(0, (*clips, -1)),
+            motion.confidence.unflatten(0, (*clips, -1)),
+            motion.tied.unflatten(0, (*clips, -1)),
+            logits,
+        )
+
+    def run(self, frames: Tensor, timeline: Timeline) -> tuple[Tensor, MotionFeatures | None]:
+        """Frame features (M, D), float32, and motion features for the frames that `timeline` has ready.
+
+        `frames` is (N, 3, H, W). This is the one forward pass, for clips and streams alike.
+        """
+        with precision_of(self.compute_dtype, self.device.type):
+            x = frames.to(self.device, self.compute_dtype).contiguous(memory_format=torch.channels_last)
+            x = self.backbone.lower(x, timeline)
+            motion = None
+            if self.motion_squeeze is not None:
+                x, motion = timeline.squeeze(self.motion_squeeze, x)
+                x = x + motion.features
+            x = self.backbone.upper(x, timeline)
+            return x.mean((2, 3), dtype=torch.float32), motion
+
+
+class MSNetEnsemble(nn.Module):
+    """MSNet-En: an 8-frame and a 16-frame MSNet over the same video."""
+
+    def __init__(self, spec: NetworkSpec, members: Sequence[MSNet]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.members = nn.ModuleList(members)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about the members' weights."""
+        return tuple(note for member in self.members for note in member.notes)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return next(self.buffers()).device
+
+    def forward(self, frames: Sequence[Tensor]) -> EnsembleOutput:
+        """Features of B videos from one (B, T, 3, H, W) tensor for each member, in the members' order."""
+        if len(frames) != len(self.members):
+            raise ValueError(f"expected frames for {len(self.members)} members, in order; got {len(frames)}")
+        outputs = tuple(member(clip) for member, clip in zip(self.members, frames, strict=True))
+        logits = [output.logits for output in outputs if output.logits is not None]
+        return EnsembleOutput(
+            torch.cat([output.clip_features for output in outputs], 1),
+            torch.stack(logits).mean(0) if logits else None,
+            outputs,
+        )
+
+
+def initialize(network: nn.Module, generator: torch.Generator) -> None:
+    """Fill parameters and statistics as the reference does before training, from `generator` alone, in place.
+
+    Two deviations keep the features of an untrained network in the range of float16, where the reference's grow with
+    the depth to 1e5 (ResNet-101) or vanish to 1e-9 (MobileNetV2): a depthwise convolution counts its own fan-out, not
+    that of all groups, and a residual branch ends in a norm of weight 0.5, not 1.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.weight[:, 0].numel() / module.groups
+            nn.init.normal_(module.weight, 0, (2 / fan_out) ** 0.5, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0, 0.001, generator=generator)
+            nn.init.zeros_(module.bias)
+    for module in network.modules():
+        if isinstance(module, BasicBlock | Bottleneck | InvertedResidual):
+            nn.init.constant_(module.last.norm.weight, 0.5)
+
+
+def build_network(
+    spec: NetworkSpec | str,
+    *,
+    num_classes: int | None = None,
+    seed: int = 0,
+    soft_argmax: SoftArgmaxKind = "kernel",
+    dropout: float = 0.0,
+) -> MSNet:
+    """A trainable network in training mode with seeded random weights; the global random state is left alone.
+
+    `spec` is a name or a description (which then has the number of classes). ConfigurationError for an ensemble:
+    its members are trained one by one.
+    """
+    if isinstance(spec, str):
+        spec = describe_network(spec, num_classes=num_classes)
+    if spec.is_ensemble:
+        raise ConfigurationError(f"{spec.name} is two networks; build {spec.members[0].name} for each")
+    with torch.random.fork_rng(devices=[]):
+        network = MSNet(spec, soft_argmax=soft_argmax, dropout=dropout)
+    initialize(network, torch.Generator().manual_seed(seed))
+    return network

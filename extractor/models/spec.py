@@ -1,0 +1,137 @@
+"""What a network of the family is and gives, in numbers, without building it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from extractor.models.architecture import FEATURE_STRIDE_PX, RESNET_LAYERS, backbone_numbers
+from schemas.errors import ConfigurationError
+
+__all__ = ["NETWORK_NAMES", "Family", "NetworkSpec", "Reach", "describe_network"]
+
+Family = Literal["tsn", "tsm", "msnet"]
+
+DEFAULT_SEGMENTS = 8
+ENSEMBLE_SEGMENTS = (8, 16)
+
+_RESNETS = tuple(f"resnet{depth}" for depth in RESNET_LAYERS)
+_BACKBONES: dict[str, tuple[Family, str]] = {
+    **{f"{family}_{backbone}": (family, backbone) for family in ("tsn", "tsm", "msnet") for backbone in _RESNETS},
+    "msnet_mobilenetv2": ("msnet", "mobilenetv2"),
+}
+_ENSEMBLES = {f"msnet_en_{backbone}": f"msnet_{backbone}" for backbone in _RESNETS}
+
+NETWORK_NAMES = (*_BACKBONES, *_ENSEMBLES)
+
+
+class Reach(NamedTuple):
+    """How many frames before and after its own a frame's feature depends on."""
+
+    back: int
+    forward: int
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network of the family and what it was loaded with. Sizes are (height, width).
+
+    `feature_dim` is the width of a clip feature; `frame_feature_dim` that of a frame feature (half of it in an
+    ensemble of two members). `motion_channels` is None without an MS module. `weights_kind` and `weights_sha256` are
+    None before weights are loaded; the SHA-256 is also None for random weights, and two, joined by a comma, for an
+    ensemble.
+    """
+
+    name: str
+    family: Family
+    backbone: str
+    num_segments: int
+    feature_dim: int
+    frame_feature_dim: int
+    motion_channels: int | None
+    shifted_blocks: tuple[str, ...]
+    num_classes: int | None = None
+    weights_kind: str | None = None
+    weights_sha256: str | None = None
+    members: tuple[NetworkSpec, ...] = ()
+
+    @property
+    def has_motion(self) -> bool:
+        """Whether there is an MS module, hence motion, displacement and confidence."""
+        return self.motion_channels is not None
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether the network has members, which see clips of different lengths of one video."""
+        return bool(self.members)
+
+    @property
+    def stride_px(self) -> int:
+        """Side of a cell of motion, displacement and confidence in pixels of the network's input."""
+        return FEATURE_STRIDE_PX
+
+    @property
+    def reach(self) -> Reach:
+        """Temporal reach of a frame feature: one frame each way for a shifted block, one more forward for a pair."""
+        blocks = len(self.shifted_blocks)
+        return Reach(blocks, blocks + self.has_motion)
+
+    def cells(self, height: int, width: int) -> tuple[int, int]:
+        """Size of motion, displacement and confidence for an input of that many pixels."""
+        return -(-height // FEATURE_STRIDE_PX), -(-width // FEATURE_STRIDE_PX)
+
+
+def describe_network(
+    name: str,
+    *,
+    num_segments: int | None = None,
+    num_classes: int | None = None,
+    shifted_blocks: Collection[str] | None = None,
+) -> NetworkSpec:
+    """Describe the network called `name` without building it; ConfigurationError for a name that does not exist.
+
+    `num_segments` is the clip length it is declared for (8 unless given; an ensemble has 8 and 16 by definition).
+    `shifted_blocks` restricts the temporal shift to some blocks; all of them unless given.
+    """
+    if name in _ENSEMBLES:
+        if num_segments is not None:
+            raise ConfigurationError(
+                f"{name} has an 8-frame and a 16-frame member by definition; leave the number of frames out"
+                f" ({num_segments = })"
+            )
+        members = tuple(
+            describe_network(_ENSEMBLES[name], num_segments=length, num_classes=num_classes)
+            for length in ENSEMBLE_SEGMENTS
+        )
+        width = sum(member.feature_dim for member in members)
+        return replace(members[-1], name=name, feature_dim=width, members=members)
+    if name not in _BACKBONES:
+        raise ConfigurationError(f"there is no network called {name!r}; expected one of {', '.join(NETWORK_NAMES)}")
+    if num_segments is not None and num_segments < 2:
+        raise ConfigurationError(f"a clip needs at least 2 frames ({num_segments = })")
+    family, backbone = _BACKBONES[name]
+    blocks, width, motion_channels = backbone_numbers(backbone)
+    return NetworkSpec(
+        name=name,
+        family=family,
+        backbone=backbone,
+        num_segments=num_segments or DEFAULT_SEGMENTS,
+        feature_dim=width,
+        frame_feature_dim=width,
+        motion_channels=motion_channels if family == "msnet" else None,
+        shifted_blocks=_shifted(name, family, blocks, shifted_blocks),
+        num_classes=num_classes,
+    )
+
+
+def _shifted(name: str, family: Family, blocks: tuple[str, ...], wanted: Collection[str] | None) -> tuple[str, ...]:
+    if family == "tsn":
+        if wanted:
+            raise ConfigurationError(f"{name} has no temporal shift; use the tsm_ network of the same backbone")
+        return ()
+    if wanted is None:
+        return blocks
+    if unknown := sorted(set(wanted) - set(blocks)):
+        raise ConfigurationError(f"{name} has no block {', '.join(unknown[:5])} to shift")
+    return tuple(block for block in blocks if block in wanted)
