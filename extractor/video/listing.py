@@ -1,0 +1,237 @@
+"""Which videos there are: a folder scanned recursively, or a table of files and segments."""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from extractor.video.tables import Row, read_table
+from schemas.errors import InventoryError
+from schemas.records import FileJob, Item
+
+__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Listing", "Skipped", "fingerprint", "list_videos", "numbered_images"]
+
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3g2", "3gp", "264", "265", "asf", "avi", "divx", "f4v", "flv", "h264", "h265", "hevc", "ivf", "m2ts", "m2v"),
+        *(
+            "m4v",
+            "mkv",
+            "mov",
+            "mp4",
+            "mpe",
+            "mpeg",
+            "mpg",
+            "mts",
+            "mxf",
+            "nut",
+            "ogg",
+            "ogm",
+            "ogv",
+            "qt",
+            "ts",
+            "vob",
+        ),
+        *("webm", "wmv", "y4m"),
+    )
+)
+"""Suffixes (lower case) by which a scanned folder's files are taken for videos; a table may name any file."""
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_TABLE_SUFFIXES = frozenset({".csv", ".parquet", ".txt"})
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something in a scanned folder that is not extracted, and why. `path` is relative to the folder."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was found: one job a file, in the order of the first video_id of each, and what was left out."""
+
+    root: Path
+    jobs: tuple[FileJob, ...]
+    skipped: tuple[Skipped, ...] = field(default=())
+
+    @property
+    def num_items(self) -> int:
+        return sum(len(job.items) for job in self.jobs)
+
+    def skipped_summary(self) -> str:
+        """'12 files were left out: 10 not a known video suffix (.jpg), ...', or '' where nothing was."""
+        if not self.skipped:
+            return ""
+        counts = Counter(entry.reason for entry in self.skipped)
+        parts = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+        return f"{len(self.skipped)} left out: {parts}"
+
+
+def list_videos(source: Path | str) -> Listing:
+    """List a folder of videos, a table (csv, parquet, txt) or a single video file.
+
+    video_id is the path relative to the folder (or to the table's folder), in POSIX form with its suffix, unless the
+    table gives one; a segment adds #start-end. Files are not opened; one that a table names and that does not exist
+    is listed all the same and fails as `missing` when its turn comes. Size and time of change are noted.
+
+    Raises InventoryError in one sentence where there is nothing to list or the table cannot be used.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return _list_folder(source)
+    if not source.exists():
+        raise InventoryError(
+            f"{source} does not exist: give a folder of videos, or a csv, parquet or txt table of them"
+        )
+    if not source.is_file():
+        raise InventoryError(f"{source} is neither a file nor a folder: give a folder of videos or a table of them")
+    suffix = source.suffix.lower()
+    if suffix in _TABLE_SUFFIXES:
+        return _list_table(source)
+    if suffix in VIDEO_SUFFIXES:
+        return Listing(source.absolute().parent, (_job(str(source.absolute()), [Item(source.name)], None),))
+    raise InventoryError(
+        f"{source} is neither a table (.csv, .parquet, .txt) nor a known video ({source.suffix or 'no suffix'}): "
+        "give a folder, or name the file in a table"
+    )
+
+
+def fingerprint(path: Path | str) -> tuple[int, int] | None:
+    """(size_bytes, mtime_ns) of a file, of a folder of images (sum and latest of them), or None where there is none."""
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_size, status.st_mtime_ns
+        images = [image.stat() for image in numbered_images(path)]
+    except OSError:
+        return None
+    return sum(image.st_size for image in images), max((image.st_mtime_ns for image in images), default=0)
+
+
+def numbered_images(folder: Path | str) -> list[Path]:
+    """Images of a folder whose name ends in a number, by that number."""
+    found = []
+    for path in Path(folder).iterdir():
+        digits = len(path.stem) - len(path.stem.rstrip("0123456789"))
+        if digits and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
+            found.append((int(path.stem[-digits:]), path.name, path))
+    return [path for _, _, path in sorted(found)]
+
+
+def _list_folder(root: Path) -> Listing:
+    skipped: list[Skipped] = []
+    jobs = []
+    for path in _walk(root, skipped):
+        relative = path.relative_to(root).as_posix()
+        if not _is_text(relative):
+            skipped.append(Skipped(relative.encode(errors="replace").decode(), "with a name that is not valid UTF-8"))
+        elif path.suffix.lower() not in VIDEO_SUFFIXES:
+            skipped.append(Skipped(relative, f"not a known video suffix ({path.suffix.lower() or 'none'})"))
+        else:
+            jobs.append(_job(str(path.absolute()), [Item(relative)], None))
+    if not jobs:
+        hint = f" ({len(skipped)} other files)" if skipped else ""
+        raise InventoryError(
+            f"{root} holds no videos{hint}: give a folder with files like .mp4, .mkv or .avi, or name others in a table"
+        )
+    jobs.sort(key=lambda job: job.items[0].video_id)
+    skipped.sort(key=lambda entry: entry.path)
+    return Listing(root.absolute(), tuple(jobs), tuple(skipped))
+
+
+def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
+    """Files below `root`, links followed, every real folder once: a link to a parent would otherwise never end."""
+    seen: set[tuple[int, int]] = set()
+
+    def complain(error: OSError) -> None:
+        skipped.append(Skipped(os.path.relpath(error.filename, root), f"cannot be read ({error.strerror})"))
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=complain):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            skipped.append(Skipped(Path(folder).relative_to(root).as_posix(), "links to a folder listed already"))
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if name.startswith("."):
+                continue
+            path = Path(folder, name)
+            if path.is_file():
+                yield path
+            else:
+                skipped.append(Skipped(path.relative_to(root).as_posix(), "a broken link or no plain file"))
+
+
+def _list_table(table: Path) -> Listing:
+    root = table.absolute().parent
+    items: dict[str, list[Item]] = {}
+    rates: dict[str, float | None] = {}
+    lines: dict[str, int] = {}
+    for row in read_table(table):
+        path = os.path.normpath(root / row.path)
+        _check_segment(row, table)
+        video_id = row.video_id or _default_id(row, path, root)
+        if video_id in lines:
+            raise InventoryError(
+                f"{table}: row {row.number} has the video_id {video_id!r} of row {lines[video_id]}: "
+                "remove one, or give each an id of its own in a column video_id"
+            )
+        lines[video_id] = row.number
+        if rates.setdefault(path, row.fps) != row.fps:
+            raise InventoryError(f"{table}: row {row.number} gives {row.path} another fps than a row before: use one")
+        items.setdefault(path, []).append(Item(video_id, row.start_seconds, row.end_seconds))
+    if not items:
+        raise InventoryError(f"{table} names no videos: one row a video was expected")
+    return Listing(root, tuple(_job(path, rows, rates[path]) for path, rows in items.items()))
+
+
+def _check_segment(row: Row, table: Path) -> None:
+    start, end = row.start_seconds, row.end_seconds
+    for name, value in (("start_seconds", start), ("end_seconds", end), ("fps", row.fps)):
+        if value is not None and (not math.isfinite(value) or value < 0 or (name == "fps" and value == 0)):
+            raise InventoryError(f"{table}: row {row.number} has {name} {value}: a number from 0 up was expected")
+    if end is not None and end <= (start or 0.0):
+        raise InventoryError(
+            f"{table}: row {row.number} ends at {end} s, before its start at {start or 0.0} s: swap them"
+        )
+
+
+def _default_id(row: Row, path: str, root: Path) -> str:
+    absolute = PurePosixPath(Path(path).as_posix())
+    given = PurePosixPath(os.path.normpath(row.path))
+    if absolute.is_relative_to(root.as_posix()):
+        name = absolute.relative_to(root.as_posix()).as_posix()
+    else:
+        name = given.as_posix()
+    if row.start_seconds is None and row.end_seconds is None:
+        return name
+    return f"{name}#{_number(row.start_seconds)}-{_number(row.end_seconds)}"
+
+
+def _number(value: float | None) -> str:
+    """Shortest text of a number of seconds that is read back as the same number: 3.0 -> '3'; '' for None."""
+    return "" if value is None else repr(float(value)).removesuffix(".0")
+
+
+def _job(path: str, items: list[Item], fps: float | None) -> FileJob:
+    size_bytes, mtime_ns = fingerprint(path) or (None, None)
+    return FileJob(path, tuple(items), size_bytes, mtime_ns, fps)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""Which frames of an item are sampled and how they make up clips: pure functions over times, no file, no decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.config import ExtractionConfig, Sampling
+from schemas.errors import ConfigurationError, FailureClass, VideoError
+from schemas.records import Item, ItemPlan
+
+__all__ = ["TOLERANCE_SECONDS", "item_frames", "plan_for", "plan_item", "segment_positions", "window_positions"]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+TOLERANCE_SECONDS = 5e-7
+"""A frame whose time exceeds an instant by no more than this counts as displayed then.
+
+Instants are start + k / rate and times are ticks * time base, both rounded to float64: without it the instant 0.3 would
+miss the frame at 0.30000000000000004. It is half a microsecond, a twentieth of the tick of the finest clock in common
+use (1 / 90000 s), and so never takes one frame for another.
+"""
+
+_GRID_BLOCK = 1 << 20  # instants looked up at a time, so that a header that claims days costs time and not memory
+
+
+def plan_for(
+    times_seconds: Float64Array,
+    end_seconds: float,
+    item: Item,
+    config: ExtractionConfig,
+    members: Sequence[int] | None = None,
+) -> ItemPlan:
+    """`plan_item` with the options of a configuration."""
+    return plan_item(
+        times_seconds,
+        end_seconds,
+        item,
+        sampling=config.sampling,
+        num_frames=config.num_frames,
+        rate_hz=config.rate_hz,
+        hop=config.hop,
+        clips=config.clips,
+        members=members,
+    )
+
+
+def plan_item(
+    times_seconds: Float64Array,
+    end_seconds: float,
+    item: Item,
+    *,
+    sampling: Sampling = Sampling.WINDOWS,
+    num_frames: int | None = 8,
+    rate_hz: float | None = 10.0,
+    hop: int | None = None,
+    clips: int | None = 1,
+    members: Sequence[int] | None = None,
+) -> ItemPlan:
+    """Frames and clips of one item.
+
+    times_seconds: (n,) float64, sorted, times of the file's frames. end_seconds: when its last frame ends. rate_hz:
+    None takes every frame. hop: None means num_frames. members: frames a clip of each member of an ensemble takes;
+    None means one member with num_frames.
+
+    Raises VideoError (too_short) where the item has fewer than two frames, ConfigurationError where an ensemble of
+    different lengths is asked for another sampling than segments.
+    """
+    first, last = item_frames(times_seconds, end_seconds, item)
+    if last - first < 1:
+        raise VideoError(
+            FailureClass.TOO_SHORT,
+            f"at least two frames were expected, {max(last - first + 1, 0)} lie between "
+            f"{_start(item, times_seconds)} and {_end(item, end_seconds)} s: leave it out or widen the segment",
+        )
+    lengths = tuple(members) if members else (num_frames or 8,)
+    if sampling is Sampling.SEGMENTS:
+        return _plan_segments(times_seconds, first, last, item, lengths, clips or 1)
+    if len(set(lengths)) > 1:
+        raise ConfigurationError(
+            f"an ensemble of clips of {lengths} frames was given the sampling {sampling.value}: use segments"
+        )
+    if rate_hz is None:
+        index, capped = np.arange(first, last + 1, dtype=np.int64), False
+    else:
+        index, capped = _sample(times_seconds, first, last, item, end_seconds, rate_hz)
+    count = len(index)
+    if sampling is Sampling.DENSE:
+        positions: tuple[Int64Array, ...] = ()
+        num_valid = np.array([count], np.int64)
+    else:
+        one = window_positions(count, lengths[0], hop or lengths[0])
+        positions = (one,) * len(lengths)
+        num_valid = np.full(len(one), min(count, lengths[0]), np.int64)
+    return ItemPlan(item.video_id, index, times_seconds[index], positions, num_valid, capped)
+
+
+def item_frames(times_seconds: Float64Array, end_seconds: float, item: Item) -> tuple[int, int]:
+    """First and last frame (inclusive) that are displayed within [start, end) of the item; last < first: none.
+
+    The frame on display at the start belongs to the item although it began before.
+    """
+    start = item.start_seconds
+    end = end_seconds if item.end_seconds is None else item.end_seconds
+    first = 0
+    if start is not None:
+        first = max(int(np.searchsorted(times_seconds, start + TOLERANCE_SECONDS, side="right")) - 1, 0)
+        if start >= end_seconds - TOLERANCE_SECONDS:  # nothing is on display any more
+            return len(times_seconds), len(times_seconds) - 1
+    if item.end_seconds is None:
+        return first, len(times_seconds) - 1
+    last = int(np.searchsorted(times_seconds, end - TOLERANCE_SECONDS, side="left")) - 1
+    return first, last
+
+
+def window_positions(count: int, num_frames: int, hop: int) -> Int64Array:
+    """(n, num_frames) positions of windows over `count` sampled frames, `hop` apart.
+
+    The last window is shifted back so that it ends on the last frame; where there are fewer frames than a window
+    holds, the last one is repeated. window_positions(10, 4, 4): starts 0, 4 and 6.
+    """
+    if count <= num_frames:
+        return np.minimum(np.arange(num_frames, dtype=np.int64), count - 1)[None]
+    starts = np.arange(0, count - num_frames + 1, hop, dtype=np.int64)
+    if starts[-1] != count - num_frames:
+        starts = np.append(starts, np.int64(count - num_frames))
+    return starts[:, None] + np.arange(num_frames, dtype=np.int64)
+
+
+def segment_positions(count: int, num_frames: int, clips: int = 1) -> Int64Array:
+    """(clips, num_frames) positions over `count` frames, each the frame at one phase of its num_frames-th part.
+
+    Clip j of c takes floor(count / T * (i + (j + 1/2) / c)): with one clip the middle of every part, with several
+    evenly spread phases. Fewer frames than T are each taken once and the last one is repeated; all clips are equal
+    then. Integer arithmetic: count / T * (i + 1/2) in floating point can fall just below a whole number.
+    """
+    if count < num_frames:
+        row = np.minimum(np.arange(num_frames, dtype=np.int64), count - 1)
+        return np.repeat(row[None], clips, axis=0)
+    part = np.arange(num_frames, dtype=np.int64)[None] * (2 * clips)
+    phase = 2 * np.arange(clips, dtype=np.int64)[:, None] + 1
+    return count * (part + phase) // (2 * clips * num_frames)
+
+
+def _plan_segments(
+    times: Float64Array, first: int, last: int, item: Item, lengths: tuple[int, ...], clips: int
+) -> ItemPlan:
+    count = last - first + 1
+    native = [segment_positions(count, length, clips) for length in lengths]
+    union = np.unique(np.concatenate([rows.ravel() for rows in native]))
+    positions = tuple(np.searchsorted(union, rows).astype(np.int64) for rows in native)
+    # Members of an ensemble share num_valid: that of the longest clip, from which a shorter one's follows as a minimum.
+    num_valid = np.full(clips, min(count, max(lengths)), np.int64)
+    index = union + first
+    return ItemPlan(item.video_id, index, times[index], positions, num_valid)
+
+
+def _sample(
+    times: Float64Array, first: int, last: int, item: Item, end_seconds: float, rate_hz: float
+) -> tuple[Int64Array, bool]:
+    """Frames on display at start + k / rate, each once, and whether they are all there are at too high a rate."""
+    start = float(times[0]) if item.start_seconds is None else item.start_seconds
+    end = end_seconds if item.end_seconds is None else min(item.end_seconds, end_seconds)
+    taken: list[Int64Array] = []
+    instants = 0
+    for block in range(0, max(int(np.ceil((end - start) * rate_hz)), 1) + 1, _GRID_BLOCK):
+        grid = start + np.arange(block, block + _GRID_BLOCK) / rate_hz
+        grid = grid[(grid < end - TOLERANCE_SECONDS) & (grid >= times[first] - TOLERANCE_SECONDS)]
+        if not len(grid):
+            continue
+        instants += len(grid)
+        shown = np.searchsorted(times, grid + TOLERANCE_SECONDS, side="right") - 1
+        taken.append(np.unique(np.clip(shown, first, last)))
+    index = np.unique(np.concatenate(taken)) if taken else np.array([first])
+    if len(index) == 1:  # the item has two frames or more: motion needs two
+        index = np.unique(np.append(index, last))
+    count = last - first + 1
+    return index.astype(np.int64), len(index) == count and instants > count
+
+
+def _start(item: Item, times: Float64Array) -> float:
+    return round(float(times[0]) if item.start_seconds is None else item.start_seconds, 3)
+
+
+def _end(item: Item, end_seconds: float) -> float:
+    return round(end_seconds if item.end_seconds is None else item.end_seconds, 3)
