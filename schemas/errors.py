@@ -44,6 +44,7 @@ class FailureClass(StrEnum):
     EXTRACTOR_CRASHED = "extractor_crashed"
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
+    NOT_FINITE = "not_finite"
     CHANGED = "changed"
     MISSING = "missing"
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from schemas.errors import FailureClass
 
 __all__ = [
+    "CommitRecord",
     "Decoded",
     "DecodingEvent",
     "Failure",
@@ -20,6 +21,7 @@ __all__ = [
     "ItemPlan",
     "PixelGrid",
     "Restart",
+    "StoredFile",
     "VideoInfo",
 ]
 
@@ -169,3 +171,32 @@ class Decoded:
 
 
 DecodingEvent = Header | FrameChunk | Restart | Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the store: its path relative to the root in POSIX form, its size, and its SHA-256 in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """What commits/shard-00000.json says: which attempt's files are the shard, and what is in them.
+
+    data: the HDF5 file. fragment: the parquet file with the shard's manifest rows. rows: number of rows by level.
+    checksums: CRC-32 of every dataset's rows by its path. video_ids: items with rows, in the order of their rows.
+    """
+
+    shard: str
+    attempt: str
+    generation: int
+    digest: str
+    data: StoredFile
+    fragment: StoredFile
+    rows: dict[str, int]
+    checksums: dict[str, int]
+    video_ids: tuple[str, ...]
+    failures: tuple[Failure, ...]

@@ -1,0 +1,246 @@
+"""One item on its way through the network: frames are gathered to clips, or streamed, and the rows written in order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.pipeline.rows import Rows, concatenate_rows, merge_members
+from extractor.pipeline.runner import Frames, NetworkRunner
+from schemas.errors import StoreError
+from schemas.records import ItemPlan
+
+__all__ = ["ClipsRun", "ItemRun", "ItemWriter", "SequenceItemRun", "start_item"]
+
+
+class ItemWriter(Protocol):
+    """Where the rows of one item go; `extractor.store.staging.StagedItemWriter` is one."""
+
+    def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add rows to datasets given by path."""
+
+    def finish(self, manifest_rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make the item durable, with one manifest row a clip; row ranges count from the item's first row."""
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+
+
+class ItemRun(ABC):
+    """What the two kinds of item share: which frames are valid, rows written so far, manifest rows of the clips."""
+
+    def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
+        self.plan = plan
+        self.clips: list[dict[str, Any]] = []
+        self._runner = runner
+        self._writer = writer
+        self._valid = np.zeros(len(plan.index), np.uint8)
+        self._received = 0  # frames of the plan that came
+        self._frame_rows = 0
+        self._pair_rows = 0
+        self._cancelled = False
+        self.refused = ""  # why the store did not take a row, as a sentence
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row of every clip is written, or one was refused."""
+        return bool(self.refused) or self._all_written
+
+    @property
+    @abstractmethod
+    def _all_written(self) -> bool:
+        """Whether every row of every clip is written."""
+
+    @property
+    def missing_frames(self) -> int:
+        """Frames of the plan that did not come yet."""
+        return len(self.plan.index) - self._received
+
+    def add(self, index: npt.NDArray[np.int64], frames: Frames, valid: npt.NDArray[np.bool_]) -> None:
+        """Take the frames that this item needs from a chunk (see `FrameChunk`); frames come in order, each once."""
+        positions = np.searchsorted(self.plan.index, index)
+        inside = positions < len(self.plan.index)
+        inside[inside] = self.plan.index[positions[inside]] == index[inside]
+        if not inside.any():
+            return
+        positions = positions[inside]
+        self._valid[positions] = valid[inside]
+        self._received += len(positions)
+        # A chunk's frames may be shared memory that goes away with it; what is kept is a copy.
+        self._take(positions, frames[inside])
+
+    @abstractmethod
+    def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
+        """Use new frames, given by their positions in the plan."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """No more frames come."""
+
+    def cancel(self) -> None:
+        """Forget everything; results that still arrive are ignored."""
+        self._cancelled = True
+        self._writer.abort()
+
+    def finish(self, manifest_rows: Sequence[Mapping[str, Any]]) -> None:
+        """Make the item durable."""
+        self._writer.finish(manifest_rows)
+
+    def _write_frames(self, rows: Rows, positions: npt.NDArray[np.int64]) -> None:
+        """Write rows of frames at `positions` of the plan; one that repeats its predecessor is not valid."""
+        own = np.diff(positions, prepend=-1) != 0
+        self._append(
+            {
+                **rows,
+                "frames/time_seconds": self.plan.time_seconds[positions],
+                "frames/index": self.plan.index[positions],
+                "frames/valid": (self._valid[positions] * own).astype(np.uint8),
+            }
+        )
+        self._frame_rows += len(positions)
+
+    def _append(self, rows: Rows) -> None:
+        if self.refused:
+            return
+        try:
+            self._writer.append(rows)
+        except StoreError as error:  # a value that the store's number format cannot hold
+            self.refused = str(error)
+
+    def _add_clip(self, frame_start: int, pair_start: int, first: int, last: int, num_valid: int) -> None:
+        """Note the manifest row of the clip whose rows were just written; `first` and `last` valid positions."""
+        self.clips.append(
+            {
+                "video_id": self.plan.video_id,
+                "clip": len(self.clips),
+                "clip_row": len(self.clips),
+                "frame_start": frame_start,
+                "frame_stop": self._frame_rows,
+                "pair_start": pair_start,
+                "pair_stop": self._pair_rows,
+                "start_seconds": float(self.plan.time_seconds[first]),
+                "end_seconds": float(self.plan.time_seconds[last]),
+                "num_valid_frames": num_valid,
+                "rate_capped": self.plan.rate_capped,
+            }
+        )
+
+
+class ClipsRun(ItemRun):
+    """An item cut into clips of T frames (one length a member of the network)."""
+
+    def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
+        super().__init__(plan, runner, writer)
+        # Clips in the order in which their last frame comes: (last position, clip, member).
+        self._due = sorted(
+            (int(positions.max()), clip, member)
+            for member, clips in enumerate(plan.clips)
+            for clip, positions in enumerate(clips)
+        )
+        self._submitted = 0
+        # From the k-th due clip on, no frame before this position is needed.
+        firsts = [int(plan.clips[member][clip].min()) for _, clip, member in self._due]
+        self._needed_from = np.minimum.accumulate(firsts[::-1])[::-1]
+        self._frames: dict[int, Frames] = {}
+        self._results: dict[int, dict[int, Rows]] = {}
+
+    @property
+    def _all_written(self) -> bool:
+        return len(self.clips) == len(self.plan.num_valid)
+
+    def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
+        for position, frame in zip(positions.tolist(), frames, strict=True):
+            self._frames[position] = frame.copy()
+            self._submit_due(position)
+
+    def _submit_due(self, position: int) -> None:
+        """Submit the clips that end with the frame at `position`, then drop what no later clip needs."""
+        before = self._submitted
+        while self._submitted < len(self._due) and self._due[self._submitted][0] <= position:
+            _, clip, member = self._due[self._submitted]
+            self._submitted += 1
+            clip_frames = np.stack([self._frames[p] for p in self.plan.clips[member][clip].tolist()])
+            self._runner.submit(member, clip_frames, self._receiver(clip, member))
+        if self._submitted == before:
+            return
+        keep_from = self._needed_from[self._submitted] if self._submitted < len(self._due) else position + 1
+        for old in [p for p in self._frames if p < keep_from]:
+            del self._frames[old]
+
+    def end(self) -> None:
+        """No more frames come; the clips were submitted as their frames came."""
+
+    def _receiver(self, clip: int, member: int) -> Any:
+        def receive(rows: Rows) -> None:
+            if self._cancelled:
+                return
+            self._results.setdefault(clip, {})[member] = rows
+            while len(self._results.get(len(self.clips), {})) == len(self.plan.clips):
+                self._write_clip(len(self.clips))
+
+        return receive
+
+    def _write_clip(self, clip: int) -> None:
+        members = self._results.pop(clip)
+        num_valid = int(self.plan.num_valid[clip])
+        frame_start, pair_start = self._frame_rows, self._pair_rows
+        rows = merge_members([members[m] for m in range(len(members))])
+        positions = [self.plan.clips[m][clip] for m in range(len(members))]
+        pair_rows = sum(len(p) - 1 for p in positions) if any(path.startswith("pairs/") for path in rows) else 0
+        if len(positions) > 1:
+            rows["frames/member"] = np.repeat(np.arange(len(positions), dtype=np.uint8), [len(p) for p in positions])
+            if pair_rows:
+                rows["pairs/member"] = np.repeat(
+                    np.arange(len(positions), dtype=np.uint8), [len(p) - 1 for p in positions]
+                )
+        self._pair_rows += pair_rows
+        self._write_frames(rows, np.concatenate(positions))
+        first, last = int(positions[0][0]), int(positions[0][num_valid - 1])
+        self._add_clip(frame_start, pair_start, first, last, num_valid)
+
+
+class SequenceItemRun(ItemRun):
+    """An item as one sequence (the dense sampling); its rows are written as they become known."""
+
+    def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
+        super().__init__(plan, runner, writer)
+        self._sequence = runner.sequence()
+        self._pending: Rows = {}  # motion is known earlier than the frame's feature
+
+    @property
+    def _all_written(self) -> bool:
+        return bool(self.clips)
+
+    def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
+        for rows in self._sequence.push(np.array(frames)):
+            self._write(rows)
+
+    def end(self) -> None:
+        """Write the rest, and the clip."""
+        self._write(self._sequence.finish())
+        rest = np.arange(self._frame_rows, len(self.plan.index))
+        if len(rest):  # outputs without any row for frames
+            self._write_frames({}, rest)
+        self._add_clip(0, 0, 0, len(self.plan.index) - 1, len(self.plan.index))
+
+    def _write(self, rows: Rows) -> None:
+        of_frames = {path: array for path, array in rows.items() if path.startswith("frames/")}
+        others = {path: array for path, array in rows.items() if path not in of_frames}
+        self._pair_rows += max((len(array) for path, array in others.items() if path.startswith("pairs/")), default=0)
+        if others:
+            self._append(others)
+        self._pending = concatenate_rows(self._pending, of_frames)
+        ready = min((len(array) for array in self._pending.values()), default=0)
+        if ready:
+            positions = np.arange(self._frame_rows, self._frame_rows + ready)
+            self._write_frames({path: array[:ready] for path, array in self._pending.items()}, positions)
+            self._pending = {path: array[ready:] for path, array in self._pending.items()}
+
+
+def start_item(plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> ItemRun:
+    """The run that fits a plan: clips where it has any, else one sequence."""
+    return ClipsRun(plan, runner, writer) if plan.clips else SequenceItemRun(plan, runner, writer)

@@ -1,0 +1,131 @@
+"""From what a network gives to the rows a store keeps: chosen tensors, pooled motion, the store's number format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from extractor.models.msnet import MSNetOutput
+from extractor.models.streaming import StreamOutput
+from schemas.config import ExtractionConfig, Output
+
+__all__ = ["Rows", "RowMaker", "concatenate_rows", "merge_members"]
+
+Rows = dict[str, npt.NDArray[np.generic]]
+"""Rows for the datasets of a shard by their path ("frames/feature"). Those of one group need not be equally many."""
+
+
+class RowMaker:
+    """Turns outputs of a network into `Rows` as a configuration wants them.
+
+    The work is done where the output lies, so that a GPU hands over no more bytes than the store keeps.
+    """
+
+    def __init__(self, config: ExtractionConfig) -> None:
+        self._outputs = frozenset(config.outputs)
+        self._dtype = getattr(torch, config.store_dtype.value)
+        self._motion_form = config.motion_form
+
+    def of_clips(self, output: MSNetOutput) -> Mapping[str, Tensor]:
+        """Tensors on the network's device, B clips first, for `split_clips`."""
+        return self._chosen(
+            {
+                "clips/feature": output.clip_features,
+                "clips/logits": output.logits,
+                "frames/feature": output.frame_features,
+                "frames/motion": output.motion,
+                "pairs/displacement": output.displacement,
+                "pairs/confidence": output.confidence,
+                "pairs/tied": output.tied,
+            }
+        )
+
+    def of_stream(self, output: StreamOutput) -> Rows:
+        """Rows of one push of a `DenseStream`; the clip's only at its end."""
+        chosen = self._chosen(
+            {
+                "clips/feature": None if output.clip_features is None else output.clip_features[None],
+                "clips/logits": None if output.logits is None else output.logits[None],
+                "frames/feature": output.frame_features,
+                "frames/motion": output.motion,
+                "pairs/displacement": output.displacement,
+                "pairs/confidence": output.confidence,
+                "pairs/tied": output.tied,
+            }
+        )
+        return {path: _to_numpy(path, tensor) for path, tensor in chosen.items()}
+
+    @staticmethod
+    def split_clips(tensors: Mapping[str, Tensor]) -> list[Rows]:
+        """Rows of each of the B clips."""
+        arrays = {path: _to_numpy(path, tensor) for path, tensor in tensors.items()}
+        count = len(next(iter(arrays.values())))
+        return [
+            {path: array[i : i + 1] if path.startswith("clips/") else array[i] for path, array in arrays.items()}
+            for i in range(count)
+        ]
+
+    def _chosen(self, tensors: Mapping[str, Tensor | None]) -> Mapping[str, Tensor]:
+        wanted = {
+            "clips/feature": Output.CLIP,
+            "clips/logits": Output.LOGITS,
+            "frames/feature": Output.FRAME,
+            "frames/motion": Output.MOTION,
+            "pairs/displacement": Output.DISPLACEMENT,
+            "pairs/confidence": Output.CONFIDENCE,
+            "pairs/tied": Output.DISPLACEMENT,
+        }
+        chosen = {}
+        for path, tensor in tensors.items():
+            if tensor is None or wanted[path] not in self._outputs:
+                continue
+            if path == "frames/motion":
+                tensor = self._pool(tensor)
+            chosen[path] = tensor if tensor.dtype == torch.bool else tensor.to(self._dtype)
+        return chosen
+
+    def _pool(self, motion: Tensor) -> Tensor:
+        """Motion maps (..., C, h, w) in the form that is kept: (..., C), (..., C, g, g) or as they are."""
+        if self._motion_form == "full":
+            return motion
+        if self._motion_form == "pooled":
+            return motion.mean((-2, -1))
+        side = int(str(self._motion_form))
+        maps = motion.flatten(0, -4)
+        return F.adaptive_avg_pool2d(maps, side).unflatten(0, motion.shape[:-3])
+
+
+def merge_members(members: Sequence[Rows]) -> Rows:
+    """Rows of one clip from those of an ensemble's members, in their order.
+
+    Clip features stand one after another, logits are averaged (MSNet-En); rows of frames and pairs follow one
+    another, and "frames/member" and "pairs/member" say whose they are. A single member's rows stay as they are.
+    """
+    if len(members) == 1:
+        return members[0]
+    merged = {
+        path: np.concatenate([rows[path] for rows in members], axis=1 if path == "clips/feature" else 0)
+        for path in members[0]
+    }
+    if "clips/logits" in merged:
+        logits = merged["clips/logits"]
+        merged["clips/logits"] = logits.astype(np.float32).mean(0, keepdims=True).astype(logits.dtype)
+    return merged
+
+
+def concatenate_rows(first: Rows, second: Rows) -> Rows:
+    """`second` after `first`, dataset by dataset."""
+    return {
+        path: np.concatenate([rows[path] for rows in (first, second) if path in rows])
+        for path in first.keys() | second.keys()
+    }
+
+
+def _to_numpy(path: str, tensor: Tensor) -> npt.NDArray[np.generic]:
+    array = tensor.cpu().numpy()
+    return np.packbits(array, axis=-1) if path == "pairs/tied" else array

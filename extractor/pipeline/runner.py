@@ -1,0 +1,129 @@
+"""The network's side of the pipeline: clips of many items in common batches, long sequences one by one."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from extractor.models.msnet import MSNet, MSNetEnsemble
+from extractor.models.loading import normalize
+from extractor.models.streaming import DenseStream
+from extractor.pipeline.rows import RowMaker, Rows
+from schemas.config import ExtractionConfig
+
+__all__ = ["NetworkRunner", "SequenceRun"]
+
+Frames = npt.NDArray[np.uint8]
+Receiver = Callable[[Rows], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A clip that waits for its batch."""
+
+    frames: Frames  # (T, size, size, 3)
+    receive: Receiver
+
+
+class NetworkRunner:
+    """Runs a network over clips and sequences and hands each its `Rows`.
+
+    Clips of different items share batches of up to `batch_frames` frames, so results come later than clips: `flush`
+    brings the rest. On a device that computes on its own, a batch is computed while the next one is gathered.
+    `network_seconds` is the time spent waiting for or running the network. Not for use by several threads.
+    """
+
+    def __init__(self, network: MSNet | MSNetEnsemble, config: ExtractionConfig, *, batch_frames: int) -> None:
+        if isinstance(network, MSNetEnsemble):
+            self._members: Sequence[MSNet] = [member for member in network.members if isinstance(member, MSNet)]
+        else:
+            self._members = [network]
+        self._rows = RowMaker(config)
+        self._batch_frames = batch_frames
+        self._waiting: defaultdict[tuple[int, int], list[_Waiting]] = defaultdict(list)
+        self._in_flight: tuple[Mapping[str, Tensor], list[_Waiting]] | None = None
+        self.network_seconds = 0.0
+
+    @property
+    def num_members(self) -> int:
+        """How many networks see each clip: 2 in an ensemble, else 1."""
+        return len(self._members)
+
+    def submit(self, member: int, frames: Frames, receive: Receiver) -> None:
+        """Queue a clip (T, size, size, 3) uint8 RGB for one member; `receive` gets its rows in order of submission."""
+        key = (member, len(frames))
+        self._waiting[key].append(_Waiting(frames, receive))
+        if len(self._waiting[key]) * len(frames) + len(frames) > self._batch_frames:
+            self._launch(key)
+
+    def flush(self) -> None:
+        """Run every clip that still waits and hand out all results."""
+        for key in list(self._waiting):
+            self._launch(key)
+        self._collect()
+
+    def sequence(self) -> SequenceRun:
+        """A run over one long sequence."""
+        return SequenceRun(self, self._members[0], self._rows, self._batch_frames)
+
+    def to_device(self, frames: Frames) -> Tensor:
+        """uint8 (..., size, size, 3) to normalised floats (..., 3, size, size) on the network's device."""
+        tensor = torch.from_numpy(frames)
+        device = self._members[0].device
+        if device.type != "cpu":
+            tensor = tensor.pin_memory().to(device, non_blocking=True)
+        return normalize(tensor)
+
+    @torch.no_grad()
+    def _launch(self, key: tuple[int, int]) -> None:
+        batch = self._waiting.pop(key, [])
+        if not batch:
+            return
+        started = time.perf_counter()
+        frames = self.to_device(np.stack([clip.frames for clip in batch]))
+        tensors = self._rows.of_clips(self._members[key[0]](frames))
+        self.network_seconds += time.perf_counter() - started
+        self._collect()
+        self._in_flight = (tensors, batch)
+
+    def _collect(self) -> None:
+        if self._in_flight is None:
+            return
+        (tensors, batch), self._in_flight = self._in_flight, None
+        started = time.perf_counter()
+        rows = self._rows.split_clips(tensors)
+        self.network_seconds += time.perf_counter() - started
+        for clip, clip_rows in zip(batch, rows, strict=True):
+            clip.receive(clip_rows)
+
+
+class SequenceRun:
+    """One sequence of frames through the network as it comes, see `DenseStream`."""
+
+    def __init__(self, runner: NetworkRunner, network: MSNet, rows: RowMaker, piece_frames: int) -> None:
+        self._runner = runner
+        self._stream = DenseStream(network)
+        self._rows = rows
+        self._piece_frames = piece_frames
+
+    def push(self, frames: Frames) -> list[Rows]:
+        """Rows that became known with the next frames, (n, size, size, 3) uint8 RGB, n >= 1."""
+        started = time.perf_counter()
+        pieces = [frames[i : i + self._piece_frames] for i in range(0, len(frames), self._piece_frames)]
+        rows = [self._rows.of_stream(self._stream.push(self._runner.to_device(piece))) for piece in pieces]
+        self._runner.network_seconds += time.perf_counter() - started
+        return rows
+
+    def finish(self) -> Rows:
+        """The rest of the rows, and the clip's."""
+        started = time.perf_counter()
+        rows = self._rows.of_stream(self._stream.finish())
+        self._runner.network_seconds += time.perf_counter() - started
+        return rows

@@ -1,0 +1,69 @@
+"""A process that does nothing but decode, so that a file which hangs or kills it costs no more than itself."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from extractor.video.decoding import decode
+from extractor.video.probing import ProbedItem, probe
+from schemas.config import ExtractionConfig
+from schemas.errors import VideoError
+from schemas.records import DecodingEvent, FileJob
+
+__all__ = ["Decoder", "DecoderSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSettings:
+    """What a decoder needs to know: the configuration, the members' clip lengths, bytes of frames a chunk."""
+
+    config: ExtractionConfig
+    member_frames: tuple[int, ...]
+    chunk_bytes: int = 8 * 1024 * 1024
+
+
+class Decoder:
+    """Decodes the files of a queue, one event a call. Plain Python; `ray.remote` makes an actor of it."""
+
+    def __init__(self, settings: DecoderSettings) -> None:
+        torch.set_num_threads(1)  # resizing; parallelism is by processes
+        self._settings = settings
+        self._queue: deque[FileJob] = deque()
+        self._events: Iterator[DecodingEvent] | None = None
+
+    def process_id(self) -> int:
+        """Id of this process, by which its memory is watched."""
+        return os.getpid()
+
+    def enqueue(self, job: FileJob) -> None:
+        """Decode `job` after those before it."""
+        self._queue.append(job)
+
+    def next(self) -> DecodingEvent | VideoError | None:
+        """The next event of the files in order; a VideoError ends its file; None when there is nothing to do."""
+        if self._events is None:
+            if not self._queue:
+                return None
+            self._events = decode(
+                self._queue.popleft(),
+                self._settings.config,
+                member_frames=self._settings.member_frames,
+                chunk_bytes=self._settings.chunk_bytes,
+            )
+        try:
+            return next(self._events)
+        except StopIteration:
+            self._events = None
+            return self.next()
+        except VideoError as error:
+            self._events = None
+            return error
+
+    def probe(self, jobs: list[FileJob]) -> list[list[ProbedItem]]:
+        """What the items of each file would give, from demuxing alone; nothing is raised for a bad file."""
+        return [probe(job, self._settings.config, self._settings.member_frames) for job in jobs]

@@ -1,0 +1,190 @@
+"""The decoders of one extractor: kept busy a little ahead, watched, replaced when they die, hang or swell."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
+
+from jobs.machine import private_memory_bytes
+from schemas.errors import FailureClass, VideoError
+from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
+
+__all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
+
+_AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames that lie in shared memory
+_AHEAD_FILES = 2
+_POLL_SECONDS = 0.5
+_SLOWEST_STORAGE_BYTES_A_SECOND = 10e6  # a file's first event needs a read of its whole length, at worst
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLimits:
+    """When a decoder is given up: `silence_seconds` without an event, or more than `memory_bytes` of its own.
+
+    `files` is how many a decoder may treat before a fresh one takes over (leaks of the decoding libraries).
+    """
+
+    silence_seconds: float = 60.0
+    memory_bytes: int = 4 * 1024**3
+    files: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """An event of a file. `attempts` counts the decoders that were tried on it."""
+
+    job: FileJob
+    event: DecodingEvent | VideoError
+    attempts: int = 1
+
+
+@dataclass(slots=True)
+class _Task:
+    job: FileJob
+    attempts: int = 1
+    has_header: bool = False
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One decoder process and what it is asked to do."""
+
+    actor: Any
+    process_id: int | None = None
+    tasks: deque[_Task] = field(default_factory=deque)
+    events: deque[Any] = field(default_factory=deque)  # references to coming events, in order
+    head_since: float = 0.0
+    files: int = 0
+
+
+class DecoderPool:
+    """Decodes files by several decoder processes; `run` yields their events as they come.
+
+    An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the file
+    at hand: it is tried once more in a fresh decoder, after a Restart event, and then ends in a VideoError. Files
+    that waited behind it are not charged.
+    """
+
+    def __init__(self, spawn: Callable[[], Any], count: int, limits: DecoderLimits) -> None:
+        self._spawn = spawn
+        self._limits = limits
+        self._slots = [self._new_slot() for _ in range(count)]
+        self._draining = False
+        self.waiting_seconds = 0.0
+
+    def drain(self) -> None:
+        """Begin no further file."""
+        self._draining = True
+
+    def close(self) -> None:
+        """End the decoders."""
+        for slot in self._slots:
+            ray.kill(slot.actor)
+
+    def run(self, jobs: Iterable[FileJob]) -> Iterator[FileEvent]:
+        """Events of all files; those of one file in order, ending with Decoded or a VideoError."""
+        waiting = deque(_Task(job) for job in jobs)
+        while True:
+            if self._draining:
+                waiting.clear()
+            for slot in self._slots:
+                self._fill(slot, waiting)
+            busy = {slot.events[0]: slot for slot in self._slots if slot.tasks}
+            if not busy:
+                return
+            started = time.monotonic()
+            ready, _ = ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
+            self.waiting_seconds += time.monotonic() - started
+            for reference in ready:
+                yield from self._take(busy[reference], waiting)
+            now = time.monotonic()
+            for reference, slot in busy.items():
+                if reference not in ready and (error := self._overdue(slot, now)):
+                    yield from self._replace(slot, waiting, error)
+
+    def _new_slot(self) -> _Slot:
+        return _Slot(self._spawn(), head_since=time.monotonic())
+
+    def _fill(self, slot: _Slot, waiting: deque[_Task]) -> None:
+        if slot.files + len(slot.tasks) >= self._limits.files and not slot.tasks:
+            self._renew(slot)
+        while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
+            if not slot.tasks:
+                slot.head_since = time.monotonic()
+            slot.tasks.append(waiting.popleft())
+            slot.actor.enqueue.remote(slot.tasks[-1].job)
+        while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
+            slot.events.append(slot.actor.next.remote())
+
+    def _renew(self, slot: _Slot) -> None:
+        ray.kill(slot.actor)
+        fresh = self._new_slot()
+        slot.actor, slot.process_id, slot.files = fresh.actor, None, 0
+        slot.events.clear()
+
+    def _take(self, slot: _Slot, waiting: deque[_Task]) -> Iterator[FileEvent]:
+        """Take the event at the head of a slot that is ready."""
+        reference = slot.events.popleft()
+        try:
+            event = ray.get(reference)
+        except OutOfMemoryError:
+            error = VideoError(FailureClass.OUT_OF_MEMORY, "the decoder was ended because the machine ran out of memory")
+            yield from self._replace(slot, waiting, error)
+            return
+        except RayTaskError as failure:
+            message = str(failure.cause).splitlines()[:1] or [type(failure.cause).__name__]
+            error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {message[0]}")
+            yield from self._replace(slot, waiting, error)
+            return
+        except RayError:
+            error = VideoError(FailureClass.DECODER_CRASHED, "the decoder's process died")
+            yield from self._replace(slot, waiting, error)
+            return
+        slot.head_since = time.monotonic()
+        if event is None or not slot.tasks:  # asked for more than there was
+            return
+        task = slot.tasks[0]
+        if isinstance(event, Header):
+            task.has_header = True
+        if isinstance(event, Decoded | VideoError):
+            slot.tasks.popleft()
+            slot.files += 1
+        yield FileEvent(task.job, event, task.attempts)
+
+    def _overdue(self, slot: _Slot, now: float) -> VideoError | None:
+        """Why a decoder that has not answered must go, if it must."""
+        if slot.process_id is None:
+            try:
+                slot.process_id = ray.get(slot.actor.process_id.remote(), timeout=0.01)
+            except (GetTimeoutError, RayError):
+                slot.process_id = None
+        memory = private_memory_bytes(slot.process_id) if slot.process_id else None
+        if memory is not None and memory > self._limits.memory_bytes:
+            limit = self._limits.memory_bytes / 1024**3
+            return VideoError(FailureClass.OUT_OF_MEMORY, f"decoding took more than {limit:.1f} GiB of memory")
+        limit = self._limits.silence_seconds
+        if not slot.tasks[0].has_header:
+            limit += (slot.tasks[0].job.size_bytes or 0) / _SLOWEST_STORAGE_BYTES_A_SECOND
+        if now - slot.head_since > limit:
+            return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
+        return None
+
+    def _replace(self, slot: _Slot, waiting: deque[_Task], error: VideoError) -> Iterator[FileEvent]:
+        """Put a fresh decoder in a slot; its file gets another try or fails with `error`."""
+        task, *behind = slot.tasks
+        waiting.extendleft(reversed(behind))
+        slot.tasks.clear()
+        self._renew(slot)
+        if task.attempts >= _ATTEMPTS:
+            yield FileEvent(task.job, error, task.attempts)
+            return
+        if task.has_header:
+            yield FileEvent(task.job, Restart(error.message), task.attempts)
+        waiting.appendleft(_Task(task.job, task.attempts + 1))

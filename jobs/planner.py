@@ -1,0 +1,56 @@
+"""Which item goes into which shard: pure functions over numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from schemas.config import ExtractionConfig, Sampling
+from schemas.layout import DatasetSpec
+
+__all__ = ["ITEMS_OF_FILE", "PlannedFile", "assign_shards", "item_bytes", "rows_of_item"]
+
+ITEMS_OF_FILE = 64
+"""Segments that share one decoding pass. Each keeps a file open until the pass ends, hence a bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFile:
+    """A file and what its items will take in the store, in bytes."""
+
+    path: str
+    estimated_bytes: int
+
+
+def rows_of_item(
+    config: ExtractionConfig, clips: int, sampled_frames: int, member_frames: Sequence[int]
+) -> dict[str, int]:
+    """Rows that an item of so many clips and sampled frames has in each group of a shard."""
+    if config.sampling is Sampling.DENSE:
+        return {"clips": 1, "frames": sampled_frames, "pairs": max(0, sampled_frames - 1)}
+    frames = sum(member_frames)
+    return {"clips": clips, "frames": clips * frames, "pairs": clips * (frames - len(member_frames))}
+
+
+def item_bytes(rows: dict[str, int], datasets: Iterable[DatasetSpec]) -> int:
+    """Bytes of those rows, before compression."""
+    return sum(rows[dataset.level] * dataset.row_bytes for dataset in datasets)
+
+
+def assign_shards(files: Sequence[PlannedFile], shard_bytes: int, min_shards: int = 1) -> list[int]:
+    """Shard number of each file, in order: runs of files of at most `shard_bytes` together, at least one each.
+
+    Where that would give fewer than `min_shards` shards, the bound is lowered so that every worker has some to do
+    (as far as there are files).
+    """
+    total = sum(file.estimated_bytes for file in files)
+    bound = min(shard_bytes, -(-total // max(1, min(min_shards, len(files))))) if total else shard_bytes
+    shards: list[int] = []
+    shard, filled, empty = 0, 0, True
+    for file in files:
+        if not empty and filled + file.estimated_bytes > bound:
+            shard, filled = shard + 1, 0
+        shards.append(shard)
+        filled += file.estimated_bytes
+        empty = False
+    return shards
