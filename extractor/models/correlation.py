@@ -20,7 +20,7 @@ NORM_EPSILON = 1e-6  # inside the root, as in the reference
 def normalize_cells(x: Tensor) -> Tensor:
     """Divide each cell's feature of (N, C, h, w) by sqrt(sum of squares + 1e-6); float32, channels last in memory."""
     cells = x.float().permute(0, 2, 3, 1)  # (N, h, w, C)
-    norm = torch.linalg.vecdot(cells, cells).add(NORM_EPSILON).sqrt()  # (N, h, w)
+    norm: Tensor = torch.linalg.vecdot(cells, cells).add(NORM_EPSILON).sqrt()  # (N, h, w)
     return (cells / norm.unsqueeze(-1)).permute(0, 3, 1, 2)
 
 

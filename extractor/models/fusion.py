@@ -53,7 +53,7 @@ class FoldedConv(nn.Module):
         return {**self.__dict__, "_packed": None}  # packed weights can be neither copied nor pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._packed = self._pack()
 
 

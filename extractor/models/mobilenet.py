@@ -44,7 +44,8 @@ class InvertedResidual(nn.Module):
         x, branch = timeline.shift(self, x) if self.shifted else (x, x)
         if self.expand is not None:
             branch = self.expand(branch)
-        return self.project(self.depthwise(branch), x if self.has_skip else None)
+        y: Tensor = self.project(self.depthwise(branch), x if self.has_skip else None)
+        return y
 
     @property
     def last(self) -> ConvNorm:

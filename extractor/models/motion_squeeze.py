@@ -130,10 +130,10 @@ class MotionSqueeze(nn.Module):
             raise ValueError(
                 f"expected features of clips of at least 2 frames; got {x.shape[0]} frames in clips of {num_segments}"
             )
-        embedded = self.embed(x).unflatten(0, (-1, num_segments))  # (B, T, 64, h, w)
+        embedded = torch.unflatten(self.embed(x), 0, (-1, num_segments))  # (B, T, 64, h, w)
         displacement, confidence, tied = self.match(embedded[:, :-1].flatten(0, 1), embedded[:, 1:].flatten(0, 1))
         pairs = torch.cat((displacement / self.radius, confidence), 1)  # (B*(T-1), 3, h, w)
-        pairs = pairs.unflatten(0, (-1, num_segments - 1))
+        pairs = torch.unflatten(pairs, 0, (-1, num_segments - 1))
         pairs = torch.cat((pairs, pairs[:, -1:]), 1).flatten(0, 1)
         return MotionFeatures(self._transform(pairs, x.dtype), displacement, confidence, tied)
 
@@ -146,11 +146,13 @@ class MotionSqueeze(nn.Module):
     def match(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Displacement in cells, confidence and ties between embedded frames, two (N, 64, h, w) of float32."""
         with full_float32(first.device.type):
-            return self.soft_argmax(correlate(first, second, self.radius))
+            matches: tuple[Tensor, Tensor, Tensor] = self.soft_argmax(correlate(first, second, self.radius))
+        return matches
 
     def transform(self, displacement: Tensor, confidence: Tensor, dtype: torch.dtype) -> Tensor:
         """Motion features (N, C, h, w) of `dtype` for N pairs, from displacement in cells and confidence."""
         return self._transform(torch.cat((displacement / self.radius, confidence), 1), dtype)
 
     def _transform(self, pairs: Tensor, dtype: torch.dtype) -> Tensor:
-        return self.transformation(pairs.to(dtype, memory_format=torch.channels_last))
+        features: Tensor = self.transformation(pairs.to(dtype, memory_format=torch.channels_last))
+        return features

@@ -89,7 +89,7 @@ class MSNet(nn.Module):
             )
         clips = frames.shape[:1]
         features, motion = self.run(frames.flatten(0, 1), ClipTimeline(frames.shape[1]))
-        features = features.unflatten(0, (*clips, -1))  # (B, T, D)
+        features = torch.unflatten(features, 0, (*clips, -1))  # (B, T, D)
         clip_features = features.mean(1)
         logits = None
         if self.classifier is not None:  # the consensus of TSN: the mean of the frames' scores
@@ -99,10 +99,10 @@ class MSNet(nn.Module):
         return MSNetOutput(
             clip_features,
             features,
-            motion.features.float().unflatten(0, (*clips, -1)),
-            motion.displacement.unflatten(0, (*clips, -1)),
-            motion.confidence.unflatten(0, (*clips, -1)),
-            motion.tied.unflatten(0, (*clips, -1)),
+            torch.unflatten(motion.features.float(), 0, (*clips, -1)),
+            torch.unflatten(motion.displacement, 0, (*clips, -1)),
+            torch.unflatten(motion.confidence, 0, (*clips, -1)),
+            torch.unflatten(motion.tied, 0, (*clips, -1)),
             logits,
         )
 
@@ -130,10 +130,13 @@ class MSNetEnsemble(nn.Module):
         self.spec = spec
         self.members = nn.ModuleList(members)
 
+    def _networks(self) -> list[MSNet]:
+        return [member for member in self.members if isinstance(member, MSNet)]
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the members' weights."""
-        return tuple(note for member in self.members for note in member.notes)
+        return tuple(note for member in self._networks() for note in member.notes)
 
     @property
     def device(self) -> torch.device:

@@ -27,7 +27,7 @@ _UNARY: dict[Activation, tuple[str, list[float]]] = {
 
 
 class PackedConv(NamedTuple):
-    """A convolution on the CPU with its weights in oneDNN's layout. Channels last in, channels last out, no gradients."""
+    """A convolution on the CPU with its weights in oneDNN's layout. Channels last in and out, no gradients."""
 
     weight: Tensor
     bias: Tensor

@@ -52,7 +52,8 @@ class BasicBlock(_ResidualBlock):
 
     def residual(self, x: Tensor, skip: Tensor) -> Tensor:
         """The residual branch on `x`, added to `skip`."""
-        return self.conv2(self.conv1(x), skip)
+        y: Tensor = self.conv2(self.conv1(x), skip)
+        return y
 
     @property
     def last(self) -> ConvNorm:
@@ -73,7 +74,8 @@ class Bottleneck(_ResidualBlock):
 
     def residual(self, x: Tensor, skip: Tensor) -> Tensor:
         """The residual branch on `x`, added to `skip`."""
-        return self.conv3(self.conv2(self.conv1(x)), skip)
+        y: Tensor = self.conv3(self.conv2(self.conv1(x)), skip)
+        return y
 
     @property
     def last(self) -> ConvNorm:

@@ -36,9 +36,9 @@ def temporal_shift(
     if x.shape[0] == 0:
         return x
     fold = x.shape[1] // SHIFT_DIVISOR
-    clips = x.unflatten(0, (-1, num_segments))  # (B, T, C, h, w)
+    clips = torch.unflatten(x, 0, (-1, num_segments))  # (B, T, C, h, w)
     shifted = torch.empty_like(x)
-    out = shifted.unflatten(0, (-1, num_segments))
+    out = torch.unflatten(shifted, 0, (-1, num_segments))
     future, past = slice(0, fold), slice(fold, 2 * fold)  # future first: the order the checkpoints were trained with
     out[:, :-1, future] = clips[:, 1:, future]
     out[:, -1, future] = 0 if after is None else after

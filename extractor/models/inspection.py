@@ -1,0 +1,80 @@
+"""What a file of weights is, and what of it fits a network, without building one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from extractor.models.architecture import RESNET_LAYERS, backbone_numbers, resnet_expansion
+from extractor.models.checkpoint_names import is_motion_name
+from extractor.models.checkpoints import Checkpoint, CheckpointKind, Fit, check_fit, read_checkpoint
+from extractor.models.spec import describe_network
+
+__all__ = ["CheckpointReport", "inspect_checkpoint"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointReport:
+    """What `inspect_checkpoint` finds.
+
+    `architecture` is the network the file was made for as far as its content tells, None where it is none of ours;
+    `shifted_blocks` those that its names (or our metadata) say shift, None where it does not say; `fit` how it fits
+    the network that was asked about, or else `architecture`.
+    """
+
+    path: Path
+    kind: CheckpointKind
+    sha256: str
+    size_bytes: int
+    architecture: str | None
+    num_classes: int | None
+    num_tensors: int
+    num_parameters: int
+    has_motion: bool
+    shifted_blocks: tuple[str, ...] | None
+    metadata: Mapping[str, str]
+    fit: Fit | None
+
+
+def inspect_checkpoint(path: str | Path, model: str | None = None) -> CheckpointReport:
+    """Say what the checkpoint at `path` is and how it fits the network called `model` (its own guess unless given).
+
+    WeightsError where it is no checkpoint; a misfit is part of the report.
+    """
+    checkpoint = read_checkpoint(Path(path))
+    architecture = checkpoint.architecture or _guess(checkpoint)
+    asked = model or architecture
+    fit = None
+    if asked is not None:
+        spec = describe_network(asked)
+        fit, _ = check_fit(checkpoint, spec.members[0] if spec.members else spec)
+    return CheckpointReport(
+        path=checkpoint.path,
+        kind=checkpoint.kind,
+        sha256=checkpoint.sha256,
+        size_bytes=checkpoint.size_bytes,
+        architecture=architecture,
+        num_classes=checkpoint.num_classes,
+        num_tensors=len(checkpoint.tensors),
+        num_parameters=sum(t.numel() for name, t in checkpoint.tensors.items() if "running_" not in name),
+        has_motion=checkpoint.has_motion,
+        shifted_blocks=checkpoint.shifted_blocks,
+        metadata=checkpoint.metadata,
+        fit=fit,
+    )
+
+
+def _guess(checkpoint: Checkpoint) -> str | None:
+    """Name of the network whose backbone has exactly these blocks."""
+    names = [name for name in checkpoint.tensors if not is_motion_name(name)]
+    without_motion = "tsn" if checkpoint.kind == "imagenet" else "tsm"
+    family = "msnet" if checkpoint.has_motion else without_motion
+    if any(name.startswith("features.17.") for name in names):
+        return "msnet_mobilenetv2"
+    blocks = {name.rsplit(".conv1.", 1)[0] for name in names if name.startswith("layer") and ".conv1." in name}
+    expansion = 4 if any(".conv3." in name for name in names) else 1
+    for depth in RESNET_LAYERS:
+        if blocks == set(backbone_numbers(f"resnet{depth}").blocks) and resnet_expansion(depth) == expansion:
+            return f"{family}_resnet{depth}"
+    return None
