@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.config import ExtractionConfig, Output, Sampling
 from schemas.errors import ConfigurationError, StoreError
 
-__all__ = ["LEVELS", "DatasetSpec", "NetworkShape", "StorePaths", "datasets_of", "motion_grid", "shard_name"]
+__all__ = [
+    "LEVELS",
+    "TENSORS",
+    "DatasetSpec",
+    "NetworkShape",
+    "StorePaths",
+    "datasets_of",
+    "motion_grid",
+    "pack_tied",
+    "shard_name",
+    "unpack_tied",
+]
 
 LEVELS = ("clips", "frames", "pairs")
 """Groups of a shard. All datasets of a group have the same number of rows."""
+
+TENSORS: Mapping[str, str] = {
+    "clip": "clips/feature",
+    "logits": "clips/logits",
+    "frame": "frames/feature",
+    "motion": "frames/motion",
+    "time_seconds": "frames/time_seconds",
+    "index": "frames/index",
+    "valid": "frames/valid",
+    "frame_member": "frames/member",
+    "displacement": "pairs/displacement",
+    "confidence": "pairs/confidence",
+    "tied": "pairs/tied",
+    "pair_member": "pairs/member",
+}
+"""Names that readers use for datasets; those of outputs are the values of `Output`."""
 
 
 def shard_name(index: int) -> str:
@@ -59,6 +90,7 @@ class NetworkShape:
 
 
 _CHUNK_BYTES = 64 * 1024
+_MAX_CHUNK_BYTES = 4 * 1024 * 1024  # a chunk is read whole for any one of its rows
 _DENSE_CHUNK_ROWS = 32
 
 
@@ -128,7 +160,18 @@ def _require_outputs(config: ExtractionConfig, shape: NetworkShape) -> None:
 def _chunk_rows(config: ExtractionConfig, extents: tuple[int, ...], dtype: str) -> int:
     clip_rows = _DENSE_CHUNK_ROWS if config.sampling is Sampling.DENSE else config.num_frames or _DENSE_CHUNK_ROWS
     row_bytes = DatasetSpec("", "", extents, dtype, 1).row_bytes
-    return max(clip_rows, min(1024, _CHUNK_BYTES // row_bytes))
+    rows = max(clip_rows, min(1024, _CHUNK_BYTES // row_bytes))
+    return max(1, min(rows, _MAX_CHUNK_BYTES // row_bytes))
+
+
+def pack_tied(tied: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Tied cells (k, h, w) as bits along w, the leftmost cell in the highest bit: (k, h, ceil(w / 8))."""
+    return np.packbits(tied, axis=-1)
+
+
+def unpack_tied(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.bool_]:
+    """Inverse of `pack_tied` for maps that are `width` cells wide: (k, h, width)."""
+    return np.unpackbits(packed, axis=-1, count=width).astype(bool)
 
 
 _SHARD = re.compile(r"shard-\d{5,}")

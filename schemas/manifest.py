@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,11 +11,14 @@ from schemas.errors import StoreError
 
 __all__ = [
     "FAILURE_COLUMNS",
+    "INVENTORY_COLUMNS",
     "MANIFEST_COLUMNS",
     "empty_failures",
     "empty_manifest",
     "failures_frame",
     "manifest_frame",
+    "manifest_from_columns",
+    "typed_columns",
     "validate_manifest",
 ]
 
@@ -68,10 +71,40 @@ FAILURE_COLUMNS: Mapping[str, str] = {
     "shard": "str",
 }
 
+INVENTORY_COLUMNS: Mapping[str, str] = {
+    "video_id": "str",
+    "path": "str",  # relative to the dataset root, or absolute
+    "bytes": "int64",
+    "mtime_ns": "int64",
+    "fps": "float64",  # given for folders of images, else NaN
+    "duration_seconds": "float64",  # NaN where it is not known
+    "start_seconds": "float64",  # NaN: from the start
+    "end_seconds": "float64",  # NaN: to the end
+    "num_frames": "int64",  # -1 where it is not known
+    "estimated_bytes": "int64",
+    "shard": "str",
+}
+
 
 def manifest_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """DataFrame of manifest rows with exactly the manifest's columns and types."""
     return _typed(rows, MANIFEST_COLUMNS)
+
+
+def manifest_from_columns(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """DataFrame of whole columns with exactly the manifest's columns and types."""
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in MANIFEST_COLUMNS.items()})
+
+
+def typed_columns(frame: pd.DataFrame, columns: Mapping[str, str], what: str) -> pd.DataFrame:
+    """`frame` with exactly these columns, in order and of these types; StoreError, about `what`, where it lacks one."""
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise StoreError(f"{what} lacks the columns {', '.join(missing)}: it was written by something else")
+    try:
+        return frame[list(columns)].astype(dict(columns)).reset_index(drop=True)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"a column of {what} has values of another type ({error})") from error
 
 
 def failures_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -1,0 +1,175 @@
+"""The little of HDF5 that writing and reading shards share: a file that survives a full disk, filters, errors."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
+
+__all__ = ["COMPRESSIONS", "OutputFile", "filter_options", "load_filters", "require_plain", "shard_errors"]
+
+COMPRESSIONS = ("none", "gzip", "zstd")
+_ZSTD_FILTER = 32015
+_GZIP_LEVEL = 4
+_ZSTD_LEVEL = 3
+MAX_CHUNK_BYTES = 256 * 1024 * 1024
+_ERRNO = re.compile(r"errno = (\d+)")
+_TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EINTR)
+
+
+class OutputFile(io.RawIOBase):
+    """A new file for HDF5 to write into, which keeps the first error instead of handing it to HDF5.
+
+    HDF5 cannot close a file whose writes fail, and the process then dies of a segmentation fault at its exit. So
+    after an error everything more is dropped, HDF5 closes in peace, and `finish` raises the error.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.error: OSError | None = None
+        self._position = 0
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset += self._position
+        elif whence == os.SEEK_END:
+            offset += os.fstat(self._handle).st_size
+        self._position = offset
+        return offset
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._handle, [buffer], self._position)
+        self._position += count
+        return count
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while self.error is None and done < len(view):
+                done += os.pwrite(self._handle, view[done:], self._position + done)
+        except OSError as error:
+            self.error = error
+        self._position += len(view)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            os.ftruncate(self._handle, self._position if size is None else size)
+        except OSError as error:
+            self.error = self.error or error
+        return size or self._position
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def check(self) -> None:
+        """Raise the first error that writing met."""
+        if self.error is not None:
+            raise self.error
+
+    def finish(self) -> None:
+        """Make the content durable and close, or raise the first error that writing met."""
+        self.check()
+        os.fsync(self._handle)
+        self.close()
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._handle)
+        super().close()
+
+
+def filter_options(compression: str) -> dict[str, Any]:
+    """Keyword arguments of `create_dataset` for a compression; the checksum is always on."""
+    options: dict[str, Any] = {"fletcher32": True}
+    if compression == "none":
+        return options
+    if compression == "gzip":
+        return options | {"shuffle": True, "compression": "gzip", "compression_opts": _GZIP_LEVEL}
+    if compression == "zstd":
+        _load_zstd()
+        return options | {"shuffle": True, "compression": _ZSTD_FILTER, "compression_opts": (_ZSTD_LEVEL,)}
+    raise ConfigurationError(f"a compression of {', '.join(COMPRESSIONS)} was expected, not {compression!r}")
+
+
+def load_filters(dataset: Any) -> None:
+    """Make sure that the filters of an open dataset are there, loading zstd where it is one of them."""
+    creation = dataset.id.get_create_plist()
+    if any(creation.get_filter(i)[0] == _ZSTD_FILTER for i in range(creation.get_nfilters())):
+        _load_zstd()
+
+
+def _load_zstd() -> None:
+    if h5py.h5z.filter_avail(_ZSTD_FILTER):
+        return
+    try:
+        import hdf5plugin  # noqa: F401  (importing it registers the filter)
+    except ImportError as error:
+        raise ConfigurationError(
+            "zstd compression needs the package hdf5plugin: pip install 'msnet-features[zstd]'"
+        ) from error
+
+
+def require_plain(dataset: Any, path: str) -> None:
+    """Raise ValueError unless the dataset holds its own rows in chunks, all of them there and of a sane size.
+
+    A file can claim any number of rows and keep none of them, or point into other files; neither is ours.
+    """
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{path} is not a dataset")
+    if dataset.is_virtual or dataset.external or dataset.chunks is None:
+        raise ValueError(f"{path} does not hold its own rows in chunks")
+    chunk_bytes = dataset.dtype.itemsize
+    for extent in dataset.chunks:
+        chunk_bytes *= extent
+    if chunk_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(f"{path} has chunks of {chunk_bytes} bytes")
+    if dataset.chunks[1:] != dataset.shape[1:]:
+        raise ValueError(f"{path} is cut across its rows")
+    rows, chunk_rows = dataset.shape[0], dataset.chunks[0]
+    expected = -(-rows // chunk_rows)
+    if dataset.id.get_num_chunks() != expected:
+        raise ValueError(f"{path} claims {expected} chunks and has {dataset.id.get_num_chunks()}")
+
+
+@contextmanager
+def shard_errors(path: Path, shard: str, dataset: str | None = None) -> Iterator[None]:
+    """Turn what h5py raises about content into DamagedShardError, and what the machine refuses into StorageError.
+
+    FileNotFoundError passes: whether a missing file is damage or a lost race is for the caller to say.
+    """
+    try:
+        yield
+    except (FileNotFoundError, StoreError, ConfigurationError):
+        raise
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        found = _ERRNO.search(str(error))
+        code = getattr(error, "errno", None) or (int(found[1]) if found else None)
+        if code in _TRANSIENT:
+            raise StorageError(
+                f"{path} could not be read ({os.strerror(code)}): the file itself may be sound"
+            ) from error
+        where = f"{dataset} of {path}" if dataset else str(path)
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedShardError(
+            f"{where} cannot be read as written ({detail}): run `msnet verify --deep`, then `msnet resume`",
+            shard=shard,
+            dataset=dataset,
+        ) from error

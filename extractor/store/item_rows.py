@@ -1,0 +1,89 @@
+"""Manifest rows of one item as compact JSON, and of a shard's items as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from schemas.errors import StoreError
+from schemas.manifest import MANIFEST_COLUMNS, manifest_from_columns
+
+__all__ = ["from_columns", "levels_of", "shard_table", "to_columns"]
+
+_FILLED_IN = ("video_id", "shard", "file", "clip_row")
+_GIVEN = tuple(name for name in MANIFEST_COLUMNS if name not in _FILLED_IN)
+_RANGES = ("frame_start", "frame_stop", "pair_start", "pair_stop")
+_LISTED = ("clip", *_RANGES)
+_PYTHON: dict[str, type] = {"str": str, "int64": int, "float64": float, "bool": bool}
+
+
+def to_columns(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows of one item's clips as {"constant": {column: value}, "listed": {column: values}}.
+
+    Raises StoreError where a column is missing or unknown, or the row ranges do not follow one another from 0.
+    """
+    if not clips:
+        raise StoreError("at least one clip was expected of a finished item: an item without any is a failure")
+    for row in clips:
+        if row.keys() - set(_FILLED_IN) != set(_GIVEN):
+            missing, unknown = set(_GIVEN) - row.keys(), row.keys() - set(MANIFEST_COLUMNS)
+            raise StoreError(f"manifest rows lack {sorted(missing)} and have the unknown {sorted(unknown)}")
+    columns = {name: [_PYTHON[MANIFEST_COLUMNS[name]](row[name]) for row in clips] for name in _GIVEN}
+    _require_tiling(columns)
+    constant = {name: values[0] for name, values in columns.items() if name not in _LISTED and _all_equal(values)}
+    return {"constant": constant, "listed": {name: columns[name] for name in _GIVEN if name not in constant}}
+
+
+def _all_equal(values: list[Any]) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def _require_tiling(columns: Mapping[str, list[Any]]) -> None:
+    if columns["clip"] != sorted(set(columns["clip"])):
+        raise StoreError("clips in ascending order, each once, were expected")
+    for level, least in (("frame", 1), ("pair", 0)):
+        starts, stops = columns[f"{level}_start"], columns[f"{level}_stop"]
+        if starts != [0, *stops[:-1]] or any(b - a < least for a, b in zip(starts, stops, strict=True)):
+            raise StoreError(f"{level} ranges that follow one another from row 0 were expected, not {starts} {stops}")
+
+
+def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Inverse of `to_columns`: every column as a list; raises ValueError or KeyError for what it did not write."""
+    listed, constant = dict(document["listed"]), dict(document["constant"])
+    count = len(listed["clip"])
+    if not count or any(not isinstance(values, list) or len(values) != count for values in listed.values()):
+        raise ValueError("columns of one length were expected")
+    columns = {name: listed[name] if name in listed else [constant[name]] * count for name in _GIVEN}
+    try:
+        _require_tiling(columns)
+    except StoreError as error:
+        raise ValueError(str(error)) from error
+    return columns
+
+
+def levels_of(document: Mapping[str, Any]) -> dict[str, int]:
+    """Number of rows by level that the clips have together."""
+    columns = from_columns(document)
+    return {"clips": len(columns["clip"]), "frames": columns["frame_stop"][-1], "pairs": columns["pair_stop"][-1]}
+
+
+def shard_table(items: Iterable[tuple[str, Mapping[str, list[Any]]]], shard: str, file: str) -> pd.DataFrame:
+    """Manifest of a shard from (video_id, columns) of its items in order, row ranges counted from the shard's start."""
+    parts: dict[str, list[Any]] = {name: [] for name in MANIFEST_COLUMNS}
+    offsets = {"frame": 0, "pair": 0}
+    for video_id, columns in items:
+        count = len(columns["clip"])
+        for name in _GIVEN:
+            values = columns[name]
+            if name in _RANGES:
+                offset = offsets[name.split("_")[0]]
+                values = (np.asarray(values, dtype=np.int64) + offset).tolist()
+            parts[name] += values
+        parts["video_id"] += [video_id] * count
+        offsets = {level: offset + columns[f"{level}_stop"][-1] for level, offset in offsets.items()}
+    count = len(parts["clip"])
+    parts |= {"shard": [shard] * count, "file": [file] * count, "clip_row": list(range(count))}
+    return manifest_from_columns(parts)

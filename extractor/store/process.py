@@ -1,0 +1,47 @@
+"""Who a process is, so that another one on the same machine can tell whether it still lives."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from pathlib import Path
+
+__all__ = ["has_ended", "machine", "process_start"]
+
+
+def machine() -> str:
+    """Identity of this boot of this host and of its process namespace: where it is equal, pids are comparable."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no /proc: macOS
+        return f"{socket.gethostname()} {uuid.getnode():x}"
+
+
+def process_start(pid: int) -> str:
+    """Start time of a process as the kernel counts it, "" where it cannot be told."""
+    fields = _stat_fields(pid)
+    return fields[19] if fields else ""
+
+
+def has_ended(pid: int, started: str) -> bool:
+    """Whether the process with this pid and start time is gone (a zombie is)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # it lives and belongs to someone else
+    fields = _stat_fields(pid)
+    if not fields:
+        return False
+    return fields[0] in "ZX" or (started != "" and fields[19] != started)
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the state on (the name before it may hold spaces and brackets)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []

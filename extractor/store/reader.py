@@ -1,0 +1,266 @@
+"""`FeatureStore`: a finished or growing store as tables and arrays."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from extractor.store.records import committed
+from extractor.store.run import Run, read_run
+from extractor.store.shard import ShardReader
+from extractor.store.tables import cached_manifest, merge_failures, merge_fragments
+from schemas.config import ExtractionConfig
+from schemas.errors import StoreError
+from schemas.layout import TENSORS, DatasetSpec, StorePaths, unpack_tied
+from schemas.records import CommitRecord
+
+__all__ = ["FeatureStore"]
+
+Array = npt.NDArray[Any]
+
+_CACHE_BYTES = 4 * 1024 * 1024
+_BLOCK_BYTES = 8 * 1024 * 1024
+_MAX_RUN_BYTES = 64 * 1024 * 1024
+_GAP_BYTES = 128 * 1024  # reading over a gap of this size costs less than a second read
+
+
+class FeatureStore:
+    """Reads a store: what is committed when it is opened. Later commits are seen by opening it again.
+
+    Tensors go by the names in `tensors` (see docs/format.md): "clip" (n, D), "frame" (m, D), "motion" (m, C) or
+    (m, C, g, g), "time_seconds", "index" and "valid" (m,), "displacement" (k, 2, h, w), "confidence" (k, 1, h, w),
+    "tied" (k, h, w), "logits" (n, classes), and for ensembles "frame_member" (m,), "pair_member" (k,); with n clips,
+    m frames and k pairs. Floats come in the number format that is stored; "valid" and "tied" are bool.
+
+    Files are opened on first use, at most `max_open_files` at a time, each with `cache_bytes` of chunk cache a
+    dataset. A store can be pickled into spawned workers and used after a fork; each process opens its own files. A
+    worker sees the same clips under the same numbers. Threads take turns.
+
+    Raises StoreError where `path` is no store, and DamagedShardError where a file is not as it was written.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, max_open_files: int = 32, cache_bytes: int = _CACHE_BYTES
+    ) -> None:
+        self.paths = StorePaths(Path(path))
+        self.run: Run = read_run(self.paths)
+        self._max_open_files = max(1, max_open_files)
+        self._cache_bytes = cache_bytes
+        self._records = committed(self.paths)
+        self._own_process()
+
+    @property
+    def config(self) -> ExtractionConfig:
+        """What was extracted, and how."""
+        return self.run.config
+
+    @property
+    def records(self) -> dict[str, CommitRecord]:
+        """Commit records by shard, as they were when the store was opened."""
+        return dict(self._records)
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row a clip, `clip(i)` being row i; columns as in schemas.manifest. Clips of a video are neighbours."""
+        cached = cached_manifest(self.paths, self._records)
+        return cached if cached is not None else merge_fragments(self.paths, self._records)
+
+    @cached_property
+    def failures(self) -> pd.DataFrame:
+        """One row a video that could not be extracted."""
+        return merge_failures(self._records)
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Videos that have features, in the order of the manifest."""
+        return tuple(self._videos)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the tensors that this store holds."""
+        return tuple(self._specs)
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def video(self, video_id: str, tensors: Sequence[str] | None = None) -> dict[str, Array]:
+        """Tensors of a video by name, over all its clips, rows in order. All of them unless named.
+
+        Rows of its clips are cut out by the manifest's row ranges, less those of its first clip.
+        """
+        clips = self.video_clips(video_id)
+        return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
+
+    def clip(self, index: int, tensors: Sequence[str] | None = None) -> dict[str, Array]:
+        """Tensors by name of the clip in row `index` of the manifest. All of them unless named."""
+        clips = range(self._position(index), self._position(index) + 1)
+        return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
+
+    def clips(self, indices: Sequence[int], tensors: Sequence[str] | None = None) -> list[dict[str, Array]]:
+        """Like `clip` for many clips at once, in the order asked for; rows that lie together are read together."""
+        names = self._checked(tensors)
+        wanted = np.array([self._position(index) for index in indices], dtype=np.int64)
+        found: list[dict[str, Array]] = [{} for _ in wanted]
+        for file in np.unique(self._files[wanted]):
+            places = np.flatnonzero(self._files[wanted] == file)
+            for name in names:
+                starts, stops = self._bounds[self._specs[name].level]
+                chosen = wanted[places]
+                for place, rows in self._gather(name, int(file), starts[chosen], stops[chosen]):
+                    found[places[place]][name] = rows
+        return found
+
+    def video_clips(self, video_id: str) -> range:
+        """Rows of the manifest that are a video's clips."""
+        try:
+            return self._videos[video_id]
+        except KeyError:
+            failed = self.failures
+            why = failed.loc[failed["video_id"] == video_id, "message"]
+            reason = f"it failed: {why.iloc[0]}" if len(why) else "`video_ids` lists those it has"
+            raise StoreError(f"{self.paths.root} has no features of {video_id!r}; {reason}") from None
+
+    def shape(self, name: str, clips: range) -> tuple[int, ...]:
+        """Shape of what `blocks` gives for these clips together."""
+        self._checked([name])
+        _, start, stop = self._range(name, clips)
+        spec = self._specs[name]
+        inner = (spec.shape[0], self.run.shape.cells[1]) if name == "tied" else spec.shape
+        return (stop - start, *inner)
+
+    def blocks(self, name: str, clips: range, block_bytes: int = _BLOCK_BYTES) -> Iterator[Array]:
+        """Rows of a tensor for neighbouring clips of one video (`video_clips`), in blocks of about `block_bytes`."""
+        self._checked([name])
+        file, start, stop = self._range(name, clips)
+        step = max(1, block_bytes // self._specs[name].row_bytes)
+        for first in range(start, stop, step):
+            yield self._read(name, file, first, min(stop, first + step))
+
+    def close(self) -> None:
+        """Close all files; the store opens them again when it is used."""
+        with self._lock:
+            while self._open_files:
+                self._open_files.popitem()[1].close()
+
+    @cached_property
+    def _specs(self) -> dict[str, DatasetSpec]:
+        by_path = {spec.path: spec for spec in self.run.datasets}
+        return {name: by_path[path] for name, path in TENSORS.items() if path in by_path}
+
+    @cached_property
+    def _files(self) -> npt.NDArray[np.int64]:
+        """For every clip, number of its file in `_file_names`."""
+        return np.asarray(pd.factorize(self.manifest["file"])[0], dtype=np.int64)
+
+    @cached_property
+    def _file_names(self) -> list[tuple[str, str]]:
+        """(shard, file) in the order of their first appearance."""
+        first = self.manifest.drop_duplicates("file")
+        return list(zip(first["shard"], first["file"], strict=True))
+
+    @cached_property
+    def _bounds(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """First and one past the last row of every clip, by level."""
+        clip_row = self.manifest["clip_row"].to_numpy()
+        frames = (self.manifest["frame_start"].to_numpy(), self.manifest["frame_stop"].to_numpy())
+        pairs = (self.manifest["pair_start"].to_numpy(), self.manifest["pair_stop"].to_numpy())
+        return {"clips": (clip_row, clip_row + 1), "frames": frames, "pairs": pairs}
+
+    @cached_property
+    def _videos(self) -> dict[str, range]:
+        codes, names = pd.factorize(self.manifest["video_id"])
+        edges = np.flatnonzero(np.diff(codes, prepend=-1, append=len(names)))
+        ranges = [range(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
+        if len(ranges) != len(names):
+            raise StoreError(f"clips of one video lie apart in the manifest of {self.paths.root}: it was altered")
+        return dict(zip(names, ranges, strict=True))
+
+    def _position(self, index: int) -> int:
+        if not -len(self.manifest) <= index < len(self.manifest):
+            raise IndexError(f"clip {index} was asked for, the store has {len(self.manifest)}")
+        return int(index) % len(self.manifest)
+
+    def _checked(self, names: Sequence[str] | None) -> tuple[str, ...]:
+        if names is None:
+            return self.tensors
+        if isinstance(names, str) or not set(names) <= set(self.tensors):
+            raise StoreError(f"names among {', '.join(self.tensors)} were expected, not {names!r}")
+        return tuple(names)
+
+    def _range(self, name: str, clips: range) -> tuple[int, int, int]:
+        """(file, start, stop) of a tensor's rows for neighbouring clips of one video."""
+        starts, stops = self._bounds[self._specs[name].level]
+        return int(self._files[clips[0]]), int(starts[clips[0]]), int(stops[clips[-1]])
+
+    def _gather(self, name: str, file: int, starts: Array, stops: Array) -> Iterator[tuple[int, Array]]:
+        """(position, rows) for row ranges of one file, neighbouring ones read in one go."""
+        row_bytes = self._specs[name].row_bytes
+        order = deque(np.argsort(starts, kind="stable").tolist())
+        while order:
+            first = low = int(starts[order[0]])
+            high = int(stops[order[0]])
+            run: list[int] = []
+            while order and int(starts[order[0]]) <= high + _GAP_BYTES // row_bytes:
+                if run and (int(stops[order[0]]) - first) * row_bytes > _MAX_RUN_BYTES:
+                    break
+                run.append(order.popleft())
+                high = max(high, int(stops[run[-1]]))
+            rows = self._read(name, file, low, high)
+            for position in run:
+                part = rows[int(starts[position]) - low : int(stops[position]) - low]
+                yield position, part if len(run) == 1 else part.copy()
+
+    def _read(self, name: str, file: int, start: int, stop: int) -> Array:
+        self._own_process()
+        with self._lock:
+            rows = self._open(file).read(self._specs[name].path, start, stop)
+        if name == "tied":
+            return unpack_tied(rows, self.run.shape.cells[1])
+        return rows.astype(bool) if name == "valid" else rows
+
+    def _open(self, file: int) -> ShardReader:
+        if file in self._open_files:
+            self._open_files.move_to_end(file)
+            return self._open_files[file]
+        while len(self._open_files) >= self._max_open_files:
+            self._open_files.popitem(last=False)[1].close()
+        shard, name = self._file_names[file]
+        try:
+            reader = ShardReader(self.paths.root / name, self.run.datasets, shard=shard, cache_bytes=self._cache_bytes)
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{name} is gone from {self.paths.root}: where its shard was made anew, open the store again; "
+                "otherwise run `msnet verify`, then `msnet resume`"
+            ) from error
+        self._open_files[file] = reader
+        return reader
+
+    def _own_process(self) -> None:
+        """Start without open files in a process that did not open them: after a fork they belong to the parent."""
+        if getattr(self, "_pid", None) != os.getpid():
+            self._open_files: OrderedDict[int, ShardReader] = OrderedDict()
+            self._lock = threading.RLock()
+            self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "path": str(self.paths.root),
+            "options": {"max_open_files": self._max_open_files, "cache_bytes": self._cache_bytes},
+            "attempts": {shard: record.attempt for shard, record in self._records.items()},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        FeatureStore.__init__(self, state["path"], **state["options"])
+        attempts = state["attempts"]
+        self._records = {shard: record for shard, record in self._records.items() if shard in attempts}
+        if {shard: record.attempt for shard, record in self._records.items()} != attempts:
+            raise StoreError(f"{self.paths.root} changed since it was opened in the other process: open it again")

@@ -1,0 +1,104 @@
+"""run.json: what a store was made with. Published once; later drivers read it and must agree."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from extractor.store.atomic import publish, read_bounded
+from extractor.store.hdf5 import COMPRESSIONS
+from schemas.config import FORMAT_VERSION, ExtractionConfig
+from schemas.errors import ConfigurationError, StoreError
+from schemas.layout import DatasetSpec, NetworkShape, StorePaths, datasets_of
+
+__all__ = ["Run", "read_run", "write_run"]
+
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Run:
+    """Content of run.json.
+
+    config, shape: decide every dataset (`datasets`). compression: "none", "gzip" or "zstd". shard_bytes: what the
+    planner aims at. dataset_root: where the videos were, for people; no path in the store depends on it. versions:
+    package name to version. settings: whatever else is worth remembering that does not change features.
+    """
+
+    config: ExtractionConfig
+    shape: NetworkShape
+    compression: str
+    shard_bytes: int
+    dataset_root: str
+    created_utc: str
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        return self.config.digest()
+
+    @property
+    def datasets(self) -> tuple[DatasetSpec, ...]:
+        return datasets_of(self.config, self.shape)
+
+
+def write_run(paths: StorePaths, run: Run) -> Run:
+    """Publish run.json unless there is one, and give what the store has now.
+
+    Raises ConfigurationError, naming the fields, where the store was made with another configuration, network shape
+    or compression.
+    """
+    if run.compression not in COMPRESSIONS:
+        raise ConfigurationError(f"a compression of {', '.join(COMPRESSIONS)} was expected, not {run.compression!r}")
+    document = {"format_version": FORMAT_VERSION, "digest": run.digest, "run": _as_json(run)}
+    document["datasets"] = [asdict(spec) for spec in run.datasets]  # for readers without our code
+    won = publish(paths.run, json.dumps(document, indent=1).encode() + b"\n")
+    if won:
+        return run
+    there = read_run(paths)
+    there.config.require_equal(run.config)
+    for name in ("shape", "compression"):
+        mine, theirs = getattr(there, name), getattr(run, name)
+        if mine != theirs:
+            raise ConfigurationError(
+                f"{name}: the store at {paths.root} has {mine!r}, asked for is {theirs!r}: "
+                "use the store's own options, or another --out"
+            )
+    return there
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    values = {name: getattr(run, name) for name in Run.__dataclass_fields__}
+    return values | {"config": run.config.model_dump(mode="json"), "shape": asdict(run.shape)}
+
+
+def read_run(paths: StorePaths) -> Run:
+    """Read run.json; raises StoreError where it is missing, of another format version, or altered."""
+    try:
+        data = read_bounded(paths.run, _MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{paths.root} is not a store, it has no run.json: give the folder that `msnet extract --out` wrote"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{paths.run} cannot be read ({error.strerror}): check its permissions") from error
+    try:
+        document = json.loads(data)
+        version = document["format_version"]
+        if version != FORMAT_VERSION:
+            raise StoreError(
+                f"{paths.root} is a store of format version {version!r}, this program reads {FORMAT_VERSION}: "
+                "use the version of msnet-features that wrote it"
+            )
+        run = TypeAdapter(Run).validate_python(document["run"])
+        digest = document["digest"]
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        detail = str(error).splitlines()[0]
+        raise StoreError(f"{paths.run} is not what extract wrote ({detail}): restore it from a copy") from error
+    if run.digest != digest:
+        raise StoreError(f"{paths.run} was altered: its digest is not that of its configuration; restore it")
+    return run

@@ -1,0 +1,155 @@
+"""Parquet tables of a store: the inventory, the manifest with its fragments, the failures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from extractor.store.atomic import publish, replacing
+from extractor.store.records import committed
+from schemas.errors import DamagedShardError, StoreError
+from schemas.layout import StorePaths
+from schemas.manifest import (
+    FAILURE_COLUMNS,
+    INVENTORY_COLUMNS,
+    empty_manifest,
+    failures_frame,
+    typed_columns,
+    validate_manifest,
+)
+from schemas.records import CommitRecord
+
+__all__ = [
+    "cached_manifest",
+    "merge_failures",
+    "merge_fragments",
+    "read_fragment",
+    "read_inventory",
+    "write_inventory",
+    "write_manifest_cache",
+    "write_table",
+]
+
+_COMMITS_KEY = b"msnet_commits"
+
+
+def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool = False) -> pd.DataFrame:
+    """Publish the inventory (columns of INVENTORY_COLUMNS) unless there is one, and give what the store has now.
+
+    With `replace` (a rescan, under the lease of the whole store) it takes the place of the one that is there.
+    """
+    inventory = typed_columns(inventory, INVENTORY_COLUMNS, "the inventory")
+    if replace:
+        write_table(paths.inventory, inventory)
+        return inventory
+    data = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pandas(inventory, preserve_index=False), data, compression="zstd")
+    publish(paths.inventory, data.getvalue().to_pybytes())
+    return read_inventory(paths)
+
+
+def read_inventory(paths: StorePaths) -> pd.DataFrame:
+    """Every input video and the shard it was planned into; raises StoreError where that cannot be read."""
+    return typed_columns(_read_parquet(paths.inventory), INVENTORY_COLUMNS, "the inventory")
+
+
+def write_table(path: Path, frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> None:
+    """Write a parquet file atomically, with key-value `metadata` in its footer."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), **(metadata or {})})
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
+    """Manifest rows of one shard; raises DamagedShardError where the file is not what the record promises."""
+    path = paths.root / record.fragment.path
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != record.fragment.sha256:
+            raise ValueError("its SHA-256 is not the recorded one")
+        frame = validate_manifest(pq.read_table(pa.BufferReader(data)).to_pandas())
+        if len(frame) != record.rows["clips"]:
+            raise ValueError(f"it has {len(frame)} rows, the record says {record.rows['clips']}")
+    except (OSError, ValueError, KeyError, StoreError, pa.ArrowException) as error:
+        raise DamagedShardError(
+            f"the manifest fragment {path} is not as written ({error}): run `msnet verify`, then `msnet resume`",
+            shard=record.shard,
+        ) from error
+    return frame
+
+
+def merge_fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame:
+    """The manifest of all committed shards, in the order of shards and of rows in them.
+
+    An item that is in several shards (it failed, was tried again in a new one, and its old shard was made anew)
+    counts in the last of them only.
+    """
+    frames = [read_fragment(paths, record) for record in records.values() if record.rows["clips"]]
+    if not frames:
+        return empty_manifest()
+    frame = pd.concat(frames, ignore_index=True)
+    homes = last_homes(records)
+    if sum(len(record.video_ids) for record in records.values()) != len(homes):
+        frame = frame[frame["video_id"].map(homes) == frame["shard"]].reset_index(drop=True)
+    return validate_manifest(frame)
+
+
+def last_homes(records: Mapping[str, CommitRecord]) -> dict[str, str]:
+    """Shard that counts for every item that has rows: the last one."""
+    return {video_id: shard for shard, record in records.items() for video_id in record.video_ids}
+
+
+def merge_failures(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
+    """One row for every item that failed and has rows nowhere, as its last shard tells it."""
+    homes = last_homes(records)
+    rows: dict[str, dict[str, Any]] = {}
+    for shard, record in records.items():
+        for failure in record.failures:
+            if failure.video_id not in homes:
+                row = {name: getattr(failure, name) for name in FAILURE_COLUMNS if name != "shard"}
+                rows[failure.video_id] = row | {"failure": failure.failure.value, "shard": shard}
+    return failures_frame(rows.values())
+
+
+def write_manifest_cache(paths: StorePaths) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rebuild manifest.parquet and failures.parquet from the commit records, and give both tables."""
+    records = committed(paths)
+    manifest, failures = merge_fragments(paths, records), merge_failures(records)
+    metadata = {_COMMITS_KEY: _state(records)}
+    write_table(paths.manifest, manifest, metadata)
+    write_table(paths.failures, failures, metadata)
+    return manifest, failures
+
+
+def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
+    """manifest.parquet where it was made from exactly these records, else None."""
+    try:
+        with pq.ParquetFile(paths.manifest) as file:
+            if (file.schema_arrow.metadata or {}).get(_COMMITS_KEY) != _state(records):
+                return None
+            return validate_manifest(file.read().to_pandas())
+    except (OSError, ValueError, StoreError, pa.ArrowException):
+        return None
+
+
+def _state(records: Mapping[str, CommitRecord]) -> bytes:
+    """Digest of which attempts the store consists of."""
+    lines = [f"{shard} {record.attempt} {record.fragment.sha256}" for shard, record in sorted(records.items())]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest().encode()
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} is missing: the extraction never got as far as planning, run it again") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{path} cannot be read ({error}): restore it from a copy") from error
+    return frame
