@@ -1,0 +1,298 @@
+"""What a file is, from demuxing it with PyAV: nothing is decoded, so that it takes milliseconds.
+
+The result holds the true presentation times and the flags: reasons not to trust decord with the file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import stat
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from extractor.video.listing import fingerprint, numbered_images
+from extractor.video.structure import claimed_bytes, has_extradata_signature, is_hidden, resolution_signature
+from schemas.errors import FailureClass, VideoError
+from schemas.records import FileJob, VideoInfo
+
+__all__ = [
+    "MAX_DURATION_SECONDS",
+    "MAX_FRAMES",
+    "MAX_PIXELS",
+    "Inspection",
+    "check_job",
+    "inspect_video",
+    "open_video",
+]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+MAX_PIXELS = 8192 * 8192
+MAX_FRAMES = 10_000_000
+MAX_DURATION_SECONDS = 360_000.0
+"""What a file may claim (8K frames, four days at 30 Hz, a hundred hours) before it is taken for damaged or hostile."""
+
+_TRUSTED_CONTAINERS = ("mov", "matroska")
+_TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
+_TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
+_REFERRING_CONTAINERS = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})  # files that name other files
+_ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?) degrees")
+_RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What demuxing told.
+
+    times_seconds: (n,) float64, sorted, one a frame. stamps: (n,) int64 presentation stamps that the times were made
+    of, None where they are made up. images: files of a folder of images, in order.
+    """
+
+    info: VideoInfo
+    times_seconds: Float64Array
+    stamps: Int64Array | None = None
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(slots=True)
+class _Packets:
+    """What the packets of one stream told."""
+
+    stamps: list[int | None] = field(default_factory=list)
+    last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
+    discarded: int = 0
+    hidden: int = 0
+    empty: int = 0
+    corrupt: int = 0
+    before_keyframe: bool = False
+    signatures: set[bytes] = field(default_factory=set)
+    new_extradata: bool = False
+
+
+def check_job(job: FileJob) -> None:
+    """Raise VideoError where the file of a job is gone (missing) or not the one that was listed (changed)."""
+    now = fingerprint(job.path)
+    if now is None:
+        raise VideoError(FailureClass.MISSING, f"{job.path} does not exist (any more): restore it, or list anew")
+    for name, then, value in (("size", job.size_bytes, now[0]), ("time of change", job.mtime_ns, now[1])):
+        if then is not None and then != value:
+            raise VideoError(
+                FailureClass.CHANGED, f"{job.path} has another {name} ({value}) than when it was listed ({then})"
+            )
+
+
+def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
+    """Demux a file, or look at a folder of numbered images that are shown at `fps`.
+
+    Raises VideoError: missing, cannot_open, no_video_stream, too_large, truncated (a file that ends before its header
+    says; not with keep_corrupt), corrupt (a stream without packets).
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise VideoError(FailureClass.MISSING, f"{path} cannot be found ({error.strerror})") from error
+    if stat.S_ISDIR(mode):
+        return _inspect_images(path, fps)
+    if not stat.S_ISREG(mode):
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is neither a file nor a folder of images")
+    try:
+        cut_off = _cut_off(path)
+        if cut_off and not keep_corrupt:
+            raise VideoError(FailureClass.TRUNCATED, f"{path} is cut off: {cut_off}")
+        with open_video(path) as container:
+            return _inspect(path, container, cut_off)
+    except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be opened as a video: {_reason(error)}") from error
+
+
+def open_video(path: Path) -> av.container.InputContainer:
+    """Open a local file with PyAV. A name like `concat:x` or a playlist's address is never followed."""
+    return av.open(
+        f"file:{path.absolute()}", metadata_errors="replace", container_options={"protocol_whitelist": "file"}
+    )
+
+
+def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -> Inspection:
+    if container.format.name in _REFERRING_CONTAINERS:
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is a list of other files ({container.format.name})")
+    stream = container.streams.best("video")
+    if stream is None:
+        raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{path} has no video stream")
+    assert isinstance(stream, av.VideoStream)
+    context = stream.codec_context
+    if context is None or not context.width or not context.height:
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
+    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    _check_bounds(path, context.width, context.height, stream.frames, duration)
+    codec = context.codec.canonical_name
+    flags = _header_flags(container.format.name, codec, context.pix_fmt)
+    rotation, odd_rotation = _rotation(container, stream.index)
+    packets = _demux(path, container, stream, codec, look_inside=not flags)
+    if not packets.stamps:
+        raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
+    flags += _packet_flags(packets)
+    flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    times, stamps = _times(packets, stream.time_base, rate)
+    last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
+    end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
+    _check_bounds(path, context.width, context.height, len(times), end - float(times[0]))
+    info = VideoInfo(
+        codec=codec,
+        container=container.format.name,
+        width=context.width,
+        height=context.height,
+        rotation=rotation,
+        fps=float(rate),
+        num_frames=len(times),
+        start_seconds=float(times[0]),
+        end_seconds=end,
+        times_made_up=stamps is None,
+        flags=tuple(flags),
+        bad_packets=packets.corrupt,
+    )
+    return Inspection(info, times, stamps)
+
+
+def _demux(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, codec: str, look_inside: bool
+) -> _Packets:
+    """Read every packet of the stream. look_inside: compare what keyframes say about the resolution."""
+    found = _Packets()
+    extradata = stream.codec_context.extradata or b""
+    if look_inside:
+        found.signatures.add(has_extradata_signature(codec, extradata))
+    keyframe_seen = False
+    for packet in container.demux(stream):
+        if not packet.size:
+            found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's own mark of the end
+            continue
+        if not keyframe_seen and not packet.is_keyframe:
+            found.before_keyframe = True
+        keyframe_seen |= packet.is_keyframe
+        found.corrupt += packet.is_corrupt
+        if look_inside and packet.is_keyframe:
+            found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
+            found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
+        if packet.is_discard:
+            found.discarded += 1
+        elif codec == "vp8" and is_hidden(codec, bytes(packet)):
+            found.hidden += 1
+        else:
+            found.stamps.append(packet.pts)
+            if packet.pts is not None and packet.pts > found.last[0]:
+                found.last = packet.pts, packet.duration or 0
+        if len(found.stamps) > MAX_FRAMES:
+            raise VideoError(FailureClass.TOO_LARGE, f"{path} has more than {MAX_FRAMES} frames")
+    return found
+
+
+def _times(packets: _Packets, time_base: Fraction | None, rate: Fraction) -> tuple[Float64Array, Int64Array | None]:
+    """Sorted times in seconds and their stamps; where a stamp is missing, first + i / rate and None."""
+    known = [stamp for stamp in packets.stamps if stamp is not None]
+    base = time_base or Fraction(0)
+    if len(known) == len(packets.stamps) and base:
+        stamps = np.sort(np.array(known, np.int64))
+        # One product in integers and one division: rounded once, equal to float(stamp * time_base).
+        return (stamps * base.numerator).astype(np.float64) / base.denominator, stamps
+    start = float(min(known) * base) if known else 0.0
+    numbers = np.arange(len(packets.stamps), dtype=np.float64)
+    return start + numbers * rate.denominator / rate.numerator, None
+
+
+def _header_flags(container: str, codec: str, pix_fmt: str | None) -> list[str]:
+    flags = []
+    if container.split(",")[0] not in _TRUSTED_CONTAINERS:
+        flags.append(f"container:{container.split(',')[0]}")
+    if codec not in _TRUSTED_CODECS:
+        flags.append(f"codec:{codec}")
+    if pix_fmt is None:
+        flags.append("pixel_format:unknown")
+    elif any(component.bits > 8 for component in av.VideoFormat(pix_fmt).components):
+        flags.append("more_than_8_bits")
+    elif pix_fmt not in _TRUSTED_FORMATS:
+        flags.append(f"pixel_format:{pix_fmt}")
+    return flags
+
+
+def _packet_flags(packets: _Packets) -> list[str]:
+    known = [stamp for stamp in packets.stamps if stamp is not None]
+    signs = {
+        "discarded_packets": packets.discarded > 0,
+        "hidden_packets": packets.hidden > 0,
+        "empty_packets": packets.empty > 0,
+        "corrupt_packets": packets.corrupt > 0,
+        "missing_stamps": len(known) < len(packets.stamps),
+        "duplicate_stamps": len(set(known)) < len(known),
+        "starts_before_keyframe": packets.before_keyframe,
+        "several_resolutions": packets.new_extradata or len(packets.signatures - {b""}) > 1,
+    }
+    return [name for name, present in signs.items() if present]
+
+
+def _rotation(container: av.container.InputContainer, stream_index: int) -> tuple[int, bool]:
+    """Counter-clockwise degrees (0, 90, 180, 270) of the stream's display matrix, and whether they had to be rounded.
+
+    PyAV shows the matrix on decoded frames only; without decoding, FFmpeg's own description of the file has it.
+    """
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.INFO)
+    try:
+        description: str = container.dumps_format()  # type: ignore[attr-defined]  # its stub lacks it
+    finally:
+        av.logging.set_level(level)
+    for part in description.split("Stream #")[1:]:
+        if re.match(rf"\d+:{stream_index}\D", part):
+            found = _ROTATION.search(part)
+            degrees = float(found.group(1)) if found else 0.0
+            return round(degrees / 90) % 4 * 90, not math.isclose(degrees % 90, 0.0, abs_tol=0.01)
+    return 0, False
+
+
+def _check_bounds(path: Path, width: int, height: int, frames: int, duration_seconds: float) -> None:
+    for what, value, limit in (
+        ("pixels a frame", width * height, MAX_PIXELS),
+        ("frames", frames, MAX_FRAMES),
+        ("seconds", duration_seconds, MAX_DURATION_SECONDS),
+    ):
+        if value > limit:
+            raise VideoError(FailureClass.TOO_LARGE, f"{path} claims {value:.0f} {what}, at most {limit:.0f} are taken")
+
+
+def _cut_off(path: Path) -> str:
+    """How much of the file is missing by its own account, '' where nothing is."""
+    claimed, size = claimed_bytes(path), path.stat().st_size
+    if claimed is None or claimed <= size + _RIFF_SLACK_BYTES:
+        return ""
+    return f"it claims {claimed} bytes and has {size}; fetch it anew"
+
+
+def _inspect_images(folder: Path, fps: float | None) -> Inspection:
+    if not fps:
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{folder} is a folder: name it in a table with its fps")
+    images = numbered_images(folder)
+    if not images:
+        raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{folder} holds no images whose names end in a number")
+    try:
+        with open_video(images[0]) as container:
+            context = container.streams.video[0].codec_context
+            codec, width, height = context.codec.canonical_name, context.width, context.height
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{images[0]} is no image: {_reason(error)}") from error
+    times = np.arange(len(images), dtype=np.float64) / fps
+    _check_bounds(folder, width, height, len(images), float(times[-1]))
+    end = len(images) / fps
+    info = VideoInfo(codec, "images", width, height, 0, fps, len(images), 0.0, end, True, ("images",))
+    return Inspection(info, times, None, tuple(images))
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,185 @@
+"""What bytes say that a demuxer keeps to itself: whether a file is cut off, changes its resolution, hides a frame.
+
+Everything here reads a few bytes of headers and decodes nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+__all__ = ["claimed_bytes", "has_extradata_signature", "is_hidden", "resolution_signature"]
+
+_EBML_HEADER, _SEGMENT = 0x1A45DFA3, 0x18538067
+_MAX_BOXES = 100_000
+_ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
+
+
+def claimed_bytes(path: Path | str) -> int | None:
+    """Size in bytes that an MP4, AVI or Matroska file claims for itself; None for other files or an open-ended one.
+
+    More than the file has means that its end is missing. Such files demux without a word: FFmpeg calls it the end.
+    """
+    size = Path(path).stat().st_size
+    with Path(path).open("rb") as file:
+        head = file.read(64)
+        if head[:4] == b"RIFF":
+            return 8 + int(struct.unpack("<I", head[4:8])[0]) if head[4:8] != b"\xff\xff\xff\xff" else None
+        if head[:4] == struct.pack(">I", _EBML_HEADER):
+            return _matroska_end(head)
+        if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
+            return None
+        position = 0
+        for _ in range(_MAX_BOXES):
+            file.seek(position)
+            box = file.read(16)
+            if len(box) < 8:
+                break
+            length = int(struct.unpack(">I", box[:4])[0])
+            if length == 1 and len(box) == 16:
+                length = int(struct.unpack(">Q", box[8:])[0])
+            if length < 8:  # 0: to the end of the file; anything else is no box at all
+                break
+            position += length
+            if position >= size:
+                break
+    return position or None
+
+
+def _matroska_end(head: bytes) -> int | None:
+    """End of the segment that follows the EBML header, None where its size is left open (a live recording)."""
+    header_length, at = _vint(head, 4)
+    if header_length is None or at + header_length + 12 > len(head):
+        return None
+    at += header_length
+    if head[at : at + 4] != struct.pack(">I", _SEGMENT):
+        return None
+    length, at = _vint(head, at + 4)
+    return None if length is None else at + length
+
+
+def _vint(data: bytes, at: int) -> tuple[int | None, int]:
+    """Variable-length integer of EBML at `at`, and where it ends; None for the value that means unknown."""
+    width = 9 - data[at].bit_length()
+    if width > 8:
+        return None, at + 1
+    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return (None if value == (1 << 7 * width) - 1 else value), at + width
+
+
+def resolution_signature(codec: str, packet: bytes, extradata: bytes) -> bytes:
+    """Bytes of a keyframe that fix the resolution (b"": it carries none); two different ones in a file mean a change.
+
+    The header of a container has one resolution, and decord scales all frames to it.
+    """
+    match codec:
+        case "h264":
+            return b"".join(nal for nal in _nal_units(packet, _length_size(codec, extradata)) if nal[0] & 31 == 7)
+        case "hevc":
+            return b"".join(nal for nal in _nal_units(packet, _length_size(codec, extradata)) if nal[0] >> 1 & 63 == 33)
+        case "vp8":
+            return packet[6:10] if packet[3:6] == b"\x9d\x01\x2a" else b""
+        case "vp9":
+            return _vp9_size(packet)
+        case "av1":
+            return _av1_sequence(packet)
+        case "mpeg4":
+            return _mpeg4_layer(packet)
+    return b""
+
+
+def has_extradata_signature(codec: str, extradata: bytes) -> bytes:
+    """The same bytes as `resolution_signature`, from the header of the container."""
+    if codec == "mpeg4":
+        return _mpeg4_layer(extradata)
+    if extradata.startswith(_ANNEX_B):
+        return resolution_signature(codec, extradata, extradata)
+    if codec == "h264" and len(extradata) > 8 and extradata[5] & 31 == 1:
+        length = int.from_bytes(extradata[6:8], "big")
+        return extradata[8 : 8 + length]
+    return b""
+
+
+def is_hidden(codec: str, packet: bytes) -> bool:
+    """Whether a packet shows no frame: VP8's alternate references are packets of their own with a flag."""
+    return codec == "vp8" and len(packet) > 0 and not packet[0] >> 4 & 1
+
+
+def _length_size(codec: str, extradata: bytes) -> int:
+    """Bytes of the length before every NAL unit, 0 for start codes."""
+    if not extradata or extradata.startswith(_ANNEX_B):
+        return 0
+    at = 4 if codec == "h264" else 21
+    return (extradata[at] & 3) + 1 if len(extradata) > at else 4
+
+
+def _nal_units(packet: bytes, length_size: int) -> list[bytes]:
+    if not length_size:
+        return [unit.lstrip(b"\x01") for unit in packet.split(b"\x00\x00\x01") if unit.strip(b"\x00")]
+    units, at = [], 0
+    while at + length_size < len(packet):
+        length = int.from_bytes(packet[at : at + length_size], "big")
+        at += length_size
+        if length:
+            units.append(packet[at : at + length])
+        at += length
+    return units
+
+
+def _vp9_size(packet: bytes) -> bytes:
+    """Width and height of a VP9 keyframe's uncompressed header (VP9 specification, 6.2), b"" for other frames."""
+    bits = int.from_bytes(packet[:16], "big")
+    total = len(packet[:16]) * 8
+    at = 0
+
+    def read(count: int) -> int:
+        nonlocal at
+        at += count
+        return bits >> max(total - at, 0) & ((1 << count) - 1)
+
+    read(2)
+    profile = read(1) | read(1) << 1
+    if profile == 3:
+        read(1)
+    if read(1) or read(1):  # shows a frame again, or is no keyframe
+        return b""
+    read(2)
+    if read(24) != 0x498342:
+        return b""
+    if profile >= 2:
+        read(1)
+    if read(3) != 7:
+        read(1 if profile in (0, 2) else 4)
+    elif profile in (1, 3):
+        read(1)
+    return struct.pack(">HH", read(16), read(16))
+
+
+def _av1_sequence(packet: bytes) -> bytes:
+    """Sequence header of an AV1 temporal unit (AV1 specification, 5.3), b"" where it has none."""
+    at = 0
+    while at < len(packet):
+        header = packet[at]
+        at += 2 if header >> 2 & 1 else 1
+        if not header >> 1 & 1:
+            return b""
+        length = shift = 0
+        while at < len(packet):
+            byte = packet[at]
+            at += 1
+            length |= (byte & 127) << shift
+            shift += 7
+            if not byte & 128:
+                break
+        if header >> 3 & 15 == 1:
+            return packet[at : at + length]
+        at += length
+    return b""
+
+
+def _mpeg4_layer(packet: bytes) -> bytes:
+    """Video object layer of MPEG-4 part 2 (start codes 0x20 to 0x2f), which holds width and height."""
+    for unit in packet.split(b"\x00\x00\x01")[1:]:
+        if unit and 0x20 <= unit[0] <= 0x2F:
+            return unit
+    return b""
