@@ -52,7 +52,7 @@ class Decoder:
             self._events = decode(
                 self._queue.popleft(),
                 self._settings.config,
-                member_frames=self._settings.member_frames,
+                members=self._settings.member_frames,
                 chunk_bytes=self._settings.chunk_bytes,
             )
         try:

@@ -20,13 +20,15 @@ __all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
 _AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames that lie in shared memory
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5
-_SLOWEST_STORAGE_BYTES_A_SECOND = 10e6  # a file's first event needs a read of its whole length, at worst
+_SLOWEST_BYTES_A_SECOND = 100e3  # a tenth of what a slow core decodes of ordinary video
+_SLOWEST_OF_REAL_TIME = 2.0
 _ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class DecoderLimits:
-    """When a decoder is given up: `silence_seconds` without an event, or more than `memory_bytes` of its own.
+    """When a decoder is given up: `silence_seconds` without an event (more for long files, of which one event may need
+    the most part: samples can lie far apart), or more than `memory_bytes` of its own.
 
     `files` is how many a decoder may treat before a fresh one takes over (leaks of the decoding libraries).
     """
@@ -50,6 +52,7 @@ class _Task:
     job: FileJob
     attempts: int = 1
     has_header: bool = False
+    duration_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -135,7 +138,9 @@ class DecoderPool:
         try:
             event = ray.get(reference)
         except OutOfMemoryError:
-            error = VideoError(FailureClass.OUT_OF_MEMORY, "the decoder was ended because the machine ran out of memory")
+            error = VideoError(
+                FailureClass.OUT_OF_MEMORY, "the decoder was ended because the machine ran out of memory"
+            )
             yield from self._replace(slot, waiting, error)
             return
         except RayTaskError as failure:
@@ -153,6 +158,7 @@ class DecoderPool:
         task = slot.tasks[0]
         if isinstance(event, Header):
             task.has_header = True
+            task.duration_seconds = event.info.end_seconds - event.info.start_seconds
         if isinstance(event, Decoded | VideoError):
             slot.tasks.popleft()
             slot.files += 1
@@ -169,9 +175,9 @@ class DecoderPool:
         if memory is not None and memory > self._limits.memory_bytes:
             limit = self._limits.memory_bytes / 1024**3
             return VideoError(FailureClass.OUT_OF_MEMORY, f"decoding took more than {limit:.1f} GiB of memory")
-        limit = self._limits.silence_seconds
-        if not slot.tasks[0].has_header:
-            limit += (slot.tasks[0].job.size_bytes or 0) / _SLOWEST_STORAGE_BYTES_A_SECOND
+        task = slot.tasks[0]
+        by_bytes = (task.job.size_bytes or 0) / _SLOWEST_BYTES_A_SECOND
+        limit = self._limits.silence_seconds + max(by_bytes, _SLOWEST_OF_REAL_TIME * task.duration_seconds)
         if now - slot.head_since > limit:
             return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
         return None

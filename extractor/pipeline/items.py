@@ -23,11 +23,11 @@ class ItemWriter(Protocol):
     def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add rows to datasets given by path."""
 
-    def finish(self, manifest_rows: Sequence[Mapping[str, Any]]) -> None:
+    def finish(self, clips: Sequence[Mapping[str, Any]]) -> bool:
         """Make the item durable, with one manifest row a clip; row ranges count from the item's first row."""
 
-    def abort(self) -> None:
-        """Leave nothing behind."""
+    def reset(self) -> None:
+        """Forget all rows and leave nothing behind."""
 
 
 class ItemRun(ABC):
@@ -84,7 +84,7 @@ class ItemRun(ABC):
     def cancel(self) -> None:
         """Forget everything; results that still arrive are ignored."""
         self._cancelled = True
-        self._writer.abort()
+        self._writer.reset()
 
     def finish(self, manifest_rows: Sequence[Mapping[str, Any]]) -> None:
         """Make the item durable."""
@@ -115,9 +115,7 @@ class ItemRun(ABC):
         """Note the manifest row of the clip whose rows were just written; `first` and `last` valid positions."""
         self.clips.append(
             {
-                "video_id": self.plan.video_id,
                 "clip": len(self.clips),
-                "clip_row": len(self.clips),
                 "frame_start": frame_start,
                 "frame_stop": self._frame_rows,
                 "pair_start": pair_start,
@@ -199,7 +197,7 @@ class ClipsRun(ItemRun):
                 )
         self._pair_rows += pair_rows
         self._write_frames(rows, np.concatenate(positions))
-        first, last = int(positions[0][0]), int(positions[0][num_valid - 1])
+        first, last = min(int(p[0]) for p in positions), max(int(p[-1]) for p in positions)
         self._add_clip(frame_start, pair_start, first, last, num_valid)
 
 

@@ -14,7 +14,7 @@ from extractor.models.msnet import MSNetOutput
 from extractor.models.streaming import StreamOutput
 from schemas.config import ExtractionConfig, Output
 
-__all__ = ["Rows", "RowMaker", "concatenate_rows", "merge_members"]
+__all__ = ["RowMaker", "Rows", "concatenate_rows", "merge_members"]
 
 Rows = dict[str, npt.NDArray[np.generic]]
 """Rows for the datasets of a shard by their path ("frames/feature"). Those of one group need not be equally many."""
@@ -96,8 +96,8 @@ class RowMaker:
         if self._motion_form == "pooled":
             return motion.mean((-2, -1))
         side = int(str(self._motion_form))
-        maps = motion.flatten(0, -4)
-        return F.adaptive_avg_pool2d(maps, side).unflatten(0, motion.shape[:-3])
+        maps = F.adaptive_avg_pool2d(motion.flatten(0, -4), side)
+        return maps.reshape(*motion.shape[:-2], side, side)
 
 
 def merge_members(members: Sequence[Rows]) -> Rows:

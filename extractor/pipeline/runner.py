@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.loading import normalize
+from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.streaming import DenseStream
 from extractor.pipeline.rows import RowMaker, Rows
 from schemas.config import ExtractionConfig

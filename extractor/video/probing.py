@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extractor.video.preflight import inspect_video
-from extractor.video.sampling import plan_for
+from extractor.video.decoding import inspect_job, plan_items
 from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import FailureClass, VideoError
-from schemas.records import FileJob
+from schemas.records import Failure, FileJob
 
 __all__ = ["ProbedItem", "probe"]
 
@@ -35,20 +34,17 @@ class ProbedItem:
 def probe(job: FileJob, config: ExtractionConfig, member_frames: Sequence[int]) -> list[ProbedItem]:
     """What each item of a file would give; nothing is raised for a bad one, which is found again when extracted."""
     try:
-        found = inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
+        found = inspect_job(job, keep_corrupt=config.keep_corrupt)
     except VideoError as error:
         return [ProbedItem(item.video_id, failure=error.failure, message=error.message) for item in job.items]
     info, probed = found.info, []
-    for item in job.items:
-        try:
-            plan = plan_for(found.times_seconds, info.end_seconds, item, config, tuple(member_frames))
-        except VideoError as error:
-            probed.append(ProbedItem(item.video_id, failure=error.failure, message=error.message))
+    for item, plan in zip(job.items, plan_items(found, job.items, config, member_frames), strict=True):
+        if isinstance(plan, Failure):
+            probed.append(ProbedItem(item.video_id, failure=plan.failure, message=plan.message))
             continue
         start = info.start_seconds if item.start_seconds is None else item.start_seconds
         end = info.end_seconds if item.end_seconds is None else min(item.end_seconds, info.end_seconds)
         clips = 1 if config.sampling is Sampling.DENSE else len(plan.num_valid)
-        probed.append(
-            ProbedItem(item.video_id, end - start, len(plan.index), clips, info.num_frames, info.width * info.height)
-        )
+        pixels = info.width * info.height
+        probed.append(ProbedItem(item.video_id, end - start, len(plan.index), clips, info.num_frames, pixels))
     return probed

@@ -1,0 +1,136 @@
+"""Ray, started for one machine or joined where a cluster runs: what it has, and whether its nodes see the store."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from jobs.devices import Workers, count_gpus, plan_workers
+from jobs.machine import available_cores, shared_memory_bytes
+from schemas.errors import ResourceError, StorageError
+
+__all__ = ["Cluster", "cluster"]
+
+_SEEN_SECONDS = 60.0
+_CHUNKS_AHEAD_BYTES = 3 * 8 * 1024 * 1024  # that a decoder may have in shared memory
+_LEAST_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+_QUIET = {
+    "RAY_usage_stats_enabled": "0",  # nothing about a user's machine leaves it
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running Ray and the workers laid over it. notes: what the user should know about it."""
+
+    workers: Workers
+    notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def cluster(
+    store: Path,
+    *,
+    device: str = "auto",
+    extractors: int | None = None,
+    decoders: int | None = None,
+    address: str | None = None,
+) -> Iterator[Cluster]:
+    """Ray for the time of the block: a local one that is stopped at the end, or the cluster at `address`.
+
+    Raises ResourceError where there is less than was asked for or no cluster at the address, StorageError where
+    a node of the cluster does not see the store.
+    """
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    try:
+        if address is None:
+            yield _start(device, extractors, decoders)
+        else:
+            yield _join(address, store, device, extractors, decoders)
+    finally:
+        ray.shutdown()
+
+
+def _start(device: str, extractors: int | None, decoders: int | None) -> Cluster:
+    cores = available_cores()
+    workers = plan_workers(device, cores=cores, gpus=count_gpus(), extractors=extractors, decoders=decoders)
+    notes = []
+    wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
+    shared = shared_memory_bytes()
+    if shared is not None and shared < wanted:
+        notes.append(
+            f"/dev/shm holds {shared / 1e6:.0f} MB where {wanted / 1e6:.0f} MB would be used: "
+            "frames travel over the disk, which is slower; give the container a larger --shm-size"
+        )
+    ray.init(
+        address="local",  # never a cluster that happens to run on this machine
+        num_cpus=workers.extractors * workers.cores_each,
+        num_gpus=workers.extractors if workers.gpu else 0,
+        object_store_memory=wanted,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    return Cluster(workers, tuple(notes))
+
+
+def _join(address: str, store: Path, device: str, extractors: int | None, decoders: int | None) -> Cluster:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResourceError(
+            f"no Ray cluster answers at {address} ({reason}): start one, or leave --ray-address out"
+        ) from error
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    workers = plan_workers(device, cores=cores, gpus=gpus, extractors=extractors, decoders=decoders)
+    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    room = sum(
+        min(
+            int(node["Resources"].get("CPU", 0)) // workers.cores_each,
+            int(node["Resources"].get("GPU", 0)) if workers.gpu else workers.extractors,
+        )
+        for node in alive
+    )
+    if room < workers.extractors:
+        raise ResourceError(
+            f"{workers} were asked for, the {len(alive)} nodes of the cluster at {address} have room for {room}: "
+            "give fewer --extractors or --decoders"
+        )
+    _require_shared(store, [node["NodeID"] for node in alive])
+    return Cluster(workers, (f"the store must lie on storage that all {len(alive)} nodes share: each of them sees it",))
+
+
+def _require_shared(store: Path, nodes: list[str]) -> None:
+    """Raise StorageError where a node does not see a file that was just written to the store."""
+    token = store / f".seen.{secrets.token_hex(6)}.tmp"
+    token.touch()
+    try:
+        check = ray.remote(_sees).options(num_cpus=0, max_retries=0)
+        answers = [
+            check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(str(token))
+            for node in nodes
+        ]
+        blind = sum(not seen for seen in ray.get(answers, timeout=_SEEN_SECONDS))
+    finally:
+        token.unlink(missing_ok=True)
+    if blind:
+        raise StorageError(
+            f"{store} is not seen by {blind} of the cluster's {len(nodes)} nodes: "
+            "put the store on storage that all nodes share, under the same path"
+        )
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()

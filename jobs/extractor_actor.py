@@ -1,0 +1,251 @@
+"""One device at work: frames from its decoders, through the network, into the store, a shard at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from extractor.models.loading import load_model
+from extractor.pipeline.files import FileRun, ItemDone
+from extractor.pipeline.runner import NetworkRunner
+from extractor.store.commit import CommitStatus, commit_shard
+from extractor.store.run import Run
+from extractor.store.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
+from jobs.decoder_actor import Decoder, DecoderSettings
+from jobs.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from jobs.events import ShardCommitted, ShardProgress, StageSeconds
+from schemas.errors import VideoError
+from schemas.layout import StorePaths
+from schemas.records import Decoded, Failure, FileJob, Header, Restart
+
+__all__ = ["Extractor", "ExtractorSettings", "ShardTask"]
+
+_REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractorSettings:
+    """What an extractor needs to know. `weights` is as `extractor.load_model` takes it, `root` the store."""
+
+    root: str
+    run: Run
+    weights: str
+    device: str
+    threads: int
+    batch_frames: int
+    decoders: int
+    member_frames: tuple[int, ...]
+    limits: DecoderLimits
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard to finish: all of its files. lease_token: of the driver's lease on the store.
+
+    one_by_one: begin a file only when the one before is finished, so that a crash tells which file it was.
+    poisonous: files that are not tried any more, with the error they fail with.
+    """
+
+    shard: str
+    lease_token: str
+    jobs: tuple[FileJob, ...]
+    one_by_one: bool = False
+    poisonous: tuple[tuple[str, VideoError], ...] = ()
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of all items, in the order of the inventory."""
+        return tuple(item.video_id for job in self.jobs for item in job.items)
+
+
+class Extractor:
+    """Runs shards on one device. Plain Python; `ray.remote` makes an actor of it.
+
+    Two calls at a time: `run_shard`, and `drain` beside it.
+    """
+
+    def __init__(self, settings: ExtractorSettings) -> None:
+        self._settings = settings
+        self._paths = StorePaths(Path(settings.root))
+        self._config = settings.run.config
+        self._draining = threading.Event()
+
+    def load(self) -> tuple[str, ...]:
+        """Load the network and start the decoders; gives what the user should know about the weights.
+
+        Not done on construction: what a constructor raises reaches the caller as the death of the actor.
+        """
+        torch.set_num_threads(self._settings.threads)
+        self._network = load_model(
+            self._config.model,
+            weights=self._settings.weights,
+            num_segments=None if len(self._settings.member_frames) > 1 else self._config.num_frames,
+            seed=self._config.seed or 0,
+            dtype=getattr(torch, self._config.dtype.value),
+            device=self._settings.device,
+        )
+        self._pool = DecoderPool(self._spawn_decoder, self._settings.decoders, self._settings.limits)
+        return tuple(self._network.notes)
+
+    def drain(self) -> None:
+        """Finish the files at hand, begin no other."""
+        self._draining.set()
+        self._pool.drain()
+
+    def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
+        """Extract what is not staged yet, then commit; events as it goes."""
+        torch.set_num_threads(self._settings.threads)  # calls may come on another thread than the constructor's
+        attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
+        shard = _ShardRun(task, attempt, self._settings, self._network)
+        yield from shard.fail_poisonous()
+        status = CommitStatus.INCOMPLETE
+        while status is CommitStatus.INCOMPLETE:  # more than once where a staged file turns out damaged
+            yield from self._extract(shard, task.one_by_one)
+            if self._draining.is_set():
+                return
+            status = shard.commit()
+            yield from shard.report()
+        yield ShardCommitted(task.shard, status is CommitStatus.WON)
+
+    def _extract(self, shard: _ShardRun, one_by_one: bool) -> Iterator[ShardProgress]:
+        jobs = shard.remaining()
+        for batch in [[job] for job in jobs] if one_by_one else [jobs]:
+            for event in self._pool.run(batch):
+                yield from shard.handle(event)
+            shard.flush()
+            shard.seconds.waiting += self._pool.waiting_seconds
+            self._pool.waiting_seconds = 0.0
+            yield from shard.report()
+        shard.cancel()  # files that a drain left unfinished
+
+    def _spawn_decoder(self) -> Any:
+        node = ray.get_runtime_context().get_node_id()
+        settings = DecoderSettings(self._config, self._settings.member_frames)
+        # The extractor reserved the decoders' cores with its own, all or nothing: decoders that asked for theirs
+        # one by one could wait for ever on a node that has an extractor's core left but none for its decoders.
+        actor = ray.remote(Decoder).options(
+            num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        )
+        return actor.remote(settings)
+
+
+class _ShardRun:
+    """One attempt at one shard."""
+
+    def __init__(self, task: ShardTask, attempt: Attempt, settings: ExtractorSettings, network: Any) -> None:
+        self.task = task
+        self.seconds = StageSeconds()
+        self._attempt = attempt
+        self._settings = settings
+        self._paths = StorePaths(Path(settings.root))
+        self._runner = NetworkRunner(network, settings.run.config, batch_frames=settings.batch_frames)
+        self._files: dict[FileJob, FileRun] = {}
+        self._started: list[str] = []
+        self._finished: list[ItemDone | Failure] = []
+        self._notes: list[str] = []
+        self._reported = time.monotonic()
+
+    def remaining(self) -> list[FileJob]:
+        """Files with the items of theirs that no attempt has staged."""
+        staged = staged_items(self._paths, self._settings.run, self.task.shard)
+        jobs = []
+        for job in self.task.jobs:
+            items = tuple(item for item in job.items if item.video_id not in staged)
+            if items:
+                jobs.append(FileJob(job.path, items, job.size_bytes, job.mtime_ns, job.fps))
+        return jobs
+
+    def fail_poisonous(self) -> Iterator[ShardProgress]:
+        """Stage the failures of files that killed their extractors."""
+        poisonous = dict(self.task.poisonous)
+        for job in self.remaining():
+            if job.path in poisonous:
+                error = poisonous[job.path]
+                for item in job.items:
+                    self._finish(Failure(item.video_id, error.failure, error.message, 3))
+        yield from self.report()
+
+    def handle(self, event: FileEvent) -> Iterator[ShardProgress]:
+        """Take an event of a decoder; report now and then."""
+        began, network = time.perf_counter(), self._runner.network_seconds
+        file = self._files.get(event.job)
+        if file is None:
+            file = self._files[event.job] = FileRun(event.job, self._runner, self._open_writer, self._finish)
+            self._started.append(event.job.path)
+            if self.task.one_by_one:
+                yield from self.report()
+        match event.event:
+            case VideoError():
+                file.fail(event.event, event.attempts)
+            case _:
+                file.handle(event.event)
+        self._note(event)
+        self._settle()
+        self._count(began, network)
+        if time.monotonic() - self._reported > _REPORT_SECONDS:
+            yield from self.report()
+
+    def flush(self) -> None:
+        """Run what waits for a batch, and stage it."""
+        began, network = time.perf_counter(), self._runner.network_seconds
+        self._runner.flush()
+        self._settle()
+        self._count(began, network)
+
+    def cancel(self) -> None:
+        """Leave no unfinished file behind."""
+        for file in self._files.values():
+            file.cancel()
+        self._files.clear()
+
+    def commit(self) -> CommitStatus:
+        """Write the shard from staging and publish it."""
+        began = time.perf_counter()
+        result = commit_shard(self._attempt, self.task.video_ids)
+        self.seconds.write += time.perf_counter() - began
+        return result.status
+
+    def report(self) -> Iterator[ShardProgress]:
+        """What happened since the last report."""
+        yield ShardProgress(
+            self.task.shard, tuple(self._started), tuple(self._finished), tuple(self._notes), self.seconds
+        )
+        self._started, self._finished, self._notes, self.seconds = [], [], [], StageSeconds()
+        self._reported = time.monotonic()
+
+    def _open_writer(self, video_id: str) -> StagedItemWriter:
+        return StagedItemWriter(self._attempt, video_id)
+
+    def _finish(self, result: ItemDone | Failure) -> None:
+        if isinstance(result, Failure):
+            stage_failure(self._attempt, result)
+        self._finished.append(result)
+
+    def _settle(self) -> None:
+        for job, file in list(self._files.items()):
+            file.settle()
+            if file.done:
+                del self._files[job]
+
+    def _count(self, began: float, network: float) -> None:
+        spent = self._runner.network_seconds - network
+        self.seconds.network += spent
+        self.seconds.write += time.perf_counter() - began - spent
+
+    def _note(self, event: FileEvent) -> None:
+        match event.event:
+            case Header(info=info) if info.flags:
+                self._notes.append(f"{event.job.path}: not trusted to decord ({', '.join(info.flags)})")
+            case Restart(reason=reason):
+                self._notes.append(f"{event.job.path}: begun again: {reason}")
+            case Decoded() as decoded:
+                self.seconds.decode += decoded.decode_seconds
+                self.seconds.transform += decoded.transform_seconds

@@ -1,0 +1,113 @@
+"""The inventory: every input video, what it would give, and the shard it is planned into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from extractor.store.run import Run
+from extractor.video.listing import Listing
+from extractor.video.probing import ProbedItem
+from jobs.planner import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, rows_of_item
+from schemas.layout import shard_name
+from schemas.records import FileJob, Item
+
+__all__ = ["build_inventory", "jobs_of_shards", "split_jobs"]
+
+
+def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:
+    """The same items in jobs of at most `ITEMS_OF_FILE`."""
+    for job in jobs:
+        for start in range(0, len(job.items), ITEMS_OF_FILE):
+            items = job.items[start : start + ITEMS_OF_FILE]
+            yield FileJob(job.path, items, job.size_bytes, job.mtime_ns, job.fps)
+
+
+def build_inventory(
+    listing: Listing,
+    probed: Callable[[FileJob], Sequence[ProbedItem]],
+    run: Run,
+    member_frames: Sequence[int],
+    *,
+    min_shards: int = 1,
+    first_shard: int = 0,
+) -> pd.DataFrame:
+    """Inventory rows of all items of `listing`, shards counted from `first_shard`.
+
+    `min_shards`: how many shards the workers need to be busy.
+    """
+    jobs = list(split_jobs(listing.jobs))
+    rows_of_job = [_rows(job, probed(job), listing.root, run, member_frames) for job in jobs]
+    files = [
+        PlannedFile(job.path, sum(row["estimated_bytes"] for row in rows))
+        for job, rows in zip(jobs, rows_of_job, strict=True)
+    ]
+    shards = assign_shards(files, run.shard_bytes, min_shards)
+    return pd.DataFrame(
+        [
+            {**row, "shard": shard_name(first_shard + shard)}
+            for shard, rows in zip(shards, rows_of_job, strict=True)
+            for row in rows
+        ]
+    )
+
+
+def _rows(
+    job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run, member_frames: Sequence[int]
+) -> list[dict[str, Any]]:
+    rows = []
+    found = {item.video_id: item for item in probed}
+    for item in job.items:
+        told = found.get(item.video_id, ProbedItem(item.video_id))
+        counts = rows_of_item(run.config, told.num_clips, told.num_frames, member_frames)
+        rows.append(
+            {
+                "video_id": item.video_id,
+                "path": _relative(job.path, root),
+                "bytes": -1 if job.size_bytes is None else job.size_bytes,
+                "mtime_ns": -1 if job.mtime_ns is None else job.mtime_ns,
+                "fps": job.fps,
+                "duration_seconds": told.duration_seconds,
+                "start_seconds": item.start_seconds,
+                "end_seconds": item.end_seconds,
+                "num_frames": told.num_frames,
+                "estimated_bytes": item_bytes(counts, run.datasets) if told.num_frames else 0,
+            }
+        )
+    return rows
+
+
+def _relative(path: str, root: Path) -> str:
+    """The path as the inventory keeps it: relative to the dataset's root where it lies under it."""
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return path
+
+
+def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
+    """File jobs of every shard, in the order of the inventory. Absolute paths, from the dataset's `root`."""
+    shards: dict[str, dict[str, list[Any]]] = {}
+    for row in inventory.itertuples(index=False):
+        shards.setdefault(str(row.shard), {}).setdefault(str(row.path), []).append(row)
+    return {shard: tuple(_job(path, rows, root) for path, rows in files.items()) for shard, files in shards.items()}
+
+
+def _job(path: str, rows: Sequence[Any], root: Path) -> FileJob:
+    first = rows[0]
+    items = tuple(Item(str(row.video_id), _optional(row.start_seconds), _optional(row.end_seconds)) for row in rows)
+    known = int(first.bytes) >= 0
+    return FileJob(
+        str(root / path),
+        items,
+        int(first.bytes) if known else None,
+        int(first.mtime_ns) if known else None,
+        _optional(first.fps),
+    )
+
+
+def _optional(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)

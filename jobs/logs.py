@@ -1,0 +1,40 @@
+"""The log of a run, in the store: what was decoded when, what failed and why, with tracebacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.layout import StorePaths
+
+__all__ = ["run_log"]
+
+_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_PACKAGES = ("jobs", "extractor", "msnet")
+
+
+@contextmanager
+def run_log(paths: StorePaths) -> Iterator[Path]:
+    """Write what our packages log during the block to a new file in the store; yields its path."""
+    paths.logs.mkdir(parents=True, exist_ok=True)
+    path = paths.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    loggers = [logging.getLogger(name) for name in _PACKAGES]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+    try:
+        yield path
+    except Exception:
+        logging.getLogger("msnet").exception("the run ended by an error")
+        raise
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()

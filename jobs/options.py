@@ -1,0 +1,198 @@
+"""What was asked for, in Python: the network and the sampling (`Request`), and how the work is done (`Options`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from extractor.models.inspection import inspect_checkpoint
+from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.models.spec import NetworkSpec, describe_network
+from jobs.decoder_pool import DecoderLimits
+from schemas.config import (
+    DecoderPolicy,
+    ExtractionConfig,
+    Output,
+    Precision,
+    Resize,
+    Sampling,
+    StorageFloat,
+)
+from schemas.errors import ConfigurationError, WeightsError
+from schemas.layout import NetworkShape
+
+__all__ = ["Options", "Request", "Resolved", "resolve", "resolve_weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What changes features. None means the default for the network and the sampling.
+
+    weights: path of a checkpoint ("A,B" for MSNet-En), or "random". rate_hz: 0 takes every frame. outputs: names of
+    `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full.
+    """
+
+    model: str = "msnet_resnet50"
+    weights: str | None = None
+    seed: int = 0
+    sampling: Sampling = Sampling.WINDOWS
+    num_frames: int | None = None
+    rate_hz: float | None = None
+    hop: int | None = None
+    clips: int | None = None
+    outputs: tuple[str, ...] | None = None
+    size: int = 224
+    resize: Resize = Resize.STRETCH
+    dtype: Precision = Precision.FLOAT32
+    store_dtype: StorageFloat = StorageFloat.FLOAT16
+    decoder: DecoderPolicy = DecoderPolicy.AUTO
+    keep_corrupt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the work is done; nothing here changes a feature.
+
+    part: (i, n), this job takes the shards whose number is i modulo n. limit: only the first so many videos.
+    """
+
+    device: str = "auto"
+    extractors: int | None = None
+    decoders: int | None = None
+    shard_bytes: int = 256 * 1024 * 1024
+    compression: str = "none"
+    limit: int | None = None
+    part: tuple[int, int] = (0, 1)
+    ray_address: str | None = None
+    limits: DecoderLimits = field(default_factory=DecoderLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A request with everything decided. weights: as `extractor.load_model` takes it."""
+
+    config: ExtractionConfig
+    shape: NetworkShape
+    member_frames: tuple[int, ...]
+    weights: str
+
+
+def resolve(request: Request) -> Resolved:
+    """Decide what was left open, and refuse what does not fit together.
+
+    Raises ConfigurationError for a network, a sampling or outputs that cannot be had, WeightsError for weights that
+    are missing, unreadable or of another network.
+    """
+    spec = describe_network(request.model)
+    _require_sampling(spec, request)
+    weights, digest, num_classes = resolve_weights(spec, request.weights)
+    outputs, motion_form = _outputs(spec, request.outputs)
+    fields: dict[str, Any] = {
+        "model": request.model,
+        "weights": digest,
+        "seed": request.seed,
+        "sampling": request.sampling,
+        "num_frames": None if spec.is_ensemble else (request.num_frames or spec.num_segments),
+        "rate_hz": _rate(request.rate_hz),
+        "hop": request.hop,
+        "clips": request.clips or 1,
+        "outputs": outputs,
+        "motion_form": motion_form,
+        "size": request.size,
+        "resize": request.resize,
+        "dtype": request.dtype,
+        "store_dtype": request.store_dtype,
+        "decoder": request.decoder,
+        "keep_corrupt": request.keep_corrupt,
+    }
+    try:
+        config = ExtractionConfig(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {message}" if name else message) from None
+    return Resolved(config, network_shape(config, num_classes), member_frames_of(config), weights)
+
+
+def member_frames_of(config: ExtractionConfig) -> tuple[int, ...]:
+    """Frames that a clip has for each member of the network."""
+    spec = describe_network(config.model)
+    if spec.is_ensemble:
+        return tuple(member.num_segments for member in spec.members)
+    return (config.num_frames or spec.num_segments,)
+
+
+def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkShape:
+    """Widths of what the configured network gives."""
+    spec = describe_network(config.model)
+    return NetworkShape(
+        clip_dim=spec.feature_dim,
+        frame_dim=spec.frame_feature_dim,
+        motion_channels=spec.motion_channels or 0,
+        cells=spec.cells(config.size, config.size),
+        num_classes=num_classes or 0,
+        members=max(1, len(spec.members)),
+    )
+
+
+def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, int | None]:
+    """Weights as `load_model` takes them, what the digest says of them, and the classes of their classifier."""
+    if not weights:
+        raise WeightsError(
+            f"weights for {spec.name} were expected: give --weights with the path of a checkpoint "
+            f"{'for each member, A,B ' if spec.is_ensemble else ''}(no trained one is bundled yet), "
+            "or --weights random for a try-out whose features mean nothing"
+        )
+    if weights == RANDOM_WEIGHTS:
+        return weights, RANDOM_WEIGHTS, None
+    paths = (
+        [Path(part.strip()).absolute() for part in weights.split(",")]
+        if spec.is_ensemble
+        else [Path(weights).absolute()]
+    )
+    members = spec.members or (spec,)
+    if len(paths) != len(members):
+        raise WeightsError(f"{spec.name} needs {len(members)} checkpoints, A,B; {len(paths)} came: {weights}")
+    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, members, strict=True)]
+    for report in reports:
+        if report.fit is not None and not report.fit.fits:
+            raise WeightsError(f"{report.path} does not fit {spec.name}: {report.fit.describe()}")
+    return ",".join(map(str, paths)), ",".join(report.sha256 for report in reports), reports[0].num_classes
+
+
+def _require_sampling(spec: NetworkSpec, request: Request) -> None:
+    if spec.is_ensemble and request.sampling is not Sampling.SEGMENTS:
+        raise ConfigurationError(f"{spec.name} sees a video as segments only: use --sampling segments")
+    if spec.is_ensemble and request.num_frames is not None:
+        raise ConfigurationError(f"{spec.name} has members of 8 and 16 frames by definition: leave --num-frames out")
+
+
+def _rate(rate_hz: float | None) -> float | None:
+    if rate_hz is None:
+        return 10.0
+    if not (math.isfinite(rate_hz) and rate_hz >= 0):
+        raise ConfigurationError(f"a rate in frames a second was expected, or 0 for every frame, not {rate_hz}")
+    return rate_hz or None
+
+
+def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[Output, ...], str]:
+    """Tensors to be written and the form of motion; by default all that the network has, without logits."""
+    if names is None:
+        plain = (Output.CLIP, Output.FRAME)
+        return plain + ((Output.MOTION, Output.DISPLACEMENT, Output.CONFIDENCE) if spec.has_motion else ()), "pooled"
+    form, outputs = "pooled", []
+    for name in names:
+        base, _, detail = name.partition(":")
+        if base not in set(Output) or (detail and base != Output.MOTION):
+            raise ConfigurationError(
+                f"outputs among {', '.join(Output)} (motion also as motion:4, motion:full) were expected, not {name!r}"
+            )
+        if detail:
+            form = detail
+        outputs.append(Output(base))
+    return tuple(outputs), form

@@ -1,0 +1,88 @@
+"""Whether a store is what its commit records promise, and taking damaged shards out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from extractor.store.check import ShardDamage, check_shard
+from extractor.store.commit import retire
+from extractor.store.lease import Lease
+from extractor.store.records import committed_names, read_record
+from extractor.store.run import Run, read_run
+from extractor.store.tables import read_inventory, write_manifest_cache
+from schemas.layout import StorePaths
+from schemas.records import CommitRecord
+
+__all__ = ["VerifyReport", "verify_store"]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was found. damages: one entry for every damaged file or dataset. retired: shards taken out of the store.
+
+    videos, failed: items with rows, and without, in sound shards. unfinished: items of the inventory that are in no
+    sound shard. bytes: of the sound shards' files.
+    """
+
+    deep: bool
+    shards: int
+    videos: int
+    failed: int
+    clips: int
+    bytes: int
+    unfinished: int
+    damages: tuple[ShardDamage, ...]
+    retired: tuple[str, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is damaged (a store that is not finished can be clean)."""
+        return not self.damages
+
+
+def verify_store(store: Path, *, deep: bool = False, retire_damaged: bool = False) -> VerifyReport:
+    """Hold every committed shard against its record; a damaged one never ends the check of the others.
+
+    Quick: records, presence and size of files, manifest fragments in full, structure and row counts of shards.
+    Deep: SHA-256 of all files and every row read with its checksum, so that no changed bit goes unseen.
+    `retire_damaged` takes damaged shards out of the store, so that `msnet resume` makes them anew; it needs the
+    store's lease and raises StorageError where another process holds it. Raises StoreError for what is no store.
+    """
+    paths = StorePaths(store)
+    run = read_run(paths)
+    if not retire_damaged:
+        return _verify(paths, run, deep)
+    with Lease(paths):
+        report = _verify(paths, run, deep)
+        retired = tuple(sorted({damage.shard for damage in report.damages}))
+        for shard in retired:
+            retire(paths, shard)
+        if retired:
+            write_manifest_cache(paths)
+        return replace(report, retired=retired)
+
+
+def _verify(paths: StorePaths, run: Run, deep: bool) -> VerifyReport:
+    damages: list[ShardDamage] = []
+    sound: list[CommitRecord] = []
+    names = committed_names(paths)
+    for shard in names:
+        found = check_shard(paths, run, shard, deep=deep)
+        damages += found
+        record = None if found else read_record(paths, shard)
+        if record is not None:
+            sound.append(record)
+    done = {video_id for record in sound for video_id in record.video_ids}
+    failed = {failure.video_id for record in sound for failure in record.failures} - done
+    return VerifyReport(
+        deep=deep,
+        shards=len(names),
+        videos=len(done),
+        failed=len(failed),
+        clips=sum(record.rows["clips"] for record in sound),
+        bytes=sum(record.data.bytes + record.fragment.bytes for record in sound),
+        unfinished=len(set(read_inventory(paths)["video_id"]) - done - failed),
+        damages=tuple(damages),
+        retired=(),
+    )
