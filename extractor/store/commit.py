@@ -25,7 +25,7 @@ from schemas.errors import DamagedShardError, StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord, Failure, StoredFile
 
-__all__ = ["CommitResult", "CommitStatus", "commit_shard", "retire"]
+__all__ = ["CommitResult", "CommitStatus", "commit_shard", "retire", "stored_file"]
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 _SPARE_BYTES = 1024 * 1024

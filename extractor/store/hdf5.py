@@ -21,7 +21,7 @@ COMPRESSIONS = ("none", "gzip", "zstd")
 _ZSTD_FILTER = 32015
 _GZIP_LEVEL = 4
 _ZSTD_LEVEL = 3
-MAX_CHUNK_BYTES = 256 * 1024 * 1024
+_MAX_CHUNK_BYTES = 256 * 1024 * 1024
 _ERRNO = re.compile(r"errno = (\d+)")
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EINTR)
 
@@ -139,7 +139,7 @@ def require_plain(dataset: Any, path: str) -> None:
     chunk_bytes = dataset.dtype.itemsize
     for extent in dataset.chunks:
         chunk_bytes *= extent
-    if chunk_bytes > MAX_CHUNK_BYTES:
+    if chunk_bytes > _MAX_CHUNK_BYTES:
         raise ValueError(f"{path} has chunks of {chunk_bytes} bytes")
     if dataset.chunks[1:] != dataset.shape[1:]:
         raise ValueError(f"{path} is cut across its rows")

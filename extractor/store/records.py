@@ -11,14 +11,23 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from extractor.store.atomic import is_temporary, read_bounded
+from extractor.store.atomic import read_bounded
 from schemas.errors import DamagedShardError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 
-__all__ = ["committed", "decode_record", "encode_record", "next_generation", "read_record"]
+__all__ = [
+    "committed",
+    "committed_names",
+    "decode_record",
+    "encode_record",
+    "next_generation",
+    "read_record",
+    "retired_path",
+]
 
 _MAX_BYTES = 256 * 1024 * 1024
+_COMMITTED = re.compile(r"(shard-\d{5,})\.json")
 _RETIRED = re.compile(r"(shard-\d{5,})\.g(\d{6,})\..+\.json")
 _ADAPTER = TypeAdapter(CommitRecord)
 
@@ -70,8 +79,8 @@ def committed_names(paths: StorePaths) -> list[str]:
     """Names of the shards that have a commit record, damaged or not, in order."""
     if not paths.commits.is_dir():
         return []
-    names = [path.stem for path in paths.commits.iterdir() if path.suffix == ".json" and not is_temporary(path)]
-    return sorted(names, key=lambda name: (len(name), name))
+    matches = [_COMMITTED.fullmatch(path.name) for path in paths.commits.iterdir()]
+    return sorted((match[1] for match in matches if match), key=lambda name: (len(name), name))
 
 
 def retired_path(paths: StorePaths, shard: str, generation: int, attempt: str) -> Path:

@@ -167,12 +167,13 @@ class ShardReader:
             self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
         try:
             for spec in datasets:
-                self._open(spec)
+                self.open(spec)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, spec: DatasetSpec) -> None:
+    def open(self, spec: DatasetSpec) -> None:
+        """Hold one more dataset against `spec`, and open it."""
         with shard_errors(self.path, self.shard, spec.path):
             for name in (spec.level, spec.path):
                 if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):

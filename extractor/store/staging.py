@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,11 +41,13 @@ __all__ = [
     "open_staged",
     "set_aside",
     "stage_failure",
+    "staged_columns",
     "staged_items",
 ]
 
 _MAX_FAILURE_BYTES = 1024 * 1024
 _MAX_MESSAGE = 4000
+_DENSE_CHUNK_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,10 @@ class StagedItemWriter:
     def _open(self) -> ShardWriter:
         if self._writer is None:
             _make_folder(self._attempt)
-            self._writer = ShardWriter(temporary_beside(self._target), self._attempt.run.datasets)
+            # a chunk takes its full size on disk, and most items are a few clips
+            rows = self._attempt.run.config.num_frames or _DENSE_CHUNK_ROWS
+            specs = [replace(spec, chunk_rows=min(spec.chunk_rows, rows)) for spec in self._attempt.run.datasets]
+            self._writer = ShardWriter(temporary_beside(self._target), specs)
         return self._writer
 
     def __enter__(self) -> Self:

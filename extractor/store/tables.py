@@ -95,20 +95,20 @@ def merge_fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> p
     if not frames:
         return empty_manifest()
     frame = pd.concat(frames, ignore_index=True)
-    homes = last_homes(records)
+    homes = _last_homes(records)
     if sum(len(record.video_ids) for record in records.values()) != len(homes):
         frame = frame[frame["video_id"].map(homes) == frame["shard"]].reset_index(drop=True)
     return validate_manifest(frame)
 
 
-def last_homes(records: Mapping[str, CommitRecord]) -> dict[str, str]:
+def _last_homes(records: Mapping[str, CommitRecord]) -> dict[str, str]:
     """Shard that counts for every item that has rows: the last one."""
     return {video_id: shard for shard, record in records.items() for video_id in record.video_ids}
 
 
 def merge_failures(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
     """One row for every item that failed and has rows nowhere, as its last shard tells it."""
-    homes = last_homes(records)
+    homes = _last_homes(records)
     rows: dict[str, dict[str, Any]] = {}
     for shard, record in records.items():
         for failure in record.failures:
