@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from extractor.models.correlation import correlate, normalize_cells
 from extractor.models.layers import ConvNorm
@@ -52,6 +53,7 @@ class SoftArgmax(nn.Module):
     priority: Tensor
     by_priority: Tensor
     kernel: Tensor
+    distant: Tensor
 
     def __init__(self, radius: int, kind: SoftArgmaxKind = "kernel") -> None:
         super().__init__()
@@ -64,9 +66,11 @@ class SoftArgmax(nn.Module):
         priority = torch.empty(len(order))
         priority[order] = torch.arange(len(order), 0, -1, dtype=torch.float32)
         between = (dx - dx.unsqueeze(1)).square() + (dy - dy.unsqueeze(1)).square()  # (P * P, P * P), exact
-        self._register("offsets", torch.stack((dx, dy), 1).float())
+        adjacent = (between <= 2).float()  # Chebyshev distance at most 1: the candidate and its eight neighbours
+        self._register("offsets", torch.stack((dx, dy)).float())
         self._register("priority", priority)
-        self._register("by_priority", order.flip(0))
+        self._register("by_priority", order.flip(0).unsqueeze(1))
+        self._register("distant", 1 - adjacent)
         self._register("kernel", torch.exp(between.double() / (-2 * KERNEL_SIGMA_CELLS**2)).float())
 
     def _register(self, name: str, table: Tensor) -> None:
@@ -76,24 +80,23 @@ class SoftArgmax(nn.Module):
         """Scores (N, P * P, h, w), not negative, to displacement in cells, confidence and ties (`MotionFeatures`)."""
         scores = scores.permute(0, 2, 3, 1)  # (N, h, w, P * P)
         confidence = scores.amax(-1, keepdim=True)
-        # argmax is not used: among equal scores, and among those that differ by rounding, the choice must not depend
-        # on the device or on the batch.
-        with torch.no_grad():
-            candidates = (scores >= confidence - SAME_MAXIMUM) * self.priority
-            best = self.by_priority[candidates.amax(-1).long() - 1]  # (N, h, w)
-            kernel = self.kernel[best]  # (N, h, w, P * P)
-            adjacent = kernel > self._kernel_beyond_neighbours
-            second = scores.masked_fill(adjacent, 0).amax(-1)
-            tied = confidence.squeeze(-1) - second < TIED_BELOW
-        weighted = scores * kernel if self.kind == "kernel" else scores
-        weights = torch.softmax(weighted * TEMPERATURE, -1)
-        displacement = weights @ self.offsets  # (N, h, w, 2)
+        best = self._best(scores.detach(), confidence.detach())  # (N, h, w)
+        second = (scores.detach() * F.embedding(best, self.distant)).amax(-1)
+        tied = confidence.detach().squeeze(-1) - second < TIED_BELOW
+        sharpened = scores * TEMPERATURE
+        if self.kind == "kernel":
+            sharpened = sharpened * F.embedding(best, self.kernel)
+        displacement = F.linear(torch.softmax(sharpened, -1), self.offsets)  # (N, h, w, 2)
         return displacement.permute(0, 3, 1, 2), confidence.permute(0, 3, 1, 2), tied
 
-    @property
-    def _kernel_beyond_neighbours(self) -> float:
-        """A value between the kernel at (1, 1), the farthest adjacent candidate, and at (2, 0), the next one."""
-        return float(torch.exp(torch.tensor(-3 / (2 * KERNEL_SIGMA_CELLS**2))))
+    def _best(self, scores: Tensor, maximum: Tensor) -> Tensor:
+        """Index of the best candidate (N, h, w): of those within 1e-6 of the maximum the one of highest priority.
+
+        Not argmax: among scores that differ by rounding the choice must not depend on the device or on the batch.
+        """
+        # 1 for a candidate, else 0; arithmetic, because masks cost ten times as much on a CPU
+        candidates = (scores - (maximum - SAME_MAXIMUM)).mul_(1e30).clamp_(0, 1)
+        return F.embedding(candidates.mul_(self.priority).amax(-1).long() - 1, self.by_priority).squeeze(-1)
 
 
 class MotionSqueeze(nn.Module):

@@ -37,12 +37,11 @@ def temporal_shift(
         return x
     fold = x.shape[1] // SHIFT_DIVISOR
     clips = torch.unflatten(x, 0, (-1, num_segments))  # (B, T, C, h, w)
-    shifted = torch.empty_like(x)
+    shifted = x.clone()  # as one block: copying the unshifted channels alone takes half as long again
     out = torch.unflatten(shifted, 0, (-1, num_segments))
     future, past = slice(0, fold), slice(fold, 2 * fold)  # future first: the order the checkpoints were trained with
     out[:, :-1, future] = clips[:, 1:, future]
     out[:, -1, future] = 0 if after is None else after
     out[:, 1:, past] = clips[:, :-1, past]
     out[:, 0, past] = 0 if before is None else before
-    out[:, :, 2 * fold :] = clips[:, :, 2 * fold :]
     return shifted
