@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.listing import fingerprint, numbered_images
-from extractor.video.structure import claimed_bytes, has_extradata_signature, is_hidden, resolution_signature
+from extractor.video.structure import claimed_bytes, extradata_signature, is_hidden, may_interlace, resolution_signature
 from schemas.errors import FailureClass, VideoError
 from schemas.records import FileJob, VideoInfo
 
@@ -43,6 +43,8 @@ _TRUSTED_CONTAINERS = ("mov", "matroska")
 _TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
 _TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 _REFERRING_CONTAINERS = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})  # files that name other files
+_CODECS_WITH_FIELDS = frozenset({"h264", "hevc", "mpeg4"})
+_PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the chroma of interlaced frames differently
 _ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?) degrees")
 _RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
 
@@ -133,12 +135,14 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
     _check_bounds(path, context.width, context.height, stream.frames, duration)
     codec = context.codec.canonical_name
-    flags = _header_flags(container.format.name, codec, context.pix_fmt)
+    flags = _header_flags(container.format.name, codec, context)
     rotation, odd_rotation = _rotation(container, stream.index)
     packets = _demux(path, container, stream, codec, look_inside=not flags)
     if not packets.stamps:
         raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
     flags += _packet_flags(packets)
+    if "interlaced" not in flags and any(may_interlace(codec, signature) for signature in packets.signatures):
+        flags.append("interlaced")
     flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = _times(packets, stream.time_base, rate)
@@ -169,7 +173,7 @@ def _demux(
     found = _Packets()
     extradata = stream.codec_context.extradata or b""
     if look_inside:
-        found.signatures.add(has_extradata_signature(codec, extradata))
+        found.signatures.add(extradata_signature(codec, extradata))
     keyframe_seen = False
     for packet in container.demux(stream):
         if not packet.size:
@@ -208,8 +212,9 @@ def _times(packets: _Packets, time_base: Fraction | None, rate: Fraction) -> tup
     return start + numbers * rate.denominator / rate.numerator, None
 
 
-def _header_flags(container: str, codec: str, pix_fmt: str | None) -> list[str]:
+def _header_flags(container: str, codec: str, context: av.VideoCodecContext) -> list[str]:
     flags = []
+    pix_fmt = context.pix_fmt
     if container.split(",")[0] not in _TRUSTED_CONTAINERS:
         flags.append(f"container:{container.split(',')[0]}")
     if codec not in _TRUSTED_CODECS:
@@ -220,6 +225,8 @@ def _header_flags(container: str, codec: str, pix_fmt: str | None) -> list[str]:
         flags.append("more_than_8_bits")
     elif pix_fmt not in _TRUSTED_FORMATS:
         flags.append(f"pixel_format:{pix_fmt}")
+    if codec in _CODECS_WITH_FIELDS and int(context.field_order) != _PROGRESSIVE:  # unknown may be interlaced, too
+        flags.append("interlaced")
     return flags
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-__all__ = ["claimed_bytes", "has_extradata_signature", "is_hidden", "resolution_signature"]
+__all__ = ["claimed_bytes", "extradata_signature", "is_hidden", "may_interlace", "resolution_signature"]
 
 _EBML_HEADER, _SEGMENT = 0x1A45DFA3, 0x18538067
+_PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _MAX_BOXES = 100_000
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 
@@ -88,7 +89,7 @@ def resolution_signature(codec: str, packet: bytes, extradata: bytes) -> bytes:
     return b""
 
 
-def has_extradata_signature(codec: str, extradata: bytes) -> bytes:
+def extradata_signature(codec: str, extradata: bytes) -> bytes:
     """The same bytes as `resolution_signature`, from the header of the container."""
     if codec == "mpeg4":
         return _mpeg4_layer(extradata)
@@ -103,6 +104,64 @@ def has_extradata_signature(codec: str, extradata: bytes) -> bytes:
 def is_hidden(codec: str, packet: bytes) -> bool:
     """Whether a packet shows no frame: VP8's alternate references are packets of their own with a flag."""
     return codec == "vp8" and len(packet) > 0 and not packet[0] >> 4 & 1
+
+
+def may_interlace(codec: str, signature: bytes) -> bool:
+    """Whether an H.264 sequence parameter set, as `resolution_signature` gives it, allows interlaced frames at all.
+
+    True for one that cannot be read. The header of a container only tells of the first frames.
+    """
+    if codec != "h264" or not signature:
+        return False
+    bits = _Bits(signature[1:].replace(b"\0\0\3", b"\0\0"))
+    profile = bits.read(8)
+    bits.read(16)
+    bits.golomb()
+    if profile in _PROFILES_WITH_CHROMA:
+        if bits.golomb() == 3:
+            bits.read(1)
+        bits.golomb()
+        bits.golomb()
+        bits.read(1)
+        if bits.read(1):  # scaling lists, which nobody writes: not worth reading past them
+            return True
+    bits.golomb()
+    order = bits.golomb()
+    if order == 0:
+        bits.golomb()
+    elif order == 1:
+        bits.read(1)
+        for _ in range(2):
+            bits.golomb()
+        for _ in range(min(bits.golomb(), 255)):
+            bits.golomb()
+    bits.golomb()
+    bits.read(1)
+    bits.golomb()
+    bits.golomb()
+    return not bits.read(1)  # frame_mbs_only_flag (H.264, 7.3.2.1.1)
+
+
+class _Bits:
+    """Reads numbers bit by bit; zeros behind the end."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = len(data) * 8
+
+    def read(self, count: int) -> int:
+        self._left -= count
+        shifted = self._value >> self._left if self._left >= 0 else self._value << -self._left
+        return shifted & ((1 << count) - 1)
+
+    def golomb(self) -> int:
+        """Unsigned Exp-Golomb number; a signed one takes the same bits."""
+        zeros = 0
+        while not self.read(1):
+            zeros += 1
+            if zeros > 32:
+                return 0
+        return (1 << zeros) - 1 + self.read(zeros)
 
 
 def _length_size(codec: str, extradata: bytes) -> int:
@@ -128,31 +187,23 @@ def _nal_units(packet: bytes, length_size: int) -> list[bytes]:
 
 def _vp9_size(packet: bytes) -> bytes:
     """Width and height of a VP9 keyframe's uncompressed header (VP9 specification, 6.2), b"" for other frames."""
-    bits = int.from_bytes(packet[:16], "big")
-    total = len(packet[:16]) * 8
-    at = 0
-
-    def read(count: int) -> int:
-        nonlocal at
-        at += count
-        return bits >> max(total - at, 0) & ((1 << count) - 1)
-
-    read(2)
-    profile = read(1) | read(1) << 1
+    bits = _Bits(packet[:16])
+    bits.read(2)
+    profile = bits.read(1) | bits.read(1) << 1
     if profile == 3:
-        read(1)
-    if read(1) or read(1):  # shows a frame again, or is no keyframe
+        bits.read(1)
+    if bits.read(1) or bits.read(1):  # shows a frame again, or is no keyframe
         return b""
-    read(2)
-    if read(24) != 0x498342:
+    bits.read(2)
+    if bits.read(24) != 0x498342:
         return b""
     if profile >= 2:
-        read(1)
-    if read(3) != 7:
-        read(1 if profile in (0, 2) else 4)
+        bits.read(1)
+    if bits.read(3) != 7:
+        bits.read(1 if profile in (0, 2) else 4)
     elif profile in (1, 3):
-        read(1)
-    return struct.pack(">HH", read(16), read(16))
+        bits.read(1)
+    return struct.pack(">HH", bits.read(16), bits.read(16))
 
 
 def _av1_sequence(packet: bytes) -> bytes:
