@@ -128,8 +128,9 @@ class Lease:
             part=self.part,
             acquired_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        self._refuse_if_held()
+        # The number comes before the look at who lives: whoever takes it in between makes our link fail.
         number = 1 + max(_numbers(self._paths, self._name), default=0)
+        self._refuse_if_held()
         file = self._paths.leases / f"{self._name}.{number:06d}.json"
         won = publish(file, json.dumps(asdict(mine)).encode())
         newer = [other for other in _numbers(self._paths, self._name) if other > number]

@@ -129,19 +129,28 @@ class FeatureStore:
             reason = f"it failed: {why.iloc[0]}" if len(why) else "`video_ids` lists those it has"
             raise StoreError(f"{self.paths.root} has no features of {video_id!r}; {reason}") from None
 
+    def dtype(self, name: str) -> np.dtype[Any]:
+        """Number format that a tensor comes in."""
+        self._checked([name])
+        return np.dtype(bool) if name in ("valid", "tied") else np.dtype(self._specs[name].dtype)
+
+    def row_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of one row of a tensor."""
+        self._checked([name])
+        shape = self._specs[name].shape
+        return (shape[0], self.run.shape.cells[1]) if name == "tied" else shape
+
     def shape(self, name: str, clips: range) -> tuple[int, ...]:
-        """Shape of what `blocks` gives for these clips together."""
+        """Shape of a tensor over neighbouring clips of one video."""
         self._checked([name])
         _, start, stop = self._range(name, clips)
-        spec = self._specs[name]
-        inner = (spec.shape[0], self.run.shape.cells[1]) if name == "tied" else spec.shape
-        return (stop - start, *inner)
+        return (stop - start, *self.row_shape(name))
 
-    def blocks(self, name: str, clips: range, block_bytes: int = _BLOCK_BYTES) -> Iterator[Array]:
-        """Rows of a tensor for neighbouring clips of one video (`video_clips`), in blocks of about `block_bytes`."""
+    def blocks(self, name: str, clips: range, block_rows: int | None = None) -> Iterator[Array]:
+        """Rows of a tensor over neighbouring clips of one video, `block_rows` (by default some 8 MB) at a time."""
         self._checked([name])
         file, start, stop = self._range(name, clips)
-        step = max(1, block_bytes // self._specs[name].row_bytes)
+        step = block_rows or max(1, _BLOCK_BYTES // self._specs[name].row_bytes)
         for first in range(start, stop, step):
             yield self._read(name, file, first, min(stop, first + step))
 

@@ -1,0 +1,218 @@
+"""Whether two stores hold the same features, whatever their shards, devices and histories.
+
+Ids, row counts, times and the geometry of videos must be equal. Tensors are compared clip by clip: with |a - b|
+reduced by the distance between neighbouring float16 numbers at max(|a|, |b|) in every value (where either store
+keeps float16), its norm over the clip may be 1e-4 of the larger of the two clips' norms. Displacement of cells whose
+correlation is tied in either store is left out, and counted: rounding decides such a cell's match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.store.reader import FeatureStore
+from schemas.config import StorageFloat
+from schemas.layout import TENSORS
+
+__all__ = ["RELATIVE_NORM", "CompareReport", "compare_stores", "float16_step"]
+
+Array = npt.NDArray[Any]
+
+RELATIVE_NORM = 1e-4
+_MAX_DIFFERENCES = 100
+_BLOCK_VALUES = 1024 * 1024
+_EXACT = ("time_seconds", "index", "valid", "frame_member", "pair_member")
+_SAME_ROWS = ("clip", "frames", "pairs")
+_MANIFEST_EXACT = (
+    *_SAME_ROWS,  # the last two are counts of rows
+    "start_seconds",
+    "end_seconds",
+    "num_valid_frames",
+    "fps",
+    "video_start_seconds",
+    "video_end_seconds",
+    "width",
+    "height",
+    "scale_x",
+    "scale_y",
+    "offset_x",
+    "offset_y",
+    "rate_capped",
+    "times_made_up",
+)
+
+
+@dataclass
+class _Tally:
+    differences: list[str] = field(default_factory=list)
+    more: int = 0
+    clips: int = 0
+    tied_cells: int = 0
+    worst: dict[str, float] = field(default_factory=dict)
+
+    def differ(self, sentence: str) -> None:
+        if len(self.differences) < _MAX_DIFFERENCES:
+            self.differences.append(sentence)
+        else:
+            self.more += 1
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Both stores, their manifests' columns, the tensors to compare, and whether either keeps float16."""
+
+    stores: tuple[FeatureStore, FeatureStore]
+    tables: tuple[dict[str, Array], dict[str, Array]]
+    tensors: tuple[str, ...]
+    half: bool
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """What differs between two stores.
+
+    differences: sentences, the first hundred; more: how many were left out. clips: how many both have and were
+    compared. tied_cells: displacement cells that were left out. worst: by tensor, the largest share of a clip's norm
+    by which it differs beyond a float16 step. same_digest: whether both were made with one configuration.
+    """
+
+    differences: tuple[str, ...]
+    more: int
+    clips: int
+    tied_cells: int
+    worst: dict[str, float]
+    same_digest: bool
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not self.differences
+
+
+def compare_stores(a: Path, b: Path) -> CompareReport:
+    """Compare all that two stores hold, a block of rows at a time. Raises StoreError where one cannot be read."""
+    tally = _Tally()
+    first, second = FeatureStore(a), FeatureStore(b)
+    _compare_names(first, second, tally)
+    _compare_failures(first, second, tally)
+    pair = _pair_of(first, second, tally)
+    others = set(second.video_ids)
+    for video_id in first.video_ids:
+        if video_id in others:
+            _compare_video(pair, video_id, tally)
+    first.close()
+    second.close()
+    same = first.run.digest == second.run.digest
+    return CompareReport(tuple(tally.differences), tally.more, tally.clips, tally.tied_cells, tally.worst, same)
+
+
+def _pair_of(a: FeatureStore, b: FeatureStore, tally: _Tally) -> _Pair:
+    names = [name for name in a.tensors if name in b.tensors]
+    shapes = {name: [store.row_shape(name) for store in (a, b)] for name in names}
+    for name, (mine, theirs) in shapes.items():
+        if mine != theirs:
+            tally.differ(f"{name} has rows of {mine} in the first store, of {theirs} in the second")
+    return _Pair(
+        stores=(a, b),
+        tables=(_columns(a), _columns(b)),
+        tensors=tuple(name for name in names if shapes[name][0] == shapes[name][1]),
+        half=StorageFloat.FLOAT16 in (a.config.store_dtype, b.config.store_dtype),
+    )
+
+
+def _columns(store: FeatureStore) -> dict[str, Array]:
+    """Columns of the manifest that must agree, and how many rows every clip has."""
+    table = store.manifest
+    columns = {name: table[name].to_numpy() for name in _MANIFEST_EXACT if name in table}
+    for level in ("frame", "pair"):
+        columns[f"{level}s"] = (table[f"{level}_stop"] - table[f"{level}_start"]).to_numpy()
+    return columns
+
+
+def _compare_names(a: FeatureStore, b: FeatureStore, tally: _Tally) -> None:
+    for what, mine, theirs in (("tensor", a.tensors, b.tensors), ("video", a.video_ids, b.video_ids)):
+        for name in sorted(set(mine) ^ set(theirs)):
+            where = "first" if name in mine else "second"
+            tally.differ(f"{what} {name!r} is in the {where} store only")
+
+
+def _compare_failures(a: FeatureStore, b: FeatureStore, tally: _Tally) -> None:
+    mine, theirs = (dict(zip(s.failures["video_id"], s.failures["failure"], strict=True)) for s in (a, b))
+    for video_id in sorted(mine.keys() | theirs.keys()):
+        classes = mine.get(video_id), theirs.get(video_id)
+        if classes[0] != classes[1]:
+            tally.differ(f"{video_id!r} failed as {classes[0]} in the first store, as {classes[1]} in the second")
+
+
+def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
+    mine, theirs = (store.video_clips(video_id) for store in pair.stores)
+    left, right = (
+        {name: column[clips.start : clips.stop] for name, column in table.items()}
+        for table, clips in zip(pair.tables, (mine, theirs), strict=True)
+    )
+    for column in _MANIFEST_EXACT:
+        x, y = left[column], right[column]
+        if not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
+            tally.differ(f"{video_id!r} differs in {column}")
+            if column in _SAME_ROWS:
+                return
+    tally.clips += len(mine)
+    for name in pair.tensors:
+        level = TENSORS[name].split("/")[0]
+        counts = np.ones(len(mine), dtype=np.int64) if level == "clips" else left[level]
+        if name in _EXACT:
+            if not all(np.array_equal(x, y) for x, y in _blocks(pair, name, mine, theirs)):
+                tally.differ(f"{video_id!r} differs in {name}")
+        elif name != "tied":
+            shares = _excess(pair, name, mine, theirs, np.repeat(np.arange(len(mine)), counts), tally)
+            tally.worst[name] = max(tally.worst.get(name, 0.0), float(shares.max()))
+            for clip in np.flatnonzero(~(shares <= RELATIVE_NORM)).tolist():
+                tally.differ(
+                    f"{video_id!r} clip {left['clip'][clip]}: {name} differs by {shares[clip]:.2g} of its norm "
+                    "beyond a float16 step"
+                )
+
+
+def _blocks(pair: _Pair, name: str, mine: range, theirs: range, like: str = "") -> Iterator[tuple[Array, Array]]:
+    """Blocks of equally many rows of both stores, cut as those of the tensor `like` would be."""
+    a, b = pair.stores
+    inner = int(np.prod(a.shape(like or name, mine)[1:], dtype=np.int64))
+    rows = max(1, _BLOCK_VALUES // inner)
+    return zip(a.blocks(name, mine, rows), b.blocks(name, theirs, rows), strict=True)
+
+
+def _excess(pair: _Pair, name: str, mine: range, theirs: range, owner: Array, tally: _Tally) -> Array:
+    """By clip (`owner` of each row): norm of |a - b| beyond a float16 step as a share of the larger of both norms."""
+    sums = np.zeros((3, len(mine)))
+    leave_out = name == "displacement"
+    ties = _blocks(pair, "tied", mine, theirs, like=name) if leave_out else repeat((None, None))
+    row = 0
+    for (x, y), (tied, also_tied) in zip(_blocks(pair, name, mine, theirs), ties, strict=leave_out):
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        if tied is not None and also_tied is not None:
+            keep = ~(tied | also_tied)[:, None]  # (k, 1, h, w) against (k, 2, h, w)
+            tally.tied_cells += int(np.count_nonzero(~keep))
+            x, y = x * keep, y * keep
+        gap = np.abs(x - y)
+        if pair.half:
+            gap = np.maximum(0.0, gap - float16_step(np.maximum(np.abs(x), np.abs(y))))
+        for total, values in zip(sums, (gap, x, y), strict=True):
+            flat = values.reshape(len(values), -1)
+            np.add.at(total, owner[row : row + len(flat)], np.einsum("ij,ij->i", flat, flat))
+        row += len(x)
+    norms = np.maximum(sums[1], sums[2])
+    shares: Array = np.sqrt(np.divide(sums[0], norms, out=np.zeros_like(norms), where=norms > 0))
+    return shares
+
+
+def float16_step(magnitude: Array) -> Array:
+    """Distance between neighbouring float16 numbers at a magnitude: 2^-10 of its power of two, 2^-24 at least."""
+    _, exponent = np.frexp(magnitude)
+    return np.asarray(np.ldexp(1.0, np.maximum(exponent - 11, -24)))
