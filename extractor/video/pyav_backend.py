@@ -38,8 +38,7 @@ def pyav_frames(request: Request) -> NativeFrames:
         stream.codec_context.thread_count = 1  # parallel by processes: threads cost more CPU than they save
         judge = _Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
         frames = _decoded(container.demux(stream), judge)
-        sampled = _keep(request, frames) if request.keep_corrupt else _strict(request, frames, judge)
-        yield from sampled
+        yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
 
 
 def pyav_image_frames(request: Request) -> NativeFrames:
@@ -72,6 +71,8 @@ class _Judge:
         self.request = request
         self.names = decoder_names
         self.complaints = 0
+        self.stamp: int | None = None  # of the packet that is being decoded
+        self._damage_stamp: int | None = None  # of the last packet that gave reason to complain, where it has one
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -89,9 +90,21 @@ class _Judge:
 
     def complain(self, what: str) -> None:
         self.complaints += 1
+        if self.stamp is not None:
+            self._damage_stamp = max(self.stamp, self._damage_stamp or self.stamp)
         if not self.request.keep_corrupt:
             failure = FailureClass.TRUNCATED if means_truncation(what) else FailureClass.CORRUPT
             raise VideoError(failure, f"{self.request.path} is damaged: {what}")
+
+    def doubts(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame may show damage: it is marked, or no keyframe has come since the last complaint."""
+        if frame.is_corrupt or not self.complaints:
+            return bool(frame.is_corrupt)
+        damaged, shown = self._damage_stamp, frame.pts
+        if frame.key_frame and damaged is not None and shown is not None and shown > damaged:
+            self.complaints, self._damage_stamp = 0, None
+            return False
+        return True
 
 
 def _decoded(packets: Iterator[av.Packet[Any]], judge: _Judge) -> Iterator[av.VideoFrame]:
@@ -104,6 +117,7 @@ def _decoded(packets: Iterator[av.Packet[Any]], judge: _Judge) -> Iterator[av.Vi
                 packet = next(packets, None)
                 if packet is None:
                     return
+                judge.stamp = packet.pts
                 frames = packet.decode()
             except av.FFmpegError as failure:
                 error = failure
@@ -134,31 +148,33 @@ def _strict(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) ->
         judge.complain(f"it gives {number + 1} frames where its packets announce {count}")
 
 
-def _keep(request: Request, frames: Iterator[av.VideoFrame]) -> NativeFrames:
+def _keep(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
     """Frames of a damaged file, told by their stamps, since counting them would shift all that follow a lost one.
 
-    A sampled frame that is lost is filled with the one before it (the first ones with black) and marked invalid; so is
-    every corrupt one. Where stamps are made up there is nothing but counting: then all behind the first loss is
-    uncertain, and if the count is off at the end the last rows are the filled ones.
+    A sampled frame that is lost is filled with the one before it (the first ones with black). It is marked invalid,
+    and so is every frame from a complaint to the next keyframe. Where frames have no stamps of their own (made up, or
+    AVI, which stores the order of decoding), they can only be counted, and all from the first complaint on are invalid.
     """
-    stamps = request.inspection.stamps
+    inspection, tally = request.inspection, request.tally
+    stamps = None if inspection.info.container == "avi" else inspection.stamps
     wanted = request.index.tolist()
     cursor, last = 0, _black(request)
     for number, frame in enumerate(frames):
         if cursor == len(wanted) and not request.to_end:
             return
         index = number if stamps is None else _index_of(stamps, frame.pts)
-        request.tally.bad_frames += frame.is_corrupt or index is None
+        doubted = judge.doubts(frame) if stamps is not None else bool(judge.complaints or frame.is_corrupt)
+        tally.bad_frames += doubted or index is None
         while cursor < len(wanted) and index is not None and wanted[cursor] < index:
-            request.tally.bad_frames += 1
+            tally.bad_frames += 1
             yield NativeFrame(wanted[cursor], last, False)
             cursor += 1
         if cursor < len(wanted) and wanted[cursor] == index:
-            last = _pixels(frame, request.inspection.info.rotation)
-            yield NativeFrame(wanted[cursor], last, not frame.is_corrupt)
+            last = _pixels(frame, inspection.info.rotation)
+            yield NativeFrame(wanted[cursor], last, not doubted)
             cursor += 1
     for lost in wanted[cursor:]:
-        request.tally.bad_frames += 1
+        tally.bad_frames += 1
         yield NativeFrame(lost, last, False)
 
 
