@@ -1,0 +1,155 @@
+"""Folders and tables of videos."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from extractor.video.listing import fingerprint, list_videos, numbered_images
+from schemas.errors import InventoryError
+from schemas.records import Item
+
+
+def touch(path: Path, content: bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def table(folder: Path, text: str, name: str = "videos.csv") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text, encoding="utf-8")
+    return folder / name
+
+
+def ids(source: Path) -> list[str]:
+    return [item.video_id for job in list_videos(source).jobs for item in job.items]
+
+
+def test_list_videos_scans_a_folder_in_order_and_reports_what_it_leaves(tmp_path: Path) -> None:
+    for name in ("b/x.MKV", "a.mp4", "b/c/y.avi", ".hidden.mp4", ".git/z.mp4", "notes.txt", "img/1.jpg"):
+        touch(tmp_path / name)
+    listing = list_videos(tmp_path)
+    assert [job.items for job in listing.jobs] == [(Item("a.mp4"),), (Item("b/c/y.avi"),), (Item("b/x.MKV"),)]
+    assert all(job.size_bytes == 1 and job.mtime_ns for job in listing.jobs)
+    assert [entry.path for entry in listing.skipped] == ["img/1.jpg", "notes.txt"]
+    assert listing.skipped_summary().startswith("2 left out: 1 not a known video suffix (.")
+
+
+def test_list_videos_survives_a_loop_of_links(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "x.mp4")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    listing = list_videos(tmp_path)
+    assert [job.items[0].video_id for job in listing.jobs] == ["a/x.mp4"]
+    assert {entry.path for entry in listing.skipped} == {"a/loop", "gone.mp4"}
+
+
+def test_list_videos_reports_a_name_that_is_no_text(tmp_path: Path) -> None:
+    touch(tmp_path / "good.mp4")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes names of valid text only")
+    listing = list_videos(tmp_path)
+    assert len(listing.jobs) == 1
+    assert "UTF-8" in listing.skipped[0].reason
+
+
+def test_list_videos_takes_a_single_file(tmp_path: Path) -> None:
+    assert ids(touch(tmp_path / "one.webm")) == ["one.webm"]
+
+
+def test_list_videos_groups_segments_of_a_file(tmp_path: Path) -> None:
+    touch(tmp_path / "v" / "a.mp4")
+    path = table(tmp_path, "path,start_seconds,end_seconds\nv/a.mp4,0,2.5\n./v/a.mp4,2.5,\nv/b.mp4,,\nv/a.mp4,,3\n")
+    jobs = list_videos(path).jobs
+    assert [job.path for job in jobs] == [str(tmp_path / "v/a.mp4"), str(tmp_path / "v/b.mp4")]
+    assert jobs[0].items == (Item("v/a.mp4#0-2.5", 0.0, 2.5), Item("v/a.mp4#2.5-", 2.5), Item("v/a.mp4#-3", None, 3.0))
+    assert jobs[1].size_bytes is None  # it does not exist: that is for later to say
+
+
+def test_list_videos_keeps_text_as_text(tmp_path: Path) -> None:
+    path = table(tmp_path, "video_id,path,label\n007,a.mp4,NA\nNA,b.mp4,1\n1e3,c.mp4,\n")
+    assert ids(path) == ["007", "NA", "1e3"]
+
+
+def test_list_videos_reads_parquet(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"path": ["a.mp4", "b.mp4"], "video_id": [7, 8], "start_seconds": [None, 1.0], "fps": [None, None]}
+    )
+    frame.to_parquet(tmp_path / "videos.parquet")
+    assert [job.items[0] for job in list_videos(tmp_path / "videos.parquet").jobs] == [Item("7"), Item("8", 1.0)]
+
+
+def test_list_videos_reads_lines_of_text(tmp_path: Path) -> None:
+    path = table(tmp_path, "\ufeffa, b.mp4\n\n/elsewhere/c.mp4\n../d.mp4\n", "list.txt")
+    assert ids(path) == ["a, b.mp4", "/elsewhere/c.mp4", "../d.mp4"]
+
+
+def test_list_videos_takes_a_folder_of_images_with_its_rate(tmp_path: Path) -> None:
+    for number in (1, 2, 10):
+        touch(tmp_path / "frames" / f"img_{number}.jpg")
+    (job,) = list_videos(table(tmp_path, "path,fps\nframes,12.5\n")).jobs
+    assert (job.fps, job.size_bytes) == (12.5, 3)
+    assert [image.name for image in numbered_images(tmp_path / "frames")] == ["img_1.jpg", "img_2.jpg", "img_10.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file\na.mp4\n", "no column path"),
+        ("path\n", "names no videos"),
+        ("", "no column path"),
+        ("path\na.mp4\n./a.mp4\n", "row 3 has the video_id 'a.mp4' of row 2"),
+        ("path,video_id\na.mp4,x\nb.mp4,x\n", "video_id 'x'"),
+        ("path,start_seconds\na.mp4,soon\n", "a number was expected"),
+        ("path,start_seconds\na.mp4,nan\n", "start_seconds nan"),
+        ("path,start_seconds\na.mp4,-1\n", "start_seconds -1.0"),
+        ("path,end_seconds\na.mp4,inf\n", "end_seconds inf"),
+        ("path,start_seconds,end_seconds\na.mp4,3,2\n", "before its start"),
+        ("path,start_seconds,end_seconds\na.mp4,3,3\n", "before its start"),
+        ("path,fps\na,0\n", "fps 0.0"),
+        ("path,fps,start_seconds\na,10,0\na,20,1\n", "another fps"),
+        ("path,video_id\n,x\n", "has no path"),
+        ("path,label\na,b.mp4,c\n", "more cells"),
+        ("path,path\na,b\n", "twice"),
+        ('path\n"a.mp4\n', "cannot be read"),
+    ],
+)
+def test_list_videos_refuses_a_table_in_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(InventoryError) as caught:
+        list_videos(table(tmp_path, text))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_list_videos_refuses_what_is_no_table(tmp_path: Path) -> None:
+    touch(tmp_path / "broken.parquet", b"nothing")
+    touch(tmp_path / "latin.csv", b"path\nm\xfcll.mp4\n")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    touch(tmp_path / "texts" / "a.doc")
+    for name, said in [
+        ("gone", "does not exist"),
+        ("empty", "holds no videos"),
+        ("texts", "1 other files"),
+        ("broken.parquet", "not a parquet file"),
+        ("latin.csv", "UTF-8"),
+        ("texts/a.doc", "neither a table"),
+    ]:
+        with pytest.raises(InventoryError, match=said):
+            list_videos(tmp_path / name)
+
+
+def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
+    path = touch(tmp_path / "a.mp4", b"abc")
+    first = fingerprint(path)
+    assert first is not None
+    assert first[0] == 3
+    os.utime(path, ns=(1, 1))
+    assert fingerprint(path) == (3, 1)
+    assert fingerprint(tmp_path / "gone") is None

@@ -1,0 +1,83 @@
+"""Resizing against Pillow, and the way back from the network's input to pixels of the original."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from extractor.video.transforms import Resizer, pixel_grid, rotate
+from schemas.config import Resize
+
+SIZES = [(256, 340), (272, 640), (720, 1280), (95, 131), (131, 95), (224, 224), (40, 30)]
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def pillow(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def expected(frame: np.ndarray, resize: Resize, size: int) -> np.ndarray:
+    height, width = frame.shape[:2]
+    if resize is Resize.STRETCH:
+        return pillow(frame, size, size)
+    if resize is Resize.REFERENCE:
+        new_height, new_width = round(240 * size / 224), round(320 * size / 224)
+    elif resize is Resize.CROP:
+        scale = min(height, width)
+        new_height, new_width = height * size // scale, width * size // scale
+    else:
+        scale = max(height, width)
+        new_height, new_width = round(height * size / scale), round(width * size / scale)
+        canvas = np.zeros((size, size, 3), np.uint8)
+        top, left = (size - new_height + 1) // 2, (size - new_width + 1) // 2
+        canvas[top : top + new_height, left : left + new_width] = pillow(frame, new_height, new_width)
+        return canvas
+    top, left = (new_height - size) // 2, (new_width - size) // 2
+    return pillow(frame, new_height, new_width)[top : top + size, left : left + size]
+
+
+@pytest.mark.parametrize("resize", list(Resize))
+@pytest.mark.parametrize("size", [(height, width) for height, width in SIZES])
+def test_resizer_is_within_a_grey_level_of_pillow(resize: Resize, size: tuple[int, int]) -> None:
+    frame = noise(*size)
+    result = Resizer(resize, 224)(frame)
+    assert result.shape == (224, 224, 3)
+    assert result.dtype == np.uint8
+    assert np.abs(result.astype(int) - expected(frame, resize, 224)).max() <= 1
+
+
+def test_resizer_takes_frames_that_may_not_be_written() -> None:
+    frame = noise(90, 120)
+    frame.flags.writeable = False
+    assert Resizer(Resize.STRETCH, 64)(frame).shape == (64, 64, 3)
+
+
+def test_resizer_refuses_what_is_not_a_frame() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        Resizer(Resize.STRETCH, 64)(np.zeros((10, 10, 3), np.float32))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("resize", list(Resize))
+@pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (341, 257)])
+def test_pixel_grid_finds_a_bright_block_of_the_original(resize: Resize, width: int, height: int) -> None:
+    frame = np.zeros((height, width, 3), np.uint8)
+    top, left, side = height // 2 - 20, width // 2 + 6, 24
+    frame[top : top + side, left : left + side] = 255
+    result = Resizer(resize, 224)(frame)[..., 0].astype(float)
+    grid = pixel_grid(width, height, resize, 224)
+    centre_y = np.average(np.arange(224) + 0.5, weights=result.sum(axis=1))
+    centre_x = np.average(np.arange(224) + 0.5, weights=result.sum(axis=0))
+    assert grid.offset_x + grid.scale_x * centre_x == pytest.approx(left + side / 2, abs=0.5)
+    assert grid.offset_y + grid.scale_y * centre_y == pytest.approx(top + side / 2, abs=0.5)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270, -90])
+def test_rotate_turns_counter_clockwise(rotation: int) -> None:
+    frame = noise(20, 30)
+    turned = rotate(frame, rotation)
+    assert np.array_equal(turned, np.rot90(frame, k=rotation // 90 % 4))
+    assert turned.flags.c_contiguous
