@@ -103,8 +103,8 @@ def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
     while True:
         staged = all_staged(paths, attempt.run, shard)
         missing = tuple(video_id for video_id in video_ids if video_id not in staged)
-        if missing:
-            return CommitResult(CommitStatus.INCOMPLETE, missing=missing)
+        if missing:  # never staged, or swept by the winner
+            return _lost(attempt) or CommitResult(CommitStatus.INCOMPLETE, missing=missing)
         try:
             record = _write_files(attempt, [staged[video_id][0] for video_id in video_ids])
             break

@@ -57,6 +57,8 @@ def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     if not count or any(not isinstance(values, list) or len(values) != count for values in listed.values()):
         raise ValueError("columns of one length were expected")
     columns = {name: listed[name] if name in listed else [constant[name]] * count for name in _GIVEN}
+    if any(type(value) is not _PYTHON[MANIFEST_COLUMNS[name]] for name in _GIVEN for value in columns[name]):
+        raise ValueError("values of the manifest's types were expected")
     try:
         _require_tiling(columns)
     except StoreError as error:

@@ -29,7 +29,7 @@ from extractor.store.process import has_ended, machine, process_start
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
 
-__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "held_by_another"]
+__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "held_by_another", "holders"]
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
@@ -147,7 +147,7 @@ class Lease:
         return file
 
     def _refuse_if_held(self) -> None:
-        for holder in _live(self._paths, self._stale_seconds):
+        for holder in holders(self._paths, self._stale_seconds):
             if holder.token != self.token and holder.overlaps(self.part):
                 raise StorageError(
                     f"{self._paths.root} is in use by process {holder.pid} on {holder.host} since "
@@ -172,7 +172,7 @@ def held_by_another(
     """Whether a living process with another token holds the store, or the part that this shard belongs to."""
     return any(
         holder.token != token and (shard_index is None or holder.covers(shard_index))
-        for holder in _live(paths, stale_seconds)
+        for holder in holders(paths, stale_seconds)
     )
 
 
@@ -186,7 +186,7 @@ def _numbers(paths: StorePaths, name: str) -> list[int]:
     return [int(match[2]) for match in matches if match and match[1] == name]
 
 
-def _live(paths: StorePaths, stale_seconds: float) -> list[Holder]:
+def holders(paths: StorePaths, stale_seconds: float = STALE_SECONDS) -> list[Holder]:
     """Holders of the newest lease of every name that are alive, or may be."""
     if not paths.leases.is_dir():
         return []

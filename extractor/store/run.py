@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from extractor.store.atomic import publish, read_bounded
 from extractor.store.hdf5 import COMPRESSIONS
@@ -96,7 +96,7 @@ def read_run(paths: StorePaths) -> Run:
             )
         run = TypeAdapter(Run).validate_python(document["run"])
         digest = document["digest"]
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError) as error:
         detail = str(error).splitlines()[0]
         raise StoreError(f"{paths.run} is not what extract wrote ({detail}): restore it from a copy") from error
     if run.digest != digest:

@@ -27,7 +27,7 @@ from extractor.store.item_rows import from_columns, levels_of, to_columns
 from extractor.store.records import next_generation
 from extractor.store.run import Run
 from extractor.store.shard import ShardReader, ShardWriter
-from schemas.errors import DamagedShardError, StoreError
+from schemas.errors import StoreError
 from schemas.layout import StorePaths
 from schemas.records import Failure
 
@@ -48,6 +48,7 @@ __all__ = [
 _MAX_FAILURE_BYTES = 1024 * 1024
 _MAX_MESSAGE = 4000
 _DENSE_CHUNK_ROWS = 32
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what JSON of another make leads to
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,10 @@ class StagedItemWriter:
         columns = to_columns(clips)
         writer = self._open()
         wanted = levels_of(columns)
-        for level in {spec.level for spec in self._attempt.run.datasets}:
+        for level in sorted({spec.level for spec in self._attempt.run.datasets}):
             if writer.rows[level] != wanted[level]:
                 raise StoreError(
-                    f"{self.video_id}: clips with {wanted[level]} {level} were given, {writer.rows[level]} written"
+                    f"{self.video_id}: {wanted[level]} rows of {level} were announced, {writer.rows[level]} written"
                 )
         header = {"video_id": self.video_id, "digest": self._attempt.run.digest, "rows": wanted, "columns": columns}
         try:
@@ -234,7 +235,7 @@ def _read_staged(path: Path, run: Run) -> StagedItem | None:
             levels = {spec.level for spec in run.datasets}
             sound = header["digest"] == run.digest and path.stem == item_key(item.video_id)
             return item if sound and all(reader.rows[level] == item.rows[level] for level in levels) else None
-    except (FileNotFoundError, IsADirectoryError, DamagedShardError, StoreError, ValueError, KeyError, TypeError):
+    except (OSError, StoreError, *_MALFORMED):
         return None
 
 
