@@ -1,0 +1,182 @@
+"""Draws of whole scenes: looks of layers, where they begin, how they and the camera move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.world.config import WorldConfig
+from training.world.draw import Draw
+from training.world.layers import Look, Pose, Rates, TensorGroup
+
+__all__ = ["Camera", "Casting", "rotated"]
+
+_ZOOM_RANGE = 0.45  # of log zoom either way, for sprites and camera: keeps textures near their own scale
+_SHEAR_RANGE = 0.45
+
+
+@dataclass
+class Camera(TensorGroup):
+    """Camera of each clip, a frame: pan (B, 2), px that the scene shifts; spin (B,), radians; log_zoom (B,)."""
+
+    pan: Tensor
+    spin: Tensor
+    log_zoom: Tensor
+
+
+def rotated(vector: Tensor, angle: Tensor) -> Tensor:
+    """(..., 2) turned by `angle` (...), clockwise on the screen."""
+    cosine, sine = angle.cos(), angle.sin()
+    return torch.stack(
+        (vector[..., 0] * cosine - vector[..., 1] * sine, vector[..., 0] * sine + vector[..., 1] * cosine), -1
+    )
+
+
+class Casting:
+    """Draws layers for `clips` scenes of 1 + config.sprites[1] slots each; all on the CPU, the tensors are small."""
+
+    def __init__(self, config: WorldConfig, clips: int, draw: Draw) -> None:
+        self._config, self._clips, self._draw = config, clips, draw
+        self.slots = 1 + config.sprites[1]
+        self.size = torch.tensor([config.width, config.height], dtype=torch.float32)
+        self.middle = (self.size - 1) / 2
+
+    def hero(self) -> Tensor:
+        """(B,) int64 slot of the main actor, more often than not the nearest; 0 where there are no sprites."""
+        last = self.slots - 1
+        if last == 0:
+            return torch.zeros(self._clips, dtype=torch.int64)
+        anywhere = self._draw.integers((self._clips,), 1, last)
+        return torch.where(self._draw.chance((self._clips,), 0.6), last, anywhere)
+
+    def look(self, hero: Tensor) -> Look:
+        """Looks for every slot; (B, K, ...). The hero lives, the others in the number that config.sprites says."""
+        config, draw, shape = self._config, self._draw, (self._clips, self.slots)
+        sprite = torch.arange(self.slots).expand(shape) > 0
+        is_hero = torch.arange(self.slots) == hero[:, None]
+        deforming = torch.where(sprite, config.deforming, config.deforming / 3)
+        radius = torch.where(is_hero, draw.log_uniform(shape, 0.14, 0.4), draw.log_uniform(shape, 0.06, 0.36))
+        radius = torch.where(sprite, radius * config.side, config.side / 2)
+        wave = 2 * math.pi / (radius * draw.log_uniform(shape, 0.8, 3.0))
+        # amplitude * wave below 0.6: bent, not folded into stripes.
+        amplitude = draw.log_uniform(shape, 0.08, 0.6) / wave
+        texture = draw.integers(shape, 0, config.textures - 1)
+        camouflaged = draw.chance(shape, 0.06) & sprite
+        colour = (*shape, 3)
+        return Look(
+            alive=self._cast(is_hero),
+            instance=torch.zeros(shape, dtype=torch.int64),
+            texture=torch.where(camouflaged, texture[:, :1], texture),
+            texture_scale=draw.log_uniform(shape, 0.45, 1.0),
+            texture_shift=draw.uniform((*shape, 2), 0, config.texture_px),
+            shape=draw.integers(shape, 0, config.shapes - 1),
+            radius=radius,
+            softness=torch.where(draw.chance(shape, 0.25), draw.uniform(shape, 1.5, 6.0), 1.0),
+            gain=draw.uniform(colour, 0.6, 1.15) * draw.uniform((*shape, 1), 0.7, 1.1),
+            bias=draw.uniform((*shape, 1), -0.1, 0.2) + draw.uniform(colour, -0.06, 0.06),
+            amplitude=torch.where(draw.uniform(shape) < deforming, amplitude, 0.0),
+            wave=wave,
+            attached=draw.chance(shape, 0.2) & sprite & ~is_hero,
+            depth=torch.where(draw.chance(shape, 0.5), 1.0, draw.uniform(shape, 1.0, 1.7)).masked_fill(~sprite, 1.0),
+        )
+
+    def _cast(self, is_hero: Tensor) -> Tensor:
+        """(B, K) bool: background, hero, and others drawn at random."""
+        least, most = self._config.sprites
+        count = self._draw.integers((self._clips, 1), least, most)
+        order = self._draw.uniform((self._clips, self.slots)).masked_fill(is_hero, -1.0)
+        order[:, 0] = -2.0
+        alive = order.argsort(-1).argsort(-1) <= count
+        alive[:, 0] = True
+        return alive
+
+    def pose(self) -> Pose:
+        """Poses for every slot, centres within the frame; attached sprites are placed by `gather_attached`."""
+        draw, shape = self._draw, (self._clips, self.slots)
+        sprite = torch.arange(self.slots).expand(shape) > 0
+        centre = draw.uniform((*shape, 2), 0.08, 0.92) * (self.size - 1)
+        return Pose(
+            centre=torch.where(sprite[..., None], centre, self.middle),
+            angle=draw.uniform(shape, 0, 2 * math.pi),
+            log_zoom=draw.uniform(shape, -0.25, 0.25),
+            shear=draw.uniform(shape, -_SHEAR_RANGE, _SHEAR_RANGE) * draw.chance(shape, 0.4),
+            phase=draw.uniform((*shape, 2), 0, 2 * math.pi),
+        )
+
+    def gather_attached(self, look: Look, pose: Pose, hero: Tensor) -> Tensor:
+        """Centres (B, K, 2) with attached sprites moved to the hero's rim: parts of one actor."""
+        rows = torch.arange(self._clips)
+        angle = self._draw.uniform((self._clips, self.slots), 0, 2 * math.pi)
+        arm = look.radius[rows, hero][:, None] * self._draw.uniform((self._clips, self.slots), 0.4, 1.1)
+        at_rim = pose.centre[rows, hero][:, None] + torch.stack((angle.cos() * arm, angle.sin() * arm), -1)
+        return torch.where(look.attached[..., None], at_rim, pose.centre)
+
+    def rates(self, pose: Pose, left: Tensor, hero: Tensor, *, must_move: bool = False) -> Rates:
+        """Rates for every slot for a stretch of `left` (B, K) frames; zero for the background, which the camera moves.
+
+        Most sprites aim at a point in the frame and do not pass it; some others pass through and leave. `must_move`
+        gives every sprite a translation that can be told from standing.
+        """
+        config, draw, shape = self._config, self._draw, (self._clips, self.slots)
+        length, tempo = left.clamp_min(4).float(), config.tempo
+        part = draw.uniform((*shape, 5))
+        moving = torch.ones(shape, dtype=torch.bool) if must_move else draw.chance(shape, 1 - config.still_sprite)
+        moving[:, 0] = False
+        walks = moving & (part[..., 0] < (1.0 if must_move else 0.75))
+        spin = draw.log_uniform(shape, 0.01, 0.3) * self._sign(shape) * tempo
+        zoom = (draw.uniform(shape, -_ZOOM_RANGE, _ZOOM_RANGE) - pose.log_zoom) / length
+        shear = (draw.uniform(shape, -_SHEAR_RANGE, _SHEAR_RANGE) - pose.shear) / length
+        bend = draw.uniform((*shape, 2), 0.1, 0.6) * self._sign((*shape, 2)) * tempo
+        return Rates(
+            centre=self._velocity(pose, length, hero) * walks[..., None],
+            angle=spin * (moving & (part[..., 1] < 0.35)),
+            log_zoom=zoom * (moving & (part[..., 2] < 0.3)),
+            shear=shear * (moving & (part[..., 3] < 0.2)),
+            phase=bend * (moving & (part[..., 4] < 0.8))[..., None],
+        )
+
+    def _velocity(self, pose: Pose, length: Tensor, hero: Tensor) -> Tensor:
+        """(B, K, 2) px a frame, toward a point in the frame; some others than the hero pass it at any speed."""
+        config, draw, shape = self._config, self._draw, (self._clips, self.slots)
+        aim = draw.uniform((*shape, 2), 0.1, 0.9) * (self.size - 1) - pose.centre
+        distance = torch.linalg.vector_norm(aim, dim=-1).clamp_min(1e-3)
+        # The square of a uniform draw: slow motion is common, fast motion not rare.
+        speed = config.max_speed_px * draw.uniform(shape).square()
+        free = draw.chance(shape, 0.4) & (torch.arange(self.slots) != hero[:, None])
+        speed = torch.where(free, speed, torch.minimum(speed, distance / length))
+        speed = speed.clamp_min(1.5 * config.least_speed_px)
+        return aim * (speed / distance)[..., None]
+
+    def background_waves(self) -> Tensor:
+        """(B, 1, 2) phase rates of a background that deforms, like water or cloth."""
+        rate = self._draw.uniform((self._clips, 1, 2), 0.05, 0.4) * self._config.tempo
+        return rate * self._sign((self._clips, 1, 2))
+
+    def camera(self, left: Tensor, log_zoom: Tensor) -> Camera:
+        """A camera for a stretch of `left` (B,) frames that has zoomed by `log_zoom` (B,) so far."""
+        still = self._draw.chance((self._clips,), self._config.still_camera)
+        moving = self.moving_camera(left, log_zoom)
+        return moving.map(lambda rate: torch.where(still.view(-1, *[1] * (rate.dim() - 1)), 0.0, rate))
+
+    def moving_camera(self, left: Tensor, log_zoom: Tensor) -> Camera:
+        """A camera that moves by something that can be seen."""
+        config, draw, shape = self._config, self._draw, (self._clips,)
+        length, tempo = left.clamp_min(6).float(), config.tempo
+        part = draw.uniform((self._clips, 3))
+        spins, zooms = part[:, 1] < 0.2, part[:, 2] < 0.3
+        pans = (part[:, 0] < 0.75) | ~(spins | zooms)
+        angle = draw.uniform(shape, 0, 2 * math.pi)
+        speed = draw.log_uniform(shape, 2 * config.least_speed_px, config.max_speed_px / 2)
+        goal = draw.uniform(shape, -_ZOOM_RANGE, _ZOOM_RANGE)
+        goal = torch.where((goal - log_zoom).abs() < 0.2, -goal.sign() * _ZOOM_RANGE, goal)
+        return Camera(
+            pan=torch.stack((angle.cos(), angle.sin()), -1) * (speed * pans)[:, None],
+            spin=draw.log_uniform(shape, 0.015, 0.08) * self._sign(shape) * spins * tempo,
+            log_zoom=((goal - log_zoom) / length).clamp(-0.08 * tempo, 0.08 * tempo) * zooms,
+        )
+
+    def _sign(self, shape: tuple[int, ...]) -> Tensor:
+        return self._draw.integers(shape, 0, 1) * 2.0 - 1.0
