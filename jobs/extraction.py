@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 import ray
-from extractor.store.sweeping import sweep
 
 from extractor.models.spec import describe_network
 from extractor.store.lease import Lease
 from extractor.store.probe import probe_storage
 from extractor.store.records import committed
 from extractor.store.run import Run, read_run, write_run
+from extractor.store.sweeping import sweep
 from extractor.store.tables import read_inventory, write_inventory, write_manifest_cache
 from extractor.video.listing import Listing, fingerprint, list_videos
 from extractor.video.probing import ProbedItem
@@ -28,40 +28,22 @@ from jobs.devices import Workers, torch_device
 from jobs.driver import Driver, PlannedShard
 from jobs.events import ShardCommitted, ShardProgress
 from jobs.extractor_actor import ExtractorSettings
-from jobs.inventory import build_inventory, jobs_of_shards, split_jobs
+from jobs.inventory import build_inventory, jobs_of_shards, limited, split_jobs
 from jobs.ledger import Ledger
 from jobs.logs import run_log
 from jobs.options import Options, Request, Resolved, member_frames_of, resolve, resolve_weights
 from jobs.outcome import Outcome
 from jobs.probing import probe_files
 from jobs.signals import Interruptions
+from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, StorageError
 from schemas.layout import StorePaths
 from schemas.records import Failure, FileJob
 
-__all__ = ["Watcher", "extract", "resume"]
+__all__ = ["extract", "resume"]
 
 _LOG = logging.getLogger(__name__)
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
-
-
-class Watcher:
-    """Is told what happens; the command line draws a progress bar from it. Does nothing by itself."""
-
-    def say(self, message: str) -> None:
-        """A line for the user."""
-
-    def probing(self, done: int, total: int) -> None:
-        """So many of the dataset's files were looked at."""
-
-    def begin(self, done: int, failed: int, total: int) -> None:
-        """Extraction begins; of `total` videos so many are done or failed already."""
-
-    def update(self, outcome: Outcome) -> None:
-        """Something happened."""
-
-    def end(self) -> None:
-        """Extraction ended, well or badly."""
 
 
 def extract(
@@ -78,7 +60,7 @@ def extract(
     """
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
-    listing = _limited(list_videos(videos), options.limit)
+    listing = limited(list_videos(videos), options.limit)
     paths = StorePaths(Path(store).absolute())
     _refuse_other_folder(paths)
     probe_storage(paths.root)
@@ -341,10 +323,6 @@ def _refuse_other_folder(paths: StorePaths) -> None:
         raise StorageError(
             f"an empty folder or a store was expected, {paths.root} holds other files: give another --out"
         )
-
-
-def _limited(listing: Listing, limit: int | None) -> Listing:
-    return listing if limit is None else replace(listing, jobs=listing.jobs[:limit])
 
 
 def _without(listing: Listing, known: set[str]) -> Listing:

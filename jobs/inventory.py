@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from jobs.planner import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, 
 from schemas.layout import shard_name
 from schemas.records import FileJob, Item
 
-__all__ = ["build_inventory", "jobs_of_shards", "split_jobs"]
+__all__ = ["build_inventory", "jobs_of_shards", "limited", "split_jobs"]
+
+
+def limited(listing: Listing, limit: int | None) -> Listing:
+    """The listing with its first `limit` files only."""
+    return listing if limit is None else replace(listing, jobs=listing.jobs[:limit])
 
 
 def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:

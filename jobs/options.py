@@ -36,7 +36,7 @@ class Request:
     `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full.
     """
 
-    model: str = "msnet_resnet50"
+    model: str = "msnet_resnet18"
     weights: str | None = None
     seed: int = 0
     sampling: Sampling = Sampling.WINDOWS

@@ -1,0 +1,28 @@
+"""From a checkpoint of any kind to a file of ours, which cannot hold code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from extractor.models.checkpoints import read_checkpoint, restore, save_checkpoint
+from extractor.models.inspection import CheckpointReport, inspect_checkpoint
+from extractor.models.spec import describe_network
+from schemas.errors import WeightsError
+
+__all__ = ["convert_checkpoint"]
+
+
+def convert_checkpoint(path: Path, out: Path, model: str | None = None, *, licence: str) -> CheckpointReport:
+    """Write the checkpoint at `path` as safetensors to `out` and give a report on what was written.
+
+    `model` is the network it belongs to, found by its content unless given; `licence` that of the weights. Raises
+    WeightsError where it fits no network, or not this one, and where `out` exists.
+    """
+    if out.exists():
+        raise WeightsError(f"a new file was expected for --out, {out} exists: give another name")
+    name = model or inspect_checkpoint(path).architecture
+    if name is None:
+        raise WeightsError(f"{path} looks like no network of the family: name one with --model")
+    network = restore(describe_network(name), read_checkpoint(path))
+    save_checkpoint(out, network, licence=licence, recipe={"converted_from": path.name})
+    return inspect_checkpoint(out, name)

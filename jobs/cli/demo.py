@@ -1,0 +1,43 @@
+"""`msnet demo`: a first look, without videos and without weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli import app
+from jobs.cli.display import TerminalWatcher, paragraph, rows
+from jobs.cli.summaries import print_outcome
+from jobs.demo import run_demo
+
+__all__ = ["demo"]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the videos and the store.")] = Path("msnet-demo"),
+    videos: Annotated[int, typer.Option("--videos", min=1, help="How many videos to make.")] = 6,
+    seed: Annotated[int, typer.Option("--seed", help="Of videos and weights.")] = 0,
+) -> int:
+    """Make a few short videos, extract them, and show what came out."""
+    result = run_demo(out, videos, seed, TerminalWatcher())
+    print_outcome(result.outcome, result.store)
+    print("\nwhat came out")
+    heads = ("video", "seconds", "frames", "motion changes at", "measured change")
+    print(rows([heads, *((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)]))
+    print(
+        paragraph(
+            "`measured change`: the times at which frame features change most. The weights are RANDOM: this shows that "
+            "the machinery works, not what trained features would find."
+        )
+    )
+    print(f"\nvideos and truth: {result.folder}\nstore: {result.store}")
+    print(
+        "load it:\n"
+        "  from extractor.store import FeatureStore\n"
+        f"  store = FeatureStore({str(result.store)!r})\n"
+        f"  features = store.video({result.videos[0].video_id!r})"
+    )
+    return result.outcome.exit_code

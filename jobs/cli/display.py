@@ -1,0 +1,134 @@
+"""What the command line shows: progress, tables, sizes and times. Everything but results goes to the standard error."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from jobs.outcome import Outcome
+from jobs.watcher import Watcher
+
+__all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "rows", "size"]
+
+_LINE_EVERY_SECONDS = 10.0  # where there is no terminal
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def size(count: float) -> str:
+    """Bytes for a person: 1234567 -> "1.2 MB"."""
+    unit = 0
+    while count >= 999.5 and unit < len(_UNITS) - 1:
+        count, unit = count / 1000, unit + 1
+    return f"{count:.0f} B" if unit == 0 else f"{count:.1f} {_UNITS[unit]}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: 3.2 -> "3.2 s", 4000 -> "1 h 07 min"."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> str:
+    """Lines with aligned columns: the first to the left, numbers to the right, text of the last one unpadded."""
+    table = [[str(cell) for cell in row] for row in cells]
+    if not table:
+        return ""
+    widths = [max(len(row[i]) for row in table if i < len(row)) for i in range(max(map(len, table)))]
+    lines = []
+    for row in table:
+        parts = [
+            cell.rjust(widths[i]) if _is_number(cell) else cell.ljust(widths[i] if i + 1 < len(row) else 0)
+            for i, cell in enumerate(row)
+        ]
+        lines.append(" " * indent + "  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or (cell[:1] == "-" and cell[1:2].isdigit())
+
+
+def paragraph(text: str, *, indent: str = "") -> str:
+    """Text wrapped to the terminal; paths are not broken."""
+    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def notice(message: str) -> None:
+    """A line on the standard error, above a progress bar where there is one."""
+    tqdm.write(paragraph(message), file=sys.stderr)
+
+
+class TerminalWatcher(Watcher):
+    """A progress bar on a terminal, a plain line now and then elsewhere; both on the standard error."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._tty = sys.stderr.isatty()
+        self._spoken = 0.0
+        self._total = 0
+
+    def say(self, message: str) -> None:
+        """A line for the user."""
+        notice(message)
+
+    def probing(self, done: int, total: int) -> None:
+        """So many of the dataset's files were looked at."""
+        self._open(total, "looking at files", "file")
+        self._show(done, {})
+        if done == total:
+            self.end()
+
+    def begin(self, done: int, failed: int, total: int) -> None:
+        """Extraction begins."""
+        self._open(total, "extracting", "video", initial=done + failed)
+        if done + failed:
+            notice(f"{done + failed} of {total} videos are committed already, {failed} of them as failed")
+
+    def update(self, outcome: Outcome) -> None:
+        """Something happened."""
+        at = outcome.done_before + outcome.failed_before + outcome.done + outcome.failed
+        rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
+        failed = outcome.failed_before + outcome.failed
+        self._show(at, {"clips/s": f"{rate:.1f}", "failed": failed})
+
+    def end(self) -> None:
+        """The bar is done."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _open(self, total: int, what: str, unit: str, initial: int = 0) -> None:
+        if self._bar is None:
+            # A width of its own: tqdm would break the line on a terminal that tells none.
+            self._bar = tqdm(
+                total=total,
+                initial=initial,
+                desc=what,
+                unit=unit,
+                dynamic_ncols=True,
+                disable=not self._tty,
+                file=sys.stderr,
+                leave=False,
+                bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}",
+            )
+            self._total, self._spoken, self._what = total, time.monotonic(), what
+
+    def _show(self, at: int, extra: dict[str, Any]) -> None:
+        if self._bar is None:
+            return
+        if self._tty:
+            self._bar.set_postfix(extra, refresh=False)
+            self._bar.update(at - self._bar.n)
+        elif time.monotonic() - self._spoken >= _LINE_EVERY_SECONDS:
+            self._spoken = time.monotonic()
+            numbers = "".join(f", {value} {name}" for name, value in extra.items())
+            print(f"{self._what}: {at} of {self._total}{numbers}", file=sys.stderr, flush=True)

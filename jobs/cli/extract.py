@@ -1,0 +1,87 @@
+"""`msnet extract`, `resume` and `plan`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.cli import app
+from jobs.cli.display import TerminalWatcher, notice
+from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
+from jobs.cli.summaries import print_outcome, print_plan
+from jobs.extraction import extract as extract_videos
+from jobs.extraction import resume as resume_store
+from jobs.options import Options, Request
+from jobs.planning import plan as plan_videos
+from schemas.errors import ConfigurationError, FailureClass
+
+__all__ = ["extract", "plan", "resume"]
+
+
+@app.command()
+@takes(request=request_options, options=work_options, layout=shard_options)
+def extract(
+    videos: Videos,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The store: a folder that is made.", show_default=False)],
+    request: Request,
+    options: Options,
+    layout: dict[str, Any],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")] = False,
+) -> int:
+    """Extract features from VIDEOS into a store. Called again, it goes on where it was."""
+    options = replace(options, **layout)
+    if dry_run:
+        print_plan(plan_videos(videos, request, options, TerminalWatcher()))
+        return 0
+    outcome = extract_videos(videos, out, request, options, TerminalWatcher())
+    print_outcome(outcome, out)
+    return outcome.exit_code
+
+
+@app.command()
+@takes(options=work_options)
+def resume(
+    store: Store,
+    options: Options,
+    retry_failed: Annotated[
+        str | None,
+        typer.Option("--retry-failed", help="Try failed videos again: `all`, or classes like timed_out,changed."),
+    ] = None,
+    rescan: Annotated[bool, typer.Option("--rescan", help="Add videos that are new in the dataset.")] = False,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Where the checkpoint lies now, if it was moved.")
+    ] = None,
+) -> int:
+    """Go on with a store that was interrupted: nothing that is finished is computed again."""
+    outcome = resume_store(
+        store, options, TerminalWatcher(), weights=weights, retry_failed=_classes(retry_failed), rescan=rescan
+    )
+    print_outcome(outcome, store)
+    return outcome.exit_code
+
+
+@app.command()
+@takes(request=request_options, options=work_options, layout=shard_options)
+def plan(videos: Videos, request: Request, options: Options, layout: dict[str, Any]) -> int:
+    """Say what an extraction would do: videos, bad files, duplicates, clips, disk, time. Writes nothing."""
+    if request.weights is None:
+        notice("no --weights given: the time is estimated on random ones, which are as fast")
+        request = replace(request, weights="random")
+    print_plan(plan_videos(videos, request, replace(options, **layout), TerminalWatcher()))
+    return 0
+
+
+def _classes(text: str | None) -> list[str] | None:
+    """Failure classes of --retry-failed; [] means all of them."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == ["all"]:
+        return []
+    unknown = [name for name in names if name not in set(FailureClass)]
+    if unknown or not names:
+        raise ConfigurationError(f"`all` or failure classes ({', '.join(FailureClass)}) were expected, not {text!r}")
+    return names

@@ -1,0 +1,247 @@
+"""Options that several commands share: each group is one function, and `takes` gives it to a command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jobs.decoder_pool import DecoderLimits
+from jobs.options import Options, Request
+from schemas.config import DecoderPolicy, Precision, Resize, Sampling, StorageFloat
+from schemas.errors import ConfigurationError
+
+__all__ = [
+    "Store",
+    "Videos",
+    "parse_bytes",
+    "parse_outputs",
+    "parse_part",
+    "request_options",
+    "shard_options",
+    "takes",
+    "work_options",
+]
+
+_FEATURES, _WORK = "What is extracted", "How the work is done"
+
+
+class _Device(StrEnum):
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class _Compression(StrEnum):
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+Videos = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder (scanned recursively), or a csv, parquet or txt table with a column path.", show_default=False
+    ),
+]
+Store = Annotated[Path, typer.Argument(help="The folder that `msnet extract --out` wrote.", show_default=False)]
+
+
+def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options of other functions: its parameter `name` becomes the parameters of `groups[name]`.
+
+    On a call that function builds the argument from them. So a group of options is written once and stays typed.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        own = inspect.signature(command, eval_str=True).parameters
+        shared = {name: inspect.signature(build, eval_str=True).parameters for name, build in groups.items()}
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in own.items():
+            parameters += shared[name].values() if name in shared else [parameter]
+
+        @functools.wraps(command)
+        def call(**values: Any) -> Any:
+            built = {name: groups[name](**{key: values.pop(key) for key in shared[name]}) for name in shared}
+            return command(**values, **built)
+
+        keyword_only = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        call.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword_only}
+        return call
+
+    return decorate
+
+
+def _feature(*names: str, help: str, shown: bool = True) -> Any:
+    return typer.Option(*names, help=help, show_default=shown, rich_help_panel=_FEATURES)
+
+
+def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
+    return typer.Option(*names, help=help, show_default=shown, rich_help_panel=_WORK, **limits)
+
+
+def request_options(
+    model: Annotated[str, _feature("--model", help="Network; `msnet weights list` names them.")] = "msnet_resnet18",
+    weights: Annotated[
+        str | None,
+        _feature(
+            "--weights",
+            help="Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing.",
+            shown=False,
+        ),
+    ] = None,
+    seed: Annotated[int, _feature("--seed", help="Of random weights.")] = 0,
+    sampling: Annotated[
+        Sampling,
+        _feature(
+            "--sampling",
+            help="windows: clips at a rate; segments: frames spread evenly; dense: the video as one sequence.",
+        ),
+    ] = Sampling.WINDOWS,
+    num_frames: Annotated[
+        int | None, _feature("--num-frames", help="Frames a clip (T). (default: 8)", shown=False)
+    ] = None,
+    rate_hz: Annotated[
+        float, _feature("--rate-hz", help="Frames a second for windows and dense; 0 takes every frame.")
+    ] = 10.0,
+    hop: Annotated[
+        int | None, _feature("--hop", help="Frames from one window to the next. (default: T)", shown=False)
+    ] = None,
+    clips: Annotated[int, _feature("--clips", help="Clips a video, for segments.")] = 1,
+    outputs: Annotated[
+        str | None,
+        _feature(
+            "--outputs",
+            help="Of clip,frame,motion,displacement,confidence,logits; motion:4 keeps a 4 x 4 grid, motion:full the "
+            "whole map. (default: all but logits)",
+            shown=False,
+        ),
+    ] = None,
+    size: Annotated[int, _feature("--size", help="Side of the network's input in pixels.")] = 224,
+    resize: Annotated[
+        Resize,
+        _feature(
+            "--resize",
+            help="stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then "
+            "centre; letterbox: the whole frame with bars.",
+        ),
+    ] = Resize.STRETCH,
+    dtype: Annotated[Precision, _feature("--dtype", help="What the network computes in.")] = Precision.FLOAT32,
+    store_dtype: Annotated[
+        StorageFloat, _feature("--store-dtype", help="What the store keeps.")
+    ] = StorageFloat.FLOAT16,
+    decoder: Annotated[
+        DecoderPolicy,
+        _feature("--decoder", help="auto: decord, and PyAV wherever decord is not to be trusted; or one alone."),
+    ] = DecoderPolicy.AUTO,
+    keep_corrupt: Annotated[
+        bool, _feature("--keep-corrupt", help="Keep damaged videos; rows of damaged frames are marked not valid.")
+    ] = False,
+) -> Request:
+    """What changes features."""
+    return Request(
+        model=model,
+        weights=weights,
+        seed=seed,
+        sampling=sampling,
+        num_frames=num_frames,
+        rate_hz=rate_hz,
+        hop=hop,
+        clips=clips,
+        outputs=parse_outputs(outputs),
+        size=size,
+        resize=resize,
+        dtype=dtype,
+        store_dtype=store_dtype,
+        decoder=decoder,
+        keep_corrupt=keep_corrupt,
+    )
+
+
+def work_options(
+    device: Annotated[_Device, _work("--device", help="Where the network runs.", shown=True)] = _Device.AUTO,
+    extractors: Annotated[
+        int | None,
+        _work("--extractors", min=1, help="Processes that run the network. (default: one a GPU, or one for 4 cores)"),
+    ] = None,
+    decoders: Annotated[
+        int | None, _work("--decoders", min=1, help="Decoding processes for each extractor. (default: by cores)")
+    ] = None,
+    part: Annotated[
+        str | None, _work("--part", help="i/n: this job does the i-th of n parts; n jobs fill one store.")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        _work(
+            "--ray-address",
+            help="A running Ray cluster (`auto` or host:port); the store must be on storage that all nodes share.",
+        ),
+    ] = None,
+    decode_timeout: Annotated[
+        float,
+        _work(
+            "--decode-timeout",
+            min=1,
+            shown=True,
+            help="Seconds without a frame after which a decoder is given up (more for long files).",
+        ),
+    ] = 60.0,
+    decoder_memory: Annotated[
+        str, _work("--decoder-memory", shown=True, help="Memory of a decoder above which it is given up.")
+    ] = "4GiB",
+) -> Options:
+    """How the work is done."""
+    return Options(
+        device=device.value,
+        extractors=extractors,
+        decoders=decoders,
+        part=parse_part(part),
+        ray_address=ray_address,
+        limits=DecoderLimits(decode_timeout, parse_bytes(decoder_memory)),
+    )
+
+
+def shard_options(
+    shard_bytes: Annotated[str, _work("--shard-bytes", shown=True, help="Size that a shard aims at.")] = "256MiB",
+    compression: Annotated[
+        _Compression, _work("--compression", shown=True, help="Of the shards; zstd needs the extra `zstd`.")
+    ] = _Compression.NONE,
+    limit: Annotated[int | None, _work("--limit", min=1, help="Only the first so many files.")] = None,
+) -> dict[str, Any]:
+    """How a new store is laid out: fields of `Options`."""
+    return {"shard_bytes": parse_bytes(shard_bytes), "compression": compression.value, "limit": limit}
+
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+_PART = re.compile(r"(\d+)/(\d+)")
+
+
+def parse_bytes(text: str) -> int:
+    """A size as people write it: "256MiB" -> 268435456, "2G" -> 2000000000."""
+    match = _BYTES.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise ConfigurationError(f"a size like 256MiB or 2GB was expected, not {text!r}")
+    power = "kmgt".find(match[2].lower()) + 1 if match[2] else 0
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+def parse_part(text: str | None) -> tuple[int, int]:
+    """ "2/8" -> (1, 8): parts are counted from 1 on the command line."""
+    if text is None:
+        return 0, 1
+    match = _PART.fullmatch(text.strip())
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigurationError(f"a part like 1/4, counted from 1, was expected, not {text!r}")
+    return int(match[1]) - 1, int(match[2])
+
+
+def parse_outputs(text: str | None) -> tuple[str, ...] | None:
+    """ "clip,frame" -> ("clip", "frame"); None stays None."""
+    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())

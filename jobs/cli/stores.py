@@ -1,0 +1,167 @@
+"""Commands on a store: `msnet status`, `show`, `report`, `verify`, `compare`, `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extractor.store.reader import FeatureStore
+from jobs.cli import app
+from jobs.cli.display import paragraph, rows, size
+from jobs.cli.parameters import Store
+from jobs.compare import compare_stores
+from jobs.export import ExportFormat, export_store
+from jobs.status import show as show_video
+from jobs.status import status as store_status
+from jobs.verify import verify_store
+
+__all__ = ["compare", "export", "report", "show", "status", "verify"]
+
+_LISTED = 20
+
+
+@app.command()
+def status(store: Store) -> int:
+    """Say how far a store is: shards, videos done, failed, staged and left."""
+    found = store_status(store)
+    config = found.run.config
+    print(f"{config.model}, {config.sampling}, videos from {found.run.dataset_root}")
+    table: list[tuple[object, ...]] = [
+        ("shards committed", found.shards_committed, f"of {found.shards}"),
+        ("videos done", found.done, f"of {found.videos}"),
+        ("videos failed", found.failed),
+        *((f"  {name}", count) for name, count in sorted(found.by_class.items())),
+        ("videos staged", found.staged, "finished, their shard is not"),
+        ("videos left", found.left),
+        ("clips", found.clips),
+        ("size", size(found.bytes)),
+    ]
+    print(rows(table))
+    for holder in found.at_work:
+        print(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
+    if (found.left or found.staged) and not found.at_work:
+        print(f"to go on: msnet resume {store}")
+    return 0
+
+
+@app.command()
+def show(store: Store, video_id: Annotated[str, typer.Argument(help="As in the manifest.", show_default=False)]) -> int:
+    """Show what a store holds of one video: its clips, its tensors, its decoder."""
+    found = show_video(store, video_id)
+    print(found.video_id)
+    if found.failure:
+        print(paragraph(f"  failed, {found.failure}", indent="  "))
+        return 0
+    first = found.clips.iloc[0]
+    print(
+        rows(
+            [
+                ("size", f"{first.width} x {first.height}", f"{first.fps:.3f} fps, {first.codec} in {first.container}"),
+                ("time", f"{first.video_start_seconds:.3f} to {first.video_end_seconds:.3f} s"),
+                ("decoder", f"{first.decoder} {first.decoder_version}", first.fallback_reason),
+                ("flags", first["flags"] or "none"),
+                ("clips", len(found.clips)),
+            ]
+        )
+    )
+    print("\ntensors")
+    tensors = [
+        (t.name, t.shape, t.dtype, f"{t.smallest:.4g}", f"{t.mean:.4g}", f"{t.largest:.4g}") for t in found.tensors
+    ]
+    print(rows([("name", "shape", "dtype", "min", "mean", "max"), *tensors]))
+    print("\nclips")
+    clips = [
+        (clip["clip"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
+        for clip in found.clips.head(_LISTED).to_dict("records")
+    ]
+    print(rows([("clip", "start s", "end s", "valid frames"), *clips]))
+    if len(found.clips) > _LISTED:
+        print(f"  ... and {len(found.clips) - _LISTED} more")
+    return 0
+
+
+@app.command()
+def report(store: Store) -> int:
+    """Report what went wrong or was odd: failures by class, decoders, flags, made-up times, damaged frames."""
+    features = FeatureStore(store)
+    manifest, failures = features.manifest, features.failures
+    videos = manifest.drop_duplicates("video_id")
+    print(f"{len(videos)} videos with {len(manifest)} clips, {len(failures)} failed")
+    decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
+    table: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
+    table += [
+        ("begun again by another decoder", int((videos["fallback_reason"] != "").sum())),
+        ("with made-up times", int(videos["times_made_up"].sum())),
+        ("at their own, lower rate", int(videos["rate_capped"].sum())),
+        ("with damaged packets", int((videos["bad_packets"] > 0).sum())),
+        ("with damaged frames kept", int((videos["bad_frames"] > 0).sum())),
+    ]
+    print(rows(table))
+    for name, group in failures.groupby("failure"):
+        print(f"\n{name}: {len(group)}")
+        for row in group.head(_LISTED).itertuples():
+            print(paragraph(f"  {row.video_id}: {row.message}", indent="    "))
+        if len(group) > _LISTED:
+            print(f"  ... and {len(group) - _LISTED} more in {features.paths.failures}")
+    features.close()
+    return 0
+
+
+@app.command()
+def verify(
+    store: Store,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte, so that no changed bit goes unseen.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave damaged shards in the store.")] = False,
+) -> int:
+    """Hold a store against its commit records; damaged shards are taken out, and `msnet resume` makes them anew."""
+    found = verify_store(store, deep=deep, retire_damaged=not keep)
+    for damage in found.damages:
+        where = f", {damage.dataset}" if damage.dataset else ""
+        print(paragraph(f"damaged: {damage.shard}{where}: {damage.message}", indent="  "))
+    print(
+        f"{found.shards} shards, {found.videos} videos with {found.clips} clips, {found.failed} failed, "
+        f"{size(found.bytes)}: {'clean' if found.clean else f'{len(found.damages)} damages'}"
+        f"{'' if deep else ' (quick; --deep reads every byte)'}"
+    )
+    if found.retired:
+        print(f"taken out: {', '.join(found.retired)}; to make them anew: msnet resume {store}")
+    elif found.unfinished:
+        print(f"{found.unfinished} videos are not extracted yet: msnet resume {store}")
+    return 0 if found.clean else 1
+
+
+@app.command()
+def compare(
+    store_a: Annotated[Path, typer.Argument(help="A store.", show_default=False)],
+    store_b: Annotated[Path, typer.Argument(help="Another.", show_default=False)],
+) -> int:
+    """Compare two stores: ids, rows and times exactly, tensors within 1e-4 of their norm and a float16 step."""
+    found = compare_stores(store_a, store_b)
+    for difference in found.differences:
+        print(paragraph(difference, indent="  "))
+    if found.more:
+        print(f"... and {found.more} more")
+    print(rows([("largest difference beyond a float16 step, as a share of a clip's norm", "")]))
+    print(rows([(f"  {name}", f"{worst:.2e}") for name, worst in found.worst.items()]))
+    print(f"{found.clips} clips compared, {found.tied_cells} cells with tied correlation left out")
+    print("equal" if found.equal else "different")
+    return 0 if found.equal else 1
+
+
+@app.command()
+def export(
+    store: Store,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    format: Annotated[
+        ExportFormat, typer.Option("--format", help="npy: a file a video and tensor.")
+    ] = ExportFormat.NPY,
+    tensors: Annotated[str | None, typer.Option("--tensors", help="Of the store's tensors, by comma.")] = None,
+) -> int:
+    """Write one file a video for tools that do not read the store. A killed export goes on when called again."""
+    names = None if tensors is None else [name.strip() for name in tensors.split(",")]
+    done = export_store(store, out, format, names)
+    print(f"{done.files} files, {size(done.bytes)}, of {done.videos} videos in {done.out} ({done.skipped} were there)")
+    print(f"which file is which video: {done.index}")
+    return 0

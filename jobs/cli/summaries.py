@@ -1,0 +1,83 @@
+"""The tables that end a command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jobs.cli.display import duration, paragraph, rows, size
+from jobs.outcome import Outcome
+from jobs.planning import Plan
+
+__all__ = ["print_outcome", "print_plan"]
+
+_LISTED = 10
+
+
+def print_outcome(outcome: Outcome, store: Path) -> None:
+    """Videos done and failed, clips, seconds by stage, the bottleneck, and where everything lies."""
+    seconds = outcome.seconds
+    table: list[tuple[object, ...]] = [
+        ("videos done", outcome.videos_stored, _of_this_run(outcome.done, outcome.videos_stored)),
+        ("videos failed", outcome.failures.total(), _of_this_run(outcome.failed, outcome.failures.total())),
+    ]
+    table += [(f"  {name}", count) for name, count in sorted(outcome.failures.items())]
+    left = len(outcome.video_ids) - outcome.videos_stored - outcome.failures.total()
+    if left:
+        table.append(("videos left", left))
+    table.append(("clips", outcome.clips_stored, _of_this_run(outcome.clips, outcome.clips_stored)))
+    print(rows(table))
+    if outcome.done or outcome.failed:
+        print(f"\n{outcome.frames} frames in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:")
+        stages = ("decode", "transform", "network", "write", "waiting")
+        notes = {"waiting": "extractors without frames to work on"}
+        print(rows([(stage, f"{getattr(seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
+        bottleneck = outcome.bottleneck()
+        if bottleneck is not None:
+            print(paragraph(f"The bottleneck is {bottleneck.stage}: {bottleneck.advice}."))
+    print(f"\nstore: {store}")
+    for line in _what_next(outcome, store):
+        print(paragraph(line, indent="  "))
+
+
+def _of_this_run(count: int, total: int) -> str:
+    return "" if count == total else f"({count} in this run)"
+
+
+def _what_next(outcome: Outcome, store: Path) -> list[str]:
+    lines = []
+    if outcome.failures:
+        lines.append(f"failed videos: msnet report {store}; to try them again: msnet resume {store} --retry-failed all")
+    if outcome.given_up:
+        lines.append(f"given up: {', '.join(outcome.given_up)}; their extractor kept dying, see {store / 'logs'}")
+    if not outcome.complete:
+        lines.append(f"to go on: msnet resume {store}")
+    return lines
+
+
+def print_plan(plan: Plan) -> None:
+    """What an extraction would do."""
+    wall = "not measured" if plan.wall_seconds is None else f"about {duration(plan.wall_seconds)}"
+    table: list[tuple[object, ...]] = [
+        ("files", plan.files),
+        ("videos", plan.items, "a segment counts as one" if plan.items != plan.files else ""),
+        ("  bad", len(plan.bad)),
+        ("seconds of video", f"{plan.video_seconds:.0f}"),
+        ("sampled frames", plan.frames),
+        ("clips", plan.clips),
+        ("store", size(plan.store_bytes), "before compression"),
+        ("time", wall, f"with {plan.workers}, start-up apart"),
+    ]
+    if plan.decode_seconds is not None:
+        table.append(("  decode", duration(plan.decode_seconds), "one core"))
+    table.append(("  network", duration(plan.network_seconds), "one extractor"))
+    print(rows(table))
+    if plan.skipped:
+        print(paragraph(plan.skipped))
+    for video_id, failure, message in plan.bad[:_LISTED]:
+        print(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
+    if len(plan.bad) > _LISTED:
+        print(f"... and {len(plan.bad) - _LISTED} more: {dict(plan.bad_by_class)}")
+    for group in plan.duplicates[:_LISTED]:
+        print(paragraph(f"same content: {', '.join(group)}", indent="  "))
+    if len(plan.duplicates) > _LISTED:
+        print(f"... and {len(plan.duplicates) - _LISTED} more groups of equal files")

@@ -1,0 +1,88 @@
+"""`msnet weights`: the networks there are, and what a checkpoint is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extractor.models.conversion import convert_checkpoint
+from extractor.models.inspection import CheckpointReport, inspect_checkpoint
+from extractor.models.spec import NETWORK_NAMES, describe_network
+from jobs.cli import app
+from jobs.cli.display import paragraph, rows, size
+
+__all__ = ["convert", "inspect", "list_networks"]
+
+weights_app = typer.Typer(help="Networks and checkpoints.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+_Path = Annotated[
+    Path, typer.Argument(help="A checkpoint: safetensors, or a file that torch.save wrote.", show_default=False)
+]
+_Model = Annotated[
+    str | None, typer.Option("--model", help="Network to hold it against. (default: the one it looks like)")
+]
+_KINDS = {
+    "reference": "a checkpoint of the reference MSNet",
+    "tsm": "a TSM release",
+    "imagenet": "an ImageNet backbone",
+    "ours": "a file of this program",
+}
+
+
+@weights_app.command("list")
+def list_networks() -> int:
+    """List the networks and the widths of their features."""
+    table: list[tuple[object, ...]] = [("name", "clip", "frame", "motion", "frames back", "forward")]
+    for name in NETWORK_NAMES:
+        spec = describe_network(name)
+        widths = (spec.feature_dim, spec.frame_feature_dim, spec.motion_channels or "none")
+        table.append((name, *widths, spec.reach.back, spec.reach.forward))
+    print(rows(table))
+    print(paragraph("No trained checkpoint is bundled yet: --weights takes yours, or `random` for a try-out."))
+    return 0
+
+
+@weights_app.command()
+def inspect(path: _Path, model: _Model = None) -> int:
+    """Say what a checkpoint is, what of it fits and what does not."""
+    report = inspect_checkpoint(path, model)
+    _print_report(report)
+    return 0 if report.fit is not None and report.fit.fits else 1
+
+
+@weights_app.command()
+def convert(
+    path: _Path,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.", show_default=False)],
+    model: _Model = None,
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights, written into the file.")] = "unknown",
+) -> int:
+    """Write a checkpoint of any kind as safetensors, which cannot hold code."""
+    _print_report(convert_checkpoint(path, out, model, licence=licence))
+    return 0
+
+
+def _print_report(report: CheckpointReport) -> None:
+    table: list[tuple[object, ...]] = [
+        ("kind", _KINDS.get(report.kind, report.kind)),
+        ("network", report.architecture or "none of ours"),
+        ("tensors", report.num_tensors, f"{report.num_parameters} parameters, {size(report.size_bytes)}"),
+        ("classes", report.num_classes or "no classifier"),
+        ("MS module", "yes" if report.has_motion else "no"),
+        ("SHA-256", report.sha256),
+    ]
+    print(report.path)
+    print(rows(table))
+    for key, value in report.metadata.items():
+        print(paragraph(f"  {key}: {value}", indent="    "))
+    fit = report.fit
+    if fit is None:
+        print("it fits no network of the family")
+    elif fit.fits:
+        kept = f"; {len(fit.kept)} parameters of the MS module keep their initial values" if fit.kept else ""
+        print(f"it fits {fit.model}{kept}")
+    else:
+        print(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))

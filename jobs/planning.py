@@ -1,0 +1,196 @@
+"""`plan`: what an extraction would do, from demuxing every file and a short calibration. Writes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayError
+
+from extractor.models.loading import load_model
+from extractor.pipeline.runner import NetworkRunner
+from extractor.video.listing import list_videos
+from extractor.video.probing import ProbedItem
+from jobs.cluster import cluster
+from jobs.decoder_actor import Decoder, DecoderSettings
+from jobs.devices import Workers, torch_device
+from jobs.inventory import limited, split_jobs
+from jobs.options import Options, Request, Resolved, resolve
+from jobs.planner import item_bytes, rows_of_item
+from jobs.probing import probe_files
+from jobs.watcher import Watcher
+from schemas.config import Sampling
+from schemas.errors import VideoError
+from schemas.layout import datasets_of
+from schemas.records import Decoded, FileJob
+
+__all__ = ["Plan", "plan"]
+
+_CALIBRATION_FILES = 3
+_CALIBRATION_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an extraction would do.
+
+    bad: (video_id, class, message). duplicates: groups of paths with the same content. skipped: what of the folder is
+    not taken. decode_seconds, network_seconds: of all workers together; wall_seconds: with the workers there are.
+    None where nothing could be measured.
+    """
+
+    files: int
+    items: int
+    bad: tuple[tuple[str, str, str], ...]
+    duplicates: tuple[tuple[str, ...], ...]
+    skipped: str
+    video_seconds: float
+    frames: int
+    network_frames: int
+    clips: int
+    store_bytes: int
+    workers: Workers
+    decode_seconds: float | None
+    network_seconds: float
+
+    @property
+    def bad_by_class(self) -> Mapping[str, int]:
+        return Counter(failure for _, failure, _ in self.bad)
+
+    @property
+    def wall_seconds(self) -> float | None:
+        """Decoding and network run side by side; the longer one decides."""
+        if self.decode_seconds is None:
+            return None
+        workers = self.workers
+        decode = self.decode_seconds / (workers.extractors * workers.decoders)
+        network = self.network_seconds / workers.extractors
+        return max(decode, network)
+
+
+def plan(videos: Path | str, request: Request, options: Options | None = None, watcher: Watcher | None = None) -> Plan:
+    """Say what `extract` would do with these arguments. Raises the same errors."""
+    options, watcher = options or Options(), watcher or Watcher()
+    resolved = resolve(request)
+    listing = limited(list_videos(videos), options.limit)
+    jobs = list(split_jobs(listing.jobs))
+    settings = DecoderSettings(resolved.config, resolved.member_frames)
+    with cluster(
+        listing.root,
+        device=options.device,
+        extractors=options.extractors,
+        decoders=options.decoders,
+        address=options.ray_address,
+    ) as machines:
+        spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
+        probed: dict[FileJob, list[ProbedItem]] = {}
+        for job, found in probe_files(jobs, lambda: spawn(settings), machines.workers.decoders):
+            probed[job] = found
+            watcher.probing(len(probed), len(jobs))
+        decode = _decode_seconds(probed, spawn(settings))
+    items = [item for found in probed.values() for item in found]
+    rows = [_rows(item, resolved) for item in items if item.failure is None]
+    datasets = datasets_of(resolved.config, resolved.shape)
+    network_frames = sum(row["frames"] for row in rows)
+    return Plan(
+        files=len(listing.jobs),
+        items=len(items),
+        bad=tuple((item.video_id, str(item.failure), item.message) for item in items if item.failure is not None),
+        duplicates=_duplicates(listing.jobs),
+        skipped=listing.skipped_summary(),
+        video_seconds=float(np.nansum([item.duration_seconds for item in items if item.failure is None])),
+        frames=sum(item.num_frames for item in items),
+        network_frames=network_frames,
+        clips=sum(row["clips"] for row in rows),
+        store_bytes=sum(item_bytes(row, datasets) for row in rows),
+        workers=machines.workers,
+        decode_seconds=decode,
+        network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers),
+    )
+
+
+def _rows(item: ProbedItem, resolved: Resolved) -> dict[str, int]:
+    return rows_of_item(resolved.config, item.num_clips, item.num_frames, resolved.member_frames)
+
+
+def _decode_seconds(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) -> float | None:
+    """CPU seconds that decoding and resizing everything would take, scaled up from a few of the shortest files."""
+    weight = {job: max(item.native_frames * item.pixels for item in found) for job, found in probed.items()}
+    good = sorted((job for job in weight if weight[job] > 0), key=weight.__getitem__)
+    seconds = work = 0.0
+    for job in good[len(good) // 2 :][:_CALIBRATION_FILES]:  # of the usual size, not the smallest
+        decoder.enqueue.remote(job)
+        while True:
+            try:
+                event = ray.get(decoder.next.remote(), timeout=_CALIBRATION_SECONDS)
+            except RayError:
+                return _scaled(seconds, work, sum(weight.values()))
+            if isinstance(event, Decoded):
+                seconds += event.decode_seconds + event.transform_seconds
+                work += weight[job]
+            if event is None or isinstance(event, Decoded | VideoError):
+                break
+    return _scaled(seconds, work, sum(weight.values()))
+
+
+def _scaled(seconds: float, work: float, total: float) -> float | None:
+    return seconds * total / work if work else None
+
+
+def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
+    """Seconds that the network takes for a frame, on one extractor's device."""
+    config = resolved.config
+    torch.set_num_threads(workers.threads)
+    network = load_model(
+        config.model,
+        weights=resolved.weights,
+        num_segments=None if len(resolved.member_frames) > 1 else config.num_frames,
+        seed=config.seed or 0,
+        dtype=getattr(torch, config.dtype.value),
+        device=torch_device(workers.gpu),
+    )
+    runner = NetworkRunner(network, config, batch_frames=workers.batch_frames)
+    frames = np.random.default_rng(0).integers(0, 255, (workers.batch_frames, config.size, config.size, 3), np.uint8)
+    seconds, count = 0.0, 0
+    for repetition in range(3):
+        started = time.perf_counter()
+        count = _run_once(runner, frames, resolved)
+        seconds = time.perf_counter() - started if repetition else seconds  # the first one warms up
+    return seconds / count
+
+
+def _run_once(runner: NetworkRunner, frames: Any, resolved: Resolved) -> int:
+    if resolved.config.sampling is Sampling.DENSE:
+        sequence = runner.sequence()
+        sequence.push(frames)
+        sequence.finish()
+        return len(frames)
+    for member, length in enumerate(resolved.member_frames):
+        runner.submit(member, np.resize(frames, (length, *frames.shape[1:])), lambda rows: None)
+    runner.flush()
+    return sum(resolved.member_frames)
+
+
+def _duplicates(jobs: Sequence[FileJob]) -> tuple[tuple[str, ...], ...]:
+    """Groups of files with the same content; only files of the same size are read."""
+    by_size: defaultdict[int, set[str]] = defaultdict(set)
+    for job in jobs:
+        if job.size_bytes and Path(job.path).is_file():
+            by_size[job.size_bytes].add(job.path)
+    by_content: defaultdict[str, list[str]] = defaultdict(list)
+    for paths in by_size.values():
+        for path in sorted(paths) if len(paths) > 1 else ():
+            try:
+                with Path(path).open("rb") as file:
+                    by_content[hashlib.file_digest(file, "sha256").hexdigest()].append(path)
+            except OSError:
+                continue
+    return tuple(tuple(group) for group in by_content.values() if len(group) > 1)
