@@ -141,8 +141,8 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -
     if not packets.stamps:
         raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
     flags += _packet_flags(packets)
-    if "interlaced" not in flags and any(may_interlace(codec, signature) for signature in packets.signatures):
-        flags.append("interlaced")
+    if "maybe_interlaced" not in flags and any(may_interlace(codec, signature) for signature in packets.signatures):
+        flags.append("maybe_interlaced")
     flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = _times(packets, stream.time_base, rate)
@@ -226,7 +226,7 @@ def _header_flags(container: str, codec: str, context: av.VideoCodecContext) -> 
     elif pix_fmt not in _TRUSTED_FORMATS:
         flags.append(f"pixel_format:{pix_fmt}")
     if codec in _CODECS_WITH_FIELDS and int(context.field_order) != _PROGRESSIVE:  # unknown may be interlaced, too
-        flags.append("interlaced")
+        flags.append("maybe_interlaced")
     return flags
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["claimed_bytes", "extradata_signature", "is_hidden", "may_interlace", "resolution_signature"]
 
-_EBML_HEADER, _SEGMENT = 0x1A45DFA3, 0x18538067
+_EBML_HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _MAX_BOXES = 100_000
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
@@ -25,8 +25,9 @@ def claimed_bytes(path: Path | str) -> int | None:
     with Path(path).open("rb") as file:
         head = file.read(64)
         if head[:4] == b"RIFF":
-            return 8 + int(struct.unpack("<I", head[4:8])[0]) if head[4:8] != b"\xff\xff\xff\xff" else None
-        if head[:4] == struct.pack(">I", _EBML_HEADER):
+            length = int.from_bytes(head[4:8], "little")
+            return None if length in (0, 0xFFFFFFFF) else 8 + length  # left open by a recorder that was stopped
+        if head[:4] == _EBML_HEADER:
             return _matroska_end(head)
         if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
             return None
@@ -36,9 +37,9 @@ def claimed_bytes(path: Path | str) -> int | None:
             box = file.read(16)
             if len(box) < 8:
                 break
-            length = int(struct.unpack(">I", box[:4])[0])
+            length = int.from_bytes(box[:4], "big")
             if length == 1 and len(box) == 16:
-                length = int(struct.unpack(">Q", box[8:])[0])
+                length = int.from_bytes(box[8:], "big")
             if length < 8:  # 0: to the end of the file; anything else is no box at all
                 break
             position += length
@@ -53,7 +54,7 @@ def _matroska_end(head: bytes) -> int | None:
     if header_length is None or at + header_length + 12 > len(head):
         return None
     at += header_length
-    if head[at : at + 4] != struct.pack(">I", _SEGMENT):
+    if head[at : at + 4] != _SEGMENT:
         return None
     length, at = _vint(head, at + 4)
     return None if length is None else at + length

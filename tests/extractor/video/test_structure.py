@@ -1,0 +1,90 @@
+"""Headers read byte by byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import pytest
+
+from extractor.video.structure import (
+    claimed_bytes,
+    extradata_signature,
+    is_hidden,
+    may_interlace,
+    resolution_signature,
+)
+from tests.videos import write_video
+
+
+def keyframes(path: Path) -> tuple[str, bytes, list[bytes]]:
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [bytes(packet) for packet in container.demux(stream) if packet.size and packet.is_keyframe]
+        return stream.codec_context.codec.canonical_name, stream.codec_context.extradata or b"", packets
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "bframes.avi", "vp9_altref.webm", "fragmented.mp4"])
+def test_claimed_bytes_is_the_size_of_a_whole_file(valid: dict[str, Path], name: str) -> None:
+    claimed, size = claimed_bytes(valid[name]), valid[name].stat().st_size
+    assert claimed is not None
+    assert abs(claimed - size) <= 16
+
+
+@pytest.mark.parametrize("name", ["transport.ts", "program.mpg", "raw.h264"])
+def test_claimed_bytes_of_an_open_ended_file_is_none(valid: dict[str, Path], name: str) -> None:
+    assert claimed_bytes(valid[name]) is None
+
+
+@pytest.mark.parametrize("keep", [0, 1, 5, 11, 40, 47, 48, 49])
+@pytest.mark.parametrize("name", ["h264.mp4", "h264.mkv", "bframes.avi"])
+def test_claimed_bytes_of_a_stump_does_not_raise(valid: dict[str, Path], tmp_path: Path, name: str, keep: int) -> None:
+    (tmp_path / name).write_bytes(valid[name].read_bytes()[:keep])
+    claimed = claimed_bytes(tmp_path / name)
+    assert claimed is None or claimed >= 0
+
+
+@pytest.mark.parametrize("name", ["vp8_altref.webm", "vp9_altref.webm", "av1.mp4", "bframes.avi", "h264.mkv"])
+def test_resolution_signature_is_one_for_a_file_and_another_for_another_size(
+    valid: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    codec, extradata, packets = keyframes(valid[name])
+    found = {resolution_signature(codec, packet, extradata) for packet in packets}
+    found.add(extradata_signature(codec, extradata))
+    assert len(found - {b""}) == 1
+    encoder = {"vp8": "libvpx", "vp9": "libvpx-vp9", "av1": "libsvtav1", "mpeg4": "mpeg4", "h264": "libx264"}[codec]
+    other = write_video(tmp_path / name, frames=4, size=(64, 96), codec=encoder)
+    codec, extradata, packets = keyframes(other)
+    found.add(resolution_signature(codec, packets[0], extradata))
+    found.add(extradata_signature(codec, extradata))
+    assert len(found - {b""}) == 2
+
+
+def test_resolution_signature_of_damage_does_not_raise() -> None:
+    for codec in ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "other"):
+        for packet in (b"", b"\0", b"\0\0\1", b"\xff" * 40, b"\0\0\0\4\x67\1\2\3", b"\x0a\xff"):
+            resolution_signature(codec, packet, b"")
+            resolution_signature(codec, packet, b"\1" * 10)
+            extradata_signature(codec, packet)
+            may_interlace(codec, packet)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, False),
+        ({"profile": "baseline"}, False),
+        ({"x264-params": "tff=1"}, True),
+        ({"x264-params": "fake-interlaced=1"}, True),
+    ],
+)
+def test_may_interlace_reads_the_parameter_set(tmp_path: Path, options: dict[str, str], expected: bool) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=4, options=options)
+    codec, extradata, _ = keyframes(path)
+    assert may_interlace(codec, extradata_signature(codec, extradata)) is expected
+
+
+def test_is_hidden_reads_the_flag_of_vp8() -> None:
+    assert is_hidden("vp8", b"\x01\0\0")
+    assert not is_hidden("vp8", b"\x11\0\0")
+    assert not is_hidden("h264", b"\x01\0\0")
