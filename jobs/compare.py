@@ -27,6 +27,7 @@ Array = npt.NDArray[Any]
 
 RELATIVE_NORM = 1e-4
 _MAX_DIFFERENCES = 100
+_SMALLEST = 2.0**-24  # of float16, above zero
 _BLOCK_VALUES = 1024 * 1024
 _EXACT = ("time_seconds", "index", "valid", "frame_member", "pair_member")
 _SAME_ROWS = ("clip", "frames", "pairs")
@@ -214,5 +215,5 @@ def _excess(pair: _Pair, name: str, mine: range, theirs: range, owner: Array, ta
 
 def float16_step(magnitude: Array) -> Array:
     """Distance between neighbouring float16 numbers at a magnitude: 2^-10 of its power of two, 2^-24 at least."""
-    _, exponent = np.frexp(magnitude)
+    _, exponent = np.frexp(np.maximum(magnitude, _SMALLEST))  # the exponent of 0 would be 0
     return np.asarray(np.ldexp(1.0, np.maximum(exponent - 11, -24)))

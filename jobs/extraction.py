@@ -64,7 +64,9 @@ def extract(
     paths = StorePaths(Path(store).absolute())
     _refuse_other_folder(paths)
     probe_storage(paths.root)
-    run = write_run(paths, _new_run(resolved, listing, videos, options))
+    run = _new_run(resolved, listing, videos, options)
+    if paths.run.exists():
+        write_run(paths, run)  # says what differs before anything is started
     if listing.skipped:
         watcher.say(listing.skipped_summary())
     return _run(paths, run, resolved.weights, listing.root, options, watcher, listing=listing)
@@ -128,6 +130,7 @@ def _run(
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)
+        run = write_run(paths, run)
         session = _Session(paths, run, weights, root, options, watcher, machines, lease)
         inventory = session.inventory(listing, rescan)
         if retry_failed is not None:
@@ -318,8 +321,9 @@ def _versions() -> dict[str, str]:
 
 
 def _refuse_other_folder(paths: StorePaths) -> None:
-    """A folder that holds something else is not made a store of."""
-    if paths.root.is_dir() and not paths.run.exists() and any(paths.root.iterdir()):
+    """A folder that holds something else is not made a store of. An attempt that failed early leaves its logs."""
+    ours = {paths.leases.name, paths.logs.name}
+    if paths.root.is_dir() and not paths.run.exists() and any(path.name not in ours for path in paths.root.iterdir()):
         raise StorageError(
             f"an empty folder or a store was expected, {paths.root} holds other files: give another --out"
         )

@@ -23,7 +23,10 @@ def probe_storage(root: Path) -> None:
     Raises StorageError with one sentence where the place is read-only, full, or cannot fsync, rename or link.
     """
     with storage_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
+            raise StorageError(f"{root} cannot be made a folder ({error.strerror}): give another place") from error
         folder = root / f".probe.{secrets.token_hex(6)}.tmp"
         folder.mkdir()
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import typer
@@ -42,7 +41,6 @@ def _run(arguments: list[str] | None) -> int:
         return 0
     except Exception as error:
         if not hasattr(error, "show"):  # not one of click's, which lie in click or in typer by the version of typer
-            logging.getLogger("msnet").exception("internal error")
             raise
         error.show()
         return 1

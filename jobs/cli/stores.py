@@ -143,8 +143,9 @@ def compare(
         print(paragraph(difference, indent="  "))
     if found.more:
         print(f"... and {found.more} more")
-    print(rows([("largest difference beyond a float16 step, as a share of a clip's norm", "")]))
-    print(rows([(f"  {name}", f"{worst:.2e}") for name, worst in found.worst.items()]))
+    if found.worst:
+        print("largest difference beyond a float16 step, as a share of a clip's norm")
+        print(rows([(name, f"{worst:.2e}") for name, worst in found.worst.items()]))
     print(f"{found.clips} clips compared, {found.tied_cells} cells with tied correlation left out")
     print("equal" if found.equal else "different")
     return 0 if found.equal else 1
