@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from extractor.store import read_inventory, read_run, write_inventory, write_manifest_cache, write_run
+from extractor.store.run import Run
+from schemas.errors import ConfigurationError, StoreError
+from schemas.layout import NetworkShape, StorePaths
+from tests.extractor.store.making import make_inventory, make_run, make_store
+
+
+def test_run_comes_back(tmp_path):
+    paths = StorePaths(tmp_path)
+    run = dataclasses.replace(make_run(compression="gzip"), versions={"torch": "2"}, settings={"limit": None})
+    assert write_run(paths, run) == run
+    assert read_run(paths) == run
+    assert isinstance(read_run(paths), Run)
+    assert json.loads(paths.run.read_text())["datasets"][0]["level"] == "clips"
+
+
+def test_first_of_two_drivers_writes_the_run_and_the_other_agrees(tmp_path):
+    paths = StorePaths(tmp_path)
+    first = make_run()
+    write_run(paths, first)
+    later = dataclasses.replace(first, created_utc="2027-01-01T00:00:00+00:00", dataset_root="/elsewhere")
+    assert write_run(paths, later) == first
+
+
+@pytest.mark.parametrize(
+    ("other", "match"),
+    [
+        (make_run(rate_hz=5.0), "rate_hz"),
+        (make_run(compression="gzip"), "compression"),
+        (make_run(shape=NetworkShape(8, 8, 4, (5, 11))), "shape"),
+    ],
+)
+def test_another_configuration_is_refused_by_field(tmp_path, other, match):
+    paths = StorePaths(tmp_path)
+    write_run(paths, make_run())
+    with pytest.raises(ConfigurationError, match=match):
+        write_run(paths, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda text: text[: len(text) // 2], "not what extract wrote"),
+        (lambda text: text.replace('"format_version": 1', '"format_version": 99', 1), "format version 99"),
+        (lambda text: text.replace('"rate_hz": 10.0', '"rate_hz": 5.0'), "altered"),
+        (lambda text: text.replace('"rate_hz": 10.0', '"colour": 5.0'), "not what extract wrote"),
+        (lambda text: "[" * 100_000, "not what extract wrote"),
+    ],
+)
+def test_altered_run_is_refused(tmp_path, change, match):
+    paths = StorePaths(tmp_path)
+    write_run(paths, make_run())
+    paths.run.write_text(change(paths.run.read_text()))
+    with pytest.raises(StoreError, match=match):
+        read_run(paths)
+
+
+def test_inventory_is_published_once_and_replaced_on_request(tmp_path):
+    paths = StorePaths(tmp_path)
+    first, second = make_inventory([["007", "NA", "nul\0", "é"]]), make_inventory([["other"]])
+    first.loc[0, "fps"] = np.nan
+    assert write_inventory(paths, first).equals(first)
+    assert write_inventory(paths, second).equals(first)
+    assert read_inventory(paths)["video_id"].tolist() == ["007", "NA", "nul\0", "é"]
+    assert write_inventory(paths, second, replace=True).equals(second)
+    assert read_inventory(paths).equals(second)
+
+
+def test_inventory_that_cannot_be_read_is_refused(tmp_path):
+    paths = StorePaths(tmp_path)
+    with pytest.raises(StoreError, match="missing"):
+        read_inventory(paths)
+    paths.inventory.write_bytes(b"junk")
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_inventory(paths)
+    with pytest.raises(StoreError, match="lacks the columns path"):
+        write_inventory(paths, make_inventory([["a"]]).drop(columns="path"))
+    with pytest.raises(StoreError, match="another type"):
+        write_inventory(paths, make_inventory([["a"]]).astype({"bytes": "str"}).assign(bytes="many"))
+
+
+def test_manifest_cache_holds_every_clip_and_failure(tmp_path):
+    paths = make_store(tmp_path / "store")
+    manifest, failures = write_manifest_cache(paths)
+    assert pd.read_parquet(paths.manifest).equals(manifest)
+    assert pd.read_parquet(paths.failures).equals(failures)
+    assert (len(manifest), len(failures)) == (8, 1)

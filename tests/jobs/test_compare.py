@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from jobs.compare import RELATIVE_NORM, compare_stores, float16_step
+from tests.extractor.store.making import make_store
+
+
+def compared(tmp_path, change=None, shards=None, **options):
+    """Report on the usual store against one that was changed."""
+    make_store(tmp_path / "one")
+    others = {} if shards is None else {"shards": shards}
+    make_store(tmp_path / "two", change=change, **others, **options)
+    return compare_stores(tmp_path / "one", tmp_path / "two")
+
+
+def test_equal_stores_are_equal(tmp_path):
+    report = compared(tmp_path)
+    assert report.equal
+    assert report.same_digest
+    assert report.clips == 8
+    assert set(report.worst.values()) == {0.0}
+
+
+def test_shards_and_order_do_not_matter(tmp_path):
+    report = compared(tmp_path, shards=(("e.mp4",), ("bad.mp4", "b.mp4", "c/d.mp4"), ("a.mp4",)))
+    assert report.equal
+    assert report.clips == 8
+
+
+def test_number_formats_may_differ_by_a_step(tmp_path):
+    report = compared(tmp_path, store_dtype="float32")
+    assert report.equal
+    assert not report.same_digest
+
+
+def test_videos_failures_and_tensors_that_one_lacks_are_named(tmp_path):
+    report = compared(
+        tmp_path, shards=(("a.mp4", "bad.mp4"), ("bad2.mp4", "c/d.mp4", "e.mp4", "f.mp4")), outputs=("clip",)
+    )
+    text = "\n".join(report.differences)
+    for part in ("'b.mp4' is in the first", "'f.mp4' is in the second", "'bad2.mp4' failed as None", "tensor 'motion'"):
+        assert part in text
+    assert report.clips == 6
+
+
+def of_clip(path, rows, video="b.mp4"):
+    """A change of one clip's rows of a tensor."""
+
+    def change(video_id, arrays):
+        if video_id == video:
+            arrays[path][rows] = np.nextafter(arrays[path][rows].astype(np.float16), np.float16(9)).astype(np.float32)
+
+    return change
+
+
+def test_one_float16_step_everywhere_is_allowed(tmp_path):
+    assert compared(tmp_path, of_clip("frames/feature", slice(None))).equal
+
+
+@pytest.mark.parametrize(("factor", "equal"), [(0.5, True), (2.0, False)])
+def test_norm_beyond_the_step_is_held_against_the_bound(tmp_path, factor, equal):
+    """In float32 the step is nothing, so a relative change of the whole clip is the share itself."""
+    make_store(tmp_path / "one", store_dtype="float32")
+
+    def change(video_id, arrays):
+        if video_id == "b.mp4":
+            arrays["pairs/confidence"][:3] *= 1 + factor * RELATIVE_NORM
+
+    make_store(tmp_path / "two", store_dtype="float32", change=change)
+    report = compare_stores(tmp_path / "one", tmp_path / "two")
+    assert report.equal is equal
+    assert report.worst["confidence"] == pytest.approx(factor * RELATIVE_NORM, rel=1e-2)
+    if not equal:
+        assert report.differences == (report.differences[0],)
+        assert "'b.mp4' clip 0: confidence" in report.differences[0]
+
+
+def test_a_difference_in_one_clip_is_not_diluted_by_others(tmp_path):
+    def change(video_id, arrays):
+        if video_id == "b.mp4":
+            arrays["clips/feature"][1, 3] += 0.1
+
+    assert [d for d in compared(tmp_path, change).differences if "'b.mp4' clip 1: clip" in d]
+
+
+def test_tied_cells_are_left_out_and_counted(tmp_path):
+    tied = []
+
+    def change(video_id, arrays):
+        maps = np.unpackbits(arrays["pairs/tied"], axis=-1, count=11).astype(bool)
+        tied.append(int(maps.sum()))
+        arrays["pairs/displacement"] += 3 * maps[:, None]
+
+    report = compared(tmp_path, change)
+    assert report.equal
+    assert report.tied_cells == sum(tied)
+
+
+def test_ties_of_either_store_count(tmp_path):
+    def change(video_id, arrays):
+        arrays["pairs/tied"][0, 0, 0] |= 128
+        arrays["pairs/displacement"][0, :, 0, 0] += 3
+
+    assert compared(tmp_path, change).equal
+
+
+def test_displacement_of_other_cells_counts(tmp_path):
+    def change(video_id, arrays):
+        maps = np.unpackbits(arrays["pairs/tied"], axis=-1, count=11).astype(bool)
+        arrays["pairs/displacement"] += 0.5 * ~maps[:, None]
+
+    assert len(compared(tmp_path, change).differences) == 8
+
+
+@pytest.mark.parametrize("path", ["frames/time_seconds", "frames/index", "frames/valid"])
+def test_times_and_indices_are_exact(tmp_path, path):
+    def change(video_id, arrays):
+        if video_id == "e.mp4":
+            arrays[path][3] = np.nextafter(arrays[path][3], 9) if arrays[path].dtype == float else 0
+
+    assert compared(tmp_path, change).differences == (f"'e.mp4' differs in {path.split('/')[1]}",)
+
+
+def test_many_differences_are_cut_short(tmp_path):
+    def change(video_id, arrays):
+        for path in ("clips/feature", "frames/feature", "frames/motion", "pairs/confidence"):
+            arrays[path] += 1
+
+    make_store(tmp_path / "one", (("a.mp4",),), clips=40)
+    make_store(tmp_path / "two", (("a.mp4",),), clips=40, change=change)
+    report = compare_stores(tmp_path / "one", tmp_path / "two")
+    assert (len(report.differences), report.more) == (100, 60)
+
+
+def test_clips_that_one_lacks_are_told_without_comparing_rows(tmp_path):
+    make_store(tmp_path / "one", (("a.mp4",),), clips=3)
+    make_store(tmp_path / "two", (("a.mp4",),), clips=2)
+    report = compare_stores(tmp_path / "one", tmp_path / "two")
+    assert report.differences == ("'a.mp4' differs in clip",)
+    assert report.clips == 0
+
+
+def test_float16_step_is_the_distance_to_the_next_number():
+    values = np.array([0.0, 1e-7, 6e-5, 0.4999, 1.0, 1.5, 1000.0, 65000.0], np.float16)
+    expected = [float(np.nextafter(v, np.float16(np.inf))) - float(v) for v in values[:-1]] + [32.0]
+    np.testing.assert_array_equal(float16_step(values.astype(np.float64)), expected)
