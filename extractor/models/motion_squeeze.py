@@ -71,7 +71,7 @@ class SoftArgmax(nn.Module):
         self._register("priority", priority)
         self._register("by_priority", order.flip(0).unsqueeze(1))
         self._register("distant", 1 - adjacent)
-        self._register("kernel", torch.exp(between.double() / (-2 * KERNEL_SIGMA_CELLS**2)).float())
+        self._register("kernel", (TEMPERATURE * torch.exp(between.double() / (-2 * KERNEL_SIGMA_CELLS**2))).float())
 
     def _register(self, name: str, table: Tensor) -> None:
         self.register_buffer(name, table, persistent=False)
@@ -83,9 +83,7 @@ class SoftArgmax(nn.Module):
         best = self._best(scores.detach(), confidence.detach())  # (N, h, w)
         second = (scores.detach() * F.embedding(best, self.distant)).amax(-1)
         tied = confidence.detach().squeeze(-1) - second < TIED_BELOW
-        sharpened = scores * TEMPERATURE
-        if self.kind == "kernel":
-            sharpened = sharpened * F.embedding(best, self.kernel)
+        sharpened = scores * (F.embedding(best, self.kernel) if self.kind == "kernel" else TEMPERATURE)
         displacement = F.linear(torch.softmax(sharpened, -1), self.offsets)  # (N, h, w, 2)
         return displacement.permute(0, 3, 1, 2), confidence.permute(0, 3, 1, 2), tied
 

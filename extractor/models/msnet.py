@@ -161,7 +161,8 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
 
     Two deviations keep the features of an untrained network in the range of float16, where the reference's grow with
     the depth to 1e5 (ResNet-101) or vanish to 1e-9 (MobileNetV2): a depthwise convolution counts its own fan-out, not
-    that of all groups, and a residual branch ends in a norm of weight 0.5, not 1.
+    that of all groups, and a branch beside a skip path ends in a norm of weight
+    0.5, not 1.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -173,7 +174,7 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
             nn.init.normal_(module.weight, 0, 0.001, generator=generator)
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, BasicBlock | Bottleneck | InvertedResidual):
+        if isinstance(module, BasicBlock | Bottleneck | InvertedResidual) and module.has_skip:
             nn.init.constant_(module.last.norm.weight, 0.5)
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from extractor.models.layers import Activation
+from extractor.models.layers import Activation, activate
 
 __all__ = ["PackedConv", "pack"]
 
@@ -48,10 +48,12 @@ class PackedConv(NamedTuple):
         if addend is None:
             result = conv(x, self.weight, self.bias, padding, stride, [1, 1], self.groups, unary, scalars, "")
         else:
-            name = None if unary == "none" else unary
+            fused = "relu" if activation == "relu" else None  # no other follows a sum
             result = conv.binary(
-                x, addend, self.weight, self.bias, padding, stride, [1, 1], self.groups, "add", None, name, scalars, ""
+                x, addend, self.weight, self.bias, padding, stride, [1, 1], self.groups, "add", None, fused, [], ""
             )
+            if fused is None:
+                activate(result, activation)
         return result
 
 

@@ -21,6 +21,8 @@ __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 class _ResidualBlock(nn.Module, ABC):
     """What the two kinds of block share: the skip path, and the shift of the other one."""
 
+    has_skip = True
+
     def __init__(self, in_channels: int, out_channels: int, stride: int, shifted: bool) -> None:
         super().__init__()
         self.out_channels = out_channels
