@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.backends import Misbehaved, NativeFrame, NativeFrames, Request, distribution_version
+from extractor.video.damage import calls_for_second_opinion
 from extractor.video.stderr import StderrCapture
 from schemas.records import VideoInfo
 
@@ -49,7 +50,7 @@ def decord_frames(request: Request) -> NativeFrames:
     """Sampled frames of a file, decoded forward by decord.
 
     Raises Misbehaved on any exception, on another number of frames than demuxing found, on repeated frames, on two
-    equal frames at the end of the file and on anything that FFmpeg or decord write to the standard error.
+    equal frames at the end of the file and on what FFmpeg or decord write to the standard error (see damage.py).
     """
     with StderrCapture() as stderr:
         reason = ""
@@ -68,7 +69,7 @@ def decord_frames(request: Request) -> NativeFrames:
 def _frames(request: Request, stderr: StderrCapture) -> Iterator[NativeFrame]:
     import decord  # here, since only the process that decodes needs it
 
-    decord.logging.set_level(decord.logging.ERROR)
+    decord.logging.set_level(decord.logging.INFO)  # why INFO: see damage.py
     decord.bridge.set_bridge("native")
     count = request.inspection.info.num_frames
     reader = decord.VideoReader(str(request.path.absolute()), num_threads=1, fault_tol=_NO_REPETITION)
@@ -126,8 +127,9 @@ class _Walk:
 
 
 def _check_silence(lines: list[str]) -> None:
-    if lines:
-        raise Misbehaved(f"FFmpeg wrote {lines[0].split('] ', 1)[-1].strip()!r} under decord")
+    for line in lines:
+        if calls_for_second_opinion(line):
+            raise Misbehaved(f"FFmpeg wrote {line.split('] ', 1)[-1].strip()!r} under decord")
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,7 +16,11 @@ from typing import IO
 
 __all__ = ["StderrCapture", "is_decoder_line"]
 
-_FFMPEG = re.compile(r"\s*\[[^\]]+ @ (?:0x)?[0-9a-f]+\]|\s*Last message repeated \d+ times")
+_FFMPEG = re.compile(
+    r"\s*\[[^\]]+ @ (?:0x)?[0-9a-f]+\]"
+    r"|\s*Last message repeated \d+ times"
+    r"|Consider increasing the value for the '\w+'"  # second line of a message, which has no prefix of its own
+)
 _DECORD = re.compile(r"\[\d\d:\d\d:\d\d\] \S+\.(?:cc|h|cpp):\d+:")
 
 

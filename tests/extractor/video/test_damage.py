@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extractor.video.damage import means_damage, means_truncation
+from extractor.video.damage import calls_for_second_opinion, means_damage, means_truncation
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,15 @@ def test_means_damage_ignores_what_a_demuxer_says_of_other_things() -> None:
 def test_means_truncation_is_about_the_end() -> None:
     assert means_truncation("File ended prematurely at pos. 10163 (0x27b3)")
     assert not means_truncation("error while decoding MB 1 4")
+
+
+CHANGE = "[in @ 0x1] filter context - w: 128 h: 96 fmt: 0 csp: unknown, incoming frame - w: {} h: {} fmt: {} csp: bt709"
+
+
+def test_calls_for_second_opinion_at_nearly_every_message() -> None:
+    assert calls_for_second_opinion("[h264 @ 0x1] concealing 30 DC, 30 AC, 30 MV errors in P frame")
+    assert calls_for_second_opinion("[h264 @ 0x1] co located POCs unavailable")
+    assert not calls_for_second_opinion("[swscaler @ 0x1] deprecated pixel format used, make sure you did set range")
+    assert not calls_for_second_opinion(CHANGE.format(128, 96, 0))
+    assert calls_for_second_opinion(CHANGE.format(96, 64, 0))
+    assert calls_for_second_opinion(CHANGE.format(128, 96, 12))
