@@ -60,9 +60,10 @@ class Casting:
         deforming = torch.where(sprite, config.deforming, config.deforming / 3)
         radius = torch.where(is_hero, draw.log_uniform(shape, 0.14, 0.4), draw.log_uniform(shape, 0.06, 0.36))
         radius = torch.where(sprite, radius * config.side, config.side / 2)
+        soft = torch.minimum(draw.uniform(shape, 0.012, 0.03) * config.side, 0.25 * radius)
         wave = 2 * math.pi / (radius * draw.log_uniform(shape, 0.8, 3.0))
         # amplitude * wave below 0.6: bent, not folded into stripes.
-        amplitude = draw.log_uniform(shape, 0.08, 0.6) / wave
+        amplitude = draw.log_uniform(shape, 0.12, 0.6) / wave
         texture = draw.integers(shape, 0, config.textures - 1)
         camouflaged = draw.chance(shape, 0.06) & sprite
         colour = (*shape, 3)
@@ -74,7 +75,7 @@ class Casting:
             texture_shift=draw.uniform((*shape, 2), 0, config.texture_px),
             shape=draw.integers(shape, 0, config.shapes - 1),
             radius=radius,
-            softness=torch.where(draw.chance(shape, 0.25), draw.uniform(shape, 1.5, 6.0), 1.0),
+            softness=torch.where(draw.chance(shape, 0.25), soft.clamp_min(1.0), 1.0),
             gain=draw.uniform(colour, 0.6, 1.15) * draw.uniform((*shape, 1), 0.7, 1.1),
             bias=draw.uniform((*shape, 1), -0.1, 0.2) + draw.uniform(colour, -0.06, 0.06),
             amplitude=torch.where(draw.uniform(shape) < deforming, amplitude, 0.0),
@@ -120,35 +121,50 @@ class Casting:
         Most sprites aim at a point in the frame and do not pass it; some others pass through and leave. `must_move`
         gives every sprite a translation that can be told from standing.
         """
-        config, draw, shape = self._config, self._draw, (self._clips, self.slots)
-        length, tempo = left.clamp_min(4).float(), config.tempo
-        part = draw.uniform((*shape, 5))
-        moving = torch.ones(shape, dtype=torch.bool) if must_move else draw.chance(shape, 1 - config.still_sprite)
+        draw, shape, tempo = self._draw, (self._clips, self.slots), self._config.tempo
+        length = left.clamp_min(4).float()
+        moving = torch.ones(shape, dtype=torch.bool) if must_move else draw.chance(shape, 1 - self._config.still_sprite)
         moving[:, 0] = False
-        walks = moving & (part[..., 0] < (1.0 if must_move else 0.75))
-        spin = draw.log_uniform(shape, 0.01, 0.3) * self._sign(shape) * tempo
-        zoom = (draw.uniform(shape, -_ZOOM_RANGE, _ZOOM_RANGE) - pose.log_zoom) / length
-        shear = (draw.uniform(shape, -_SHEAR_RANGE, _SHEAR_RANGE) - pose.shear) / length
-        bend = draw.uniform((*shape, 2), 0.1, 0.6) * self._sign((*shape, 2)) * tempo
+        part = draw.uniform((*shape, 5)) < torch.tensor([0.75, 0.35, 0.3, 0.2, 0.8])
+        # A third move in one way only: among many motions at once, translation nearly always outdoes the others.
+        alone = draw.integers(shape, 0, 3)[..., None] == torch.arange(5)
+        alone[..., 4] = part[..., 4]
+        part = torch.where(draw.chance((*shape, 1), 0.35), alone, part) & moving[..., None]
+        part[..., 0] |= must_move
+        part[:, 0] = False
+        zoom = self._far_goal(pose.log_zoom, _ZOOM_RANGE) - pose.log_zoom
+        shear = self._far_goal(pose.shear, _SHEAR_RANGE) - pose.shear
+        spin = draw.log_uniform(shape, 0.015, 0.3) * self._sign(shape) * tempo
+        bend = draw.uniform((*shape, 2), 0.2, 1.0) * self._sign((*shape, 2)) * tempo
         return Rates(
-            centre=self._velocity(pose, length, hero) * walks[..., None],
-            angle=spin * (moving & (part[..., 1] < 0.35)),
-            log_zoom=zoom * (moving & (part[..., 2] < 0.3)),
-            shear=shear * (moving & (part[..., 3] < 0.2)),
-            phase=bend * (moving & (part[..., 4] < 0.8))[..., None],
+            centre=self._velocity(pose, length, hero) * part[..., :1],
+            angle=spin * part[..., 1],
+            log_zoom=zoom / length * part[..., 2],
+            shear=shear / length * part[..., 3],
+            phase=bend * part[..., 4:],
         )
 
+    def _far_goal(self, present: Tensor, bound: float) -> Tensor:
+        """Values within the bound either way, none of them close to the present ones."""
+        goal = self._draw.uniform(tuple(present.shape), -bound, bound)
+        return torch.where((goal - present).abs() < 0.5 * bound, torch.where(present > 0, -bound, bound), goal)
+
     def _velocity(self, pose: Pose, length: Tensor, hero: Tensor) -> Tensor:
-        """(B, K, 2) px a frame, toward a point in the frame; some others than the hero pass it at any speed."""
+        """(B, K, 2) px a frame, toward a point in the frame; some sprites pass it at any speed.
+
+        The hero does so in short clips only: in long ones he has to be there for what happens to him.
+        """
         config, draw, shape = self._config, self._draw, (self._clips, self.slots)
         aim = draw.uniform((*shape, 2), 0.1, 0.9) * (self.size - 1) - pose.centre
         distance = torch.linalg.vector_norm(aim, dim=-1).clamp_min(1e-3)
         # The square of a uniform draw: slow motion is common, fast motion not rare.
         speed = config.max_speed_px * draw.uniform(shape).square()
-        free = draw.chance(shape, 0.4) & (torch.arange(self.slots) != hero[:, None])
+        is_hero = torch.arange(self.slots) == hero[:, None]
+        free = draw.uniform(shape) < torch.where(is_hero, 0.25 if config.num_frames <= 16 else 0.0, 0.4)
         speed = torch.where(free, speed, torch.minimum(speed, distance / length))
         speed = speed.clamp_min(1.5 * config.least_speed_px)
-        return aim * (speed / distance)[..., None]
+        velocity: Tensor = aim * (speed / distance)[..., None]
+        return velocity
 
     def background_waves(self) -> Tensor:
         """(B, 1, 2) phase rates of a background that deforms, like water or cloth."""
@@ -170,8 +186,7 @@ class Casting:
         pans = (part[:, 0] < 0.75) | ~(spins | zooms)
         angle = draw.uniform(shape, 0, 2 * math.pi)
         speed = draw.log_uniform(shape, 2 * config.least_speed_px, config.max_speed_px / 2)
-        goal = draw.uniform(shape, -_ZOOM_RANGE, _ZOOM_RANGE)
-        goal = torch.where((goal - log_zoom).abs() < 0.2, -goal.sign() * _ZOOM_RANGE, goal)
+        goal = self._far_goal(log_zoom, _ZOOM_RANGE)
         return Camera(
             pan=torch.stack((angle.cos(), angle.sin()), -1) * (speed * pans)[:, None],
             spin=draw.log_uniform(shape, 0.015, 0.08) * self._sign(shape) * spins * tempo,

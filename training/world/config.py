@@ -71,7 +71,7 @@ class WorldConfig:
     min_stretch_frames: int = 3
     boundary_weights: tuple[float, float, float, float, float, float] = (0.27, 0.18, 0.16, 0.16, 0.15, 0.08)
     rate_hz: float = 10.0
-    max_speed: float = 0.22
+    max_speed: float = 0.3
     still_camera: float = 0.45
     still_sprite: float = 0.2
     deforming: float = 0.25

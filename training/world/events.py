@@ -18,7 +18,7 @@ __all__ = ["Events", "State"]
 
 @dataclass
 class State:
-    """A batch at one frame. hero (B,): slot of the main actor, 0 for none. zoomed (B,): log zoom of the scene so far."""
+    """A batch at one frame. hero (B,): slot of the main actor or 0. zoomed (B,): log zoom since the scene began."""
 
     look: Look
     pose: Pose
@@ -39,7 +39,7 @@ class State:
 
 
 class Events:
-    """Changes a state in the clips that a mask (B,) names; `left` (B, K) are the frames for which a change is to last."""
+    """Changes a state in the clips that a mask (B,) names; `left` (B, K) are the frames that a change will last."""
 
     def __init__(self, config: WorldConfig, casting: Casting, draw: Draw) -> None:
         self._config, self._casting, self._draw = config, casting, draw

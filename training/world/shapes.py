@@ -45,10 +45,17 @@ def shape_bank(count: int, draw: Draw) -> Tensor:
             y = angle.cos() * line[None, :, None] - angle.sin() * line[None, None, :]
             made.append(family(x, y, now, draw))
             done += now
-    distance = _punch(torch.cat(made), draw)
+    distance = _as_distance(_punch(torch.cat(made), draw))
     # Wherever a family strays, nothing may reach the tile's border: outside of the tile it would never end.
     radius = torch.hypot(line[None, :], line[:, None])
     return torch.maximum(distance, radius - SHAPE_REACH).unsqueeze(1)
+
+
+def _as_distance(level: Tensor) -> Tensor:
+    """Divide levels by their slope, so that close to the outline they are distances and edges equally sharp."""
+    step = 2 * SHAPE_EXTENT / (SHAPE_PX - 1)
+    slope_y, slope_x = torch.gradient(level, spacing=step, dim=(-2, -1))
+    return level / torch.hypot(slope_x, slope_y).clamp(0.4, 4.0)
 
 
 def _superellipses(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
@@ -72,7 +79,9 @@ def _stars(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
     notch_x, notch_y = notch_radius * (sector / 2).cos(), notch_radius * (sector / 2).sin()
     edge_x, edge_y = notch_x - 1, notch_y
     px, py = radius * angle.cos() - 1, radius * angle.sin()
-    return (px * edge_y - py * edge_x) / torch.hypot(edge_x, edge_y).clamp_min(1e-3)
+    distance = (px * edge_y - py * edge_x) / torch.hypot(edge_x, edge_y).clamp_min(1e-3)
+    # Beyond a tip the distance to the edge's line stays small for long: without an end, soft tips grow whiskers.
+    return torch.maximum(distance, radius - 1)
 
 
 def _blobs(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
