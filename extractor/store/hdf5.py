@@ -15,7 +15,15 @@ import h5py
 
 from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
 
-__all__ = ["COMPRESSIONS", "OutputFile", "filter_options", "load_filters", "require_plain", "shard_errors"]
+__all__ = [
+    "COMPRESSIONS",
+    "OutputFile",
+    "filter_options",
+    "load_filters",
+    "open_for_reading",
+    "require_plain",
+    "shard_errors",
+]
 
 COMPRESSIONS = ("none", "gzip", "zstd")
 _ZSTD_FILTER = 32015
@@ -94,6 +102,21 @@ class OutputFile(io.RawIOBase):
         if not self.closed:
             os.close(self._handle)
         super().close()
+
+
+def open_for_reading(path: Path, cache_bytes: int) -> Any:
+    """Open an HDF5 file, with `cache_bytes` of chunk cache a dataset.
+
+    A published file is never written again, so a lock protects nothing, and a network file system may not have any.
+    It is tried all the same: one process must open a file always with the same choice, and users open files too.
+    """
+    for locking in (None, False):
+        try:
+            return h5py.File(path, "r", rdcc_nbytes=cache_bytes, locking=locking)
+        except OSError as error:
+            if "locking" not in str(error) and "lock file" not in str(error):
+                raise
+    return h5py.File(path, "r", rdcc_nbytes=cache_bytes, locking=True)
 
 
 def filter_options(compression: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.store.atomic import storage_errors
-from extractor.store.hdf5 import OutputFile, filter_options, load_filters, require_plain, shard_errors
+from extractor.store.hdf5 import OutputFile, filter_options, load_filters, open_for_reading, require_plain, shard_errors
 from schemas.errors import StoreError
 from schemas.layout import LEVELS, DatasetSpec
 
@@ -25,6 +25,7 @@ Array = npt.NDArray[Any]
 
 _LIBVER = ("v110", "v110")  # readable by HDF5 1.10, and all metadata carries checksums
 _BLOCK_BYTES = 8 * 1024 * 1024
+_BUFFER_BYTES = 1024 * 1024
 _MIN_CACHE_BYTES = 1024 * 1024
 _HEADER = "header"
 _MAX_HEADER_BYTES = 256 * 1024 * 1024
@@ -32,7 +33,7 @@ _HALF_EXPONENT = 0x7C00
 
 
 class ShardWriter:
-    """Writes a new HDF5 file at `path` (a temporary name: renaming is the caller's) in memory of a few chunks.
+    """Writes a new HDF5 file at `path` (a temporary name: renaming is the caller's) in memory of a few megabytes.
 
     All datasets of a level grow together: `append` takes blocks of rows for whole levels. Floats are converted to
     the dataset's format; a value that is not finite there (NaN, or above 65504 in float16) raises StoreError, since
@@ -43,7 +44,8 @@ class ShardWriter:
         self.path = path
         self.rows = dict.fromkeys(LEVELS, 0)
         self.checksums = {spec.path: 0 for spec in datasets}
-        self._specs = tuple(datasets)
+        self._pending: dict[str, list[dict[str, Array]]] = {level: [] for level in LEVELS}
+        self._pending_bytes = dict.fromkeys(LEVELS, 0)
         self._levels = {level: [spec for spec in datasets if spec.level == level] for level in LEVELS}
         options = filter_options(compression)
         largest = max((spec.chunk_rows * spec.row_bytes for spec in datasets), default=0)
@@ -86,23 +88,36 @@ class ShardWriter:
         with storage_errors(self.path.parent):
             self._sink.check()
 
-    def _append_level(self, level: str, block: Mapping[str, Array]) -> None:
-        start = self.rows[level]
-        stop = start + len(next(iter(block.values())))
-        if stop == start:
+    def _append_level(self, level: str, block: dict[str, Array]) -> None:
+        count = len(next(iter(block.values())))
+        if not count:
             return
-        for path, rows in block.items():
+        self.rows[level] += count
+        self._pending[level].append(block)
+        self._pending_bytes[level] += sum(rows.nbytes for rows in block.values())
+        if self._pending_bytes[level] >= _BUFFER_BYTES:
+            self._write_pending(level)
+
+    def _write_pending(self, level: str) -> None:
+        """Write what was appended to a level: a call of HDF5 costs as much as many clips."""
+        pending, self._pending[level], self._pending_bytes[level] = self._pending[level], [], 0
+        if not pending:
+            return
+        stop = self.rows[level]
+        for path in pending[0]:
+            rows = pending[0][path] if len(pending) == 1 else np.concatenate([block[path] for block in pending])
             dataset = self._datasets[path]
             dataset.resize(stop, axis=0)
-            dataset[start:stop] = rows
+            dataset[stop - len(rows) : stop] = rows
             self.checksums[path] = zlib.crc32(rows.data.cast("B"), self.checksums[path])
-        self.rows[level] = stop
 
     def close(self, attributes: Mapping[str, str | int], header: Mapping[str, Any] | None = None) -> None:
         """Finish the file with attributes of its root and a JSON `header`, and make it durable.
 
         Raises StorageError where the disk did not take it all; the file is then worthless, and `discard` removes it.
         """
+        for level in LEVELS:
+            self._write_pending(level)
         for name, value in attributes.items():
             self._file.attrs[name] = value
         if header is not None:
@@ -122,7 +137,7 @@ class ShardWriter:
 
 
 def _converted(array: Array, spec: DatasetSpec) -> Array:
-    """`array` in the dataset's number format, contiguous; raises StoreError where shape, kind or a value do not fit."""
+    """A copy of `array` in the dataset's number format; raises StoreError where shape, kind or a value do not fit."""
     array = np.asarray(array)
     target = np.dtype(spec.dtype)
     if array.shape[1:] != spec.shape:
@@ -130,7 +145,7 @@ def _converted(array: Array, spec: DatasetSpec) -> Array:
     if array.dtype.kind != "f" if target.kind == "f" else not np.can_cast(array.dtype, target, "safe"):
         raise StoreError(f"numbers that fit {target} were expected for {spec.path}, not {array.dtype}")
     with np.errstate(over="ignore"):
-        rows = np.ascontiguousarray(array, dtype=target)
+        rows: Array = np.array(array, dtype=target, order="C")  # a copy: it waits while the caller's array changes
     if target.kind == "f" and not _all_finite(rows):
         bad = int(np.count_nonzero(~np.isfinite(rows)))
         raise StoreError(
@@ -164,7 +179,7 @@ class ShardReader:
         self._datasets: dict[str, Any] = {}
         path.stat()  # FileNotFoundError as such; h5py's own differs from version to version
         with shard_errors(path, self.shard):
-            self._file = h5py.File(path, "r", locking=False, rdcc_nbytes=cache_bytes)
+            self._file = open_for_reading(path, cache_bytes)
         try:
             for spec in datasets:
                 self.open(spec)

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -324,3 +325,10 @@ def test_public_names_exist():
 
 def test_paths_are_taken_as_text_too(store):
     assert FeatureStore(str(store.root)).paths == StorePaths(store.root)
+
+
+@pytest.mark.parametrize("locking", [True, False, None])
+def test_users_may_have_a_file_open_too(store, locking):
+    reader = FeatureStore(store.root)
+    with h5py.File(next(store.shards.glob("shard-00000.*.h5")), "r", locking=locking):
+        assert_same(reader.clip(0), cut(written(reader, "a.mp4"), 0))

@@ -1,0 +1,104 @@
+"""Reads a store as docs/format.md says, with nothing of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers zstd)
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from extractor.store import FeatureStore, commit_shard, new_attempt
+from schemas.config import FORMAT_VERSION
+from schemas.errors import FailureClass
+from schemas.layout import TENSORS
+from schemas.manifest import FAILURE_COLUMNS, INVENTORY_COLUMNS, MANIFEST_COLUMNS
+from tests.extractor.store.making import make_store, stage
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
+
+
+def canonical_sha256(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def read_by_the_document(root: Path):
+    """(run, records by shard, manifest) of a store."""
+    run = json.loads((root / "run.json").read_text())
+    assert run["format_version"] == 1
+    assert run["digest"] == canonical_sha256(run["run"]["config"])
+    records = {}
+    for path in (root / "commits").iterdir():
+        if re.fullmatch(r"shard-\d{5,}\.json", path.name):
+            document = json.loads(path.read_text())
+            assert document["record_sha256"] == canonical_sha256(document["record"])
+            records[path.stem] = document["record"]
+    ordered = sorted(records, key=lambda shard: int(shard.split("-")[1]))
+    frames = [pd.read_parquet(root / records[shard]["fragment"]["path"]) for shard in ordered]
+    manifest = pd.concat(frames, ignore_index=True)
+    last = manifest.groupby("video_id")["shard"].transform("last")
+    return run, records, manifest[manifest["shard"] == last].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_store_can_be_read_by_the_document_alone(tmp_path, compression):
+    paths = make_store(tmp_path / "store", compression=compression)
+    run = FeatureStore(paths.root).run
+    late = new_attempt(paths, run, "shard-00002", "token")
+    stage(late, "bad.mp4", clips=3)
+    commit_shard(late, ["bad.mp4"])
+    (paths.commits / ".shard-00009.json.abc.tmp").write_text("half")
+    (paths.shards / "shard-00009.abc.h5").write_bytes(b"of an attempt that died")
+
+    document, records, manifest = read_by_the_document(paths.root)
+    ours = FeatureStore(paths.root)
+    assert manifest.equals(ours.manifest)
+    names = {path: name for name, path in TENSORS.items()}
+    for record in records.values():
+        assert (paths.root / record["data"]["path"]).stat().st_size == record["data"]["bytes"]
+        for stored in (record["data"], record["fragment"]):
+            assert hashlib.sha256((paths.root / stored["path"]).read_bytes()).hexdigest() == stored["sha256"]
+    for i, row in manifest.iterrows():
+        mine = ours.clip(i)
+        ranges = {
+            "clips": slice(row["clip_row"], row["clip_row"] + 1),
+            "frames": slice(row["frame_start"], row["frame_stop"]),
+            "pairs": slice(row["pair_start"], row["pair_stop"]),
+        }
+        with h5py.File(paths.root / row["file"]) as file:
+            assert file.attrs["digest"] == document["digest"]
+            for spec in document["datasets"]:
+                dataset = file[f"{spec['level']}/{spec['name']}"]
+                assert (list(dataset.shape[1:]), str(dataset.dtype)) == (spec["shape"], spec["dtype"])
+                assert dataset.fletcher32
+                assert len(dataset) == records[row["shard"]]["rows"][spec["level"]]
+                checksum = records[row["shard"]]["checksums"][dataset.name[1:]]
+                assert zlib.crc32(dataset[:].astype(dataset.dtype.newbyteorder("<")).tobytes()) == checksum
+                rows = dataset[ranges[spec["level"]]]
+                if dataset.name == "/pairs/tied":
+                    rows = np.unpackbits(rows, axis=-1, count=document["run"]["shape"]["cells"][1])
+                np.testing.assert_array_equal(rows, mine[names[dataset.name[1:]]])
+
+
+def test_cached_manifest_says_what_it_was_made_from(store):
+    _, records, manifest = read_by_the_document(store.root)
+    lines = [f"{shard} {r['attempt']} {r['fragment']['sha256']}" for shard, r in sorted(records.items())]
+    expected = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert pq.read_schema(store.manifest).metadata[b"msnet_commits"].decode() == expected
+    assert pd.read_parquet(store.manifest).equals(manifest)
+    failed = [dict(failure, shard=shard) for shard, r in records.items() for failure in r["failures"]]
+    assert pd.read_parquet(store.failures).to_dict("records") == failed
+
+
+def test_document_names_everything_there_is():
+    assert f"# Store format, version {FORMAT_VERSION}" in DOCUMENT
+    for names in (TENSORS, TENSORS.values(), MANIFEST_COLUMNS, FAILURE_COLUMNS, INVENTORY_COLUMNS, FailureClass):
+        missing = [name for name in names if f"`{name}`" not in DOCUMENT]
+        assert not missing
