@@ -39,3 +39,7 @@ def main() -> None:
     from jobs.cli import main as run
 
     run()
+
+
+if __name__ == "__main__":
+    main()

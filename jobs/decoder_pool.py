@@ -80,6 +80,7 @@ class DecoderPool:
         self._limits = limits
         self._slots = [self._new_slot() for _ in range(count)]
         self._draining = False
+        self._warm = False  # decoders take a while to start, which is not a lack of decoders
         self.waiting_seconds = 0.0
 
     def drain(self) -> None:
@@ -97,6 +98,8 @@ class DecoderPool:
         while True:
             if self._draining:
                 waiting.clear()
+                for slot in self._slots:  # what waits behind the file at hand; its events are not taken
+                    slot.tasks = deque(list(slot.tasks)[:1])
             for slot in self._slots:
                 self._fill(slot, waiting)
             busy = {slot.events[0]: slot for slot in self._slots if slot.tasks}
@@ -104,7 +107,8 @@ class DecoderPool:
                 return
             started = time.monotonic()
             ready, _ = ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
-            self.waiting_seconds += time.monotonic() - started
+            self.waiting_seconds += (time.monotonic() - started) * self._warm
+            self._warm |= bool(ready)
             for reference in ready:
                 yield from self._take(busy[reference], waiting)
             now = time.monotonic()

@@ -19,7 +19,7 @@ from training.world.videos import DemoVideo, write_demo_videos
 __all__ = ["DemoResult", "DemoRow", "run_demo"]
 
 _MODEL = "msnet_resnet18"
-_APART_SECONDS = 0.5  # between two times of largest change
+_APART_SECONDS = 0.5  # between two times of largest change, and from the ends, where frames lack neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ def largest_changes(
     change = 1 - np.sum(unit[1:] * unit[:-1], axis=1)
     times = time_seconds[1:]
     peaks: list[float] = []
-    for i in np.argsort(-change):
+    inside = (times >= times[0] + _APART_SECONDS) & (times <= times[-1] - _APART_SECONDS)
+    for i in np.argsort(np.where(inside, -change, np.inf))[: int(inside.sum())]:
         if len(peaks) < count and all(abs(times[i] - peak) >= _APART_SECONDS for peak in peaks):
             peaks.append(float(times[i]))
     return sorted(peaks)

@@ -64,7 +64,7 @@ def plan_workers(
         wanted = extractors or max(gpus, 1)
         if wanted > gpus:
             raise ResourceError(
-                f"{wanted} GPU{'s' * (wanted > 1)} for as many extractors were expected, {gpus} can be used here: "
+                f"a GPU for each of {wanted} extractors was expected, {gpus} can be used here: "
                 "give fewer --extractors, or use --device cpu"
             )
         spare = (cores - wanted) // wanted

@@ -34,6 +34,7 @@ class ShardProgress:
     """What happened since the last event: files begun, items done or failed, seconds spent. All may be empty."""
 
     shard: str
+    attempt: str
     started: tuple[str, ...] = ()  # paths of files whose decoding began
     finished: tuple[ItemDone | Failure, ...] = ()
     notes: tuple[str, ...] = ()  # lines for the log

@@ -18,6 +18,7 @@ from extractor.store.lease import Lease
 from extractor.store.probe import probe_storage
 from extractor.store.records import committed
 from extractor.store.run import Run, read_run, write_run
+from extractor.store.staging import staged_items
 from extractor.store.sweeping import sweep
 from extractor.store.tables import read_inventory, write_inventory, write_manifest_cache
 from extractor.video.listing import Listing, fingerprint, list_videos
@@ -216,7 +217,9 @@ class _Session:
         outcome.interrupted = interruptions.happened
         manifest, failures = write_manifest_cache(self.paths)
         sweep(self.paths, self.lease.token)
-        outcome.settle(manifest, failures)
+        left = [shard for shard in shards if not self.paths.commit(shard.name).exists()]
+        staged = sum(len(staged_items(self.paths, self.run, shard.name)) for shard in left)
+        outcome.settle(manifest, failures, staged)
         _LOG.info("ended: %s", outcome.one_line())
         return outcome
 
@@ -281,7 +284,7 @@ class _Session:
         match event:
             case ShardProgress():
                 for path in event.started:
-                    _LOG.info("%s: decoding %s", event.shard, path)
+                    _LOG.info("%s.%s: decoding %s", event.shard, event.attempt, path)
                 for note in event.notes:
                     _LOG.info("%s: %s", event.shard, note)
                 for result in event.finished:

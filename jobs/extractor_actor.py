@@ -216,7 +216,12 @@ class _ShardRun:
     def report(self) -> Iterator[ShardProgress]:
         """What happened since the last report."""
         yield ShardProgress(
-            self.task.shard, tuple(self._started), tuple(self._finished), tuple(self._notes), self.seconds
+            self.task.shard,
+            self._attempt.name,
+            tuple(self._started),
+            tuple(self._finished),
+            tuple(self._notes),
+            self.seconds,
         )
         self._started, self._finished, self._notes, self.seconds = [], [], [], StageSeconds()
         self._reported = time.monotonic()

@@ -43,6 +43,7 @@ class Outcome:
     interrupted: bool = False
     failures: Counter[str] = field(default_factory=Counter)  # of the part, by class
     videos_stored: int = 0
+    videos_staged: int = 0  # finished, in shards that are not committed
     clips_stored: int = 0
     _began: float | None = None
 
@@ -81,8 +82,9 @@ class Outcome:
         self.seconds.add(progress.seconds)
         self.stop_clock()
 
-    def settle(self, manifest: pd.DataFrame, failures: pd.DataFrame) -> None:
-        """Take the final counts from the store's tables."""
+    def settle(self, manifest: pd.DataFrame, failures: pd.DataFrame, staged: int) -> None:
+        """Take the final counts from the store's tables; `staged` videos wait for their shard."""
+        self.videos_staged = staged
         mine = manifest[manifest["video_id"].isin(self.video_ids)]
         self.videos_stored, self.clips_stored = int(mine["video_id"].nunique()), len(mine)
         self.failures = Counter(failures[failures["video_id"].isin(self.video_ids)]["failure"])

@@ -10,6 +10,8 @@ from schemas.errors import MSNetError
 
 __all__ = ["app", "main"]
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="msnet",
     help="MotionSqueeze (MSNet) motion features from video datasets: extract, resume, read.",
@@ -34,8 +36,7 @@ def _run(arguments: list[str] | None) -> int:
         print(f"msnet: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, typer.Abort):
-        print("msnet: interrupted; what was finished is kept, go on with `msnet resume`", file=sys.stderr)
-        return 130
+        code = _INTERRUPTED
     except BrokenPipeError:  # `msnet ... | head`
         sys.stderr.close()
         return 0
@@ -44,4 +45,6 @@ def _run(arguments: list[str] | None) -> int:
             raise
         error.show()
         return 1
+    if code == _INTERRUPTED:  # by typer as well: some of its versions turn Ctrl-C into this code themselves
+        print("msnet: interrupted; what was finished is kept, `msnet resume` goes on", file=sys.stderr)
     return code if isinstance(code, int) else 0

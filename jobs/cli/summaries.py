@@ -21,7 +21,9 @@ def print_outcome(outcome: Outcome, store: Path) -> None:
         ("videos failed", outcome.failures.total(), _of_this_run(outcome.failed, outcome.failures.total())),
     ]
     table += [(f"  {name}", count) for name, count in sorted(outcome.failures.items())]
-    left = len(outcome.video_ids) - outcome.videos_stored - outcome.failures.total()
+    left = len(outcome.video_ids) - outcome.videos_stored - outcome.failures.total() - outcome.videos_staged
+    if outcome.videos_staged:
+        table.append(("videos staged", outcome.videos_staged, "finished, their shard is not"))
     if left:
         table.append(("videos left", left))
     table.append(("clips", outcome.clips_stored, _of_this_run(outcome.clips, outcome.clips_stored)))
@@ -40,7 +42,7 @@ def print_outcome(outcome: Outcome, store: Path) -> None:
 
 
 def _of_this_run(count: int, total: int) -> str:
-    return "" if count == total else f"({count} in this run)"
+    return "" if count >= total else f"({count} in this run)"
 
 
 def _what_next(outcome: Outcome, store: Path) -> list[str]:
