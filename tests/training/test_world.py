@@ -186,6 +186,30 @@ def test_world_names_no_device_in_its_source():
         assert "cuda" not in source.read_text(encoding="utf-8"), source.name
 
 
+def test_world_is_exact_under_a_callers_autocast():
+    plain = World(CLEAN, seed=5).sample(0, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = World(CLEAN, seed=5).sample(0, 2)
+    assert torch.equal(plain.displacement, cast.displacement)
+    assert torch.equal(plain.frames, cast.frames)
+
+
+@pytest.mark.gpu
+def test_world_lives_on_an_accelerator():
+    if not (hasattr(torch, "accelerator") and torch.accelerator.is_available()):
+        pytest.skip("no accelerator here")
+    device = torch.accelerator.current_accelerator()
+    clips, again = (World(SMALL, seed=3, device=device).sample(2, 32) for _ in range(2))
+    on_cpu = World(SMALL, seed=3).sample(2, 32)
+    assert clips.frames.device.type == device.type
+    assert torch.equal(clips.frames, again.frames)
+    # The script is drawn on the CPU: what happens, and how layers move, does not depend on the device.
+    assert torch.equal(clips.boundary.cpu(), on_cpu.boundary)
+    background = (clips.owner[:, :-1].cpu() == 0) & (on_cpu.owner[:, :-1] == 0) & on_cpu.defined
+    difference = (clips.displacement.cpu() - on_cpu.displacement).abs().amax(2)
+    assert float(difference[background].max()) < 1e-3
+
+
 def written(**changes: object) -> Script:
     config = dataclasses.replace(CLEAN, num_frames=40, boundaries=(2, 4), min_stretch_frames=6, **changes)
     return write_script(config, 64, Draw(9))

@@ -81,6 +81,11 @@ class World:
         """The batch of `clips` clips with this number."""
         if step < 0 or clips < 1:
             raise ValueError(f"expected a step from 0 and at least one clip, got {step = }, {clips = }")
+        # Half precision would move points by whole pixels: a caller's autocast ends here.
+        with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
+            return self._sample(step, clips)
+
+    def _sample(self, step: int, clips: int) -> Clips:
         # The script is drawn on the CPU: it is small, and then the same on every device.
         script = write_script(self.config, clips, Draw(stream_seed(self.seed, 1, step)))
         result = self._empty(script)
