@@ -55,11 +55,16 @@ class Misbehaved(Exception):  # noqa: N818 (a verdict on a decoder, not yet an e
     """decord cannot be trusted with this file, and why; PyAV is to decode it from the start."""
 
 
-def distribution_version(*names: str) -> tuple[str, str]:
-    """Name and version of the first of these distributions that is installed."""
+def distribution_version(*names: str, version: str | None = None) -> tuple[str, str]:
+    """Name and version of the first of these distributions that is installed, and in `version` where that is given.
+
+    Several distributions provide `decord` and overwrite one another: the module's own version tells which one ran.
+    """
     for name in names:
         try:
-            return name, metadata.version(name)
+            found = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return names[0], "unknown"
+        if version in (None, found):
+            return name, found
+    return names[0], version or "unknown"

@@ -43,7 +43,9 @@ def held_bytes(num_frames: int, width: int, height: int) -> int:
 
 def decord_name_and_version() -> tuple[str, str]:
     """Distribution that provides `import decord`, and its version."""
-    return distribution_version("decord2", "decord", "eva-decord")
+    import decord
+
+    return distribution_version("decord2", "decord", "eva-decord", version=str(decord.__version__))
 
 
 def decord_frames(request: Request) -> NativeFrames:

@@ -253,7 +253,9 @@ def test_decode_forbids_decord_a_flagged_file(valid: dict[str, Path], monkeypatc
 
 
 def test_decode_names_decoder_version_and_flags(valid: dict[str, Path]) -> None:
+    decord = pytest.importorskip("decord")
     header, _, end = kept(events(valid["h264.mp4"]))
+    assert end.decoder_version == decord.__version__
     assert end.decoder in ("decord2", "decord", "eva-decord")
     assert end.decoder_version[0].isdigit()
     assert kept(events(valid["h264.mp4"], decoder="pyav"))[2].decoder == "av"
