@@ -51,13 +51,16 @@ def decode(
     *,
     members: Sequence[int] | None = None,
     chunk_bytes: int = CHUNK_BYTES,
+    distrust: str = "",
 ) -> Iterator[DecodingEvent]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
-    members: frames a clip of each member of an ensemble takes; None means config.num_frames. Work is done when the
-    next event is asked for, so that a slow consumer holds the decoder back; close the generator to stop early. A frame
-    that several items need comes once. Items that cannot be sampled (too short) are failures in the header; where all
-    of them are, Decoded follows at once, with an empty decoder.
+    members: frames a clip of each member of an ensemble takes; None means config.num_frames. distrust: why decord must
+    not try this file, where its process hung or died at an earlier attempt.
+
+    Work is done when the next event is asked for, so that a slow consumer holds the decoder back; close the generator
+    to stop early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in
+    the header; where all of them are, Decoded follows at once, with an empty decoder.
 
     Raises VideoError where the file as a whole fails; all chunks are void then.
     """
@@ -72,8 +75,8 @@ def decode(
         yield Decoded("", "", flags=info.flags)
         return
     request = Request(Path(job.path), inspection, index, _reaches_end(plans, job.items, info), config.keep_corrupt)
-    reason = ""
-    if _decord_may(config.decoder, info):
+    reason = distrust
+    if _decord_may(config.decoder, info) and not distrust:
         run = _Run(request, config, chunk_bytes)
         try:
             yield from run.chunks(decord_frames(request))
@@ -82,9 +85,10 @@ def decode(
         else:
             yield run.decoded(*decord_name_and_version())
             return
-        if config.decoder is DecoderPolicy.DECORD:
-            raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}; use --decoder auto for a second opinion")
-        yield Restart(reason)
+        if config.decoder is DecoderPolicy.AUTO:
+            yield Restart(reason)
+    if config.decoder is DecoderPolicy.DECORD:
+        raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}; use --decoder auto for a second opinion")
     request = replace(request, tally=Tally())
     run = _Run(request, config, chunk_bytes)
     yield from run.chunks(pyav_image_frames(request) if inspection.images else pyav_frames(request))

@@ -253,6 +253,17 @@ def test_decode_forbids_decord_a_flagged_file(valid: dict[str, Path], monkeypatc
     assert kept(events(valid["h264.mp4"]))[2].decoder == "av"
 
 
+def test_decode_spares_a_file_the_decoder_that_died_of_it(valid: dict[str, Path]) -> None:
+    job = FileJob(str(valid["h264.mp4"]), (Item("v"),))
+    found = list(decode(job, config(), distrust="it hung"))
+    end = found[-1]
+    assert isinstance(end, Decoded)
+    assert (end.decoder, end.fallback_reason) == ("av", "it hung")
+    assert not any(isinstance(event, Restart) for event in found)
+    with pytest.raises(VideoError, match="it hung"):
+        list(decode(job, config(decoder="decord"), distrust="it hung"))
+
+
 def test_decode_names_decoder_version_and_flags(valid: dict[str, Path]) -> None:
     decord = pytest.importorskip("decord")
     header, _, end = kept(events(valid["h264.mp4"]))
