@@ -202,6 +202,7 @@ def save_checkpoint(path: Path, network: MSNet, *, licence: str, recipe: Mapping
         "numbers": json.dumps(numbers),
         "recipe": json.dumps(dict(recipe or {})),
         "licence": licence,
+        "notes": json.dumps(network.notes),
     }
     tensors = {canonical: state[name].detach().cpu().contiguous() for name, canonical in names.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -243,6 +244,15 @@ def _own_numbers(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, t
     return metadata.get("architecture"), tuple(shifted)
 
 
+def _own_notes(metadata: Mapping[str, str]) -> list[str]:
+    """What was to be said about the weights when they were saved, so that a conversion does not hide it."""
+    try:
+        notes = json.loads(metadata.get("notes", "[]"))
+    except (ValueError, RecursionError):
+        return []
+    return [str(note)[:400] for note in notes[:10]] if isinstance(notes, list) else []
+
+
 def _expected(spec: NetworkSpec) -> dict[str, Tensor]:
     """Canonical names of the network `spec` with tensors of the right shapes and no memory."""
     with torch.device("meta"):
@@ -271,7 +281,7 @@ def _check_values(checkpoint: Checkpoint) -> None:
 
 
 def _notes(checkpoint: Checkpoint, fit: Fit, spec: NetworkSpec, seed: int) -> tuple[str, ...]:
-    notes = []
+    notes = _own_notes(checkpoint.metadata) if checkpoint.kind == "msnet" else []
     if fit.kept:
         notes.append(
             f"{checkpoint.path.name} ({checkpoint.kind}) has no MotionSqueeze module: the backbone is loaded, the"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extractor.models.correlation import correlate, normalize_cells
+from extractor.models.correlation import correlate_tiles, normalize_cells
 from extractor.models.layers import ConvNorm
 from extractor.models.precision import full_float32
 
@@ -77,18 +77,19 @@ class SoftArgmax(nn.Module):
         self.register_buffer(name, table, persistent=False)
 
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (N, P * P, h, w), not negative, to displacement in cells, confidence and ties (`MotionFeatures`)."""
-        scores = scores.permute(0, 2, 3, 1)  # (N, h, w, P * P)
+        """Scores (..., P * P) of each cell's candidates, not negative, to what they say about the cell.
+
+        Displacement in cells, x then y (..., 2), confidence (..., 1), and whether it is tied (...).
+        """
         confidence = scores.amax(-1, keepdim=True)
-        best = self._best(scores.detach(), confidence.detach())  # (N, h, w)
+        best = self._best(scores.detach(), confidence.detach())
         second = (scores.detach() * F.embedding(best, self.distant)).amax(-1)
         tied = confidence.detach().squeeze(-1) - second < TIED_BELOW
         sharpened = scores * (F.embedding(best, self.kernel) if self.kind == "kernel" else TEMPERATURE)
-        displacement = F.linear(torch.softmax(sharpened, -1), self.offsets)  # (N, h, w, 2)
-        return displacement.permute(0, 3, 1, 2), confidence.permute(0, 3, 1, 2), tied
+        return F.linear(torch.softmax(sharpened, -1), self.offsets), confidence, tied
 
     def _best(self, scores: Tensor, maximum: Tensor) -> Tensor:
-        """Index of the best candidate (N, h, w): of those within 1e-6 of the maximum the one of highest priority.
+        """Index of the best candidate: of those within 1e-6 of the maximum the one of highest priority.
 
         Not argmax: among scores that differ by rounding the choice must not depend on the device or on the batch.
         """
@@ -147,8 +148,9 @@ class MotionSqueeze(nn.Module):
     def match(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Displacement in cells, confidence and ties between embedded frames, two (N, 64, h, w) of float32."""
         with full_float32(first.device.type):
-            matches: tuple[Tensor, Tensor, Tensor] = self.soft_argmax(correlate(first, second, self.radius))
-        return matches
+            scores, tiling = correlate_tiles(first, second, self.radius)
+            displacement, confidence, tied = self.soft_argmax(scores)
+        return tiling.join(displacement), tiling.join(confidence), tiling.join(tied.unsqueeze(-1)).squeeze(1)
 
     def transform(self, displacement: Tensor, confidence: Tensor, dtype: torch.dtype) -> Tensor:
         """Motion features (N, C, h, w) of `dtype` for N pairs, from displacement in cells and confidence."""

@@ -92,6 +92,9 @@ def test_load_model_reads_tsm_releases_and_says_what_they_lack(tmp_path: Path) -
     assert tsm.spec.weights_kind == "tsm" and tsm.notes == () and len(tsm.spec.shifted_blocks) == 16
     msnet = load_model("msnet_resnet50", weights=path, seed=4)
     assert len(msnet.notes) == 1 and "no MotionSqueeze module" in msnet.notes[0] and "\n" not in msnet.notes[0]
+    converted = tmp_path / "own.safetensors"
+    save_checkpoint(converted, restore(describe_network("msnet_resnet50"), read_checkpoint(path)), licence="CC0-1.0")
+    assert load_model("msnet_resnet50", weights=converted).notes[0].startswith("tsm.pth (tsm) has no MotionSqueeze")
     again = load_model("msnet_resnet50", weights=path, seed=4)
     assert torch.equal(msnet(frames()).motion, again(frames()).motion)
     with pytest.raises(WeightsError, match="trained with the temporal shift"):
@@ -199,7 +202,7 @@ def test_misfit_lists_missing_unexpected_and_misshapen_names(tmp_path: Path) -> 
 
 def test_misfit_message_is_bounded(tmp_path: Path) -> None:
     path = save_reference(tmp_path / "a.pth", random_state("resnet50"))
-    with pytest.raises(WeightsError, match="and [0-9]+ more") as caught:
+    with pytest.raises(WeightsError, match=r"and [0-9]+ more") as caught:
         load_model("msnet_resnet18", weights=path)
     assert len(str(caught.value)) < 6000
 
@@ -254,7 +257,7 @@ def test_hostile_pickles_are_refused_and_nothing_runs(tmp_path: Path, form: str)
         path.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(WeightsError, match="cannot be read safely|can be read safely"):
+    with pytest.raises(WeightsError, match="can be read safely"):
         load_model("msnet_resnet18", weights=path)
     assert not target.exists()
     pickle.loads(pickle.dumps(_Bomb(target))).close()  # the bomb does work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,22 +14,22 @@ SIDE = 2 * RADIUS + 1
 
 
 def scores_with(peaks: dict[tuple[int, int], float], floor: float = 0.0) -> torch.Tensor:
-    """Scores (1, P * P, 1, 1) of one cell with `peaks` by (dy, dx)."""
+    """Scores (P * P,) of one cell with `peaks` by (dy, dx)."""
     scores = torch.full((SIDE, SIDE), floor)
     for (dy, dx), value in peaks.items():
         scores[dy + RADIUS, dx + RADIUS] = value
-    return scores.view(1, SIDE * SIDE, 1, 1)
+    return scores.flatten()
 
 
 @pytest.mark.parametrize("kind", ["kernel", "plain"])
 def test_soft_argmax_equals_a_plain_loop(kind: str) -> None:
-    scores = torch.rand(2, SIDE * SIDE, 4, 5, generator=torch.Generator().manual_seed(0))
+    scores = torch.rand(2, 3, SIDE * SIDE, generator=torch.Generator().manual_seed(0))
     displacement, confidence, tied = SoftArgmax(RADIUS, kind)(scores)  # type: ignore[arg-type]
-    for n, y, x in ((0, 0, 0), (0, 3, 4), (1, 1, 2), (1, 3, 0)):
-        cell = scores[n, :, y, x].double().numpy().reshape(SIDE, SIDE)
-        expected, best, tie = soft_argmax(cell, kernel=kind == "kernel")
-        torch.testing.assert_close(displacement[n, :, y, x].double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
-        assert confidence[n, 0, y, x] == pytest.approx(best) and bool(tied[n, y, x]) == tie
+    for cell in np.ndindex(2, 3):
+        of_cell = scores[cell].double().numpy().reshape(SIDE, SIDE)
+        expected, best, tie = soft_argmax(of_cell, kernel=kind == "kernel")
+        torch.testing.assert_close(displacement[cell].double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+        assert confidence[cell].item() == pytest.approx(best) and bool(tied[cell]) == tie
 
 
 def test_soft_argmax_gives_x_to_the_right_then_y_down() -> None:
@@ -46,7 +47,7 @@ def test_soft_argmax_resolves_flat_scores_to_no_motion() -> None:
 
 
 def test_soft_argmax_is_stable_under_rounding_on_flat_regions() -> None:
-    noise = torch.randn(1, SIDE * SIDE, 8, 8, generator=torch.Generator().manual_seed(0)) * 1e-7
+    noise = torch.randn(8, 8, SIDE * SIDE, generator=torch.Generator().manual_seed(0)) * 1e-7
     displacement, _, tied = SoftArgmax(RADIUS)(0.99 + noise)
     assert displacement.abs().max() < 1e-3 and tied.all()
 
@@ -64,7 +65,7 @@ def test_soft_argmax_is_stable_under_rounding_on_flat_regions() -> None:
 def test_soft_argmax_resolves_ties_to_the_smallest_then_row_major(
     peaks: dict[tuple[int, int], float], expected: tuple[int, int]
 ) -> None:
-    scores = scores_with(peaks).permute(0, 2, 3, 1)
+    scores = scores_with(peaks)
     best = int(SoftArgmax(RADIUS)._best(scores, scores.amax(-1, keepdim=True)))
     assert (best // SIDE - RADIUS, best % SIDE - RADIUS) == expected
 
