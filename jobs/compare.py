@@ -8,7 +8,7 @@ correlation is tied in either store is left out, and counted: rounding decides s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -97,17 +97,22 @@ class CompareReport:
         return not self.differences
 
 
-def compare_stores(a: Path, b: Path) -> CompareReport:
-    """Compare all that two stores hold, a block of rows at a time. Raises StoreError where one cannot be read."""
+def compare_stores(a: Path, b: Path, *, progress: Callable[[int, int], None] | None = None) -> CompareReport:
+    """Compare all that two stores hold, a block of rows at a time. Raises StoreError where one cannot be read.
+
+    `progress(done, total)` is called after every video.
+    """
     tally = _Tally()
     first, second = FeatureStore(a), FeatureStore(b)
     _compare_names(first, second, tally)
     _compare_failures(first, second, tally)
     pair = _pair_of(first, second, tally)
     others = set(second.video_ids)
-    for video_id in first.video_ids:
+    for done, video_id in enumerate(first.video_ids, start=1):
         if video_id in others:
             _compare_video(pair, video_id, tally)
+        if progress is not None:
+            progress(done, len(first.video_ids))
     first.close()
     second.close()
     same = first.run.digest == second.run.digest

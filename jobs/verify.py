@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from extractor.store.lease import Lease
 from extractor.store.records import committed_names, read_record
 from extractor.store.run import Run, read_run
 from extractor.store.tables import read_inventory, write_manifest_cache
+from schemas.errors import StorageError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 
@@ -20,6 +22,7 @@ __all__ = ["VerifyReport", "verify_store"]
 @dataclass(frozen=True)
 class VerifyReport:
     """What was found. damages: one entry for every damaged file or dataset. retired: shards taken out of the store.
+    not_retired: why they were not, as a sentence, where that was asked for.
 
     videos, failed: items with rows, and without, in sound shards. unfinished: items of the inventory that are in no
     sound shard. bytes: of the sound shards' files.
@@ -33,7 +36,8 @@ class VerifyReport:
     bytes: int
     unfinished: int
     damages: tuple[ShardDamage, ...]
-    retired: tuple[str, ...]
+    retired: tuple[str, ...] = ()
+    not_retired: str = ""
 
     @property
     def clean(self) -> bool:
@@ -41,38 +45,55 @@ class VerifyReport:
         return not self.damages
 
 
-def verify_store(store: Path, *, deep: bool = False, retire_damaged: bool = False) -> VerifyReport:
+def verify_store(
+    store: Path,
+    *,
+    deep: bool = False,
+    retire_damaged: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
     """Hold every committed shard against its record; a damaged one never ends the check of the others.
 
     Quick: records, presence and size of files, manifest fragments in full, structure and row counts of shards.
     Deep: SHA-256 of all files and every row read with its checksum, so that no changed bit goes unseen.
-    `retire_damaged` takes damaged shards out of the store, so that `msnet resume` makes them anew; it needs the
-    store's lease and raises StorageError where another process holds it. Raises StoreError for what is no store.
+    `retire_damaged` takes damaged shards out of the store, so that `msnet resume` makes them anew; where another
+    process holds the store's lease they stay in, and `not_retired` says so. `progress(done, total)` is called after
+    every shard. Raises StoreError for what is no store.
     """
     paths = StorePaths(store)
     run = read_run(paths)
-    if not retire_damaged:
-        return _verify(paths, run, deep)
-    with Lease(paths):
-        report = _verify(paths, run, deep)
-        retired = tuple(sorted({damage.shard for damage in report.damages}))
-        for shard in retired:
-            retire(paths, shard)
-        if retired:
-            write_manifest_cache(paths)
-        return replace(report, retired=retired)
+    report = _verify(paths, run, deep, progress or (lambda done, total: None))
+    if report.clean or not retire_damaged:
+        return report
+    try:
+        with Lease(paths):
+            return replace(report, retired=_retire(paths, run, report, deep))
+    except StorageError as error:
+        return replace(report, not_retired=str(error))
 
 
-def _verify(paths: StorePaths, run: Run, deep: bool) -> VerifyReport:
+def _retire(paths: StorePaths, run: Run, report: VerifyReport, deep: bool) -> tuple[str, ...]:
+    """Retire damaged shards, looked at once more: before the lease was held another process may have made them anew."""
+    shards = sorted({damage.shard for damage in report.damages})
+    damaged = tuple(shard for shard in shards if check_shard(paths, run, shard, deep=deep))
+    for shard in damaged:
+        retire(paths, shard)
+    if damaged:
+        write_manifest_cache(paths)
+    return damaged
+
+
+def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, int], None]) -> VerifyReport:
     damages: list[ShardDamage] = []
     sound: list[CommitRecord] = []
     names = committed_names(paths)
-    for shard in names:
+    for index, shard in enumerate(names, start=1):
         found = check_shard(paths, run, shard, deep=deep)
         damages += found
         record = None if found else read_record(paths, shard)
         if record is not None:
             sound.append(record)
+        progress(index, len(names))
     done = {video_id for record in sound for video_id in record.video_ids}
     failed = {failure.video_id for record in sound for failure in record.failures} - done
     return VerifyReport(
@@ -84,5 +105,4 @@ def _verify(paths: StorePaths, run: Run, deep: bool) -> VerifyReport:
         bytes=sum(record.data.bytes + record.fragment.bytes for record in sound),
         unfinished=len(set(read_inventory(paths)["video_id"]) - done - failed),
         damages=tuple(damages),
-        retired=(),
     )

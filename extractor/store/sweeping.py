@@ -27,13 +27,13 @@ class Swept:
     bytes: int
 
 
-def sweep_shard(paths: StorePaths, shard: str, lease_token: str) -> Swept:
+def sweep_shard(paths: StorePaths, shard: str, lease_token: str, listing: list[Path] | None = None) -> Swept:
     """Remove what is left of a committed shard's other attempts and of its staging.
 
     Nothing is removed while the shard has no sound record, or while another process holds a lease on it. The list of
-    files is made before either is looked at: what appears later belongs to someone who is at work.
+    files (`listing`, of shards/) is made before either is looked at: what appears later belongs to someone at work.
     """
-    others = [path for path in _entries(paths.shards) if (m := _SHARD_FILE.fullmatch(path.name)) and m[1] == shard]
+    others = [path for path in (_entries(paths.shards) if listing is None else listing) if _shard_of(path) == shard]
     staged = [path for folder in _entries(paths.staged(shard)) for path in _entries(folder)]
     try:
         record = read_record(paths, shard)
@@ -56,7 +56,11 @@ def sweep(paths: StorePaths, lease_token: str) -> Swept:
 
     Called by the driver that holds the lease, at its start and its end.
     """
-    swept = [sweep_shard(paths, shard, lease_token) for shard in committed_names(paths)]
+    listings: dict[str, list[Path]] = {}
+    for path in _entries(paths.shards):
+        listings.setdefault(_shard_of(path), []).append(path)
+    names = committed_names(paths)
+    swept = [sweep_shard(paths, shard, lease_token, listings.get(shard, [])) for shard in names]
     if not held_by_another(paths, lease_token):
         for folder in (paths.root, paths.commits):
             old = [path for path in _entries(folder) if is_temporary(path)]
@@ -65,6 +69,12 @@ def sweep(paths: StorePaths, lease_token: str) -> Swept:
             files = [path for path in old if not path.is_dir()]
             swept.append(Swept(len(files), remove_files(files)))
     return Swept(sum(one.files for one in swept), sum(one.bytes for one in swept))
+
+
+def _shard_of(path: Path) -> str:
+    """Shard that a file of shards/ belongs to, finished or temporary; "" for what is not ours."""
+    match = _SHARD_FILE.fullmatch(path.name)
+    return match[1] if match else ""
 
 
 def _entries(folder: Path) -> list[Path]:

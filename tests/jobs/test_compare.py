@@ -7,35 +7,44 @@ from jobs.compare import RELATIVE_NORM, compare_stores, float16_step
 from tests.extractor.store.making import make_store
 
 
-def compared(tmp_path, change=None, shards=None, **options):
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("usual") / "store").root
+
+
+@pytest.fixture
+def compared(usual, tmp_path):
     """Report on the usual store against one that was changed."""
-    make_store(tmp_path / "one")
-    others = {} if shards is None else {"shards": shards}
-    make_store(tmp_path / "two", change=change, **others, **options)
-    return compare_stores(tmp_path / "one", tmp_path / "two")
+
+    def compare(change=None, shards=None, **options):
+        others = {} if shards is None else {"shards": shards}
+        make_store(tmp_path / "two", change=change, **others, **options)
+        return compare_stores(usual, tmp_path / "two")
+
+    return compare
 
 
-def test_equal_stores_are_equal(tmp_path):
-    report = compared(tmp_path)
+def test_equal_stores_are_equal(compared):
+    report = compared()
     assert report.equal
     assert report.same_digest
     assert report.clips == 8
     assert set(report.worst.values()) == {0.0}
 
 
-def test_shards_and_order_do_not_matter(tmp_path):
-    report = compared(tmp_path, shards=(("e.mp4",), ("bad.mp4", "b.mp4", "c/d.mp4"), ("a.mp4",)))
+def test_shards_and_order_do_not_matter(compared):
+    report = compared(shards=(("e.mp4",), ("bad.mp4", "b.mp4", "c/d.mp4"), ("a.mp4",)))
     assert report.equal
     assert report.clips == 8
 
 
-def test_number_formats_may_differ_by_a_step(tmp_path):
-    report = compared(tmp_path, store_dtype="float32")
+def test_number_formats_may_differ_by_a_step(compared):
+    report = compared(store_dtype="float32")
     assert report.equal
     assert not report.same_digest
 
 
-def test_videos_failures_and_tensors_that_one_lacks_are_named(tmp_path):
+def test_videos_failures_and_tensors_that_one_lacks_are_named(compared):
     report = compared(
         tmp_path, shards=(("a.mp4", "bad.mp4"), ("bad2.mp4", "c/d.mp4", "e.mp4", "f.mp4")), outputs=("clip",)
     )
@@ -55,8 +64,8 @@ def of_clip(path, rows, video="b.mp4"):
     return change
 
 
-def test_one_float16_step_everywhere_is_allowed(tmp_path):
-    assert compared(tmp_path, of_clip("frames/feature", slice(None))).equal
+def test_one_float16_step_everywhere_is_allowed(compared):
+    assert compared(of_clip("frames/feature", slice(None))).equal
 
 
 @pytest.mark.parametrize(("factor", "equal"), [(0.5, True), (2.0, False)])
@@ -77,15 +86,15 @@ def test_norm_beyond_the_step_is_held_against_the_bound(tmp_path, factor, equal)
         assert "'b.mp4' clip 0: confidence" in report.differences[0]
 
 
-def test_a_difference_in_one_clip_is_not_diluted_by_others(tmp_path):
+def test_a_difference_in_one_clip_is_not_diluted_by_others(compared):
     def change(video_id, arrays):
         if video_id == "b.mp4":
             arrays["clips/feature"][1, 3] += 0.1
 
-    assert [d for d in compared(tmp_path, change).differences if "'b.mp4' clip 1: clip" in d]
+    assert [d for d in compared(change).differences if "'b.mp4' clip 1: clip" in d]
 
 
-def test_tied_cells_are_left_out_and_counted(tmp_path):
+def test_tied_cells_are_left_out_and_counted(compared):
     tied = []
 
     def change(video_id, arrays):
@@ -93,34 +102,34 @@ def test_tied_cells_are_left_out_and_counted(tmp_path):
         tied.append(int(maps.sum()))
         arrays["pairs/displacement"] += 3 * maps[:, None]
 
-    report = compared(tmp_path, change)
+    report = compared(change)
     assert report.equal
     assert report.tied_cells == sum(tied)
 
 
-def test_ties_of_either_store_count(tmp_path):
+def test_ties_of_either_store_count(compared):
     def change(video_id, arrays):
         arrays["pairs/tied"][0, 0, 0] |= 128
         arrays["pairs/displacement"][0, :, 0, 0] += 3
 
-    assert compared(tmp_path, change).equal
+    assert compared(change).equal
 
 
-def test_displacement_of_other_cells_counts(tmp_path):
+def test_displacement_of_other_cells_counts(compared):
     def change(video_id, arrays):
         maps = np.unpackbits(arrays["pairs/tied"], axis=-1, count=11).astype(bool)
         arrays["pairs/displacement"] += 0.5 * ~maps[:, None]
 
-    assert len(compared(tmp_path, change).differences) == 8
+    assert len(compared(change).differences) == 8
 
 
 @pytest.mark.parametrize("path", ["frames/time_seconds", "frames/index", "frames/valid"])
-def test_times_and_indices_are_exact(tmp_path, path):
+def test_times_and_indices_are_exact(compared, path):
     def change(video_id, arrays):
         if video_id == "e.mp4":
             arrays[path][3] = np.nextafter(arrays[path][3], 9) if arrays[path].dtype == float else 0
 
-    assert compared(tmp_path, change).differences == (f"'e.mp4' differs in {path.split('/')[1]}",)
+    assert compared(change).differences == (f"'e.mp4' differs in {path.split('/')[1]}",)
 
 
 def test_many_differences_are_cut_short(tmp_path):

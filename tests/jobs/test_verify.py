@@ -11,7 +11,7 @@ import pytest
 from extractor.store import FeatureStore, Lease, commit_shard, new_attempt
 from extractor.store.records import encode_record, read_record
 from jobs.verify import verify_store
-from schemas.errors import StorageError, StoreError
+from schemas.errors import StoreError
 from schemas.layout import StorePaths
 from tests.extractor.store.making import fail, make_store, stage
 
@@ -165,10 +165,24 @@ def test_damaged_record_is_retired_too(store):
 
 
 def test_retiring_needs_the_lease(store):
-    with Lease(store), pytest.raises(StorageError, match="in use"):
-        verify_store(store.root, retire_damaged=True)
+    flip(data_file(store), 0, 0)
     with Lease(store):
-        assert verify_store(store.root).clean
+        report = verify_store(store.root, retire_damaged=True)
+    assert report.retired == ()
+    assert "in use" in report.not_retired
+    assert store.commit("shard-00000").exists()
+    assert verify_store(store.root, retire_damaged=True).retired == ("shard-00000",)
+
+
+def test_store_in_use_can_be_verified(store):
+    with Lease(store):
+        assert verify_store(store.root, deep=True, retire_damaged=True).clean
+
+
+def test_progress_counts_shards(store):
+    seen = []
+    verify_store(store.root, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 2), (2, 2)]
 
 
 def test_fragment_that_disagrees_with_its_record_is_found(store):

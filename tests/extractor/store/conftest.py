@@ -32,14 +32,15 @@ def attempt(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def crashing(tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+def crashing(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """Runs a mode of crashing.py in a process of its own and gives what it found."""
 
-    def run(mode: str) -> dict[str, Any]:
-        folder = tmp_path / mode
+    def run(mode: str, rounds: int | None = None) -> dict[str, Any]:
+        folder = tmp_path / f"{mode}{rounds or ''}"
         folder.mkdir()
         command = [sys.executable, "-m", "tests.extractor.store.crashing", mode, str(folder)]
-        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        command += [] if rounds is None else [str(rounds)]
+        done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found

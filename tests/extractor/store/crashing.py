@@ -1,4 +1,4 @@
-"""Processes that are killed, race and run out of disk: run as `python -m tests.extractor.store.crashing MODE FOLDER`.
+"""Processes that are killed, race and run out of disk: `python -m tests.extractor.store.crashing MODE FOLDER [ROUNDS]`.
 
 A process of its own, so that it can fork many children cheaply. Prints what it found as one JSON object.
 """
@@ -17,11 +17,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from extractor.store import Lease, commit_shard, committed, new_attempt, read_run, staged_items
+import numpy as np
+
+from extractor.store import (
+    Lease,
+    StagedItemWriter,
+    commit_shard,
+    committed,
+    new_attempt,
+    read_run,
+    staged_items,
+    write_inventory,
+    write_manifest_cache,
+)
 from extractor.store.atomic import is_temporary, write_bytes
 from schemas.errors import StorageError
-from schemas.layout import StorePaths, shard_name
-from tests.extractor.store.making import fail, item_arrays, make_inventory, make_run, make_store, stage, write_run
+from schemas.layout import NetworkShape, StorePaths, shard_name
+from tests.extractor.store.making import (
+    fail,
+    item_arrays,
+    item_clips,
+    make_inventory,
+    make_run,
+    make_store,
+    stage,
+    write_run,
+)
 
 
 def forked(work: Callable[[], str]) -> tuple[int, int]:
@@ -46,7 +67,7 @@ def answer(pid: int, reader: int) -> str:
     return said
 
 
-def kill_writers(folder: Path, rounds: int = 40) -> dict[str, Any]:
+def kill_writers(folder: Path, rounds: int = 25) -> dict[str, Any]:
     """A file that is rewritten all the time, its writer killed again and again: how often it was not whole."""
     rng = random.Random(0)
     path = folder / "file"
@@ -69,10 +90,10 @@ def kill_writers(folder: Path, rounds: int = 40) -> dict[str, Any]:
     return {"torn": torn, "strange": strange}
 
 
-def kill_attempts(folder: Path, rounds: int = 25) -> dict[str, Any]:
-    """Attempts at three shards killed at random moments, each starting from what is there: is anything lost?"""
+def kill_attempts(folder: Path, rounds: int = 20) -> dict[str, Any]:
+    """Attempts at some shards killed at random moments, each starting from what is there: is anything lost?"""
     rng = random.Random(1)
-    shards = [[f"{s}/{k}.mp4" for k in range(4)] + [f"{s}/bad.mp4"] for s in range(3)]
+    shards = [[f"{s}/{k}.mp4" for k in range(4)] + [f"{s}/bad.mp4"] for s in range(max(3, rounds // 8))]
     paths = StorePaths(folder / "killed")
     paths.root.mkdir()
     run = write_run(paths, make_run())
@@ -106,15 +127,13 @@ def kill_attempts(folder: Path, rounds: int = 25) -> dict[str, Any]:
             done |= staged_items(paths, run, shard_name(index)).keys()
         lost += len(kept - done)
         kept = done
-    from extractor.store import write_inventory, write_manifest_cache
-
     said = answer(*forked(work))
     write_inventory(paths, make_inventory(shards))
     write_manifest_cache(paths)
     return {"lost": lost, "said": said}
 
 
-def race_commits(folder: Path, rounds: int = 20) -> dict[str, Any]:
+def race_commits(folder: Path, rounds: int = 8) -> dict[str, Any]:
     """Three attempts commit one shard at once, from one staging: who won, and what is left."""
     outcomes: Counter[str] = Counter()
     leftovers = wrong = 0
@@ -143,7 +162,7 @@ def race_commits(folder: Path, rounds: int = 20) -> dict[str, Any]:
     return {"outcomes": dict(outcomes), "wrong": wrong, "leftovers": leftovers}
 
 
-def race_leases(folder: Path, rounds: int = 20, takers: int = 4) -> dict[str, Any]:
+def race_leases(folder: Path, rounds: int = 10, takers: int = 4) -> dict[str, Any]:
     """A holder is killed and several processes take over at once: how many hold the store at a time."""
     counts: Counter[int] = Counter()
     errors: Counter[str] = Counter()
@@ -206,7 +225,25 @@ def fill_disk(folder: Path) -> dict[str, Any]:
     return {"said": said, "left": left, "status": status, "digest": read_run(paths).digest == run.digest}
 
 
+def long_item(folder: Path, rounds: int = 1) -> dict[str, Any]:
+    """Peak memory, in bytes, of staging and committing one item of `rounds` times 16 MB."""
+    paths = StorePaths(folder / "store")
+    paths.root.mkdir()
+    run = write_run(paths, make_run(sampling="dense", outputs=("frame",), shape=NetworkShape(4096, 4096, 0, (5, 11))))
+    attempt = new_attempt(paths, run, shard_name(0), "token")
+    frames = 256
+    block = {spec.path: np.ones((frames, *spec.shape), spec.dtype) for spec in run.datasets}
+    with StagedItemWriter(attempt, "long.mp4") as writer:
+        for _ in range(8 * rounds):
+            writer.append(block)
+        last = {"frame_stop": 8 * rounds * frames, "pair_stop": 8 * rounds * frames - 1}
+        writer.finish([item_clips(run, 1)[0] | last])
+    assert commit_shard(attempt, ["long.mp4"]).status == "won"
+    return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+
+
 if __name__ == "__main__":
-    modes = (kill_writers, kill_attempts, race_commits, race_leases, fill_disk)
-    found = {mode.__name__: mode for mode in modes}[sys.argv[1]](Path(sys.argv[2]))
+    modes = (kill_writers, kill_attempts, race_commits, race_leases, fill_disk, long_item)
+    given = {"rounds": int(sys.argv[3])} if len(sys.argv) > 3 else {}
+    found = {mode.__name__: mode for mode in modes}[sys.argv[1]](Path(sys.argv[2]), **given)
     sys.stdout.write(json.dumps(found) + "\n")

@@ -128,18 +128,26 @@ def test_repeated_link_that_meets_its_own_success_is_won(attempt, monkeypatch):
     assert verify_store_is_sound(attempt)
 
 
-def test_races_have_one_winner_and_leave_nothing_behind(crashing):
-    found = crashing("race_commits")
-    assert found == {"outcomes": {"won": 20, "lost": 40}, "wrong": 0, "leftovers": 0}
+@pytest.mark.parametrize("rounds", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_races_have_one_winner_and_leave_nothing_behind(crashing, rounds):
+    found = crashing("race_commits", rounds)
+    assert found == {"outcomes": {"won": rounds, "lost": 2 * rounds}, "wrong": 0, "leftovers": 0}
 
 
-def test_kills_at_random_moments_lose_nothing(crashing, tmp_path):
-    assert crashing("kill_attempts") == {"lost": 0, "said": "done"}
-    folder = tmp_path / "kill_attempts"
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_an_item(crashing):
+    short, long = crashing("long_item", 1)["peak"], crashing("long_item", 20)["peak"]
+    assert long < 1.1 * short
+
+
+@pytest.mark.parametrize("rounds", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_lose_nothing(crashing, tmp_path, rounds):
+    assert crashing("kill_attempts", rounds) == {"lost": 0, "said": "done"}
+    folder = tmp_path / f"kill_attempts{rounds}"
     assert verify_store(folder / "killed", deep=True).clean
     report = compare_stores(folder / "killed", folder / "undisturbed")
     assert report.equal
-    assert report.clips == 24
+    assert report.clips == 8 * max(3, rounds // 8)
 
 
 def test_damaged_staged_file_is_set_aside_and_another_attempts_is_used(attempt):
