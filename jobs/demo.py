@@ -16,7 +16,7 @@ from jobs.watcher import Watcher
 from schemas.config import Sampling
 from training.world.videos import DemoVideo, write_demo_videos
 
-__all__ = ["DemoResult", "DemoRow", "run_demo"]
+__all__ = ["DemoResult", "DemoRow", "largest_changes", "run_demo"]
 
 _MODEL = "msnet_resnet18"
 _APART_SECONDS = 0.5  # between two times of largest change, and from the ends, where frames lack neighbours

@@ -12,7 +12,7 @@ from extractor.store.atomic import write_bytes
 from schemas.errors import FailureClass, VideoError
 from schemas.layout import StorePaths
 
-__all__ = ["CRASHES_BEFORE_ONE_BY_ONE", "Ledger", "ShardHistory"]
+__all__ = ["CRASHES_BEFORE_ONE_BY_ONE", "Ledger", "Poison", "ShardHistory"]
 
 CRASHES_BEFORE_ONE_BY_ONE = 3
 _MOST_CRASHES = 10  # that no file is to blame for, before a shard is given up

@@ -25,7 +25,15 @@ from schemas.config import (
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.layout import NetworkShape
 
-__all__ = ["Options", "Request", "Resolved", "resolve", "resolve_weights"]
+__all__ = [
+    "Options",
+    "Request",
+    "Resolved",
+    "member_frames_of",
+    "network_shape",
+    "resolve",
+    "resolve_weights",
+]
 
 
 @dataclass(frozen=True, slots=True)
