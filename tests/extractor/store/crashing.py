@@ -45,8 +45,8 @@ from tests.extractor.store.making import (
 )
 
 
-def forked(work: Callable[[], str]) -> tuple[int, int]:
-    """(pid, end of a pipe from which the child's answer is read)."""
+def forked(work: Callable[[], str], then: Callable[[], object] = lambda: None) -> tuple[int, int]:
+    """(pid, end of a pipe from which the child's answer is read). The child does `then` after it has answered."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -55,6 +55,7 @@ def forked(work: Callable[[], str]) -> tuple[int, int]:
             os.write(writer, work().encode())
         except BaseException as error:
             os.write(writer, f"{type(error).__name__}: {error}".encode()[:2000])
+        then()
         os._exit(0)
     os.close(writer)
     return pid, reader
@@ -172,23 +173,23 @@ def race_leases(folder: Path, rounds: int = 10, takers: int = 4) -> dict[str, An
         release_reader, release_writer = os.pipe()
         start = time.time() + 0.02
 
-        def take(start: float = start, release: int = release_reader, delay: float = 0.0) -> str:
+        def take(delay: float, start: float = start) -> str:
             time.sleep(max(0.0, start - time.time()) + delay)
-            lease = Lease(paths)
             try:
-                lease.__enter__()
+                Lease(paths).__enter__()
             except StorageError:
                 return "refused"
-            os.write(1, b"")
-            os.set_blocking(release, True)
-            os.read(release, 1)  # until all have tried; then die without releasing
-            return "held" if not lease.lost else "lost"
+            return "held"
+
+        def wait(release: int = release_reader) -> None:
+            os.read(release, 1)  # until all have tried; then the holder dies without releasing
 
         delays = [rng.uniform(0, 0.003) for _ in range(takers)]
-        children = [forked(lambda delay=delay: take(delay=delay)) for delay in delays]
-        time.sleep(0.12)
+        children = [forked(lambda delay=delay: take(delay), wait) for delay in delays]
+        answers = [os.read(reader, 2000).decode() for _, reader in children]
         os.write(release_writer, b"x" * takers)
-        answers = [answer(*child) for child in children]
+        for child in children:
+            answer(*child)
         os.close(release_reader)
         os.close(release_writer)
         counts[answers.count("held")] += 1

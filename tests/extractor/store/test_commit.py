@@ -128,7 +128,7 @@ def test_repeated_link_that_meets_its_own_success_is_won(attempt, monkeypatch):
     assert verify_store_is_sound(attempt)
 
 
-@pytest.mark.parametrize("rounds", [8, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [8, pytest.param(60, marks=pytest.mark.slow)])
 def test_races_have_one_winner_and_leave_nothing_behind(crashing, rounds):
     found = crashing("race_commits", rounds)
     assert found == {"outcomes": {"won": rounds, "lost": 2 * rounds}, "wrong": 0, "leftovers": 0}
