@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.devices import Workers, count_gpus, plan_workers
 from jobs.machine import available_cores, shared_memory_bytes
+from jobs.options import Options
 from schemas.errors import ResourceError, StorageError
 
 __all__ = ["Cluster", "cluster"]
@@ -40,30 +41,33 @@ class Cluster:
 @contextmanager
 def cluster(
     store: Path,
-    *,
-    device: str = "auto",
-    extractors: int | None = None,
-    decoders: int | None = None,
-    address: str | None = None,
+    options: Options,
 ) -> Iterator[Cluster]:
-    """Ray for the time of the block: a local one that is stopped at the end, or the cluster at `address`.
+    """Ray for the time of the block: a local one that is stopped at the end, or the cluster that `options` names.
 
     Raises ResourceError where there is less than was asked for or no cluster at the address, StorageError where
     a node of the cluster does not see the store.
     """
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:
-        if address is None:
-            yield _start(device, extractors, decoders)
-        else:
-            yield _join(address, store, device, extractors, decoders)
+        yield _start(options) if options.ray_address is None else _join(options.ray_address, store, options)
     finally:
         ray.shutdown()
 
 
-def _start(device: str, extractors: int | None, decoders: int | None) -> Cluster:
-    cores = available_cores()
-    workers = plan_workers(device, cores=cores, gpus=count_gpus(), extractors=extractors, decoders=decoders)
+def _workers(options: Options, cores: int, gpus: int) -> Workers:
+    return plan_workers(
+        options.device,
+        cores=cores,
+        gpus=gpus,
+        extractors=options.extractors,
+        decoders=options.decoders,
+        threads=options.threads,
+    )
+
+
+def _start(options: Options) -> Cluster:
+    workers = _workers(options, available_cores(), count_gpus())
     notes = []
     wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
     shared = shared_memory_bytes()
@@ -84,7 +88,7 @@ def _start(device: str, extractors: int | None, decoders: int | None) -> Cluster
     return Cluster(workers, tuple(notes))
 
 
-def _join(address: str, store: Path, device: str, extractors: int | None, decoders: int | None) -> Cluster:
+def _join(address: str, store: Path, options: Options) -> Cluster:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -94,7 +98,7 @@ def _join(address: str, store: Path, device: str, extractors: int | None, decode
         ) from error
     resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
     cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    workers = plan_workers(device, cores=cores, gpus=gpus, extractors=extractors, decoders=decoders)
+    workers = _workers(options, cores, gpus)
     alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     room = sum(
         min(

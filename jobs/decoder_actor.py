@@ -33,27 +33,29 @@ class Decoder:
     def __init__(self, settings: DecoderSettings) -> None:
         torch.set_num_threads(1)  # resizing; parallelism is by processes
         self._settings = settings
-        self._queue: deque[FileJob] = deque()
+        self._queue: deque[tuple[FileJob, str]] = deque()
         self._events: Iterator[DecodingEvent] | None = None
 
     def process_id(self) -> int:
         """Id of this process, by which its memory is watched."""
         return os.getpid()
 
-    def enqueue(self, job: FileJob) -> None:
-        """Decode `job` after those before it."""
-        self._queue.append(job)
+    def enqueue(self, job: FileJob, distrust: str = "") -> None:
+        """Decode `job` after those before it; `distrust`, where given, is why decord is not to try (it died on it)."""
+        self._queue.append((job, distrust))
 
     def next(self) -> DecodingEvent | VideoError | None:
         """The next event of the files in order; a VideoError ends its file; None when there is nothing to do."""
         if self._events is None:
             if not self._queue:
                 return None
+            job, distrust = self._queue.popleft()
             self._events = decode(
-                self._queue.popleft(),
+                job,
                 self._settings.config,
                 members=self._settings.member_frames,
                 chunk_bytes=self._settings.chunk_bytes,
+                distrust=distrust,
             )
         try:
             return next(self._events)

@@ -51,6 +51,7 @@ class FileEvent:
 class _Task:
     job: FileJob
     attempts: int = 1
+    distrust: str = ""
     has_header: bool = False
     duration_seconds: float = 0.0
 
@@ -126,7 +127,7 @@ class DecoderPool:
             if not slot.tasks:
                 slot.head_since = time.monotonic()
             slot.tasks.append(waiting.popleft())
-            slot.actor.enqueue.remote(slot.tasks[-1].job)
+            slot.actor.enqueue.remote(slot.tasks[-1].job, slot.tasks[-1].distrust)
         while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
             slot.events.append(slot.actor.next.remote())
 
@@ -197,4 +198,4 @@ class DecoderPool:
             return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        waiting.appendleft(_Task(task.job, task.attempts + 1))
+        waiting.appendleft(_Task(task.job, task.attempts + 1, error.message))

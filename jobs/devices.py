@@ -51,9 +51,15 @@ def torch_device(gpu: bool) -> str:
 
 
 def plan_workers(
-    device: str, *, cores: int, gpus: int, extractors: int | None = None, decoders: int | None = None
+    device: str,
+    *,
+    cores: int,
+    gpus: int,
+    extractors: int | None = None,
+    decoders: int | None = None,
+    threads: int | None = None,
 ) -> Workers:
-    """Lay workers over `cores` and `gpus`; `device` is "auto", "cpu" or "gpu".
+    """Lay workers over `cores` and `gpus`; `device` is "auto", "cpu" or "gpu". None leaves a number to us.
 
     Raises ResourceError where there are fewer GPUs than asked for, ConfigurationError for an unknown device.
     """
@@ -68,6 +74,6 @@ def plan_workers(
                 "give fewer --extractors, or use --device cpu"
             )
         spare = (cores - wanted) // wanted
-        return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), 1, True, 256)
-    wanted = extractors or max(1, cores // _CORES_AN_EXTRACTOR)
-    return Workers(wanted, decoders or 1, max(1, cores // wanted), False, 16)
+        return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, True, 256)
+    wanted = extractors or max(1, cores // (threads or _CORES_AN_EXTRACTOR))
+    return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), False, 16)

@@ -120,13 +120,7 @@ def _run(
     with (
         Lease(paths, part) as lease,
         run_log(paths),
-        cluster(
-            paths.root,
-            device=options.device,
-            extractors=options.extractors,
-            decoders=options.decoders,
-            address=options.ray_address,
-        ) as machines,
+        cluster(paths.root, options) as machines,
     ):
         for note in machines.notes:
             watcher.say(note)

@@ -71,6 +71,7 @@ class Options:
     device: str = "auto"
     extractors: int | None = None
     decoders: int | None = None
+    threads: int | None = None
     shard_bytes: int = 256 * 1024 * 1024
     compression: str = "none"
     limit: int | None = None

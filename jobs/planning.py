@@ -83,13 +83,7 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     listing = limited(list_videos(videos), options.limit)
     jobs = list(split_jobs(listing.jobs))
     settings = DecoderSettings(resolved.config, resolved.member_frames)
-    with cluster(
-        listing.root,
-        device=options.device,
-        extractors=options.extractors,
-        decoders=options.decoders,
-        address=options.ray_address,
-    ) as machines:
+    with cluster(listing.root, options) as machines:
         spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
         probed: dict[FileJob, list[ProbedItem]] = {}
         for job, found in probe_files(jobs, lambda: spawn(settings), machines.workers.decoders):

@@ -174,6 +174,9 @@ def work_options(
     decoders: Annotated[
         int | None, _work("--decoders", min=1, help="Decoding processes for each extractor. (default: by cores)")
     ] = None,
+    threads: Annotated[
+        int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")
+    ] = None,
     part: Annotated[
         str | None, _work("--part", help="i/n: this job does the i-th of n parts; n jobs fill one store.")
     ] = None,
@@ -202,6 +205,7 @@ def work_options(
         device=device.value,
         extractors=extractors,
         decoders=decoders,
+        threads=threads,
         part=parse_part(part),
         ray_address=ray_address,
         limits=DecoderLimits(decode_timeout, parse_bytes(decoder_memory)),

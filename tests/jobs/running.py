@@ -1,0 +1,95 @@
+"""Running `msnet` as a user does, in a process of its own, and finding the processes that belong to a run."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+MARK = "MSNET_TEST_RUN"
+
+SMALL = ("--model", "msnet_resnet18", "--weights", "random", "--size", "64", "--device", "cpu")
+
+
+class Running:
+    """A started `msnet`; its workers inherit a mark in their environment, by which they are found."""
+
+    def __init__(self, *arguments: str | Path, cwd: Path | None = None) -> None:
+        self.mark = uuid.uuid4().hex
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "msnet_features", *map(str, arguments)],
+            env={**os.environ, MARK: self.mark},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+        )
+        self.out = self.err = ""
+
+    def workers(self, kind: str) -> list[int]:
+        """Process ids of this run's Ray actors of a class, "Extractor" or "Decoder"."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                command = (folder / "cmdline").read_bytes()
+                if f"ray::{kind}".encode() in command and self.mark.encode() in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+            except OSError:
+                continue
+        return found
+
+    def wait_for(self, condition: object, seconds: float = 90.0) -> None:
+        """Wait until `condition()` is true or the run has ended."""
+        assert callable(condition)
+        deadline = time.monotonic() + seconds
+        while not condition() and self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def kill(self, pid: int | None = None) -> None:
+        """kill -9 of the driver, or of the process with this id."""
+        try:
+            os.kill(self.process.pid if pid is None else pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def end(self, seconds: float = 240.0) -> int:
+        """Wait for the end; its exit code."""
+        self.out, self.err = self.process.communicate(timeout=seconds)
+        return self.process.returncode
+
+
+def msnet(*arguments: str | Path) -> Running:
+    """Run to the end."""
+    running = Running(*arguments)
+    running.end()
+    return running
+
+
+def staged(store: Path) -> dict[str, set[str]]:
+    """File names of what is staged or was (hashes of ids), with the attempts that staged it."""
+    found: dict[str, set[str]] = {}
+    for path in store.glob("staging/*/*/*"):
+        if path.suffix in (".h5", ".json") and not path.name.startswith("."):
+            found.setdefault(path.stem, set()).add(path.parent.name)
+    return found
+
+
+def decoded(store: Path) -> list[tuple[str, str]]:
+    """(attempt, path) of every file whose decoding was begun, by the store's logs, in order."""
+    found = []
+    for log in sorted((store / "logs").glob("*.log")):
+        found += re.findall(r"shard-\d+\.([0-9a-f]+): decoding (.+)", log.read_text())
+    return found
+
+
+def lines_with(texts: Sequence[str], word: str) -> list[str]:
+    """Lines of several texts that hold a word."""
+    return [line for text in texts for line in text.splitlines() if word in line]
