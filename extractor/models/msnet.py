@@ -117,7 +117,8 @@ class MSNet(nn.Module):
             motion = None
             if self.motion_squeeze is not None:
                 x, motion = timeline.squeeze(self.motion_squeeze, x)
-                x = x + motion.features
+                # in place where nobody will ask for gradients: no timeline keeps `x` itself
+                x = x + motion.features if x.requires_grad else x.add_(motion.features)
             x = self.backbone.upper(x, timeline)
             return x.mean((2, 3), dtype=torch.float32), motion
 
