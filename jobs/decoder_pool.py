@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from jobs.machine import private_memory_bytes
 from schemas.errors import FailureClass, VideoError
@@ -20,6 +21,7 @@ __all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
 _AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames that lie in shared memory
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5
+_START_SECONDS = 120.0  # that a process may take to start; no file is charged for it
 _SLOWEST_BYTES_A_SECOND = 100e3  # a tenth of what a slow core decodes of ordinary video
 _SLOWEST_OF_REAL_TIME = 2.0
 _ATTEMPTS = 2
@@ -61,6 +63,7 @@ class _Slot:
     """One decoder process and what it is asked to do."""
 
     actor: Any
+    identity: Any  # reference to its process id, asked before anything else: later it would wait behind a file
     process_id: int | None = None
     tasks: deque[_Task] = field(default_factory=deque)
     events: deque[Any] = field(default_factory=deque)  # references to coming events, in order
@@ -107,18 +110,20 @@ class DecoderPool:
             if not busy:
                 return
             started = time.monotonic()
-            ready, _ = ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
+            ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
             self.waiting_seconds += (time.monotonic() - started) * self._warm
+            ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none has to starve
             self._warm |= bool(ready)
             for reference in ready:
                 yield from self._take(busy[reference], waiting)
-            now = time.monotonic()
-            for reference, slot in busy.items():
-                if reference not in ready and (error := self._overdue(slot, now)):
-                    yield from self._replace(slot, waiting, error)
+            # Asked again: the caller may have been long over the events, and that is not charged to a decoder.
+            for reference in ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ():
+                if error := self._overdue(busy[reference], time.monotonic()):
+                    yield from self._replace(busy[reference], waiting, error)
 
     def _new_slot(self) -> _Slot:
-        return _Slot(self._spawn(), head_since=time.monotonic())
+        actor = self._spawn()
+        return _Slot(actor, actor.process_id.remote(), head_since=time.monotonic())
 
     def _fill(self, slot: _Slot, waiting: deque[_Task]) -> None:
         if slot.files + len(slot.tasks) >= self._limits.files and not slot.tasks:
@@ -134,7 +139,7 @@ class DecoderPool:
     def _renew(self, slot: _Slot) -> None:
         ray.kill(slot.actor)
         fresh = self._new_slot()
-        slot.actor, slot.process_id, slot.files = fresh.actor, None, 0
+        slot.actor, slot.identity, slot.process_id, slot.files = fresh.actor, fresh.identity, None, 0
         slot.events.clear()
 
     def _take(self, slot: _Slot, waiting: deque[_Task]) -> Iterator[FileEvent]:
@@ -171,11 +176,9 @@ class DecoderPool:
 
     def _overdue(self, slot: _Slot, now: float) -> VideoError | None:
         """Why a decoder that has not answered must go, if it must."""
-        if slot.process_id is None:
-            try:
-                slot.process_id = ray.get(slot.actor.process_id.remote(), timeout=0.01)
-            except (GetTimeoutError, RayError):
-                slot.process_id = None
+        if slot.process_id is None and ray.wait([slot.identity], timeout=0)[0]:
+            with suppress(RayError):  # it died, which the event that is waited for will tell
+                slot.process_id, slot.head_since = ray.get(slot.identity), now
         memory = private_memory_bytes(slot.process_id) if slot.process_id else None
         if memory is not None and memory > self._limits.memory_bytes:
             limit = self._limits.memory_bytes / 1024**3
@@ -183,7 +186,7 @@ class DecoderPool:
         task = slot.tasks[0]
         by_bytes = (task.job.size_bytes or 0) / _SLOWEST_BYTES_A_SECOND
         limit = self._limits.silence_seconds + max(by_bytes, _SLOWEST_OF_REAL_TIME * task.duration_seconds)
-        if now - slot.head_since > limit:
+        if now - slot.head_since > limit + (_START_SECONDS if slot.process_id is None else 0.0):
             return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
         return None
 
