@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.machine import private_memory_bytes
+
 MARK = "MSNET_TEST_RUN"
 
 SMALL = ("--model", "msnet_resnet18", "--weights", "random", "--size", "64", "--device", "cpu")
@@ -93,3 +95,23 @@ def decoded(store: Path) -> list[tuple[str, str]]:
 def lines_with(texts: Sequence[str], word: str) -> list[str]:
     """Lines of several texts that hold a word."""
     return [line for text in texts for line in text.splitlines() if word in line]
+
+
+def peak_memory_bytes(*arguments: str | Path) -> int:
+    """Run to the end; the sum over its processes of the most memory that each had to itself at a time."""
+    running = Running(*arguments)
+    peaks: dict[int, int] = {}
+    while running.process.poll() is None:
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                if running.mark.encode() not in (folder / "environ").read_bytes():
+                    continue
+            except OSError:
+                continue
+            pid = int(folder.name)
+            peaks[pid] = max(peaks.get(pid, 0), private_memory_bytes(pid) or 0)
+        time.sleep(0.1)
+    assert running.end() == 0, running.err
+    return sum(peaks.values())
