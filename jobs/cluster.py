@@ -13,7 +13,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.devices import Workers, count_gpus, plan_workers
+from jobs.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
 from jobs.machine import available_cores, shared_memory_bytes
 from jobs.options import Options
 from schemas.errors import ResourceError, StorageError
@@ -55,19 +55,15 @@ def cluster(
         ray.shutdown()
 
 
-def _workers(options: Options, cores: int, gpus: int) -> Workers:
-    return plan_workers(
+def _start(options: Options) -> Cluster:
+    workers = plan_workers(
         options.device,
-        cores=cores,
-        gpus=gpus,
+        cores=available_cores(),
+        gpus=count_gpus(),
         extractors=options.extractors,
         decoders=options.decoders,
         threads=options.threads,
     )
-
-
-def _start(options: Options) -> Cluster:
-    workers = _workers(options, available_cores(), count_gpus())
     notes = []
     wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
     shared = shared_memory_bytes()
@@ -96,22 +92,14 @@ def _join(address: str, store: Path, options: Options) -> Cluster:
         raise ResourceError(
             f"no Ray cluster answers at {address} ({reason}): start one, or leave --ray-address out"
         ) from error
-    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    workers = _workers(options, cores, gpus)
     alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    room = sum(
-        min(
-            int(node["Resources"].get("CPU", 0)) // workers.cores_each,
-            int(node["Resources"].get("GPU", 0)) if workers.gpu else workers.extractors,
-        )
-        for node in alive
+    workers = plan_cluster_workers(
+        options.device,
+        [(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))) for node in alive],
+        extractors=options.extractors,
+        decoders=options.decoders,
+        threads=options.threads,
     )
-    if room < workers.extractors:
-        raise ResourceError(
-            f"{workers} were asked for, the {len(alive)} nodes of the cluster at {address} have room for {room}: "
-            "give fewer --extractors or --decoders"
-        )
     _require_shared(store, [node["NodeID"] for node in alive])
     return Cluster(workers, (f"the store must lie on storage that all {len(alive)} nodes share: each of them sees it",))
 

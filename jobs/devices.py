@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.errors import ConfigurationError, ResourceError
 
-__all__ = ["Workers", "count_gpus", "plan_workers", "torch_device"]
+__all__ = ["Workers", "count_gpus", "plan_cluster_workers", "plan_workers", "torch_device"]
 
 _CORES_AN_EXTRACTOR = 4  # on a CPU: more threads than that gain little, fewer extractors waste cores
 _MOST_DECODERS = 16  # an extractor on a GPU has no use for more
@@ -63,10 +64,7 @@ def plan_workers(
 
     Raises ResourceError where there are fewer GPUs than asked for, ConfigurationError for an unknown device.
     """
-    if device not in ("auto", "cpu", "gpu"):
-        raise ConfigurationError(f"a device of auto, cpu or gpu was expected, not {device!r}")
-    use_gpu = device == "gpu" or (device == "auto" and gpus > 0)
-    if use_gpu:
+    if _use_gpu(device, gpus):
         wanted = extractors or max(gpus, 1)
         if wanted > gpus:
             raise ResourceError(
@@ -77,3 +75,43 @@ def plan_workers(
         return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, True, 256)
     wanted = extractors or max(1, cores // (threads or _CORES_AN_EXTRACTOR))
     return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), False, 16)
+
+
+def plan_cluster_workers(
+    device: str,
+    nodes: Sequence[tuple[int, int]],
+    *,
+    extractors: int | None = None,
+    decoders: int | None = None,
+    threads: int | None = None,
+) -> Workers:
+    """Lay workers over the nodes of a cluster, given by (cores, gpus); an extractor and its decoders share a node.
+
+    A local Ray is told as many cores as the workers ask for; a cluster has those it has, so here each worker must fit
+    on its node. Raises what `plan_workers` raises.
+    """
+    gpu = _use_gpu(device, sum(gpus for _, gpus in nodes))
+    # Cores that a worker may have: the least that a node gives it, nodes much smaller than the largest left aside.
+    shares = [cores // gpus if gpu else cores for cores, gpus in nodes if gpus or not gpu]
+    share = min((cores for cores in shares if 2 * cores >= max(shares)), default=0)
+    if gpu:
+        threads = threads or 1
+        decoders = decoders or max(1, min(_MOST_DECODERS, share - threads))
+    else:
+        decoders = decoders or 1
+        threads = threads or max(1, min(_CORES_AN_EXTRACTOR, share - decoders))
+    fits = [cores // (threads + decoders) for cores, _ in nodes]
+    room = sum(min(count, gpus) if gpu else count for count, (_, gpus) in zip(fits, nodes, strict=True))
+    workers = Workers(extractors or max(1, room), decoders, threads, gpu, 256 if gpu else 16)
+    if workers.extractors > room:
+        raise ResourceError(
+            f"room for {workers} was expected, the {len(nodes)} nodes of the cluster have it for {room}: "
+            "give fewer --extractors or --decoders"
+        )
+    return workers
+
+
+def _use_gpu(device: str, gpus: int) -> bool:
+    if device not in ("auto", "cpu", "gpu"):
+        raise ConfigurationError(f"a device of auto, cpu or gpu was expected, not {device!r}")
+    return device == "gpu" or (device == "auto" and gpus > 0)

@@ -95,11 +95,14 @@ def _relative(path: str, root: Path) -> str:
 
 
 def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
-    """File jobs of every shard, in the order of the inventory. Absolute paths, from the dataset's `root`."""
+    """File jobs of every shard as `split_jobs` cuts them, in the order of the inventory, with absolute paths."""
     shards: dict[str, dict[str, list[Any]]] = {}
     for row in inventory.itertuples(index=False):
         shards.setdefault(str(row.shard), {}).setdefault(str(row.path), []).append(row)
-    return {shard: tuple(_job(path, rows, root) for path, rows in files.items()) for shard, files in shards.items()}
+    return {
+        shard: tuple(split_jobs(_job(path, rows, root) for path, rows in files.items()))
+        for shard, files in shards.items()
+    }
 
 
 def _job(path: str, rows: Sequence[Any], root: Path) -> FileJob:
