@@ -6,9 +6,10 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -20,6 +21,7 @@ from schemas.errors import ResourceError, StorageError
 
 __all__ = ["Cluster", "cluster"]
 
+_HOME = Path(__file__).resolve().parents[1]
 _SEEN_SECONDS = 60.0
 _CHUNKS_AHEAD_BYTES = 3 * 8 * 1024 * 1024  # that a decoder may have in shared memory
 _LEAST_OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -72,21 +74,19 @@ def _start(options: Options) -> Cluster:
             f"/dev/shm holds {shared / 1e6:.0f} MB where {wanted / 1e6:.0f} MB would be used: "
             "frames travel over the disk, which is slower; give the container a larger --shm-size"
         )
-    ray.init(
+    _init(
         address="local",  # never a cluster that happens to run on this machine
         num_cpus=workers.extractors * workers.cores_each,
         num_gpus=workers.extractors if workers.gpu else 0,
         object_store_memory=wanted,
         include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
     )
     return Cluster(workers, tuple(notes))
 
 
 def _join(address: str, store: Path, options: Options) -> Cluster:
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        _init(address=address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ResourceError(
@@ -102,6 +102,16 @@ def _join(address: str, store: Path, options: Options) -> Cluster:
     )
     _require_shared(store, [node["NodeID"] for node in alive])
     return Cluster(workers, (f"the store must lie on storage that all {len(alive)} nodes share: each of them sees it",))
+
+
+def _init(**options: Any) -> None:
+    """`ray.init`, from the folder of our own packages.
+
+    Ray puts the folder where it is started in front of its workers' module path; the user's own may have a folder
+    that is called like one of our packages.
+    """
+    with chdir(_HOME):
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
 def _require_shared(store: Path, nodes: list[str]) -> None:
