@@ -93,8 +93,9 @@ class SoftArgmax(nn.Module):
 
         Not argmax: among scores that differ by rounding the choice must not depend on the device or on the batch.
         """
-        # 1 for a candidate, else 0; arithmetic, because masks cost ten times as much on a CPU
-        candidates = (scores - (maximum - SAME_MAXIMUM)).mul_(1e30).clamp_(0, 1)
+        # 1 for a candidate, else 0; arithmetic, because masks cost ten times as much on a CPU. The difference comes
+        # first: it is exact in float32, whereas `maximum - 1e-6` is rounded by up to 3e-8.
+        candidates = (scores - maximum).add_(SAME_MAXIMUM).mul_(1e30).clamp_(0, 1)
         return F.embedding(candidates.mul_(self.priority).amax(-1).long() - 1, self.by_priority).squeeze(-1)
 
 

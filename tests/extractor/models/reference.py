@@ -147,8 +147,14 @@ def soft_argmax(scores: Array, kernel: bool = True) -> tuple[Array, float, bool]
     return np.array([(weight * dx).sum(), (weight * dy).sum()]), best, best - second < 1e-5
 
 
-def motion_squeeze(x: Array, weights: Weights) -> tuple[Array, Array, Array, npt.NDArray[np.bool_]]:
-    """The MS module on one clip (T, C, h, w): motion features, displacement in cells, confidence, ties."""
+def motion_squeeze(
+    x: Array, weights: Weights, at_ties: Array | None = None
+) -> tuple[Array, Array, Array, npt.NDArray[np.bool_]]:
+    """The MS module on one clip (T, C, h, w): motion features, displacement in cells, confidence, ties.
+
+    `at_ties`, where given, is the displacement that motion features are made from in tied cells: what lies within a
+    rounding error of the rule's 1e-6 is resolved differently by float32 and float64, and both are right.
+    """
     reduced = relu(norm(conv(x, weights["chnl_reduction.0.weight"]), weights, "chnl_reduction.1"))
     unit = reduced / np.sqrt((reduced**2).sum(1, keepdims=True) + 1e-6)
     frames, _, height, width = x.shape
@@ -160,7 +166,8 @@ def motion_squeeze(x: Array, weights: Weights) -> tuple[Array, Array, Array, npt
         for i in range(height):
             for j in range(width):
                 displacement[t, :, i, j], confidence[t, 0, i, j], tied[t, i, j] = soft_argmax(scores[:, :, i, j])
-    pairs = np.concatenate([displacement / RADIUS, confidence], 1)
+    used = displacement if at_ties is None else np.where(tied[:, None], at_ties, displacement)
+    pairs = np.concatenate([used / RADIUS, confidence], 1)
     y = np.concatenate([pairs, pairs[-1:]])
     for block in ("conv1", "conv2", "conv3", "conv4"):
         name = f"flow_refinement.{block}"
@@ -198,7 +205,12 @@ def inverted_residual(x: Array, weights: Weights, i: int, shifted: bool) -> Arra
 
 
 def run_clip(
-    frames: Array, weights: Weights, backbone: str, *, shifted: Callable[[str], bool] = lambda name: True
+    frames: Array,
+    weights: Weights,
+    backbone: str,
+    *,
+    shifted: Callable[[str], bool] = lambda name: True,
+    at_ties: Array | None = None,
 ) -> Reference:
     """One clip (T, 3, H, W), normalised, through `backbone`, with the MS module where there are weights for it."""
     has_motion = "chnl_reduction.0.weight" in weights
@@ -208,7 +220,7 @@ def run_clip(
         for i in range(1, 18):
             x = inverted_residual(x, weights, i, shifted(f"features.{i}"))
             if i == 6 and has_motion:
-                squeezed = motion_squeeze(x, weights)
+                squeezed = motion_squeeze(x, weights, at_ties)
                 x = x + squeezed[0]
         x = relu6(norm(conv(x, weights["features.18.0.weight"]), weights, "features.18.1"))
     else:
@@ -220,7 +232,7 @@ def run_clip(
                 stride = 2 if stage > 1 and i == 0 else 1
                 x = residual_block(x, weights, name, stride, depth >= 50, shifted(name))
             if stage == 2 and has_motion:
-                squeezed = motion_squeeze(x, weights)
+                squeezed = motion_squeeze(x, weights, at_ties)
                 x = x + squeezed[0]
     features = x.mean((2, 3))
     head, bias = weights["new_fc.weight"], weights["new_fc.bias"]
