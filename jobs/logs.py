@@ -25,6 +25,7 @@ def run_log(paths: StorePaths) -> Iterator[Path]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     loggers = [logging.getLogger(name) for name in _PACKAGES]
+    before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
@@ -35,6 +36,8 @@ def run_log(paths: StorePaths) -> Iterator[Path]:
         logging.getLogger("msnet").exception("the run ended by an error")
         raise
     finally:
-        for logger in loggers:
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
         handler.close()

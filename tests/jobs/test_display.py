@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from jobs.cli.display import TerminalWatcher, duration, paragraph, rows, size
+from jobs.devices import Workers
+from jobs.outcome import Outcome
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_499, "999.5 kB"),
+        (999_500, "1.0 MB"),
+        (1_234_567, "1.2 MB"),
+        (5e15, "5.0 PB"),
+        (5e19, "50000.0 PB"),
+    ],
+)
+def test_size_is_for_a_person(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (3.21, "3.2 s"), (99.9, "99.9 s"), (150, "2 min"), (4000, "67 min"), (7000, "1 h 57 min")],
+)
+def test_duration_is_for_a_person(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_rows_align_columns_and_numbers() -> None:
+    assert rows([("videos", 5, "of 10"), ("clips of them", 1234), ("x",)]).splitlines() == [
+        "  videos            5  of 10",
+        "  clips of them  1234",
+        "  x",
+    ]
+    assert rows([]) == ""
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 300])
+def test_paragraph_fits_the_terminal_and_breaks_no_path(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    path = "/a/very-long/path/that-nobody/may/break"
+    lines = paragraph(f"words before it and then {path} and some more words after it, quite a few", indent="  ")
+    assert path in lines
+    for line in lines.splitlines():
+        assert len(line) <= min(columns, 120) or line.strip() == path
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(watcher: TerminalWatcher) -> None:
+    outcome = Outcome(Workers(1, 1, 1, False, 16), wall_seconds=2.0, done_before=0, failed_before=1)
+    for done in range(3):
+        watcher.probing(done, 2)
+    watcher.begin(1, 1, 5)
+    watcher.say("a line about something")
+    for _ in range(3):
+        outcome.done += 1
+        outcome.clips += 4
+        watcher.update(outcome)
+    watcher.end()
+
+
+def test_watcher_is_silent_but_for_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture) -> None:
+    run(TerminalWatcher())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "2 of 5 videos are committed already, 1 of them as failed\na line about something\n"
+
+
+def test_watcher_tells_plain_lines_now_and_then(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.cli.display._LINE_EVERY_SECONDS", 0.0)
+    run(TerminalWatcher())
+    lines = capsys.readouterr().err.splitlines()
+    assert "looking at files: 2 of 2" in lines
+    assert lines[-1] == "extracting: 4 of 5, 6.0 clips/s, 1 failed"
+
+
+@pytest.mark.parametrize("columns", [30, 60, 200])
+def test_bar_fits_the_terminal_and_uses_no_colour(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    run(TerminalWatcher())
+    text = terminal.getvalue()
+    assert "extracting" in text
+    assert "\x1b[3" not in text
+    for line in text.replace("\n", "\r").split("\r"):
+        assert len(line.replace("\x1b[A", "").rstrip()) <= max(columns, 80)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from jobs.logs import run_log
+from schemas.layout import StorePaths
+
+
+def test_log_holds_what_our_packages_say_and_the_traceback(tmp_path: Path) -> None:
+    paths = StorePaths(tmp_path)
+    with pytest.raises(ValueError, match="é 💥"), run_log(paths) as path:
+        logging.getLogger("jobs.anything").info("a line")
+        logging.getLogger("extractor.store").warning("another")
+        logging.getLogger("someone.else").error("not ours")
+        raise ValueError("é 💥")
+    text = path.read_text(encoding="utf-8")
+    assert path.parent == paths.logs
+    assert "INFO jobs.anything: a line" in text
+    assert "WARNING extractor.store: another" in text
+    assert "not ours" not in text
+    assert "Traceback" in text and "ValueError: é 💥" in text
+
+
+def test_logging_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loggers = [logging.getLogger(name) for name in ("jobs", "extractor", "msnet")]
+    for one in loggers:
+        monkeypatch.setattr(one, "propagate", True)
+        monkeypatch.setattr(one, "level", logging.ERROR)
+    with run_log(StorePaths(tmp_path)):
+        assert logging.getLogger("jobs").isEnabledFor(logging.INFO)
+    assert [(one.level, one.propagate, one.handlers) for one in loggers] == [(logging.ERROR, True, [])] * 3
