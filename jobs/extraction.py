@@ -193,8 +193,7 @@ class _Session:
             Ledger(self.paths),
             self.lease.token,
         )
-        total = len(outcome.video_ids)
-        self.watcher.begin(outcome.done_before, outcome.failed_before, total)
+        self.watcher.begin(outcome)
         try:
             if shards:
                 with interruptions.on_first(driver.drain):
@@ -255,16 +254,23 @@ class _Session:
         index, count = self.options.part
         sizes = inventory.groupby("shard")["estimated_bytes"].sum()
         shards = []
+        done: set[str] = set()
+        failed: set[str] = set()
+        staged: set[str] = set()
         for name, jobs in jobs_of_shards(inventory, self.root).items():
             if int(name.rpartition("-")[2]) % count != index:
                 continue
-            video_ids = [item.video_id for job in jobs for item in job.items]
-            outcome.video_ids.update(video_ids)
+            video_ids = {item.video_id for job in jobs for item in job.items}
+            outcome.video_ids |= video_ids
             if name in records:
-                outcome.done_before += len(records[name].video_ids)
-                outcome.failed_before += len(records[name].failures)
+                done |= set(records[name].video_ids)
+                failed |= {failure.video_id for failure in records[name].failures}
             else:
                 shards.append(PlannedShard(name, jobs, int(sizes[name])))
+                failed -= video_ids  # tried again
+                staged |= set(staged_items(self.paths, self.run, name)) & video_ids
+        outcome.done_before, outcome.failed_before = len(done), len(failed - done)
+        outcome.staged_before = len(staged - done)
         return shards
 
     def _check_lease(self) -> None:

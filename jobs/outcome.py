@@ -33,6 +33,7 @@ class Outcome:
     video_ids: set[str] = field(default_factory=set)  # of this job's part of the inventory
     done_before: int = 0
     failed_before: int = 0
+    staged_before: int = 0
     done: int = 0
     failed: int = 0
     clips: int = 0
@@ -46,6 +47,11 @@ class Outcome:
     videos_staged: int = 0  # finished, in shards that are not committed
     clips_stored: int = 0
     _began: float | None = None
+
+    @property
+    def settled(self) -> int:
+        """Videos that are done or failed so far, before this run or in it."""
+        return self.done_before + self.failed_before + self.staged_before + self.done + self.failed
 
     @property
     def complete(self) -> bool:

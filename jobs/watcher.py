@@ -16,8 +16,8 @@ class Watcher:
     def probing(self, done: int, total: int) -> None:
         """So many of the dataset's files were looked at."""
 
-    def begin(self, done: int, failed: int, total: int) -> None:
-        """Extraction begins; of `total` videos so many are done or failed already."""
+    def begin(self, outcome: Outcome) -> None:
+        """Extraction begins; the outcome knows what was done before."""
 
     def update(self, outcome: Outcome) -> None:
         """Something happened."""

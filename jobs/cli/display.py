@@ -87,18 +87,21 @@ class TerminalWatcher(Watcher):
         if done == total:
             self.end()
 
-    def begin(self, done: int, failed: int, total: int) -> None:
+    def begin(self, outcome: Outcome) -> None:
         """Extraction begins."""
-        self._open(total, "extracting", "video", initial=done + failed)
-        if done + failed:
-            notice(f"{done + failed} of {total} videos are committed already, {failed} of them as failed")
+        total = len(outcome.video_ids)
+        self._open(total, "extracting", "video", initial=outcome.settled)
+        if outcome.settled:
+            notice(
+                f"{outcome.settled} of {total} videos are finished already: {outcome.done_before} committed, "
+                f"{outcome.failed_before} failed, {outcome.staged_before} staged"
+            )
 
     def update(self, outcome: Outcome) -> None:
         """Something happened."""
-        at = outcome.done_before + outcome.failed_before + outcome.done + outcome.failed
         rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
         failed = outcome.failed_before + outcome.failed
-        self._show(at, {"clips/s": f"{rate:.1f}", "failed": failed})
+        self._show(outcome.settled, {"clips/s": f"{rate:.1f}", "failed": failed})
 
     def end(self) -> None:
         """The bar is done."""

@@ -60,10 +60,10 @@ class Terminal(io.StringIO):
 
 
 def run(watcher: TerminalWatcher) -> None:
-    outcome = Outcome(Workers(1, 1, 1, False, 16), wall_seconds=2.0, done_before=0, failed_before=1)
+    outcome = Outcome(Workers(1, 1, 1, False, 16), wall_seconds=2.0, failed_before=1, video_ids=set("abcde"))
     for done in range(3):
         watcher.probing(done, 2)
-    watcher.begin(1, 1, 5)
+    watcher.begin(outcome)
     watcher.say("a line about something")
     for _ in range(3):
         outcome.done += 1
@@ -76,7 +76,7 @@ def test_watcher_is_silent_but_for_lines_where_there_is_no_terminal(capsys: pyte
     run(TerminalWatcher())
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "2 of 5 videos are committed already, 1 of them as failed\na line about something\n"
+    assert captured.err == "1 of 5 videos are finished already: 0 committed, 1 failed, 0 staged\na line about something\n"
 
 
 def test_watcher_tells_plain_lines_now_and_then(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
