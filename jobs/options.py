@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from schemas.config import (
     StorageFloat,
 )
 from schemas.errors import ConfigurationError, WeightsError
-from schemas.layout import NetworkShape
+from schemas.layout import NetworkShape, datasets_of
 
 __all__ = [
     "Options",
@@ -34,6 +35,8 @@ __all__ = [
     "resolve",
     "resolve_weights",
 ]
+
+_MOTION_FORM = re.compile("pooled|full|[1-9][0-9]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,10 @@ def resolve(request: Request) -> Resolved:
         "weights": digest,
         "seed": request.seed,
         "sampling": request.sampling,
-        "num_frames": None if spec.is_ensemble else (request.num_frames or spec.num_segments),
+        "num_frames": None if spec.is_ensemble else _given(request.num_frames, spec.num_segments),
         "rate_hz": _rate(request.rate_hz),
         "hop": request.hop,
-        "clips": request.clips or 1,
+        "clips": _given(request.clips, 1),
         "outputs": outputs,
         "motion_form": motion_form,
         "size": request.size,
@@ -124,8 +127,14 @@ def resolve(request: Request) -> Resolved:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         message = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {message}" if name else message) from None
-    return Resolved(config, network_shape(config, num_classes), member_frames_of(config), weights)
+        raise ConfigurationError(f"{name}: {message}, not {first['input']!r}" if name else message) from None
+    shape = network_shape(config, num_classes)
+    datasets_of(config, shape)  # refuses outputs that this network does not have
+    return Resolved(config, shape, member_frames_of(config), weights)
+
+
+def _given(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 def member_frames_of(config: ExtractionConfig) -> tuple[int, ...]:
@@ -197,7 +206,7 @@ def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[Ou
     form, outputs = "pooled", []
     for name in names:
         base, _, detail = name.partition(":")
-        if base not in set(Output) or (detail and base != Output.MOTION):
+        if base not in set(Output) or (detail and not (base == Output.MOTION and _MOTION_FORM.fullmatch(detail))):
             raise ConfigurationError(
                 f"outputs among {', '.join(Output)} (motion also as motion:4, motion:full) were expected, not {name!r}"
             )

@@ -69,7 +69,7 @@ def status(store: Path | str) -> Status:
         staged=len(staged - done),
         clips=sum(record.rows["clips"] for record in records.values()),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in records.values()),
-        by_class=Counter(failures["failure"]),
+        by_class=Counter(failures["failure"][failures["video_id"].isin(failed - staged)]),
         at_work=tuple(holders(paths)),
     )
 

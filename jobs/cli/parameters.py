@@ -223,17 +223,18 @@ def shard_options(
     return {"shard_bytes": parse_bytes(shard_bytes), "compression": compression.value, "limit": limit}
 
 
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B?", re.IGNORECASE)
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kMGT])(i?))?B?", re.IGNORECASE)
 _PART = re.compile(r"(\d+)/(\d+)")
 
 
 def parse_bytes(text: str) -> int:
     """A size as people write it: "256MiB" -> 268435456, "2G" -> 2000000000."""
     match = _BYTES.fullmatch(text.strip())
-    if match is None or float(match[1]) <= 0:
+    power = "kmgt".find(match[2].lower()) + 1 if match and match[2] else 0
+    count = int(float(match[1]) * (1024 if match[3] else 1000) ** power) if match else 0
+    if count < 1:
         raise ConfigurationError(f"a size like 256MiB or 2GB was expected, not {text!r}")
-    power = "kmgt".find(match[2].lower()) + 1 if match[2] else 0
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+    return count
 
 
 def parse_part(text: str | None) -> tuple[int, int]:
