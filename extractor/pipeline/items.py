@@ -152,8 +152,10 @@ class ClipsRun(ItemRun):
 
     def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
         for position, frame in zip(positions.tolist(), frames, strict=True):
-            self._frames[position] = frame.copy()
-            self._submit_due(position)
+            # Between windows that are further apart than they are long lie frames that no clip needs.
+            if self._submitted < len(self._due) and position >= self._needed_from[self._submitted]:
+                self._frames[position] = frame.copy()
+                self._submit_due(position)
 
     def _submit_due(self, position: int) -> None:
         """Submit the clips that end with the frame at `position`, then drop what no later clip needs."""
@@ -161,8 +163,10 @@ class ClipsRun(ItemRun):
         while self._submitted < len(self._due) and self._due[self._submitted][0] <= position:
             _, clip, member = self._due[self._submitted]
             self._submitted += 1
-            clip_frames = np.stack([self._frames[p] for p in self.plan.clips[member][clip].tolist()])
-            self._runner.submit(member, clip_frames, self._receiver(clip, member))
+            wanted = self.plan.clips[member][clip].tolist()
+            if all(p in self._frames for p in wanted):  # else the item fails at its end, for the missing frames
+                clip_frames = np.stack([self._frames[p] for p in wanted])
+                self._runner.submit(member, clip_frames, self._receiver(clip, member))
         if self._submitted == before:
             return
         keep_from = self._needed_from[self._submitted] if self._submitted < len(self._due) else position + 1

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from extractor.models.msnet import MSNetOutput
+from extractor.models.streaming import StreamOutput
+from extractor.pipeline.rows import RowMaker, concatenate_rows, merge_members
+from schemas.layout import unpack_tied
+from tests.extractor.pipeline.truth import make_config, pooled
+
+H, W, C = 5, 11, 6
+
+
+def make_output(clips: int = 2, frames: int = 4, scale: float = 1.0) -> MSNetOutput:
+    generator = torch.Generator().manual_seed(0)
+
+    def values(*shape: int) -> torch.Tensor:
+        return scale * torch.randn(*shape, generator=generator)
+
+    return MSNetOutput(
+        values(clips, 7),
+        values(clips, frames, 7),
+        values(clips, frames, C, H, W),
+        values(clips, frames - 1, 2, H, W),
+        values(clips, frames - 1, 1, H, W),
+        values(clips, frames - 1, H, W) > 1,
+        values(clips, 3),
+    )
+
+
+OUTPUTS = ("clip", "frame", "motion", "displacement", "confidence", "logits")
+
+
+@pytest.mark.parametrize("form", ["pooled", "full", "1", "3", "5", "4"])
+def test_rows_of_clips_are_the_outputs_values(form: str) -> None:
+    output = make_output()
+    maker = RowMaker(make_config(outputs=OUTPUTS, motion_form=form))
+    rows = maker.split_clips(maker.of_clips(output))
+    assert len(rows) == 2
+    for k, clip in enumerate(rows):
+        np.testing.assert_array_equal(clip["clips/feature"], output.clip_features[k : k + 1].numpy())
+        np.testing.assert_array_equal(clip["clips/logits"], output.logits[k : k + 1].numpy())
+        np.testing.assert_array_equal(clip["frames/feature"], output.frame_features[k].numpy())
+        np.testing.assert_allclose(clip["frames/motion"], pooled(output.motion[k].numpy(), form), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(clip["pairs/displacement"], output.displacement[k].numpy())
+        np.testing.assert_array_equal(clip["pairs/confidence"], output.confidence[k].numpy())
+        np.testing.assert_array_equal(unpack_tied(clip["pairs/tied"], W), output.tied[k].numpy())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "paths"),
+    [
+        (("clip",), {"clips/feature"}),
+        (("frame", "motion"), {"frames/feature", "frames/motion"}),
+        (("displacement",), {"pairs/displacement", "pairs/tied"}),
+        (("confidence", "logits"), {"pairs/confidence", "clips/logits"}),
+    ],
+)
+def test_chosen_outputs_alone_make_rows(outputs: tuple[str, ...], paths: set[str]) -> None:
+    assert RowMaker(make_config(outputs=outputs)).of_clips(make_output()).keys() == paths
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_rows_have_the_stores_number_format(dtype: str) -> None:
+    maker = RowMaker(make_config(outputs=OUTPUTS, store_dtype=dtype))
+    for path, array in maker.split_clips(maker.of_clips(make_output(1)))[0].items():
+        assert array.dtype == (np.uint8 if path == "pairs/tied" else dtype)
+
+
+def test_motion_is_pooled_before_it_is_rounded() -> None:
+    """Cells of 1.0004 and 1.0008 become 1 and 1 + 2^-10 in float16, whose mean becomes 1; theirs is nearer the latter."""
+    output = make_output(1)
+    maps = torch.full_like(output.motion, 1.0004)
+    maps[..., 1::2] = 1.0008  # 5 of 11 columns
+    made = MSNetOutput(output.clip_features, output.frame_features, maps, None, None, None, None)
+    maker = RowMaker(make_config(outputs=("motion",), store_dtype="float16", motion_form="pooled"))
+    assert set(maker.split_clips(maker.of_clips(made))[0]["frames/motion"].ravel().tolist()) == {1 + 2**-10}
+
+
+def test_rows_of_a_stream_have_its_clip_at_the_end_only() -> None:
+    one = make_output(1)
+    fields = (one.frame_features[0], one.motion[0], one.displacement[0], one.confidence[0], one.tied[0])
+    maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense"))
+    rows = maker.of_stream(StreamOutput(0, 0, 0, *fields))
+    assert rows.keys() == {"frames/feature", "frames/motion", "pairs/displacement", "pairs/confidence", "pairs/tied"}
+    np.testing.assert_allclose(rows["frames/motion"], one.motion[0].mean((2, 3)).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(rows["pairs/displacement"], one.displacement[0].numpy())
+    last = maker.of_stream(StreamOutput(0, 0, 0, *fields, one.clip_features[0], one.logits[0]))
+    np.testing.assert_array_equal(last["clips/feature"], one.clip_features.numpy())
+    np.testing.assert_array_equal(last["clips/logits"], one.logits.numpy())
+
+
+def test_rows_of_a_push_that_told_nothing_are_empty() -> None:
+    nothing = make_output(1)
+    fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
+    for form in ("pooled", "full", "2"):
+        maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense", motion_form=form))
+        rows = maker.of_stream(StreamOutput(0, 0, 0, *fields, nothing.tied[0, :0]))
+        assert {len(array) for array in rows.values()} == {0}
+        fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
+
+
+def test_merge_members_joins_clips_and_follows_with_rows() -> None:
+    first = {
+        "clips/feature": np.array([[1.0, 2.0]], np.float32),
+        "clips/logits": np.array([[1.0, 5.0]], np.float32),
+        "frames/feature": np.array([[1.0], [2.0]], np.float32),
+        "pairs/confidence": np.array([[[3.0]]], np.float32),
+    }
+    second = {
+        "clips/feature": np.array([[3.0, 4.0]], np.float32),
+        "clips/logits": np.array([[2.0, 6.0]], np.float32),
+        "frames/feature": np.array([[3.0], [4.0], [5.0]], np.float32),
+        "pairs/confidence": np.array([[[4.0]], [[5.0]]], np.float32),
+    }
+    merged = merge_members([first, second])
+    assert {path: array.ravel().tolist() for path, array in merged.items()} == {
+        "clips/feature": [1, 2, 3, 4],
+        "clips/logits": [1.5, 5.5],
+        "frames/feature": [1, 2, 3, 4, 5],
+        "pairs/confidence": [3, 4, 5],
+    }
+    assert merged["clips/feature"].shape == (1, 4)
+    assert merge_members([first]) is first
+
+
+def test_logits_of_members_are_averaged_in_float32() -> None:
+    rows = [{"clips/logits": np.array([[value]], np.float16)} for value in (60000, 60032)]
+    merged = merge_members(rows)["clips/logits"]
+    assert merged.dtype == np.float16
+    assert merged[0, 0] == np.float16(60016)  # in float16 their sum would be infinite
+
+
+def test_concatenate_rows_takes_what_either_has() -> None:
+    a, b = np.arange(2), np.arange(3)
+    joined = concatenate_rows({"x": a, "y": a}, {"y": b, "z": b})
+    assert {path: array.tolist() for path, array in joined.items()} == {
+        "x": [0, 1],
+        "y": [0, 1, 0, 1, 2],
+        "z": [0, 1, 2],
+    }
