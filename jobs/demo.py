@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from extractor.store.probe import probe_storage
 from extractor.store.reader import FeatureStore
 from jobs.extraction import extract
 from jobs.options import Options, Request
@@ -47,6 +48,7 @@ def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None =
     """Write `count` videos to out/videos and extract them, dense at 10 Hz, into out/store."""
     watcher = watcher or Watcher()
     folder, store = out / "videos", out / "store"
+    probe_storage(out)
     watcher.say(f"writing {count} procedural videos to {folder}")
     videos = write_demo_videos(folder, count, seed)
     request = Request(model=_MODEL, weights="random", seed=seed, sampling=Sampling.DENSE)

@@ -31,7 +31,7 @@ def _run(arguments: list[str] | None) -> int:
     from jobs.cli import commands  # noqa: F401  registers the commands; here, so that --help stays quick to import
 
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, prog_name="msnet", standalone_mode=False)
     except MSNetError as error:
         print(f"msnet: {error}", file=sys.stderr)
         return 1

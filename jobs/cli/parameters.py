@@ -119,8 +119,8 @@ def request_options(
         str | None,
         _feature(
             "--outputs",
-            help="Of clip,frame,motion,displacement,confidence,logits; motion:4 keeps a 4 x 4 grid, motion:full the "
-            "whole map. (default: all but logits)",
+            help="Of clip, frame, motion, displacement, confidence, logits, by comma; motion:4 keeps a 4 x 4 grid, "
+            "motion:full the whole map. (default: all but logits)",
             shown=False,
         ),
     ] = None,

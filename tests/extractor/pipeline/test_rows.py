@@ -70,7 +70,7 @@ def test_rows_have_the_stores_number_format(dtype: str) -> None:
 
 
 def test_motion_is_pooled_before_it_is_rounded() -> None:
-    """Cells of 1.0004 and 1.0008 become 1 and 1 + 2^-10 in float16, whose mean becomes 1; theirs is nearer the latter."""
+    """Cells of 1.0004 and 1.0008 would be 1 and 1 + 2^-10 in float16, on average nearer to 1; they are not."""
     output = make_output(1)
     maps = torch.full_like(output.motion, 1.0004)
     maps[..., 1::2] = 1.0008  # 5 of 11 columns
