@@ -15,6 +15,8 @@ MSNetError                      one sentence for a person: what was expected, wh
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
+from typing import Any
 
 __all__ = [
     "ConfigurationError",
@@ -91,6 +93,10 @@ class DamagedShardError(StoreError):
         super().__init__(message)
         self.shard = shard
         self.dataset = dataset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Give pickle the names too, so that the error survives the way between processes."""
+        return partial(type(self), shard=self.shard, dataset=self.dataset), self.args, vars(self)
 
 
 class VideoError(MSNetError):
