@@ -8,6 +8,7 @@ MSNetError                      one sentence for a person: what was expected, wh
  |    +-- ResourceError         fewer GPUs, cores or nodes than asked for
  |    +-- StorageError          the place of the store cannot hold one: read-only, full, no atomic rename or link
  +-- StoreError                 a store or one of its files cannot be read as the format says
+ |    +-- NotFiniteError        a value to be stored is NaN, infinite, or too large for the store's number format
  |    +-- DamagedShardError     a shard's content differs from what its commit record promises
  +-- VideoError                 one video cannot be extracted; carries its FailureClass and never ends a run
 """
@@ -24,6 +25,7 @@ __all__ = [
     "FailureClass",
     "InventoryError",
     "MSNetError",
+    "NotFiniteError",
     "ResourceError",
     "StorageError",
     "StoreError",
@@ -81,6 +83,10 @@ class StorageError(UsageError):
 
 class StoreError(MSNetError):
     """A store, or one of its files, cannot be read as the format says."""
+
+
+class NotFiniteError(StoreError):
+    """A value to be stored is NaN, infinite, or too large for the store's number format."""
 
 
 class DamagedShardError(StoreError):

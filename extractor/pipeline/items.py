@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from extractor.pipeline.rows import Rows, concatenate_rows, merge_members
 from extractor.pipeline.runner import Frames, NetworkRunner
-from schemas.errors import StoreError
+from schemas.errors import NotFiniteError
 from schemas.records import ItemPlan
 
 __all__ = ["ClipsRun", "ItemRun", "ItemWriter", "SequenceItemRun", "start_item"]
@@ -108,7 +108,7 @@ class ItemRun(ABC):
             return
         try:
             self._writer.append(rows)
-        except StoreError as error:  # a value that the store's number format cannot hold
+        except NotFiniteError as error:  # a value that the store's number format cannot hold
             self.refused = str(error)
 
     def _add_clip(self, frame_start: int, pair_start: int, first: int, last: int, num_valid: int) -> None:

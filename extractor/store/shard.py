@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from extractor.store.atomic import storage_errors
 from extractor.store.hdf5 import OutputFile, filter_options, load_filters, open_for_reading, require_plain, shard_errors
-from schemas.errors import StoreError
+from schemas.errors import NotFiniteError, StoreError
 from schemas.layout import LEVELS, DatasetSpec
 
 __all__ = ["ShardReader", "ShardWriter"]
@@ -36,7 +36,7 @@ class ShardWriter:
     """Writes a new HDF5 file at `path` (a temporary name: renaming is the caller's) in memory of a few megabytes.
 
     All datasets of a level grow together: `append` takes blocks of rows for whole levels. Floats are converted to
-    the dataset's format; a value that is not finite there (NaN, or above 65504 in float16) raises StoreError, since
+    the dataset's format; a value that is not finite there (NaN, or above 65504 in float16) raises NotFiniteError, since
     a saturated feature would be wrong without a word. Values too small for float16 become zero.
     """
 
@@ -71,7 +71,7 @@ class ShardWriter:
         """Append rows, arrays by dataset path (rows, *shape).
 
         Every dataset of a level that is named at all must be given, with equally many rows. Raises StoreError where
-        they are not, or where a value does not fit; StorageError where the disk takes no more.
+        they are not, NotFiniteError where a value does not fit; StorageError where the disk takes no more.
         """
         unknown = arrays.keys() - self._datasets.keys()
         if unknown:
@@ -148,7 +148,7 @@ def _converted(array: Array, spec: DatasetSpec) -> Array:
         rows: Array = np.array(array, dtype=target, order="C")  # a copy: it waits while the caller's array changes
     if target.kind == "f" and not _all_finite(rows):
         bad = int(np.count_nonzero(~np.isfinite(rows)))
-        raise StoreError(
+        raise NotFiniteError(
             f"{bad} of {rows.size} values of {spec.path} are not finite as {target}: "
             "extract with --dtype float32, and with --store-dtype float32 where values are above 65504"
         )

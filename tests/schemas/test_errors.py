@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from schemas import errors
-from schemas.errors import DamagedShardError, FailureClass, MSNetError, VideoError
+from schemas.errors import DamagedShardError, FailureClass, MSNetError, NotFiniteError, StoreError, VideoError
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, MSNetError)]
 
@@ -38,3 +38,4 @@ def test_damage_without_a_dataset_survives_pickling():
 def test_tree_of_errors_is_the_one_that_is_drawn_and_exported():
     assert {kind.__name__ for kind in CLASSES} | {"FailureClass"} == set(errors.__all__)
     assert all(kind.__name__ in errors.__doc__ for kind in CLASSES)
+    assert issubclass(NotFiniteError, StoreError)

@@ -12,7 +12,7 @@ from extractor.pipeline.files import FileRun, ItemDone
 from extractor.pipeline.runner import NetworkRunner
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, staged_items, write_run
 from extractor.store.run import Run
-from schemas.errors import FailureClass, StoreError, VideoError
+from schemas.errors import FailureClass, NotFiniteError, VideoError
 from schemas.layout import NetworkShape, StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.records import Decoded, Failure, FileJob, Header, Item, Restart
@@ -181,7 +181,7 @@ def test_cancel_reports_nothing(network: MSNet) -> None:
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 def test_rows_that_the_store_refuses_fail_their_item_only(sampling: str, network: MSNet) -> None:
     config = make_config(sampling=sampling)
-    refusal = StoreError("3 of 7 values are not finite")
+    refusal = NotFiniteError("3 of 7 values are not finite")
     file = File(NetworkRunner(network, config, batch_frames=16), "a", "b", errors={"a": refusal})
     file.take(events_of(make_frames(20), [make_plan(20, config, Item(name)) for name in "ab"])).flush()
     by_id = {report.video_id: report for report in file.reports}

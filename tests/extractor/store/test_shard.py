@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from extractor.store.shard import ShardReader, ShardWriter
-from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
+from schemas.errors import ConfigurationError, DamagedShardError, NotFiniteError, StorageError, StoreError
 from schemas.layout import DatasetSpec
 
 SPECS = (
@@ -84,8 +84,9 @@ def test_writer_without_rows_makes_a_readable_file(tmp_path):
 )
 def test_writer_refuses_what_does_not_fit(tmp_path, arrays, match):
     writer = ShardWriter(tmp_path / "x.h5", SPECS)
-    with pytest.raises(StoreError, match=match):
+    with pytest.raises(StoreError, match=match) as caught:
         writer.append(arrays)
+    assert isinstance(caught.value, NotFiniteError) == ("not finite" in match)
     writer.discard()
     assert not (tmp_path / "x.h5").exists()
 
