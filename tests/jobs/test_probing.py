@@ -58,7 +58,7 @@ def probed(names: list[str], processes: int = 2, start: Callable[[], Any] = spaw
 
 
 def test_probing_tells_of_every_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "_FILES_A_CALL", 4)
+    monkeypatch.setattr(probing, "_FILES_A_CALL", 6)
     found = probed([f"good@{number}" for number in range(11)])
     assert all(item.num_frames == len(f"/nowhere/{name}") for name, items in found.items() for item in items)
     assert all(item.failure is None for items in found.values() for item in items)
@@ -68,14 +68,16 @@ def test_probing_of_nothing_starts_nothing() -> None:
     assert list(probe_files([], lambda: pytest.fail("a process was started"), 2)) == []
 
 
-def test_file_that_ends_its_process_costs_no_other() -> None:
-    found = probed(["good@1", "dies@", "good@2", "raises@", "good@3"])
+@pytest.mark.parametrize("kind", ["dies@", pytest.param("raises@", marks=pytest.mark.slow)])
+def test_file_that_ends_its_process_costs_no_other(kind: str) -> None:
+    found = probed(["good@1", kind])
     for name, items in found.items():
         for item in items:
             assert item.failure == (None if name.startswith("good") else FailureClass.DECODER_CRASHED)
             assert bool(item.message) is not name.startswith("good")
 
 
+@pytest.mark.slow
 def test_file_that_hangs_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "_SILENCE_SECONDS", 1.0)
     found = probed(["good@1", "hangs@", "good@2"], processes=1)
