@@ -7,7 +7,8 @@ which decord misbehaves, from the start by PyAV; what even PyAV calls damaged fa
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,8 @@ import numpy.typing as npt
 
 from extractor.video.backends import Misbehaved, NativeFrames, Request, Tally
 from extractor.video.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
-from extractor.video.preflight import Inspection, check_job, inspect_video
+from extractor.video.listing import check_job
+from extractor.video.preflight import Inspection, inspect_video
 from extractor.video.pyav_backend import pyav_frames, pyav_image_frames, pyav_name_and_version
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for
 from extractor.video.transforms import Resizer, pixel_grid
@@ -62,9 +64,25 @@ def decode(
     to stop early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in
     the header; where all of them are, Decoded follows at once, with an empty decoder.
 
-    Raises VideoError where the file as a whole fails; all chunks are void then.
+    Raises VideoError where the file as a whole fails, also where it is changed meanwhile; all chunks are void then.
     """
-    inspection = inspect_job(job, keep_corrupt=config.keep_corrupt)
+    job = check_job(job)
+    try:
+        with closing(_events(job, config, members, chunk_bytes, distrust)) as events:
+            for event in events:
+                if isinstance(event, Decoded):
+                    check_job(job)
+                yield event
+    except VideoError:
+        check_job(job)  # a file that is written to while it is read looks damaged, and is not
+        raise
+
+
+def _events(
+    job: FileJob, config: ExtractionConfig, members: Sequence[int] | None, chunk_bytes: int, distrust: str
+) -> Generator[DecodingEvent, None, None]:
+    """Events of a file that is taken to stay as it is."""
+    inspection = inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
     inspection = _flag_what_decord_would_hold(inspection)
     info = inspection.info
     plans = plan_items(inspection, job.items, config, members)

@@ -7,38 +7,31 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from extractor.video.tables import Row, read_table
-from schemas.errors import InventoryError
+from schemas.errors import FailureClass, InventoryError, VideoError
 from schemas.records import FileJob, Item
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Listing", "Skipped", "fingerprint", "list_videos", "numbered_images"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Listing",
+    "Skipped",
+    "check_job",
+    "fingerprint",
+    "list_videos",
+    "not_reached",
+    "numbered_images",
+]
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (
-        *("3g2", "3gp", "264", "265", "asf", "avi", "divx", "f4v", "flv", "h264", "h265", "hevc", "ivf", "m2ts", "m2v"),
-        *(
-            "m4v",
-            "mkv",
-            "mov",
-            "mp4",
-            "mpe",
-            "mpeg",
-            "mpg",
-            "mts",
-            "mxf",
-            "nut",
-            "ogg",
-            "ogm",
-            "ogv",
-            "qt",
-            "ts",
-            "vob",
-        ),
-        *("webm", "wmv", "y4m"),
+        *("264", "265", "3g2", "3gp", "asf", "avi", "divx", "f4v", "flv", "h264", "h265", "hevc", "ivf", "m2ts"),
+        *("m2v", "m4v", "mkv", "mov", "mp4", "mpe", "mpeg", "mpg", "mts", "mxf", "nut", "ogg", "ogm", "ogv", "qt"),
+        *("ts", "vob", "webm", "wmv", "y4m"),
     )
 )
 """Suffixes (lower case) by which a scanned folder's files are taken for videos; a table may name any file."""
@@ -81,18 +74,22 @@ def list_videos(source: Path | str) -> Listing:
 
     video_id is the path relative to the folder (or to the table's folder), in POSIX form with its suffix, unless the
     table gives one; a segment adds #start-end. Files are not opened; one that a table names and that does not exist
-    is listed all the same and fails as `missing` when its turn comes. Size and time of change are noted.
+    or cannot be reached is listed all the same and fails when its turn comes. Size and time of change are noted.
 
     Raises InventoryError in one sentence where there is nothing to list or the table cannot be used.
     """
     source = Path(source)
-    if source.is_dir():
-        return _list_folder(source)
-    if not source.exists():
+    try:
+        mode = source.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InventoryError(
             f"{source} does not exist: give a folder of videos, or a csv, parquet or txt table of them"
-        )
-    if not source.is_file():
+        ) from error
+    except OSError as error:
+        raise InventoryError(f"{source} cannot be reached ({error.strerror}): see to that, or give another") from error
+    if stat.S_ISDIR(mode):
+        return _list_folder(source)
+    if not stat.S_ISREG(mode):
         raise InventoryError(f"{source} is neither a file nor a folder: give a folder of videos or a table of them")
     suffix = source.suffix.lower()
     if suffix in _TABLE_SUFFIXES:
@@ -106,15 +103,40 @@ def list_videos(source: Path | str) -> Listing:
 
 
 def fingerprint(path: Path | str) -> tuple[int, int] | None:
-    """(size_bytes, mtime_ns) of a file, of a folder of images (sum and latest of them), or None where there is none."""
+    """(size_bytes, mtime_ns) of a file, of a folder of images (sum and latest of them).
+
+    None where there is none or it cannot be reached: `check_job` says which.
+    """
     try:
-        status = Path(path).stat()
-        if not stat.S_ISDIR(status.st_mode):
-            return status.st_size, status.st_mtime_ns
-        images = [image.stat() for image in numbered_images(path)]
+        return _measure(path)
     except OSError:
         return None
-    return sum(image.st_size for image in images), max((image.st_mtime_ns for image in images), default=0)
+
+
+def check_job(job: FileJob) -> FileJob:
+    """The job, with the size and the time of change of its file filled in, to be held against later.
+
+    Raises VideoError where the file is gone (missing), cannot be reached (cannot_open), or is not the one that the job
+    knows (changed).
+    """
+    try:
+        now = _measure(job.path)
+    except OSError as error:
+        raise not_reached(job.path, error) from error
+    for name, then, value in (("size", job.size_bytes, now[0]), ("time of change", job.mtime_ns, now[1])):
+        if then is not None and then != value:
+            changed = f"{job.path} has another {name} ({value}) than before ({then}): leave it alone, or list anew"
+            raise VideoError(FailureClass.CHANGED, changed)
+    return replace(job, size_bytes=now[0], mtime_ns=now[1])
+
+
+def not_reached(path: Path | str, error: OSError) -> VideoError:
+    """What `error`, met on looking at a file, says of it: that it is gone, or only that it cannot be reached now."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return VideoError(
+            FailureClass.MISSING, f"{error.filename or path} does not exist (any more): restore it, or list anew"
+        )
+    return VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be reached: {error.strerror or error}")
 
 
 def numbered_images(folder: Path | str) -> list[Path]:
@@ -125,6 +147,14 @@ def numbered_images(folder: Path | str) -> list[Path]:
         if digits and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
             found.append((int(path.stem[-digits:]), path.name, path))
     return [path for _, _, path in sorted(found)]
+
+
+def _measure(path: Path | str) -> tuple[int, int]:
+    status = Path(path).stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return status.st_size, status.st_mtime_ns
+    images = [image.stat() for image in numbered_images(path)]
+    return sum(image.st_size for image in images), max((image.st_mtime_ns for image in images), default=0)
 
 
 def _list_folder(root: Path) -> Listing:
@@ -156,7 +186,12 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
         skipped.append(Skipped(os.path.relpath(error.filename, root), f"cannot be read ({error.strerror})"))
 
     for folder, folders, files in os.walk(root, followlinks=True, onerror=complain):
-        status = Path(folder).stat()
+        try:
+            status = Path(folder).stat()
+        except OSError as error:
+            complain(error)
+            folders.clear()
+            continue
         if (status.st_dev, status.st_ino) in seen:
             skipped.append(Skipped(Path(folder).relative_to(root).as_posix(), "links to a folder listed already"))
             folders.clear()
@@ -167,10 +202,18 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
             if name.startswith("."):
                 continue
             path = Path(folder, name)
-            if path.is_file():
+            if _may_be_a_file(path):
                 yield path
             else:
                 skipped.append(Skipped(path.relative_to(root).as_posix(), "a broken link or no plain file"))
+
+
+def _may_be_a_file(path: Path) -> bool:
+    """Whether it is a plain file, or cannot be reached: left out, it would be forgotten; listed, it fails by name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def _list_table(table: Path) -> Listing:

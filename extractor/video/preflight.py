@@ -16,20 +16,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.listing import fingerprint, numbered_images
+from extractor.video.listing import not_reached, numbered_images
 from extractor.video.structure import claimed_bytes, extradata_signature, is_hidden, may_interlace, resolution_signature
 from schemas.errors import FailureClass, VideoError
-from schemas.records import FileJob, VideoInfo
+from schemas.records import VideoInfo
 
-__all__ = [
-    "MAX_DURATION_SECONDS",
-    "MAX_FRAMES",
-    "MAX_PIXELS",
-    "Inspection",
-    "check_job",
-    "inspect_video",
-    "open_video",
-]
+__all__ = ["MAX_DURATION_SECONDS", "MAX_FRAMES", "MAX_PIXELS", "Inspection", "inspect_video", "open_video"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -78,18 +70,6 @@ class _Packets:
     new_extradata: bool = False
 
 
-def check_job(job: FileJob) -> None:
-    """Raise VideoError where the file of a job is gone (missing) or not the one that was listed (changed)."""
-    now = fingerprint(job.path)
-    if now is None:
-        raise VideoError(FailureClass.MISSING, f"{job.path} does not exist (any more): restore it, or list anew")
-    for name, then, value in (("size", job.size_bytes, now[0]), ("time of change", job.mtime_ns, now[1])):
-        if then is not None and then != value:
-            raise VideoError(
-                FailureClass.CHANGED, f"{job.path} has another {name} ({value}) than when it was listed ({then})"
-            )
-
-
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
     """Demux a file, or look at a folder of numbered images that are shown at `fps`.
 
@@ -100,7 +80,7 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise VideoError(FailureClass.MISSING, f"{path} cannot be found ({error.strerror})") from error
+        raise not_reached(path, error) from error
     if stat.S_ISDIR(mode):
         return _inspect_images(path, fps)
     if not stat.S_ISREG(mode):
@@ -123,17 +103,8 @@ def open_video(path: Path) -> av.container.InputContainer:
 
 
 def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -> Inspection:
-    if container.format.name in _REFERRING_CONTAINERS:
-        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is a list of other files ({container.format.name})")
-    stream = container.streams.best("video")
-    if stream is None:
-        raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{path} has no video stream")
-    assert isinstance(stream, av.VideoStream)
+    stream = _video_stream(path, container)
     context = stream.codec_context
-    if context is None or not context.width or not context.height:
-        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
-    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
-    _check_bounds(path, context.width, context.height, stream.frames, duration)
     codec = context.codec.canonical_name
     flags = _header_flags(container.format.name, codec, context)
     rotation, odd_rotation = _rotation(container, stream.index)
@@ -164,6 +135,22 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -
         bad_packets=packets.corrupt,
     )
     return Inspection(info, times, stamps)
+
+
+def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """The stream to decode. Raises VideoError where there is none, or where its header is not to be trusted."""
+    if container.format.name in _REFERRING_CONTAINERS:
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is a list of other files ({container.format.name})")
+    stream = container.streams.best("video")
+    if stream is None:
+        raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{path} has no video stream")
+    assert isinstance(stream, av.VideoStream)
+    context = stream.codec_context
+    if context is None or not context.width or not context.height:
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
+    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    _check_bounds(path, context.width, context.height, stream.frames, duration)
+    return stream
 
 
 def _demux(
@@ -285,7 +272,10 @@ def _cut_off(path: Path) -> str:
 def _inspect_images(folder: Path, fps: float | None) -> Inspection:
     if not fps:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{folder} is a folder: name it in a table with its fps")
-    images = numbered_images(folder)
+    try:
+        images = numbered_images(folder)
+    except OSError as error:
+        raise not_reached(folder, error) from error
     if not images:
         raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{folder} holds no images whose names end in a number")
     try:

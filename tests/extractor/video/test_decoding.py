@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -205,8 +206,6 @@ class FakeReader:
         self.position += count
 
     def next(self) -> object:
-        import os
-
         if self.position >= self.error_at:
             raise RuntimeError("broken\nin two lines")
         if self.position == 20 and self.message:
@@ -311,8 +310,6 @@ def test_decode_works_only_when_asked(valid: dict[str, Path], monkeypatch: pytes
 def test_decode_given_up_gives_the_standard_error_back(
     valid: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import os
-
     job = FileJob(str(valid["h264.mp4"]), (Item("v"),))
     running = decode(job, config(), chunk_bytes=1)
     next(running)
@@ -331,6 +328,33 @@ def test_decode_refuses_a_file_that_changed_or_went(tmp_path: Path) -> None:
     with pytest.raises(VideoError) as caught:
         list(decode(FileJob(str(path), (Item("v"),)), config()))
     assert caught.value.failure is FailureClass.MISSING
+
+
+@pytest.mark.parametrize("decoder", ["auto", "pyav"])
+def test_decode_notices_that_a_file_is_written_to_meanwhile(tmp_path: Path, decoder: str) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=8)
+    found: list[object] = []
+    with pytest.raises(VideoError) as caught:
+        for event in decode(FileJob(str(path), (Item("v"),)), config(decoder=decoder), chunk_bytes=1):
+            found.append(event)
+            os.utime(path, ns=(len(found), len(found)))
+    assert caught.value.failure is FailureClass.CHANGED
+    assert any(isinstance(event, FrameChunk) for event in found)
+    assert not any(isinstance(event, Decoded) for event in found)
+
+
+def test_decode_blames_no_damage_on_a_file_that_is_written_to_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=4)
+
+    def disturbed(wanted: Request) -> Iterator[object]:
+        path.write_bytes(b"another")
+        raise VideoError(FailureClass.CORRUPT, "broken")
+        yield
+
+    monkeypatch.setattr(decoding, "pyav_frames", disturbed)
+    assert failure_of(path, decoder="pyav").failure is FailureClass.CHANGED
 
 
 def test_decode_reads_a_folder_of_images(tmp_path: Path) -> None:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from extractor.video.listing import fingerprint, list_videos, numbered_images
-from schemas.errors import InventoryError
-from schemas.records import Item
+from extractor.video.listing import check_job, fingerprint, list_videos, numbered_images
+from schemas.errors import FailureClass, InventoryError, VideoError
+from schemas.records import FileJob, Item
+
+
+def refuse_to_look_at(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Have the file system fail on files of these names, as a broken disk or a server that is gone does."""
+    look = Path.stat
+
+    def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if self.name in names:
+            raise OSError(errno.EIO, "Input/output error", str(self))
+        return look(self, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", stat)
 
 
 def touch(path: Path, content: bytes = b"x") -> Path:
@@ -153,3 +166,41 @@ def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
     os.utime(path, ns=(1, 1))
     assert fingerprint(path) == (3, 1)
     assert fingerprint(tmp_path / "gone") is None
+
+
+def test_check_job_tells_missing_from_changed(tmp_path: Path) -> None:
+    path = touch(tmp_path / "a.mp4", b"abc")
+    mtime = path.stat().st_mtime_ns
+    known = FileJob(str(path), (), 3, mtime)
+    assert check_job(known) == known
+    assert check_job(FileJob(str(path), ())) == known
+    for job, failure in [
+        (FileJob(str(path), (), 4, mtime), FailureClass.CHANGED),
+        (FileJob(str(path), (), 3, mtime + 1), FailureClass.CHANGED),
+        (FileJob(str(tmp_path / "b.mp4"), (), 3, mtime), FailureClass.MISSING),
+        (FileJob(str(path / "b.mp4"), (), 3, mtime), FailureClass.MISSING),
+    ]:
+        with pytest.raises(VideoError) as caught:
+            check_job(job)
+        assert caught.value.failure is failure
+
+
+def test_what_cannot_be_looked_at_is_listed_and_fails_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("v/a.mp4", "v/bad.mp4", "v/closed/c.mp4"):
+        touch(tmp_path / name)
+    refuse_to_look_at(monkeypatch, "bad.mp4", "closed")
+    assert fingerprint(tmp_path / "v/bad.mp4") is None
+    found = list_videos(tmp_path / "v")
+    assert [job.items[0].video_id for job in found.jobs] == ["a.mp4", "bad.mp4"]
+    assert [(entry.path, entry.reason) for entry in found.skipped] == [
+        ("closed", "cannot be read (Input/output error)")
+    ]
+    for job in (found.jobs[1], list_videos(table(tmp_path, "path\nv/bad.mp4\n")).jobs[0]):
+        assert (job.size_bytes, job.mtime_ns) == (None, None)
+        with pytest.raises(VideoError, match="Input/output error") as caught:
+            check_job(job)
+        assert caught.value.failure is FailureClass.CANNOT_OPEN
+    with pytest.raises(InventoryError, match="Input/output error"):
+        list_videos(tmp_path / "v" / "bad.mp4")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from extractor.video import preflight
-from extractor.video.preflight import check_job, inspect_video
+from extractor.video.preflight import inspect_video
 from schemas.errors import FailureClass, VideoError
-from schemas.records import FileJob
 from tests.extractor.video.truth import true_times
 from tests.videos import write_images, write_video
 
@@ -128,17 +128,19 @@ def test_inspect_video_of_a_folder_of_images(tmp_path: Path) -> None:
     assert failure_of(tmp_path / "none", fps=5.0) is FailureClass.NO_VIDEO_STREAM
 
 
-def test_check_job_tells_missing_from_changed(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"abc")
-    mtime = path.stat().st_mtime_ns
-    check_job(FileJob(str(path), (), 3, mtime))
-    check_job(FileJob(str(path), ()))
-    for job, failure in [
-        (FileJob(str(path), (), 4, mtime), FailureClass.CHANGED),
-        (FileJob(str(path), (), 3, mtime + 1), FailureClass.CHANGED),
-        (FileJob(str(tmp_path / "b.mp4"), (), 3, mtime), FailureClass.MISSING),
-    ]:
-        with pytest.raises(VideoError) as caught:
-            check_job(job)
-        assert caught.value.failure is failure
+def test_inspect_video_tells_what_is_gone_from_what_cannot_be_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    assert failure_of(tmp_path / "file" / "a.mp4") is FailureClass.MISSING
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    with pytest.raises(VideoError, match="symbolic links") as caught:
+        inspect_video(tmp_path / "loop.mp4")
+    assert caught.value.failure is FailureClass.CANNOT_OPEN
+    folder = write_images(tmp_path / "frames", frames=2)
+
+    def stale(folder: Path) -> list[Path]:
+        raise OSError(errno.ESTALE, "Stale file handle", str(folder))
+
+    monkeypatch.setattr(preflight, "numbered_images", stale)
+    assert failure_of(folder, fps=5.0) is FailureClass.CANNOT_OPEN
