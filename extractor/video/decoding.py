@@ -57,8 +57,9 @@ def decode(
 ) -> Iterator[DecodingEvent]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
-    members: frames a clip of each member of an ensemble takes; None means config.num_frames. distrust: why decord must
-    not try this file, where its process hung or died at an earlier attempt.
+    members: frames a clip of each member of an ensemble takes; None means config.num_frames. distrust: why decord is
+    not to try this file, where its process hung or died at an earlier attempt; ignored where config.decoder allows
+    decord only.
 
     Work is done when the next event is asked for, so that a slow consumer holds the decoder back; close the generator
     to stop early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in
@@ -93,8 +94,8 @@ def _events(
         yield Decoded("", "", flags=info.flags)
         return
     request = Request(Path(job.path), inspection, index, _reaches_end(plans, job.items, info), config.keep_corrupt)
-    reason = distrust
-    if _decord_may(config.decoder, info) and not distrust:
+    reason = "" if config.decoder is DecoderPolicy.DECORD else distrust
+    if _decord_may(config.decoder, info) and not reason:
         run = _Run(request, config, chunk_bytes)
         try:
             yield from run.chunks(decord_frames(request))

@@ -259,8 +259,13 @@ def test_decode_spares_a_file_the_decoder_that_died_of_it(valid: dict[str, Path]
     assert isinstance(end, Decoded)
     assert (end.decoder, end.fallback_reason) == ("av", "it hung")
     assert not any(isinstance(event, Restart) for event in found)
-    with pytest.raises(VideoError, match="it hung"):
-        list(decode(job, config(decoder="decord"), distrust="it hung"))
+
+
+def test_decode_tries_decord_again_where_nothing_else_is_allowed(valid: dict[str, Path]) -> None:
+    decord = pytest.importorskip("decord")
+    job = FileJob(str(valid["h264.mp4"]), (Item("v"),))
+    end = kept(list(decode(job, config(decoder="decord"), distrust="it hung")))[2]
+    assert (end.decoder_version, end.fallback_reason) == (decord.__version__, "")
 
 
 def test_decode_names_decoder_version_and_flags(valid: dict[str, Path]) -> None:
