@@ -42,9 +42,9 @@ __all__ = ["CHUNK_BYTES", "decode", "inspect_job", "plan_items", "suggested_dead
 CHUNK_BYTES = 8 * 1024 * 1024
 """Bytes of resized frames that are handed on at a time: 55 frames of 224 x 224."""
 
-_DEADLINE_BASE_SECONDS = 60.0
-_DEADLINE_BYTES_PER_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
-_DEADLINE_OF_REAL_TIME = 2.0
+_SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
+_SLOWEST_OF_REAL_TIME = 2.0
+_LONGEST_SECONDS = 3600.0  # for the size of a file: a header may claim days
 
 
 def decode(
@@ -133,13 +133,20 @@ def plan_items(
     return tuple(plans)
 
 
-def suggested_deadline_seconds(size_bytes: int | None, duration_seconds: float | None = None) -> float:
-    """Seconds after which decoding a file is taken to hang: generous, as a false alarm costs a video.
+def suggested_deadline_seconds(
+    size_bytes: int | None, duration_seconds: float = 0.0, *, base_seconds: float = 60.0
+) -> float:
+    """Seconds without an event after which the decoding of a file is taken to hang: generous, as a false alarm costs
+    a video.
+
+    base_seconds for any file, and for a long one, of which one event may need the most part, the longer of a second
+    for every 100 kB and twice its duration, up to an hour. size_bytes: None where it is not known; duration_seconds: 0
+    where it is not.
 
     suggested_deadline_seconds(1_000_000) == 70.0
     """
-    by_bytes = (size_bytes or 0) / _DEADLINE_BYTES_PER_SECOND
-    return _DEADLINE_BASE_SECONDS + max(by_bytes, _DEADLINE_OF_REAL_TIME * (duration_seconds or 0.0))
+    by_bytes = (size_bytes or 0) / _SLOWEST_BYTES_A_SECOND
+    return base_seconds + min(_LONGEST_SECONDS, max(by_bytes, _SLOWEST_OF_REAL_TIME * duration_seconds))
 
 
 class _Run:

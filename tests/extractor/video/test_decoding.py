@@ -398,7 +398,10 @@ def test_decord_backend_holds_no_more_than_it_says() -> None:
     assert decord_backend.held_bytes(300, 1280, 720) > decord_backend.HELD_BYTES
 
 
-def test_suggested_deadline_seconds_is_generous() -> None:
+def test_suggested_deadline_seconds_is_generous_and_ends() -> None:
     assert suggested_deadline_seconds(1_000_000) == 70.0
     assert suggested_deadline_seconds(None) == 60.0
-    assert suggested_deadline_seconds(0, 3600.0) == 7260.0
+    assert suggested_deadline_seconds(0, 100.0) == 260.0
+    assert suggested_deadline_seconds(30_000_000, 100.0) == 360.0  # the longer one, not both
+    assert suggested_deadline_seconds(1_000_000, base_seconds=5.0) == 15.0
+    assert suggested_deadline_seconds(10**12, 360_000.0, base_seconds=5.0) == 3605.0
