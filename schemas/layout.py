@@ -175,6 +175,7 @@ def unpack_tied(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.boo
 
 
 _SHARD = re.compile(r"shard-\d{5,}")
+_ATTEMPT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +232,10 @@ class StorePaths:
         return self.commits / f"{_checked(shard)}.json"
 
     def shard_data(self, shard: str, attempt: str) -> Path:
-        return self.shards / f"{_checked(shard)}.{attempt}.h5"
+        return self.shards / f"{_checked(shard)}.{_checked_attempt(attempt)}.h5"
 
     def shard_rows(self, shard: str, attempt: str) -> Path:
-        return self.shards / f"{_checked(shard)}.{attempt}.parquet"
+        return self.shards / f"{_checked(shard)}.{_checked_attempt(attempt)}.parquet"
 
     def staged(self, shard: str) -> Path:
         return self.staging / _checked(shard)
@@ -246,3 +247,11 @@ def _checked(shard: str) -> str:
             f"a shard name like shard-00000 was expected, not {shard!r}: the store has been altered by hand"
         )
     return shard
+
+
+def _checked_attempt(attempt: str) -> str:
+    if not _ATTEMPT.fullmatch(attempt):
+        raise StoreError(
+            f"an attempt named by letters and digits was expected, not {attempt!r}: the store has been altered by hand"
+        )
+    return attempt

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from extractor.store.atomic import read_bounded
-from schemas.errors import DamagedShardError
+from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 
@@ -39,13 +39,16 @@ def encode_record(record: CommitRecord) -> bytes:
 
 
 def decode_record(data: bytes, shard: str) -> CommitRecord:
-    """Inverse of `encode_record`; raises DamagedShardError where the bytes are not as written."""
+    """Inverse of `encode_record`; raises DamagedShardError where the bytes are not as written.
+
+    The files that a record names are the attempt's own in shards/, and no others: its paths are safe to follow.
+    """
     try:
         document = json.loads(data)
         fields = document["record"]
         record = _ADAPTER.validate_python(fields)
-        sound = document["record_sha256"] == _digest(fields) and record.shard == shard
-    except (ValueError, KeyError, TypeError, RecursionError):
+        sound = document["record_sha256"] == _digest(fields) and record.shard == shard and _names_its_own(record)
+    except (ValueError, KeyError, TypeError, RecursionError, StoreError):
         sound = False
     # whitespace between the values is not under the digest, so the text itself is held against what we would write
     if not sound or encode_record(record) != data:
@@ -54,6 +57,12 @@ def decode_record(data: bytes, shard: str) -> CommitRecord:
             shard=shard,
         )
     return record
+
+
+def _names_its_own(record: CommitRecord) -> bool:
+    store = StorePaths(Path())
+    own = (store.shard_data(record.shard, record.attempt), store.shard_rows(record.shard, record.attempt))
+    return (record.data.path, record.fragment.path) == tuple(path.as_posix() for path in own)
 
 
 def _digest(fields: dict[str, Any]) -> str:

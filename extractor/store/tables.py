@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from extractor.store.atomic import publish, replacing
+from extractor.store.atomic import publish, read_bounded, replacing
 from extractor.store.records import committed
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
@@ -71,12 +71,17 @@ def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
     """Manifest rows of one shard; raises DamagedShardError where the file is not what the record promises."""
     path = paths.root / record.fragment.path
     try:
-        data = path.read_bytes()
+        size = path.stat().st_size
+        if size != record.fragment.bytes:  # before it is read: it may be anything
+            raise ValueError(f"it has {size} bytes, the record says {record.fragment.bytes}")
+        data = read_bounded(path, record.fragment.bytes)
         if hashlib.sha256(data).hexdigest() != record.fragment.sha256:
             raise ValueError("its SHA-256 is not the recorded one")
         frame = validate_manifest(pq.read_table(pa.BufferReader(data)).to_pandas())
         if len(frame) != record.rows["clips"]:
             raise ValueError(f"it has {len(frame)} rows, the record says {record.rows['clips']}")
+        if (frame["shard"] != record.shard).any() or (frame["file"] != record.data.path).any():
+            raise ValueError("it has rows of another shard or file")
     except (OSError, ValueError, KeyError, StoreError, pa.ArrowException) as error:
         raise DamagedShardError(
             f"the manifest fragment {path} is not as written ({error}): run `msnet verify`, then `msnet resume`",
@@ -129,14 +134,16 @@ def write_manifest_cache(paths: StorePaths) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
-    """manifest.parquet where it was made from exactly these records, else None."""
+    """manifest.parquet where it was made from exactly these records and names their files only, else None."""
     try:
         with pq.ParquetFile(paths.manifest) as file:
             if (file.schema_arrow.metadata or {}).get(_COMMITS_KEY) != _state(records):
                 return None
-            return validate_manifest(file.read().to_pandas())
+            frame = validate_manifest(file.read().to_pandas())
     except (OSError, ValueError, StoreError, pa.ArrowException):
         return None
+    named = {record.data.path for record in records.values()}
+    return frame if named.issuperset(frame["file"].unique()) else None  # no other file is followed
 
 
 def _state(records: Mapping[str, CommitRecord]) -> bytes:

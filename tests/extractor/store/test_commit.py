@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -252,6 +253,44 @@ def test_any_changed_bit_of_a_record_is_seen(store):
         changed[offset] ^= 1 << offset % 8
         with pytest.raises(DamagedShardError):
             decode_record(bytes(changed), "shard-00000")
+
+
+@pytest.mark.parametrize("field", ["data", "fragment"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../etc/passwd",
+        "/dev/zero",
+        "shards/other.h5",
+        "shards/../shards/{name}",
+        "./shards/{name}",
+        "shards//{name}",
+    ],
+)
+def test_record_that_names_other_files_is_refused(store, field, path):
+    record = read_record(store, "shard-00000")
+    stored = getattr(record, field)
+    foreign = dataclasses.replace(stored, path=path.format(name=stored.path.split("/")[1]))
+    changed = encode_record(dataclasses.replace(record, **{field: foreign}))
+    with pytest.raises(DamagedShardError, match="commit record of shard-00000"):
+        decode_record(changed, "shard-00000")
+    store.commit("shard-00000").write_bytes(changed)
+    assert [damage.file for damage in verify_store(store.root).damages] == ["commits/shard-00000.json"]
+    kept = names(store.shards)
+    assert sweep(store, "token").files == 0
+    assert names(store.shards) == kept
+
+
+@pytest.mark.parametrize("attempt", ["", "x/../../secret", "..", "a.b", "a" * 65, "a\n"])
+def test_record_of_an_attempt_that_is_no_plain_name_is_refused(store, attempt):
+    record = read_record(store, "shard-00000")
+    files = {
+        field: dataclasses.replace(getattr(record, field), path=f"shards/shard-00000.{attempt}{suffix}")
+        for field, suffix in (("data", ".h5"), ("fragment", ".parquet"))
+    }
+    changed = encode_record(dataclasses.replace(record, attempt=attempt, **files))
+    with pytest.raises(DamagedShardError):
+        decode_record(changed, "shard-00000")
 
 
 def test_sweep_leaves_what_may_still_be_needed(store):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import pickle
 import subprocess
@@ -9,9 +10,14 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from extractor.store import FeatureStore, Lease, commit_shard, new_attempt, retire
+from extractor.store.commit import stored_file
+from extractor.store.records import encode_record, read_record
+from extractor.store.tables import write_table
 from schemas.errors import DamagedShardError, FailureClass, StoreError
 from schemas.layout import StorePaths, unpack_tied
 from schemas.manifest import MANIFEST_COLUMNS
@@ -144,6 +150,41 @@ def test_manifest_is_rebuilt_where_the_cache_does_not_agree(store, spoil, tmp_pa
         other = make_store(tmp_path / "other", (("x.mp4",),))
         store.manifest.write_bytes(other.manifest.read_bytes())
     assert FeatureStore(store.root).manifest.equals(expected)
+
+
+def test_files_that_a_foreign_cache_names_are_not_followed(store, tmp_path):
+    expected = FeatureStore(store.root).manifest
+    other = make_store(tmp_path / "other", (("a.mp4",),))
+    outside = next(other.shards.glob("*.h5"))
+    metadata = pq.read_schema(store.manifest).metadata
+    for file in (f"../other/shards/{outside.name}", str(outside)):
+        write_table(store.manifest, expected.assign(file=file), metadata)
+        assert FeatureStore(store.root).manifest.equals(expected)
+
+
+@pytest.mark.parametrize("column", ["file", "shard"])
+def test_fragment_that_names_another_file_is_refused(store, column):
+    record = read_record(store, "shard-00000")
+    path = store.root / record.fragment.path
+    write_table(path, pd.read_parquet(path).assign(**{column: "../../other.h5"}))
+    changed = dataclasses.replace(record, fragment=stored_file(store, path, path))
+    store.commit("shard-00000").write_bytes(encode_record(changed))
+    with pytest.raises(DamagedShardError, match="rows of another shard or file"):
+        len(FeatureStore(store.root))
+
+
+def test_fragment_is_not_read_beyond_its_recorded_size(store):
+    store.manifest.unlink()
+    fragment = store.root / read_record(store, "shard-00000").fragment.path
+    fragment.unlink()
+    fragment.symlink_to("/dev/zero")
+    with pytest.raises(DamagedShardError, match="bytes"):
+        len(FeatureStore(store.root))
+    fragment.unlink()
+    with fragment.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(DamagedShardError, match="bytes"):
+        len(FeatureStore(store.root))
 
 
 def test_unfinished_store_gives_what_is_committed(store):
