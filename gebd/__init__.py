@@ -1,1 +1,86 @@
-"""Generic event boundary detection on extracted features. Needs neither Ray nor a decoder."""
+"""Generic event boundary detection on extracted features. Needs neither Ray nor a decoder.
+
+The names below are loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gebd.annotations import convert, load_annotations, write_annotations
+    from gebd.baselines import (
+        Comparison,
+        LeftOut,
+        compare_with_baselines,
+        leave_one_rater_out,
+        random_boundaries,
+        uniform,
+        uniform_matched,
+    )
+    from gebd.conversion import Conversion, Rules
+    from gebd.evaluation import Definition, Evaluation
+    from gebd.intervals import Interval
+    from gebd.metric import TOLERANCES, evaluate, in_frames
+    from gebd.predictions import ScoreTrack, load_predictions, load_scores, write_predictions
+    from gebd.records import AnnotationFormat, Annotations, AnnotationSummary, VideoAnnotation
+
+_NAMES = {
+    "gebd.annotations": ("convert", "load_annotations", "write_annotations"),
+    "gebd.baselines": (
+        "Comparison",
+        "LeftOut",
+        "compare_with_baselines",
+        "leave_one_rater_out",
+        "random_boundaries",
+        "uniform",
+        "uniform_matched",
+    ),
+    "gebd.conversion": ("Conversion", "Rules"),
+    "gebd.evaluation": ("Definition", "Evaluation"),
+    "gebd.intervals": ("Interval",),
+    "gebd.metric": ("TOLERANCES", "evaluate", "in_frames"),
+    "gebd.predictions": ("ScoreTrack", "load_predictions", "load_scores", "write_predictions"),
+    "gebd.records": ("AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = [
+    "TOLERANCES",
+    "AnnotationFormat",
+    "AnnotationSummary",
+    "Annotations",
+    "Comparison",
+    "Conversion",
+    "Definition",
+    "Evaluation",
+    "Interval",
+    "LeftOut",
+    "Rules",
+    "ScoreTrack",
+    "VideoAnnotation",
+    "compare_with_baselines",
+    "convert",
+    "evaluate",
+    "in_frames",
+    "leave_one_rater_out",
+    "load_annotations",
+    "load_predictions",
+    "load_scores",
+    "random_boundaries",
+    "uniform",
+    "uniform_matched",
+    "write_annotations",
+    "write_predictions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
