@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,34 @@ import pandas as pd
 from gebd.intervals import Interval, Resampled, interval_of, resample
 from gebd.matching import f1_of
 
-__all__ = ["Counts", "Definition", "Evaluation", "Matching", "Missing", "Status", "Unit"]
+__all__ = [
+    "TOLERANCE_DIGITS",
+    "ByTolerance",
+    "Counts",
+    "Definition",
+    "Evaluation",
+    "Matching",
+    "Missing",
+    "Status",
+    "Unit",
+]
 
 Missing = Literal["penalise", "skip"]
 Unit = Literal["seconds", "frames"]
 Matching = Literal["greedy", "optimal"]
+
+_Value = TypeVar("_Value")
+TOLERANCE_DIGITS = 10
+
+
+class ByTolerance(dict[float, _Value]):
+    """Values by tolerance; a tolerance that came of a sum (0.15000000000000002) finds that of its ten digits."""
+
+    def __missing__(self, tolerance: float) -> _Value:
+        rounded = round(float(tolerance), TOLERANCE_DIGITS)
+        if rounded not in self:
+            raise KeyError(tolerance)
+        return self[rounded]
 
 
 class Status(StrEnum):
@@ -110,19 +133,19 @@ class Evaluation:
         }
 
     @cached_property
-    def f1(self) -> dict[float, float]:
+    def f1(self) -> ByTolerance[float]:
         """F1 by tolerance."""
-        return {tolerance: score[2] for tolerance, score in self._scores.items()}
+        return ByTolerance({tolerance: score[2] for tolerance, score in self._scores.items()})
 
     @cached_property
-    def precision(self) -> dict[float, float]:
+    def precision(self) -> ByTolerance[float]:
         """Hits among detections, by tolerance; 0 without detections."""
-        return {tolerance: score[0] for tolerance, score in self._scores.items()}
+        return ByTolerance({tolerance: score[0] for tolerance, score in self._scores.items()})
 
     @cached_property
-    def recall(self) -> dict[float, float]:
+    def recall(self) -> ByTolerance[float]:
         """Hits among boundaries, by tolerance; 1 without boundaries."""
-        return {tolerance: score[1] for tolerance, score in self._scores.items()}
+        return ByTolerance({tolerance: score[1] for tolerance, score in self._scores.items()})
 
     @property
     def average_f1(self) -> float:
@@ -153,17 +176,17 @@ class Evaluation:
         )
 
     @cached_property
-    def f1_interval(self) -> dict[float, Interval]:
+    def f1_interval(self) -> ByTolerance[Interval]:
         """Confidence interval of F1 by tolerance."""
         return self._intervals(self.resampled.f1)
 
     @cached_property
-    def precision_interval(self) -> dict[float, Interval]:
+    def precision_interval(self) -> ByTolerance[Interval]:
         """Confidence interval of precision by tolerance."""
         return self._intervals(self.resampled.precision)
 
     @cached_property
-    def recall_interval(self) -> dict[float, Interval]:
+    def recall_interval(self) -> ByTolerance[Interval]:
         """Confidence interval of recall by tolerance."""
         return self._intervals(self.resampled.recall)
 
@@ -172,8 +195,9 @@ class Evaluation:
         """Confidence interval of average_f1."""
         return interval_of(self.resampled.f1.mean(axis=1), self.confidence)
 
-    def _intervals(self, scores: npt.NDArray[np.float64]) -> dict[float, Interval]:
-        return {t: interval_of(scores[:, n], self.confidence) for n, t in enumerate(self.definition.tolerances)}
+    def _intervals(self, scores: npt.NDArray[np.float64]) -> ByTolerance[Interval]:
+        found = enumerate(self.definition.tolerances)
+        return ByTolerance({t: interval_of(scores[:, n], self.confidence) for n, t in found})
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from gebd.annotations import Source, load_annotations
-from gebd.evaluation import Counts, Definition, Evaluation, Matching, Missing, Status, Unit
+from gebd.evaluation import TOLERANCE_DIGITS, Counts, Definition, Evaluation, Matching, Missing, Status, Unit
 from gebd.matching import best_rater, greedy_hits, optimal_hits
 from gebd.predictions import Predictions, checked_predictions
 from gebd.records import Annotations, PerRater, VideoAnnotation
@@ -140,7 +140,7 @@ def in_frames(predictions: Predictions, annotations: Source | Annotations) -> di
 
 
 def _tolerances(values: Sequence[float]) -> tuple[float, ...]:
-    found = sorted({round(float(value), 10) for value in values})
+    found = sorted({round(float(value), TOLERANCE_DIGITS) for value in values})
     if not found or not all(0 <= value < float("inf") for value in found):
         raise UsageError(f"tolerances were expected to be one or more finite numbers from 0 on, and are {list(values)}")
     return tuple(found)

@@ -117,6 +117,9 @@ def test_tolerances_are_the_literals_whatever_sum_made_them() -> None:
     truth = {"a": made.processed_entry([1.5])}
     result = evaluate({"a": [3.0]}, truth, np.linspace(0.05, 0.5, 10))
     assert result.f1[0.15] == 1.0 and result.f1[0.1] == 0.0 and list(result.f1) == list(TOLERANCES)
+    assert 0.05 * 3 != 0.15 and result.f1[0.05 * 3] == 1.0 and result.f1_interval[np.float64(0.05 * 3)].low == 1.0
+    with pytest.raises(KeyError):
+        result.f1[0.17]
 
 
 def test_missing_empty_outside_and_low_consistency() -> None:
