@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
@@ -26,7 +27,7 @@ _SEEN_SECONDS = 60.0
 _CHUNKS_AHEAD_BYTES = 3 * 8 * 1024 * 1024  # that a decoder may have in shared memory
 _LEAST_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _QUIET = {
-    "RAY_usage_stats_enabled": "0",  # nothing about a user's machine leaves it
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about a user's machine leaves it
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -41,18 +42,17 @@ class Cluster:
 
 
 @contextmanager
-def cluster(
-    store: Path,
-    options: Options,
-) -> Iterator[Cluster]:
+def cluster(options: Options, *, store: Path | None = None, dataset: Path | None = None) -> Iterator[Cluster]:
     """Ray for the time of the block: a local one that is stopped at the end, or the cluster that `options` names.
 
     Raises ResourceError where there is less than was asked for or no cluster at the address, StorageError where
-    a node of the cluster does not see the store.
+    a node of the cluster does not see the store or the dataset.
     """
+    if ray.is_initialized():
+        raise ResourceError("this program runs Ray already, and msnet starts its own: call it from a process without")
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:
-        yield _start(options) if options.ray_address is None else _join(options.ray_address, store, options)
+        yield _start(options) if options.ray_address is None else _join(options.ray_address, store, dataset, options)
     finally:
         ray.shutdown()
 
@@ -84,7 +84,7 @@ def _start(options: Options) -> Cluster:
     return Cluster(workers, tuple(notes))
 
 
-def _join(address: str, store: Path, options: Options) -> Cluster:
+def _join(address: str, store: Path | None, dataset: Path | None, options: Options) -> Cluster:
     try:
         _init(address=address)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -100,7 +100,16 @@ def _join(address: str, store: Path, options: Options) -> Cluster:
         decoders=options.decoders,
         threads=options.threads,
     )
-    _require_shared(store, [node["NodeID"] for node in alive])
+    nodes = [node["NodeID"] for node in alive]
+    if dataset is not None:
+        _require_seen(dataset, nodes, "the dataset")
+    if store is not None:
+        token = store / f".seen.{secrets.token_hex(6)}.tmp"
+        token.touch()
+        try:
+            _require_seen(token, nodes, "the store")
+        finally:
+            token.unlink(missing_ok=True)
     return Cluster(workers, (f"the store must lie on storage that all {len(alive)} nodes share: each of them sees it",))
 
 
@@ -114,23 +123,25 @@ def _init(**options: Any) -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 
-def _require_shared(store: Path, nodes: list[str]) -> None:
-    """Raise StorageError where a node does not see a file that was just written to the store."""
-    token = store / f".seen.{secrets.token_hex(6)}.tmp"
-    token.touch()
+def _require_seen(path: Path, nodes: list[str], what: str) -> None:
+    """Raise StorageError where a node does not see a path, ResourceError where it does not answer."""
+    check = ray.remote(_sees).options(num_cpus=0, max_retries=0)
+    answers = [
+        check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(str(path))
+        for node in nodes
+    ]
     try:
-        check = ray.remote(_sees).options(num_cpus=0, max_retries=0)
-        answers = [
-            check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(str(token))
-            for node in nodes
-        ]
         blind = sum(not seen for seen in ray.get(answers, timeout=_SEEN_SECONDS))
-    finally:
-        token.unlink(missing_ok=True)
+    except RayError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ResourceError(
+            f"an answer of each of the cluster's {len(nodes)} nodes was expected, one gave none ({reason}): "
+            "is msnet-features installed on every node, in the same version?"
+        ) from error
     if blind:
         raise StorageError(
-            f"{store} is not seen by {blind} of the cluster's {len(nodes)} nodes: "
-            "put the store on storage that all nodes share, under the same path"
+            f"{what} ({path.parent if what == 'the store' else path}) is not seen by {blind} of the cluster's "
+            f"{len(nodes)} nodes: put it on storage that all nodes share, under the same path"
         )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
+from extractor.video.decoding import suggested_deadline_seconds
 from jobs.machine import private_memory_bytes
-from schemas.errors import FailureClass, VideoError
+from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
 
 __all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
@@ -22,8 +23,7 @@ _AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames t
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5
 _START_SECONDS = 120.0  # that a process may take to start; no file is charged for it
-_SLOWEST_BYTES_A_SECOND = 100e3  # a tenth of what a slow core decodes of ordinary video
-_SLOWEST_OF_REAL_TIME = 2.0
+_MOST_DEATHS_AT_START = 5  # of decoders, one after another
 _ATTEMPTS = 2
 
 
@@ -85,7 +85,9 @@ class DecoderPool:
         self._slots = [self._new_slot() for _ in range(count)]
         self._draining = False
         self._warm = False  # decoders take a while to start, which is not a lack of decoders
+        self._deaths_at_start = 0
         self.waiting_seconds = 0.0
+        self.notes: list[str] = []  # tracebacks of decoders, for the log
 
     def drain(self) -> None:
         """Begin no further file."""
@@ -96,8 +98,11 @@ class DecoderPool:
         for slot in self._slots:
             ray.kill(slot.actor)
 
-    def run(self, jobs: Iterable[FileJob]) -> Iterator[FileEvent]:
-        """Events of all files; those of one file in order, ending with Decoded or a VideoError."""
+    def run(self, jobs: Iterable[FileJob]) -> Iterator[FileEvent | None]:
+        """Events of all files; those of one file in order, ending with Decoded or a VideoError. None now and then.
+
+        Raises ResourceError where decoders die as they start: no file is to blame for that.
+        """
         waiting = deque(_Task(job) for job in jobs)
         while True:
             if self._draining:
@@ -116,25 +121,40 @@ class DecoderPool:
             self._warm |= bool(ready)
             for reference in ready:
                 yield from self._take(busy[reference], waiting)
+            yield None  # whoever waits for us hears that we live
             # Asked again: the caller may have been long over the events, and that is not charged to a decoder.
-            for reference in ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ():
-                if error := self._overdue(busy[reference], time.monotonic()):
-                    yield from self._replace(busy[reference], waiting, error)
+            silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
+            for reference, slot in busy.items():
+                if slot.tasks and (error := self._verdict(slot, reference in silent)):
+                    yield from self._replace(slot, waiting, error)
 
     def _new_slot(self) -> _Slot:
         actor = self._spawn()
         return _Slot(actor, actor.process_id.remote(), head_since=time.monotonic())
 
     def _fill(self, slot: _Slot, waiting: deque[_Task]) -> None:
-        if slot.files + len(slot.tasks) >= self._limits.files and not slot.tasks:
+        if not slot.tasks and waiting and (slot.files >= self._limits.files or not self._lives(slot)):
             self._renew(slot)
         while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
-            if not slot.tasks:
-                slot.head_since = time.monotonic()
-            slot.tasks.append(waiting.popleft())
-            slot.actor.enqueue.remote(slot.tasks[-1].job, slot.tasks[-1].distrust)
+            self._give(slot, waiting.popleft())
         while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
             slot.events.append(slot.actor.next.remote())
+
+    def _give(self, slot: _Slot, task: _Task) -> None:
+        if not slot.tasks:
+            slot.head_since = time.monotonic()
+        slot.tasks.append(task)
+        slot.actor.enqueue.remote(task.job, task.distrust)
+
+    def _lives(self, slot: _Slot) -> bool:
+        """Whether an idle decoder answers what it was asked last; one that died meanwhile must not cost a file."""
+        done = ray.wait(list(slot.events), num_returns=len(slot.events), timeout=0)[0] if slot.events else []
+        try:
+            ray.get(done)
+        except RayError:
+            return False
+        slot.events = deque(reference for reference in slot.events if reference not in done)
+        return True
 
     def _renew(self, slot: _Slot) -> None:
         ray.kill(slot.actor)
@@ -148,21 +168,24 @@ class DecoderPool:
         try:
             event = ray.get(reference)
         except OutOfMemoryError:
-            error = VideoError(
-                FailureClass.OUT_OF_MEMORY, "the decoder was ended because the machine ran out of memory"
-            )
+            error = VideoError(FailureClass.OUT_OF_MEMORY, "the decoder was ended since the machine ran out of memory")
             yield from self._replace(slot, waiting, error)
             return
         except RayTaskError as failure:
+            self.notes.append(f"{slot.tasks[0].job.path if slot.tasks else 'no file'}: {failure}")
             message = str(failure.cause).splitlines()[:1] or [type(failure.cause).__name__]
             error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {message[0]}")
             yield from self._replace(slot, waiting, error)
             return
-        except RayError:
+        except RayError as failure:
+            if not self._has_started(slot):
+                self._died_at_start(slot, waiting, failure)
+                return
             error = VideoError(FailureClass.DECODER_CRASHED, "the decoder's process died")
             yield from self._replace(slot, waiting, error)
             return
         slot.head_since = time.monotonic()
+        self._deaths_at_start = 0
         if event is None or not slot.tasks:  # asked for more than there was
             return
         task = slot.tasks[0]
@@ -174,24 +197,44 @@ class DecoderPool:
             slot.files += 1
         yield FileEvent(task.job, event, task.attempts)
 
-    def _overdue(self, slot: _Slot, now: float) -> VideoError | None:
-        """Why a decoder that has not answered must go, if it must."""
+    def _has_started(self, slot: _Slot) -> bool:
+        """Whether a decoder ever answered; notes its process id and begins its clock when it first did."""
         if slot.process_id is None and ray.wait([slot.identity], timeout=0)[0]:
-            with suppress(RayError):  # it died, which the event that is waited for will tell
-                slot.process_id, slot.head_since = ray.get(slot.identity), now
+            with suppress(RayError):
+                slot.process_id, slot.head_since = ray.get(slot.identity), time.monotonic()
+        return slot.process_id is not None
+
+    def _died_at_start(self, slot: _Slot, waiting: deque[_Task], failure: RayError) -> None:
+        self._deaths_at_start += 1
+        if self._deaths_at_start >= _MOST_DEATHS_AT_START:
+            raise ResourceError(
+                f"decoders that start were expected, {self._deaths_at_start} died as they did "
+                f"({str(failure).splitlines()[0]}): is there memory, shared memory and room for processes?"
+            )
+        waiting.extendleft(reversed(slot.tasks))
+        slot.tasks.clear()
+        self._renew(slot)
+
+    def _verdict(self, slot: _Slot, silent: bool) -> VideoError | None:
+        """Why a decoder must go, if it must: for its memory, or, where it is `silent`, for the time it has been."""
+        started = self._has_started(slot)
         memory = private_memory_bytes(slot.process_id) if slot.process_id else None
         if memory is not None and memory > self._limits.memory_bytes:
             limit = self._limits.memory_bytes / 1024**3
             return VideoError(FailureClass.OUT_OF_MEMORY, f"decoding took more than {limit:.1f} GiB of memory")
         task = slot.tasks[0]
-        by_bytes = (task.job.size_bytes or 0) / _SLOWEST_BYTES_A_SECOND
-        limit = self._limits.silence_seconds + max(by_bytes, _SLOWEST_OF_REAL_TIME * task.duration_seconds)
-        if now - slot.head_since > limit + (_START_SECONDS if slot.process_id is None else 0.0):
+        limit = suggested_deadline_seconds(
+            task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds
+        )
+        if silent and time.monotonic() - slot.head_since > limit + (0.0 if started else _START_SECONDS):
             return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
         return None
 
     def _replace(self, slot: _Slot, waiting: deque[_Task], error: VideoError) -> Iterator[FileEvent]:
-        """Put a fresh decoder in a slot; its file gets another try or fails with `error`."""
+        """Put a fresh decoder in a slot; its file gets another try there or fails with `error`."""
+        if not slot.tasks:
+            self._renew(slot)
+            return
         task, *behind = slot.tasks
         waiting.extendleft(reversed(behind))
         slot.tasks.clear()
@@ -201,4 +244,4 @@ class DecoderPool:
             return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        waiting.appendleft(_Task(task.job, task.attempts + 1, error.message))
+        self._give(slot, _Task(task.job, task.attempts + 1, error.message))

@@ -4,47 +4,56 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
-import ray
 
 from extractor.models.spec import describe_network
+from extractor.store.atomic import is_temporary
 from extractor.store.lease import Lease
 from extractor.store.probe import probe_storage
-from extractor.store.records import committed
 from extractor.store.run import Run, read_run, write_run
 from extractor.store.staging import staged_items
 from extractor.store.sweeping import sweep
-from extractor.store.tables import read_inventory, write_inventory, write_manifest_cache
-from extractor.video.listing import Listing, fingerprint, list_videos
-from extractor.video.probing import ProbedItem
-from jobs.cluster import Cluster, cluster
-from jobs.decoder_actor import Decoder, DecoderSettings
+from extractor.store.tables import write_manifest_cache
+from extractor.video.listing import Listing, list_videos
+from jobs.cluster import cluster
+from jobs.dataset import Dataset, require_same_videos
 from jobs.devices import Workers, torch_device
 from jobs.driver import Driver, PlannedShard
 from jobs.events import ShardCommitted, ShardProgress
 from jobs.extractor_actor import ExtractorSettings
-from jobs.inventory import build_inventory, jobs_of_shards, limited, split_jobs
+from jobs.inventory import limited
 from jobs.ledger import Ledger
 from jobs.logs import run_log
 from jobs.options import Options, Request, Resolved, member_frames_of, resolve, resolve_weights
 from jobs.outcome import Outcome
-from jobs.probing import probe_files
 from jobs.signals import Interruptions
 from jobs.watcher import Watcher
-from schemas.errors import ConfigurationError, StorageError
+from schemas.errors import ConfigurationError, InventoryError, StorageError
 from schemas.layout import StorePaths
-from schemas.records import Failure, FileJob
+from schemas.records import Failure
 
 __all__ = ["extract", "resume"]
 
 _LOG = logging.getLogger(__name__)
-_SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a run is to do. listing: where there is no inventory yet, or on a rescan."""
+
+    paths: StorePaths
+    run: Run
+    weights: str
+    root: Path
+    listing: Listing | None
+    rescan: bool = False
+    retry_failed: Sequence[str] | None = None
 
 
 def extract(
@@ -67,10 +76,12 @@ def extract(
     probe_storage(paths.root)
     run = _new_run(resolved, listing, videos, options)
     if paths.run.exists():
-        write_run(paths, run)  # says what differs before anything is started
+        run = write_run(paths, run)  # says what differs before anything is started
+    if paths.inventory.exists():
+        require_same_videos(paths, listing, limited=options.limit is not None, watcher=watcher)
     if listing.skipped:
         watcher.say(listing.skipped_summary())
-    return _run(paths, run, resolved.weights, listing.root, options, watcher, listing=listing)
+    return _run(_Task(paths, run, resolved.weights, listing.root, listing), options, watcher)
 
 
 def resume(
@@ -78,19 +89,35 @@ def resume(
     options: Options | None = None,
     watcher: Watcher | None = None,
     *,
+    videos: Path | str | None = None,
     weights: str | None = None,
     retry_failed: Sequence[str] | None = None,
     rescan: bool = False,
 ) -> Outcome:
     """Go on with a store: its inventory, minus what is committed, minus what is staged.
 
-    weights: where the checkpoint lies now, if it was moved. retry_failed: failure classes to try again (empty: all).
-    rescan: look for videos that are new in the dataset.
+    videos, weights: where the dataset and the checkpoint lie now, if they were moved. retry_failed: failure classes
+    to try again (empty: all). rescan: look for videos that are new in the dataset.
     """
     options, watcher = options or Options(), watcher or Watcher()
+    if options.part != (0, 1) and (rescan or retry_failed is not None):
+        raise ConfigurationError(
+            "--part with --rescan or --retry-failed was given: one job plans for all, so leave --part out"
+        )
     paths = StorePaths(Path(store).absolute())
     run = read_run(paths)
     probe_storage(paths.root)
+    found = _same_weights(run, weights)
+    source = Path(videos or str(run.settings["videos"]))
+    listing = None
+    if rescan or not paths.inventory.exists():
+        limit = run.settings.get("limit")
+        listing = limited(list_videos(source), None if limit is None else int(limit))
+    root = _dataset_root(run, source if videos else None, listing)
+    return _run(_Task(paths, run, found, root, listing, rescan, retry_failed), options, watcher)
+
+
+def _same_weights(run: Run, weights: str | None) -> str:
     source = weights or str(run.settings.get("weights", ""))
     found, digest, _ = resolve_weights(describe_network(run.config.model), source)
     if digest != run.config.weights:
@@ -98,39 +125,42 @@ def resume(
             f"the weights that the store was made with were expected (SHA-256 {run.config.weights}), "
             f"{found} are others: give --weights with the path of the right ones"
         )
-    listing = list_videos(str(run.settings["videos"])) if rescan or not paths.inventory.exists() else None
-    root = listing.root if listing else Path(run.dataset_root)
-    return _run(paths, run, found, root, options, watcher, listing=listing, rescan=rescan, retry_failed=retry_failed)
+    return found
 
 
-def _run(
-    paths: StorePaths,
-    run: Run,
-    weights: str,
-    root: Path,
-    options: Options,
-    watcher: Watcher,
-    *,
-    listing: Listing | None,
-    rescan: bool = False,
-    retry_failed: Sequence[str] | None = None,
-) -> Outcome:
-    replan = rescan or retry_failed is not None
-    part = (0, 1) if replan else options.part
+def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Path:
+    """Folder that the inventory's paths count from. Without it every video would be taken for missing."""
+    if listing is not None:
+        return listing.root
+    root = Path(run.dataset_root)
+    if videos is not None:
+        root = videos.absolute() if videos.is_dir() else videos.absolute().parent
+    if not root.is_dir():
+        raise InventoryError(
+            f"the dataset was expected in {root}, which is no folder now: mount it, or give --videos with its new place"
+        )
+    return root
+
+
+def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
+    paths = task.paths
     with (
-        Lease(paths, part) as lease,
+        Lease(paths, options.part) as lease,
         run_log(paths),
-        cluster(paths.root, options) as machines,
+        Interruptions() as interruptions,
+        cluster(options, store=paths.root, dataset=task.root) as machines,
     ):
+        interruptions.install()
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)
-        run = write_run(paths, run)
-        session = _Session(paths, run, weights, root, options, watcher, machines, lease)
-        inventory = session.inventory(listing, rescan)
-        if retry_failed is not None:
-            inventory = session.plan_retries(inventory, retry_failed)
-        return session.extract(inventory)
+        run = write_run(paths, task.run)
+        dataset = Dataset(paths, run, task.root, machines.workers, options.part[1], watcher)
+        inventory = dataset.inventory(task.listing, task.rescan)
+        if task.retry_failed is not None:
+            inventory = dataset.with_retries(inventory, task.retry_failed)
+        session = _Session(paths, run, task.weights, options, watcher, machines.workers, lease, interruptions)
+        return session.extract(dataset, inventory)
 
 
 @dataclass(frozen=True)
@@ -140,81 +170,47 @@ class _Session:
     paths: StorePaths
     run: Run
     weights: str
-    root: Path
     options: Options
     watcher: Watcher
-    machines: Cluster
+    workers: Workers
     lease: Lease
+    interruptions: Interruptions
 
-    @property
-    def workers(self) -> Workers:
-        return self.machines.workers
-
-    def inventory(self, listing: Listing | None, rescan: bool) -> pd.DataFrame:
-        """The store's inventory; made from `listing` where there is none, extended by what is new on a rescan."""
-        if not self.paths.inventory.exists():
-            assert listing is not None
-            return write_inventory(self.paths, self._plan(listing, 0))
-        known = read_inventory(self.paths)
-        if not rescan:
-            return known
-        assert listing is not None
-        new = _without(listing, set(known["video_id"]))
-        self.watcher.say(f"{new.num_items} new videos in {self.run.settings['videos']}")
-        if not new.jobs:
-            return known
-        planned = self._plan(new, _next_shard(known))
-        return write_inventory(self.paths, pd.concat([known, planned], ignore_index=True), replace=True)
-
-    def plan_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-        """Plan failed items of these classes (all where empty) into new shards; their new state of files counts."""
-        _, failures = write_manifest_cache(self.paths)
-        wanted = failures if not classes else failures[failures["failure"].isin(list(classes))]
-        again = inventory[inventory["video_id"].isin(set(wanted["video_id"]))].drop_duplicates("video_id", keep="last")
-        self.watcher.say(f"{len(again)} failed videos are tried again")
-        if again.empty:
-            return inventory
-        jobs = [job for jobs in jobs_of_shards(again, self.root).values() for job in jobs]
-        fresh = Listing(self.root, tuple(_refreshed(jobs)))
-        planned = self._plan(fresh, _next_shard(inventory))
-        return write_inventory(self.paths, pd.concat([inventory, planned], ignore_index=True), replace=True)
-
-    def extract(self, inventory: pd.DataFrame) -> Outcome:
+    def extract(self, dataset: Dataset, inventory: pd.DataFrame) -> Outcome:
         """Run every shard of this job's part that is not committed."""
         outcome = Outcome(self.workers)
-        shards = self._pending(inventory, outcome)
-        interruptions = Interruptions(self.watcher.say)
-        settings = self._settings()
-        driver = Driver(
-            settings,
-            min(self.workers.extractors, max(1, len(shards))),
-            self.workers.cores_each,
-            self.workers.gpu,
-            Ledger(self.paths),
-            self.lease.token,
-        )
+        shards = dataset.pending(inventory, self.options.part, outcome)
         self.watcher.begin(outcome)
         try:
             if shards:
-                with interruptions.on_first(driver.drain):
-                    for note in driver.start():
-                        self.watcher.say(note)
-                    outcome.start_clock()
-                    for event in driver.run(shards, self._check_lease):
-                        self._note(event, outcome)
-            outcome.stop_clock()
+                self._drive(shards, outcome)
         finally:
             self.watcher.end()
-            driver.close()
-        outcome.given_up = tuple(driver.given_up)
-        outcome.interrupted = interruptions.happened
+        outcome.interrupted = self.interruptions.happened
         manifest, failures = write_manifest_cache(self.paths)
         sweep(self.paths, self.lease.token)
         left = [shard for shard in shards if not self.paths.commit(shard.name).exists()]
-        staged = sum(len(staged_items(self.paths, self.run, shard.name)) for shard in left)
-        outcome.settle(manifest, failures, staged)
+        pending = {item.video_id for shard in left for job in shard.jobs for item in job.items}
+        staged = {video_id for shard in left for video_id in staged_items(self.paths, self.run, shard.name)}
+        outcome.settle(manifest, failures, pending, staged & pending)
         _LOG.info("ended: %s", outcome.one_line())
         return outcome
+
+    def _drive(self, shards: Sequence[PlannedShard], outcome: Outcome) -> None:
+        count = min(self.workers.extractors, len(shards))
+        driver = Driver(self._settings(), self.workers, count, Ledger(self.paths), self.lease.token)
+        try:
+            driver.start()
+            for note in driver.notes:
+                self.watcher.say(note)
+            outcome.start_clock()
+            self.interruptions.drain_on_first()
+            for event in driver.run(shards, self._draining):
+                self._note(event, outcome)
+            outcome.stop_clock()
+        finally:
+            driver.close()
+        outcome.given_up = tuple(driver.given_up)
 
     def _settings(self) -> ExtractorSettings:
         return ExtractorSettings(
@@ -229,56 +225,18 @@ class _Session:
             self.options.limits,
         )
 
-    def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
-        """Demux every file and plan it into shards."""
-        jobs = list(split_jobs(listing.jobs))
-        settings = DecoderSettings(self.run.config, member_frames_of(self.run.config))
-        found: dict[FileJob, list[ProbedItem]] = {}
-        processes = self.workers.extractors * self.workers.decoders
-        spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
-        for job, items in probe_files(jobs, lambda: spawn(settings), processes):
-            found[job] = items
-            self.watcher.probing(len(found), len(jobs))
-        return build_inventory(
-            listing,
-            found.__getitem__,
-            self.run,
-            settings.member_frames,
-            min_shards=self.workers.extractors * _SHARDS_A_WORKER if self.workers.extractors > 1 else 1,
-            first_shard=first_shard,
-        )
-
-    def _pending(self, inventory: pd.DataFrame, outcome: Outcome) -> list[PlannedShard]:
-        """Shards of this job's part without a commit record; what is committed is noted in the outcome."""
-        records = committed(self.paths)
-        index, count = self.options.part
-        sizes = inventory.groupby("shard")["estimated_bytes"].sum()
-        shards = []
-        done: set[str] = set()
-        failed: set[str] = set()
-        staged: set[str] = set()
-        for name, jobs in jobs_of_shards(inventory, self.root).items():
-            if int(name.rpartition("-")[2]) % count != index:
-                continue
-            video_ids = {item.video_id for job in jobs for item in job.items}
-            outcome.video_ids |= video_ids
-            if name in records:
-                done |= set(records[name].video_ids)
-                failed |= {failure.video_id for failure in records[name].failures}
-            else:
-                shards.append(PlannedShard(name, jobs, int(sizes[name])))
-                failed -= video_ids  # tried again
-                staged |= set(staged_items(self.paths, self.run, name)) & video_ids
-        outcome.done_before, outcome.failed_before = len(done), len(failed - done)
-        outcome.staged_before = len(staged - done)
-        return shards
-
-    def _check_lease(self) -> None:
+    def _draining(self) -> bool:
+        """Whether the user asked to stop; raises StorageError where the lease was lost."""
         if self.lease.lost:
             raise StorageError(
                 f"{self.paths.root} was taken over by another process while this one was silent: nothing is lost, "
                 "but this run ends here"
             )
+        if self.interruptions.news():
+            self.watcher.say(
+                "finishing the videos at hand; interrupt again to leave at once (nothing finished gets lost)"
+            )
+        return self.interruptions.happened
 
     def _note(self, event: ShardProgress | ShardCommitted, outcome: Outcome) -> None:
         match event:
@@ -289,9 +247,8 @@ class _Session:
                     _LOG.info("%s: %s", event.shard, note)
                 for result in event.finished:
                     if isinstance(result, Failure):
-                        _LOG.warning(
-                            "%s: %s failed (%s): %s", event.shard, result.video_id, result.failure, result.message
-                        )
+                        told = (event.shard, result.video_id, result.failure, result.message)
+                        _LOG.warning("%s: %s failed (%s): %s", *told)
                     else:
                         _LOG.info("%s: %s staged, %d clips", event.shard, result.video_id, result.clips)
                 outcome.add(event)
@@ -309,7 +266,7 @@ def _new_run(resolved: Resolved, listing: Listing, videos: Path | str, options: 
         dataset_root=str(listing.root),
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
-        settings={"weights": resolved.weights, "videos": str(Path(videos).absolute())},
+        settings={"weights": resolved.weights, "videos": str(Path(videos).absolute()), "limit": options.limit},
     )
 
 
@@ -325,28 +282,10 @@ def _versions() -> dict[str, str]:
 
 def _refuse_other_folder(paths: StorePaths) -> None:
     """A folder that holds something else is not made a store of. An attempt that failed early leaves its logs."""
+    if not paths.root.is_dir() or paths.run.exists():
+        return
     ours = {paths.leases.name, paths.logs.name}
-    if paths.root.is_dir() and not paths.run.exists() and any(path.name not in ours for path in paths.root.iterdir()):
+    if any(path.name not in ours and not is_temporary(path) for path in paths.root.iterdir()):
         raise StorageError(
             f"an empty folder or a store was expected, {paths.root} holds other files: give another --out"
         )
-
-
-def _without(listing: Listing, known: set[str]) -> Listing:
-    jobs = []
-    for job in listing.jobs:
-        items = tuple(item for item in job.items if item.video_id not in known)
-        if items:
-            jobs.append(replace(job, items=items))
-    return replace(listing, jobs=tuple(jobs))
-
-
-def _next_shard(inventory: pd.DataFrame) -> int:
-    return 1 + max(int(name.rpartition("-")[2]) for name in inventory["shard"].unique())
-
-
-def _refreshed(jobs: Sequence[FileJob]) -> Iterator[FileJob]:
-    """The same jobs, held against their files as they are now."""
-    for job in jobs:
-        size_bytes, mtime_ns = fingerprint(job.path) or (None, None)
-        yield replace(job, size_bytes=size_bytes, mtime_ns=mtime_ns)

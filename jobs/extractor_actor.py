@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from extractor.models.loading import load_model
+from extractor.models.loading import RANDOM_WEIGHTS, load_model
 from extractor.pipeline.files import FileRun, ItemDone
 from extractor.pipeline.runner import NetworkRunner
 from extractor.store.commit import CommitStatus, commit_shard
@@ -22,13 +23,14 @@ from extractor.store.staging import Attempt, StagedItemWriter, new_attempt, stag
 from jobs.decoder_actor import Decoder, DecoderSettings
 from jobs.decoder_pool import DecoderLimits, DecoderPool, FileEvent
 from jobs.events import ShardCommitted, ShardProgress, StageSeconds
-from schemas.errors import VideoError
+from schemas.errors import StorageError, VideoError, WeightsError
 from schemas.layout import StorePaths
 from schemas.records import Decoded, Failure, FileJob, Header, Restart
 
 __all__ = ["Extractor", "ExtractorSettings", "ShardTask"]
 
 _REPORT_SECONDS = 1.0
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,18 @@ class Extractor:
             dtype=getattr(torch, self._config.dtype.value),
             device=self._settings.device,
         )
+        self._require_same_weights()
         self._pool = DecoderPool(self._spawn_decoder, self._settings.decoders, self._settings.limits)
         return tuple(self._network.notes)
+
+    def _require_same_weights(self) -> None:
+        """The file was read anew, here: it may have been overwritten since, or be another one on this node."""
+        found = self._network.spec.weights_sha256
+        if self._settings.weights != RANDOM_WEIGHTS and found != self._config.weights:
+            raise WeightsError(
+                f"the weights that the store was made with were expected (SHA-256 {self._config.weights}), "
+                f"{self._settings.weights} has {found} on {platform.node()}: was it overwritten?"
+            )
 
     def drain(self) -> None:
         """Finish the files at hand, begin no other."""
@@ -106,23 +118,32 @@ class Extractor:
         attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
         shard = _ShardRun(task, attempt, self._settings, self._network)
         yield from shard.fail_poisonous()
-        status = CommitStatus.INCOMPLETE
-        while status is CommitStatus.INCOMPLETE:  # more than once where a staged file turns out damaged
+        for _ in range(_ROUNDS):  # more than one where a staged file turns out damaged
             yield from self._extract(shard, task.one_by_one)
             if self._draining.is_set():
                 return
             status = shard.commit()
             yield from shard.report()
-        yield ShardCommitted(task.shard, status is CommitStatus.WON)
+            if status is not CommitStatus.INCOMPLETE:
+                yield ShardCommitted(task.shard, status is CommitStatus.WON)
+                return
+        raise StorageError(
+            f"what is staged of {task.shard} was expected to read as it was written, it was damaged {_ROUNDS} times: "
+            "the storage is not reliable"
+        )
 
     def _extract(self, shard: _ShardRun, one_by_one: bool) -> Iterator[ShardProgress]:
         jobs = shard.remaining()
         for batch in [[job] for job in jobs] if one_by_one else [jobs]:
             for event in self._pool.run(batch):
-                yield from shard.handle(event)
+                if event is not None:
+                    yield from shard.handle(event)
+                yield from shard.report_now_and_then()
             shard.flush()
             shard.seconds.waiting += self._pool.waiting_seconds
             self._pool.waiting_seconds = 0.0
+            shard.note(self._pool.notes)
+            self._pool.notes = []
             yield from shard.report()
         shard.cancel()  # files that a drain left unfinished
 
@@ -166,6 +187,8 @@ class _ShardRun:
     def fail_poisonous(self) -> Iterator[ShardProgress]:
         """Stage the failures of files that killed their extractors."""
         poisonous = dict(self.task.poisonous)
+        if not poisonous:
+            return
         for job in self.remaining():
             if job.path in poisonous:
                 error = poisonous[job.path]
@@ -174,7 +197,7 @@ class _ShardRun:
         yield from self.report()
 
     def handle(self, event: FileEvent) -> Iterator[ShardProgress]:
-        """Take an event of a decoder; report now and then."""
+        """Take an event of a decoder; in a shard that runs one by one, report that a file is begun."""
         began, network = time.perf_counter(), self._runner.network_seconds
         file = self._files.get(event.job)
         if file is None:
@@ -190,6 +213,9 @@ class _ShardRun:
         self._note(event)
         self._settle()
         self._count(began, network)
+
+    def report_now_and_then(self) -> Iterator[ShardProgress]:
+        """A report where the last one is a while ago, also of nothing: it is a sign of life."""
         if time.monotonic() - self._reported > _REPORT_SECONDS:
             yield from self.report()
 
@@ -225,6 +251,10 @@ class _ShardRun:
         )
         self._started, self._finished, self._notes, self.seconds = [], [], [], StageSeconds()
         self._reported = time.monotonic()
+
+    def note(self, lines: list[str]) -> None:
+        """Lines for the log."""
+        self._notes += lines
 
     def _open_writer(self, video_id: str) -> StagedItemWriter:
         return StagedItemWriter(self._attempt, video_id)

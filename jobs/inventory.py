@@ -48,7 +48,7 @@ def build_inventory(
     jobs = list(split_jobs(listing.jobs))
     rows_of_job = [_rows(job, probed(job), listing.root, run, member_frames) for job in jobs]
     files = [
-        PlannedFile(job.path, sum(row["estimated_bytes"] for row in rows))
+        PlannedFile(len(job.items), sum(row["estimated_bytes"] for row in rows))
         for job, rows in zip(jobs, rows_of_job, strict=True)
     ]
     shards = assign_shards(files, run.shard_bytes, min_shards)

@@ -8,45 +8,51 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from extractor.store.atomic import write_bytes
-from schemas.errors import FailureClass, VideoError
+from extractor.store.atomic import read_bounded, write_bytes
+from schemas.errors import FailureClass, StoreError, VideoError
 from schemas.layout import StorePaths
 
-__all__ = ["CRASHES_BEFORE_ONE_BY_ONE", "Ledger", "Poison", "ShardHistory"]
+__all__ = ["Ledger", "ShardHistory", "Suspect"]
 
-CRASHES_BEFORE_ONE_BY_ONE = 3
+_BEFORE_ONE_BY_ONE = 3
+_BEFORE_VERDICT = 2  # crashes of one file while nothing else was at hand; once may be bad luck
 _MOST_CRASHES = 10  # that no file is to blame for, before a shard is given up
+_MAX_BYTES = 16 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Poison:
-    """A file that killed its extractor while nothing else was at hand."""
+@dataclass(slots=True)
+class Suspect:
+    """A file that was alone at hand when its extractor died, how often, and how it died last."""
 
     path: str
     failure: FailureClass
     message: str
+    crashes: int = 1
 
 
 @dataclass(slots=True)
 class ShardHistory:
-    """What went wrong with a shard so far. crashes: of its extractor, files that are to blame not counted."""
+    """What went wrong with a shard so far. crashes: of its extractor, all of them."""
 
     crashes: int = 0
-    poisonous: list[Poison] = field(default_factory=list)
+    suspects: list[Suspect] = field(default_factory=list)
 
     @property
     def one_by_one(self) -> bool:
         """Whether its files are to be run alone, to find the one that kills."""
-        return self.crashes >= CRASHES_BEFORE_ONE_BY_ONE
+        return self.crashes >= _BEFORE_ONE_BY_ONE
 
     @property
     def hopeless(self) -> bool:
         """Whether to leave it: it crashes, and no file is to blame."""
-        return self.crashes >= _MOST_CRASHES
+        return self.crashes - sum(suspect.crashes for suspect in self._guilty()) >= _MOST_CRASHES
 
-    def errors(self) -> tuple[tuple[str, VideoError], ...]:
+    def poisonous(self) -> tuple[tuple[str, VideoError], ...]:
         """Files that are not tried any more, and why."""
-        return tuple((poison.path, VideoError(poison.failure, poison.message)) for poison in self.poisonous)
+        return tuple((suspect.path, VideoError(suspect.failure, suspect.message)) for suspect in self._guilty())
+
+    def _guilty(self) -> list[Suspect]:
+        return [suspect for suspect in self.suspects if suspect.crashes >= _BEFORE_VERDICT]
 
 
 _ADAPTER = TypeAdapter(ShardHistory)
@@ -61,17 +67,20 @@ class Ledger:
     def history(self, shard: str) -> ShardHistory:
         """What is known of a shard; nothing where its file is missing or unreadable."""
         try:
-            return _ADAPTER.validate_json(self._file(shard).read_bytes())
-        except (FileNotFoundError, ValueError):
+            return _ADAPTER.validate_json(read_bounded(self._file(shard), _MAX_BYTES))
+        except (OSError, StoreError, ValueError):
             return ShardHistory()
 
-    def crashed(self, shard: str, suspect: str | None, failure: FailureClass, message: str) -> ShardHistory:
-        """Note a crash; `suspect` is the one file that was at hand in a shard that runs one by one."""
+    def crashed(self, shard: str, at_hand: str | None, failure: FailureClass, message: str) -> ShardHistory:
+        """Note a crash; `at_hand` is the file that was begun and not finished. It counts where files run one by one."""
         history = self.history(shard)
-        if history.one_by_one and suspect is not None:
-            history.poisonous.append(Poison(suspect, failure, message))
-        else:
-            history.crashes += 1
+        if history.one_by_one and at_hand is not None:
+            known = next((suspect for suspect in history.suspects if suspect.path == at_hand), None)
+            if known is None:
+                history.suspects.append(Suspect(at_hand, failure, message))
+            else:
+                known.failure, known.message, known.crashes = failure, message, known.crashes + 1
+        history.crashes += 1
         self._folder.mkdir(parents=True, exist_ok=True)
         write_bytes(self._file(shard), json.dumps(asdict(history), indent=1).encode())
         return history

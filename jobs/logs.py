@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,12 +17,19 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _PACKAGES = ("jobs", "extractor", "msnet")
 
 
+class _Handler(logging.FileHandler):
+    """A full disk ends the log, not the run; what is to be said of the disk is said by those who store features."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say nothing: logging's own complaint is a traceback on the user's terminal."""
+
+
 @contextmanager
 def run_log(paths: StorePaths) -> Iterator[Path]:
     """Write what our packages log during the block to a new file in the store; yields its path."""
     paths.logs.mkdir(parents=True, exist_ok=True)
     path = paths.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _Handler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     loggers = [logging.getLogger(name) for name in _PACKAGES]
     before = [(logger.level, logger.propagate) for logger in loggers]
@@ -40,4 +47,5 @@ def run_log(paths: StorePaths) -> Iterator[Path]:
             logger.removeHandler(handler)
             logger.setLevel(level)
             logger.propagate = propagate
-        handler.close()
+        with suppress(OSError):
+            handler.close()

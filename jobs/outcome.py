@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -45,6 +46,7 @@ class Outcome:
     failures: Counter[str] = field(default_factory=Counter)  # of the part, by class
     videos_stored: int = 0
     videos_staged: int = 0  # finished, in shards that are not committed
+    videos_left: int = 0  # neither finished nor failed for good
     clips_stored: int = 0
     _began: float | None = None
 
@@ -55,8 +57,8 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every video of the part is done or failed."""
-        return self.videos_stored + self.failures.total() == len(self.video_ids)
+        """Whether every shard of the part is committed."""
+        return self.videos_staged + self.videos_left == 0
 
     @property
     def exit_code(self) -> int:
@@ -88,12 +90,20 @@ class Outcome:
         self.seconds.add(progress.seconds)
         self.stop_clock()
 
-    def settle(self, manifest: pd.DataFrame, failures: pd.DataFrame, staged: int) -> None:
-        """Take the final counts from the store's tables; `staged` videos wait for their shard."""
-        self.videos_staged = staged
+    def settle(
+        self,
+        manifest: pd.DataFrame,
+        failures: pd.DataFrame,
+        pending: Set[str] = frozenset(),
+        staged: Set[str] = frozenset(),
+    ) -> None:
+        """Take the final counts from the store's tables. `pending`: videos of shards that are not committed, of which
+        `staged` are finished; a video that is being tried again counts as pending, not as failed.
+        """
         mine = manifest[manifest["video_id"].isin(self.video_ids)]
         self.videos_stored, self.clips_stored = int(mine["video_id"].nunique()), len(mine)
-        self.failures = Counter(failures[failures["video_id"].isin(self.video_ids)]["failure"])
+        self.failures = Counter(failures[failures["video_id"].isin(self.video_ids - pending)]["failure"])
+        self.videos_staged, self.videos_left = len(staged), len(pending - staged)
 
     def bottleneck(self) -> Bottleneck | None:
         """What to change for more speed; None where there is too little to tell."""

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from schemas.config import ExtractionConfig, Sampling
 from schemas.layout import DatasetSpec
 
-__all__ = ["ITEMS_OF_FILE", "PlannedFile", "assign_shards", "item_bytes", "rows_of_item"]
+__all__ = ["ITEMS_OF_FILE", "ITEMS_OF_SHARD", "PlannedFile", "assign_shards", "item_bytes", "rows_of_item"]
 
 ITEMS_OF_FILE = 64
 """Segments that share one decoding pass. Each keeps a file open until the pass ends, hence a bound."""
 
+ITEMS_OF_SHARD = 1000
+"""Each staged item is a file that is opened when its shard is gone on with or committed; a shard with small outputs
+would otherwise hold hundreds of thousands."""
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file and what its items will take in the store, in bytes."""
+    """A file: how many items it has and what they will take in the store, in bytes."""
 
-    path: str
+    items: int
     estimated_bytes: int
 
 
@@ -41,16 +45,16 @@ def assign_shards(files: Sequence[PlannedFile], shard_bytes: int, min_shards: in
     """Shard number of each file, in order: runs of files of at most `shard_bytes` together, at least one each.
 
     Where that would give fewer than `min_shards` shards, the bound is lowered so that every worker has some to do
-    (as far as there are files).
+    (as far as there are files). No shard has more than `ITEMS_OF_SHARD` items, unless one file has.
     """
     total = sum(file.estimated_bytes for file in files)
     bound = min(shard_bytes, -(-total // max(1, min(min_shards, len(files))))) if total else shard_bytes
     shards: list[int] = []
-    shard, filled, empty = 0, 0, True
+    shard = filled = items = 0
     for file in files:
-        if not empty and filled + file.estimated_bytes > bound:
-            shard, filled = shard + 1, 0
+        if items and (filled + file.estimated_bytes > bound or items + file.items > ITEMS_OF_SHARD):
+            shard, filled, items = shard + 1, 0, 0
         shards.append(shard)
         filled += file.estimated_bytes
-        empty = False
+        items += file.items
     return shards

@@ -20,12 +20,12 @@ from extractor.pipeline.runner import NetworkRunner
 from extractor.video.listing import list_videos
 from extractor.video.probing import ProbedItem
 from jobs.cluster import cluster
+from jobs.dataset import probe_listing
 from jobs.decoder_actor import Decoder, DecoderSettings
-from jobs.devices import Workers, torch_device
-from jobs.inventory import limited, split_jobs
+from jobs.devices import Workers, count_gpus, torch_device
+from jobs.inventory import limited
 from jobs.options import Options, Request, Resolved, resolve
 from jobs.planner import item_bytes, rows_of_item
-from jobs.probing import probe_files
 from jobs.watcher import Watcher
 from schemas.config import Sampling
 from schemas.errors import VideoError
@@ -81,15 +81,10 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
-    jobs = list(split_jobs(listing.jobs))
     settings = DecoderSettings(resolved.config, resolved.member_frames)
-    with cluster(listing.root, options) as machines:
-        spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
-        probed: dict[FileJob, list[ProbedItem]] = {}
-        for job, found in probe_files(jobs, lambda: spawn(settings), machines.workers.decoders):
-            probed[job] = found
-            watcher.probing(len(probed), len(jobs))
-        decode = _decode_seconds(probed, spawn(settings))
+    with cluster(options) as machines:
+        probed = probe_listing(listing, settings, machines.workers.decoders, watcher)
+        decode = _decode_seconds(probed, ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(settings))
     items = [item for found in probed.values() for item in found]
     rows = [_rows(item, resolved) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
@@ -116,7 +111,7 @@ def _rows(item: ProbedItem, resolved: Resolved) -> dict[str, int]:
 
 
 def _decode_seconds(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) -> float | None:
-    """CPU seconds that decoding and resizing everything would take, scaled up from a few of the shortest files."""
+    """CPU seconds that decoding and resizing everything would take, scaled up from a few files of the usual size."""
     weight = {job: max(item.native_frames * item.pixels for item in found) for job, found in probed.items()}
     good = sorted((job for job in weight if weight[job] > 0), key=weight.__getitem__)
     seconds = work = 0.0
@@ -149,7 +144,7 @@ def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
         num_segments=None if len(resolved.member_frames) > 1 else config.num_frames,
         seed=config.seed or 0,
         dtype=getattr(torch, config.dtype.value),
-        device=torch_device(workers.gpu),
+        device=torch_device(workers.gpu and count_gpus() > 0),  # the head of a cluster may have none
     )
     runner = NetworkRunner(network, config, batch_frames=workers.batch_frames)
     frames = np.random.default_rng(0).integers(0, 255, (workers.batch_frames, config.size, config.size, 3), np.uint8)

@@ -54,22 +54,22 @@ def status(store: Path | str) -> Status:
     inventory = read_inventory(paths)
     records = committed(paths)
     done = {video_id for record in records.values() for video_id in record.video_ids}
+    left = inventory[~inventory["shard"].isin(set(committed_names(paths)))]
+    pending = set(left["video_id"]) - done
     failures = merge_failures(records)
-    failed = set(failures["video_id"]) - done
-    staged: set[str] = set()
-    for shard in set(inventory["shard"]) - set(committed_names(paths)):
-        staged |= set(staged_items(paths, run, str(shard)))
+    failures = failures[~failures["video_id"].isin(pending)]  # those are tried again
+    staged = {video_id for shard in left["shard"].unique() for video_id in staged_items(paths, run, str(shard))}
     return Status(
         run=run,
         shards=inventory["shard"].nunique(),
         shards_committed=len(records),
         videos=inventory["video_id"].nunique(),
         done=len(done),
-        failed=len(failed - staged),
-        staged=len(staged - done),
+        failed=len(failures),
+        staged=len(staged & pending),
         clips=sum(record.rows["clips"] for record in records.values()),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in records.values()),
-        by_class=Counter(failures["failure"][failures["video_id"].isin(failed - staged)]),
+        by_class=Counter(failures["failure"]),
         at_work=tuple(holders(paths)),
     )
 

@@ -6,7 +6,8 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from jobs.outcome import Outcome
 from jobs.watcher import Watcher
 
-__all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "rows", "size"]
+__all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "progress", "rows", "size"]
 
 _LINE_EVERY_SECONDS = 10.0  # where there is no terminal
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -65,6 +66,18 @@ def paragraph(text: str, *, indent: str = "") -> str:
 def notice(message: str) -> None:
     """A line on the standard error, above a progress bar where there is one."""
     tqdm.write(paragraph(message), file=sys.stderr)
+
+
+@contextmanager
+def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the standard error, where that is a terminal; yields what is to be called with (done, total)."""
+    with tqdm(desc=what, unit=unit, dynamic_ncols=True, disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield tell
 
 
 class TerminalWatcher(Watcher):

@@ -50,6 +50,9 @@ def resume(
         str | None,
         typer.Option("--retry-failed", help="Try failed videos again: `all`, or classes like timed_out,changed."),
     ] = None,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", help="Where the dataset lies now, if it was moved.")
+    ] = None,
     rescan: Annotated[bool, typer.Option("--rescan", help="Add videos that are new in the dataset.")] = False,
     weights: Annotated[
         str | None, typer.Option("--weights", help="Where the checkpoint lies now, if it was moved.")
@@ -57,7 +60,13 @@ def resume(
 ) -> int:
     """Go on with a store that was interrupted: nothing that is finished is computed again."""
     outcome = resume_store(
-        store, options, TerminalWatcher(), weights=weights, retry_failed=_classes(retry_failed), rescan=rescan
+        store,
+        options,
+        TerminalWatcher(),
+        videos=videos,
+        weights=weights,
+        retry_failed=_classes(retry_failed),
+        rescan=rescan,
     )
     print_outcome(outcome, store)
     return outcome.exit_code

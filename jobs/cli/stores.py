@@ -9,7 +9,7 @@ import typer
 
 from extractor.store.reader import FeatureStore
 from jobs.cli import app
-from jobs.cli.display import paragraph, rows, size
+from jobs.cli.display import paragraph, progress, rows, size
 from jobs.cli.parameters import Store
 from jobs.compare import compare_stores
 from jobs.export import ExportFormat, export_store
@@ -116,7 +116,8 @@ def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged shards in the store.")] = False,
 ) -> int:
     """Hold a store against its commit records; damaged shards are taken out, and `msnet resume` makes them anew."""
-    found = verify_store(store, deep=deep, retire_damaged=not keep)
+    with progress("verifying", "shard") as tell:
+        found = verify_store(store, deep=deep, retire_damaged=not keep, progress=tell)
     for damage in found.damages:
         where = f", {damage.dataset}" if damage.dataset else ""
         print(paragraph(f"damaged: {damage.shard}{where}: {damage.message}", indent="  "))
@@ -127,6 +128,8 @@ def verify(
     )
     if found.retired:
         print(f"taken out: {', '.join(found.retired)}; to make them anew: msnet resume {store}")
+    elif found.not_retired:
+        print(paragraph(f"left in the store: {found.not_retired}", indent="  "))
     elif found.unfinished:
         print(f"{found.unfinished} videos are not extracted yet: msnet resume {store}")
     return 0 if found.clean else 1
@@ -138,7 +141,8 @@ def compare(
     store_b: Annotated[Path, typer.Argument(help="Another.", show_default=False)],
 ) -> int:
     """Compare two stores: ids, rows and times exactly, tensors within 1e-4 of their norm and a float16 step."""
-    found = compare_stores(store_a, store_b)
+    with progress("comparing", "video") as tell:
+        found = compare_stores(store_a, store_b, progress=tell)
     for difference in found.differences:
         print(paragraph(difference, indent="  "))
     if found.more:
@@ -162,7 +166,8 @@ def export(
 ) -> int:
     """Write one file a video for tools that do not read the store. A killed export goes on when called again."""
     names = None if tensors is None else [name.strip() for name in tensors.split(",")]
-    done = export_store(store, out, format, names)
+    with progress("exporting", "file") as tell:
+        done = export_store(store, out, format, names, progress=tell)
     print(f"{done.files} files, {size(done.bytes)}, of {done.videos} videos in {done.out} ({done.skipped} were there)")
     print(f"which file is which video: {done.index}")
     return 0

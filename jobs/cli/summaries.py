@@ -21,11 +21,10 @@ def print_outcome(outcome: Outcome, store: Path) -> None:
         ("videos failed", outcome.failures.total(), _of_this_run(outcome.failed, outcome.failures.total())),
     ]
     table += [(f"  {name}", count) for name, count in sorted(outcome.failures.items())]
-    left = len(outcome.video_ids) - outcome.videos_stored - outcome.failures.total() - outcome.videos_staged
     if outcome.videos_staged:
         table.append(("videos staged", outcome.videos_staged, "finished, their shard is not"))
-    if left:
-        table.append(("videos left", left))
+    if outcome.videos_left:
+        table.append(("videos left", outcome.videos_left))
     table.append(("clips", outcome.clips_stored, _of_this_run(outcome.clips, outcome.clips_stored)))
     print(rows(table))
     if outcome.done or outcome.failed:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from extractor.pipeline.files import ItemDone
@@ -16,8 +18,9 @@ CPU, GPU = Workers(1, 2, 1, False, 16), Workers(1, 2, 1, True, 256)
 
 
 def outcome(stored: int, failed: int, total: int, **fields: object) -> Outcome:
+    """Of `total` videos, what is neither stored nor failed is left."""
     made = Outcome(CPU, {str(number) for number in range(total)}, **fields)  # type: ignore[arg-type]
-    made.videos_stored = stored
+    made.videos_stored, made.videos_left = stored, total - stored - failed
     made.failures.update(["corrupt"] * failed)
     return made
 
@@ -51,24 +54,30 @@ def test_progress_is_counted() -> None:
     assert 0 < made.wall_seconds < 60
 
 
-def test_settle_counts_this_part_of_the_store_only(tmp_path) -> None:
+def test_settle_counts_this_part_of_the_store_only(tmp_path: Path) -> None:
     store = FeatureStore(make_store(tmp_path / "store").root)
-    made = Outcome(CPU, {"a.mp4", "bad.mp4", "unknown.mp4"})
-    made.settle(store.manifest, store.failures, 1)
-    assert (made.videos_stored, made.clips_stored, made.videos_staged) == (1, 2, 1)
+    made = Outcome(CPU, {"a.mp4", "bad.mp4", "staged.mp4", "left.mp4"})
+    made.settle(store.manifest, store.failures, {"staged.mp4", "left.mp4"}, {"staged.mp4"})
+    assert (made.videos_stored, made.clips_stored, made.videos_staged, made.videos_left) == (1, 2, 1, 1)
     assert dict(made.failures) == {"corrupt": 1}
-    assert not made.complete
-    made.video_ids.remove("unknown.mp4")
-    assert made.complete
-    assert made.exit_code == 2
+    assert (made.complete, made.exit_code) == (False, 1)
+    made.settle(store.manifest, store.failures)
+    assert (made.complete, made.exit_code) == (True, 2)
+
+
+def test_failed_video_that_is_being_tried_again_counts_as_pending(tmp_path: Path) -> None:
+    store = FeatureStore(make_store(tmp_path / "store").root)
+    made = Outcome(CPU, {"a.mp4", "bad.mp4"})
+    made.settle(store.manifest, store.failures, {"bad.mp4"})
+    assert (made.failures.total(), made.videos_left, made.exit_code) == (0, 1, 1)
 
 
 def test_settle_of_an_empty_store() -> None:
     made = Outcome(CPU, {"a"})
-    made.settle(empty_manifest(), empty_failures(), 0)
+    made.settle(empty_manifest(), empty_failures(), {"a"})
     assert made.exit_code == 1
     row = {"video_id": "a", "failure": "missing", "message": "", "attempts": 1, "seconds": 0.0, "shard": "shard-00000"}
-    made.settle(empty_manifest(), failures_frame([row]), 0)
+    made.settle(empty_manifest(), failures_frame([row]))
     assert made.exit_code == 2
 
 

@@ -5,13 +5,13 @@ import random
 
 import pytest
 
-from jobs.planner import PlannedFile, assign_shards, item_bytes, rows_of_item
+from jobs.planner import ITEMS_OF_SHARD, PlannedFile, assign_shards, item_bytes, rows_of_item
 from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 
 
 def files_of(*sizes: int) -> list[PlannedFile]:
-    return [PlannedFile(f"{number}.mp4", size) for number, size in enumerate(sizes)]
+    return [PlannedFile(1, size) for size in sizes]
 
 
 def random_files(seed: int) -> tuple[list[PlannedFile], int, int]:
@@ -92,3 +92,8 @@ def test_item_bytes_counts_every_dataset_by_its_level() -> None:
         DatasetSpec("pairs", "displacement", (2, 8, 8), "float32", 8),
     ]
     assert item_bytes({"clips": 2, "frames": 10, "pairs": 9}, datasets) == 2 * 1024 + 10 * 8 + 9 * 2 * 64 * 4
+
+
+def test_assign_shards_bounds_the_items_of_a_shard() -> None:
+    assert assign_shards([PlannedFile(ITEMS_OF_SHARD - 1, 0), PlannedFile(1, 0), PlannedFile(1, 0)], 10**9) == [0, 0, 1]
+    assert assign_shards([PlannedFile(2 * ITEMS_OF_SHARD, 0), PlannedFile(1, 0)], 10**9) == [0, 1]

@@ -1,0 +1,167 @@
+"""The videos of a store: its inventory, made once, extended by rescans and retries, and what of it is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import ray
+
+from extractor.store.records import committed, committed_names
+from extractor.store.run import Run
+from extractor.store.staging import staged_items
+from extractor.store.tables import merge_failures, read_inventory, write_inventory
+from extractor.video.listing import Listing, fingerprint
+from extractor.video.probing import ProbedItem
+from jobs.decoder_actor import Decoder, DecoderSettings
+from jobs.devices import Workers
+from jobs.driver import PlannedShard
+from jobs.inventory import build_inventory, jobs_of_shards, split_jobs
+from jobs.options import member_frames_of
+from jobs.outcome import Outcome
+from jobs.probing import probe_files
+from jobs.watcher import Watcher
+from schemas.errors import ConfigurationError, StoreError
+from schemas.layout import StorePaths
+from schemas.records import FileJob
+
+__all__ = ["Dataset", "probe_listing", "require_same_videos"]
+
+_SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
+
+
+def probe_listing(
+    listing: Listing, settings: DecoderSettings, processes: int, watcher: Watcher
+) -> dict[FileJob, list[ProbedItem]]:
+    """What every file of a listing would give, from demuxing it in other processes; Ray must run."""
+    jobs = list(split_jobs(listing.jobs))
+    spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
+    found: dict[FileJob, list[ProbedItem]] = {}
+    for job, items in probe_files(jobs, lambda: spawn(settings), processes):
+        found[job] = items
+        watcher.probing(len(found), len(jobs))
+    return found
+
+
+def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, watcher: Watcher) -> None:
+    """Hold a listing against the inventory of the store that it is to go on with; say what is new and what is gone.
+
+    Raises ConfigurationError where they have no video in common: the store is another dataset's.
+    """
+    known = set(read_inventory(paths)["video_id"])
+    listed = {item.video_id for job in listing.jobs for item in job.items}
+    if not known & listed:
+        raise ConfigurationError(
+            f"the dataset of the store at {paths.root} was expected, it has none of the {len(listed)} videos in "
+            f"{listing.root}: give the dataset it was made from, or another --out"
+        )
+    if new := len(listed - known):
+        watcher.say(f"{new} videos are new since the store was planned: msnet resume {paths.root} --rescan adds them")
+    if not limited and (gone := len(known - listed)):
+        watcher.say(f"{gone} videos of the store's inventory are not in {listing.root} any more")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Makes and reads the inventory of a store. parts: how many jobs share the work; each needs shards of its own."""
+
+    paths: StorePaths
+    run: Run
+    root: Path
+    workers: Workers
+    parts: int
+    watcher: Watcher
+
+    def inventory(self, listing: Listing | None, rescan: bool) -> pd.DataFrame:
+        """The store's inventory; made from `listing` where there is none, extended by what is new on a rescan."""
+        if not self.paths.inventory.exists():
+            assert listing is not None
+            if committed_names(self.paths):
+                raise StoreError(
+                    f"{self.paths.inventory} was expected, the store has shards and no inventory: restore it"
+                )
+            return write_inventory(self.paths, self._plan(listing, 0))
+        known = read_inventory(self.paths)
+        if not rescan:
+            return known
+        assert listing is not None
+        new = _without(listing, set(known["video_id"]))
+        self.watcher.say(f"{new.num_items} new videos in {self.run.settings['videos']}")
+        return self._extended(known, new)
+
+    def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+        """Plan failed items of these classes (all where empty) into new shards; their files count as they are now.
+
+        Items that are planned into a shard which is not committed yet are tried there, and not planned twice.
+        """
+        records = committed(self.paths)
+        failures = merge_failures(records)
+        wanted = set((failures if not classes else failures[failures["failure"].isin(list(classes))])["video_id"])
+        last = inventory.drop_duplicates("video_id", keep="last")
+        again = last[last["video_id"].isin(wanted) & last["shard"].isin(set(records))]
+        self.watcher.say(f"{len(again)} failed videos are tried again")
+        jobs = [job for jobs in jobs_of_shards(again, self.root).values() for job in jobs]
+        return self._extended(inventory, Listing(self.root, tuple(_refreshed(jobs))))
+
+    def pending(self, inventory: pd.DataFrame, part: tuple[int, int], outcome: Outcome) -> list[PlannedShard]:
+        """Shards of a part without a commit record; what is finished already is noted in the outcome."""
+        records = committed(self.paths)
+        index, count = part
+        sizes = inventory.groupby("shard")["estimated_bytes"].sum()
+        shards = []
+        done: set[str] = set()
+        failed: set[str] = set()
+        staged: set[str] = set()
+        for name, jobs in jobs_of_shards(inventory, self.root).items():
+            if int(name.rpartition("-")[2]) % count != index:
+                continue
+            video_ids = {item.video_id for job in jobs for item in job.items}
+            outcome.video_ids |= video_ids
+            if name in records:
+                done |= set(records[name].video_ids)
+                failed |= {failure.video_id for failure in records[name].failures}
+            else:
+                shards.append(PlannedShard(name, jobs, int(sizes[name])))
+                failed -= video_ids  # tried again
+                staged |= set(staged_items(self.paths, self.run, name)) & video_ids
+        outcome.done_before, outcome.failed_before = len(done), len(failed - done)
+        outcome.staged_before = len(staged - done)
+        return shards
+
+    def _extended(self, inventory: pd.DataFrame, new: Listing) -> pd.DataFrame:
+        if not new.jobs:
+            return inventory
+        planned = self._plan(new, 1 + max(int(name.rpartition("-")[2]) for name in inventory["shard"].unique()))
+        return write_inventory(self.paths, pd.concat([inventory, planned], ignore_index=True), replace=True)
+
+    def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
+        """Demux every file and plan it into shards."""
+        settings = DecoderSettings(self.run.config, member_frames_of(self.run.config))
+        found = probe_listing(listing, settings, self.workers.extractors * self.workers.decoders, self.watcher)
+        at_work = self.workers.extractors * self.parts
+        return build_inventory(
+            listing,
+            found.__getitem__,
+            self.run,
+            settings.member_frames,
+            min_shards=at_work * _SHARDS_A_WORKER if at_work > 1 else 1,
+            first_shard=first_shard,
+        )
+
+
+def _without(listing: Listing, known: set[str]) -> Listing:
+    jobs = []
+    for job in listing.jobs:
+        items = tuple(item for item in job.items if item.video_id not in known)
+        if items:
+            jobs.append(replace(job, items=items))
+    return replace(listing, jobs=tuple(jobs))
+
+
+def _refreshed(jobs: Sequence[FileJob]) -> Iterator[FileJob]:
+    """The same jobs, held against their files as they are now."""
+    for job in jobs:
+        size_bytes, mtime_ns = fingerprint(job.path) or (None, None)
+        yield replace(job, size_bytes=size_bytes, mtime_ns=mtime_ns)
