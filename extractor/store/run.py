@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from extractor.store.atomic import publish, read_bounded
-from extractor.store.hdf5 import COMPRESSIONS
+from extractor.store.hdf5 import filter_options
 from schemas.config import FORMAT_VERSION, ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import DatasetSpec, NetworkShape, StorePaths, datasets_of
@@ -50,10 +50,9 @@ def write_run(paths: StorePaths, run: Run) -> Run:
     """Publish run.json unless there is one, and give what the store has now.
 
     Raises ConfigurationError, naming the fields, where the store was made with another configuration, network shape
-    or compression.
+    or compression, or where this machine has not what the compression needs.
     """
-    if run.compression not in COMPRESSIONS:
-        raise ConfigurationError(f"a compression of {', '.join(COMPRESSIONS)} was expected, not {run.compression!r}")
+    filter_options(run.compression)  # refuses now what no commit could write
     document = {"format_version": FORMAT_VERSION, "digest": run.digest, "run": _as_json(run)}
     document["datasets"] = [asdict(spec) for spec in run.datasets]  # for readers without our code
     won = publish(paths.run, json.dumps(document, indent=1).encode() + b"\n")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,6 +46,18 @@ def test_another_configuration_is_refused_by_field(tmp_path, other, match):
     write_run(paths, make_run())
     with pytest.raises(ConfigurationError, match=match):
         write_run(paths, other)
+
+
+def test_compression_that_cannot_be_done_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda number: number != 32015)
+    paths = StorePaths(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"pip install 'msnet-features\[zstd\]'"):
+        write_run(paths, make_run(compression="zstd"))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigurationError, match="none, gzip, zstd was expected, not 'lzma'"):
+        write_run(paths, make_run(compression="lzma"))
+    assert write_run(paths, make_run(compression="gzip")) == make_run(compression="gzip")
 
 
 @pytest.mark.parametrize(
