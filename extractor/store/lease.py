@@ -29,7 +29,7 @@ from extractor.store.process import has_ended, machine, process_start
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
 
-__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "held_by_another", "holders"]
+__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "holders", "other_holders"]
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
@@ -166,14 +166,9 @@ class Lease:
                 os.utime(self._file)
 
 
-def held_by_another(
-    paths: StorePaths, token: str, shard_index: int | None = None, stale_seconds: float = STALE_SECONDS
-) -> bool:
-    """Whether a living process with another token holds the store, or the part that this shard belongs to."""
-    return any(
-        holder.token != token and (shard_index is None or holder.covers(shard_index))
-        for holder in holders(paths, stale_seconds)
-    )
+def other_holders(paths: StorePaths, token: str) -> list[Holder]:
+    """Living processes with another token that hold the store, or part of it."""
+    return [holder for holder in holders(paths) if holder.token != token]
 
 
 def _release(file: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractor.store.atomic import is_temporary, remove_files
-from extractor.store.lease import held_by_another
+from extractor.store.lease import Holder, other_holders
 from extractor.store.records import committed_names, read_record
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
@@ -27,22 +27,49 @@ class Swept:
     bytes: int
 
 
-def sweep_shard(paths: StorePaths, shard: str, lease_token: str, listing: list[Path] | None = None) -> Swept:
+def sweep_shard(paths: StorePaths, shard: str, lease_token: str) -> Swept:
     """Remove what is left of a committed shard's other attempts and of its staging.
 
-    Nothing is removed while the shard has no sound record, or while another process holds a lease on it. The list of
-    files (`listing`, of shards/) is made before either is looked at: what appears later belongs to someone at work.
+    Nothing is removed while the shard has no sound record, or while another process holds a lease on it.
     """
-    others = [path for path in (_entries(paths.shards) if listing is None else listing) if _shard_of(path) == shard]
-    staged = [path for folder in _entries(paths.staged(shard)) for path in _entries(folder)]
+    files = [path for path in _entries(paths.shards) if _shard_of(path) == shard] + _staged(paths.staged(shard))
+    return _remove(paths, shard, files, other_holders(paths, lease_token))
+
+
+def sweep(paths: StorePaths, lease_token: str) -> Swept:
+    """`sweep_shard` for every committed shard, and leftover temporaries of the store's own files.
+
+    Called by the driver that holds the lease, at its start and its end.
+    """
+    files: dict[str, list[Path]] = {}
+    for path in _entries(paths.shards):
+        files.setdefault(_shard_of(path), []).append(path)
+    for folder in _entries(paths.staging):
+        files.setdefault(folder.name, []).extend(_staged(folder))
+    temporaries = [path for folder in (paths.root, paths.commits) for path in _entries(folder) if is_temporary(path)]
+    others = other_holders(paths, lease_token)
+    swept = [_remove(paths, shard, files.get(shard, []), others) for shard in committed_names(paths)]
+    if not others:
+        for probe in (path for path in temporaries if path.is_dir()):
+            shutil.rmtree(probe, ignore_errors=True)
+        own = [path for path in temporaries if not path.is_dir()]
+        swept.append(Swept(len(own), remove_files(own)))
+    return Swept(sum(one.files for one in swept), sum(one.bytes for one in swept))
+
+
+def _remove(paths: StorePaths, shard: str, files: list[Path], others: list[Holder]) -> Swept:
+    """Remove those of a shard's `files` that its record does not name.
+
+    They were listed before the other holders were asked for: what appears later belongs to someone at work.
+    """
     try:
         record = read_record(paths, shard)
     except StoreError:
         return Swept(0, 0)
-    if record is None or held_by_another(paths, lease_token, int(shard.split("-")[1])):
+    if record is None or any(holder.covers(int(shard.split("-")[1])) for holder in others):
         return Swept(0, 0)
     keep = {paths.root / record.data.path, paths.root / record.fragment.path}
-    doomed = [path for path in others if path not in keep] + staged
+    doomed = [path for path in files if path not in keep]
     freed = remove_files(doomed)
     with suppress(OSError):  # a folder that was written into meanwhile stays for the next sweep
         for folder in _entries(paths.staged(shard)):
@@ -51,24 +78,9 @@ def sweep_shard(paths: StorePaths, shard: str, lease_token: str, listing: list[P
     return Swept(len(doomed), freed)
 
 
-def sweep(paths: StorePaths, lease_token: str) -> Swept:
-    """`sweep_shard` for every committed shard, and leftover temporaries of the store's own files.
-
-    Called by the driver that holds the lease, at its start and its end.
-    """
-    listings: dict[str, list[Path]] = {}
-    for path in _entries(paths.shards):
-        listings.setdefault(_shard_of(path), []).append(path)
-    names = committed_names(paths)
-    swept = [sweep_shard(paths, shard, lease_token, listings.get(shard, [])) for shard in names]
-    if not held_by_another(paths, lease_token):
-        for folder in (paths.root, paths.commits):
-            old = [path for path in _entries(folder) if is_temporary(path)]
-            for probe in (path for path in old if path.is_dir()):
-                shutil.rmtree(probe, ignore_errors=True)
-            files = [path for path in old if not path.is_dir()]
-            swept.append(Swept(len(files), remove_files(files)))
-    return Swept(sum(one.files for one in swept), sum(one.bytes for one in swept))
+def _staged(folder: Path) -> list[Path]:
+    """Files that attempts at a shard have staged."""
+    return [path for attempt in _entries(folder) for path in _entries(attempt)]
 
 
 def _shard_of(path: Path) -> str:

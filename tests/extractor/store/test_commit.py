@@ -312,6 +312,21 @@ def test_sweep_leaves_what_may_still_be_needed(store):
     assert verify_store(store.root, deep=True).clean
 
 
+def test_sweep_looks_at_the_leases_once(tmp_path, monkeypatch):
+    from extractor.store import sweeping
+
+    store = make_store(tmp_path / "store", [(f"{k}.mp4",) for k in range(4)], clips=1)
+    looks = []
+    look = sweeping.other_holders
+    monkeypatch.setattr(sweeping, "other_holders", lambda *args: looks.append(args) or look(*args))
+    for k in range(4):
+        (store.shards / f"shard-{k:05d}.abc.h5").write_bytes(b"x")
+    with Lease(store, (1, 2)):
+        swept = sweep(store, "another")
+    assert (swept.files, len(looks)) == (2, 1)
+    assert [path.name for path in sorted(store.shards.glob("*.abc.h5"))] == ["shard-00001.abc.h5", "shard-00003.abc.h5"]
+
+
 def test_sweep_clears_temporaries_of_the_stores_own_files(store):
     temporary = store.root / ".manifest.parquet.123456.tmp"
     temporary.write_bytes(b"half")

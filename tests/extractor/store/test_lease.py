@@ -10,7 +10,7 @@ from dataclasses import asdict
 import pytest
 
 from extractor.store import Lease
-from extractor.store.lease import Holder, held_by_another
+from extractor.store.lease import Holder, other_holders
 from extractor.store.process import has_ended, machine, process_start
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
@@ -31,9 +31,9 @@ def test_lease_is_exclusive_and_names_the_holder(tmp_path):
     with Lease(paths) as lease:
         with pytest.raises(StorageError, match=f"process {os.getpid()} on"), Lease(paths):
             pass
-        assert not held_by_another(paths, lease.token)
-        assert held_by_another(paths, "someone else")
-    assert not held_by_another(paths, "someone else")
+        assert not other_holders(paths, lease.token)
+        assert other_holders(paths, "someone else")
+    assert not other_holders(paths, "someone else")
     with Lease(paths):
         pass
 
@@ -44,8 +44,8 @@ def test_parts_exclude_only_what_overlaps(tmp_path):
         for part in ((0, 1), (0, 2), (1, 2), (0, 4), (2, 3)):
             with pytest.raises(StorageError), Lease(paths, part):
                 pass
-        assert held_by_another(paths, first.token, 5)
-        assert not held_by_another(paths, first.token, 4)
+        assert [holder.covers(5) for holder in other_holders(paths, first.token)] == [True]
+        assert [holder.covers(4) for holder in other_holders(paths, first.token)] == [False]
         with Lease(paths, (2, 4)), Lease(paths, (3, 8)):
             pass
 
