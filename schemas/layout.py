@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from schemas.config import ExtractionConfig, Output, Sampling
+from schemas.config import ExtractionConfig, Output
 from schemas.errors import ConfigurationError, StoreError
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "DatasetSpec",
     "NetworkShape",
     "StorePaths",
+    "clip_rows",
     "datasets_of",
     "motion_grid",
     "pack_tied",
@@ -130,6 +131,11 @@ def datasets_of(config: ExtractionConfig, shape: NetworkShape) -> tuple[DatasetS
     )
 
 
+def clip_rows(config: ExtractionConfig) -> int:
+    """Rows of frames that are read together: those of a clip, or a guess where a clip is a whole item (dense)."""
+    return config.num_frames or _DENSE_CHUNK_ROWS
+
+
 def motion_grid(config: ExtractionConfig, shape: NetworkShape) -> tuple[int, ...]:
     """Spatial extents that motion is kept with: () pooled, (g, g) a grid, (h, w) full."""
     if config.motion_form in (None, "pooled"):
@@ -158,14 +164,13 @@ def _require_outputs(config: ExtractionConfig, shape: NetworkShape) -> None:
 
 
 def _chunk_rows(config: ExtractionConfig, extents: tuple[int, ...], dtype: str) -> int:
-    clip_rows = _DENSE_CHUNK_ROWS if config.sampling is Sampling.DENSE else config.num_frames or _DENSE_CHUNK_ROWS
     row_bytes = DatasetSpec("", "", extents, dtype, 1).row_bytes
-    rows = max(clip_rows, min(1024, _CHUNK_BYTES // row_bytes))
+    rows = max(clip_rows(config), min(1024, _CHUNK_BYTES // row_bytes))
     return max(1, min(rows, _MAX_CHUNK_BYTES // row_bytes))
 
 
 def pack_tied(tied: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Tied cells (k, h, w) as bits along w, the leftmost cell in the highest bit: (k, h, ceil(w / 8))."""
+    """Tied cells (..., h, w) as bits along w, the leftmost cell in the highest bit: (..., h, ceil(w / 8))."""
     return np.packbits(tied, axis=-1)
 
 

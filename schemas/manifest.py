@@ -80,7 +80,7 @@ INVENTORY_COLUMNS: Mapping[str, str] = {
     "duration_seconds": "float64",  # NaN where it is not known
     "start_seconds": "float64",  # NaN: from the start
     "end_seconds": "float64",  # NaN: to the end
-    "num_frames": "int64",  # -1 where it is not known
+    "num_frames": "int64",  # 0 where it is not known
     "estimated_bytes": "int64",
     "shard": "str",
 }

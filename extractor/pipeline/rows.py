@@ -13,6 +13,7 @@ from torch import Tensor
 from extractor.models.msnet import MSNetOutput
 from extractor.models.streaming import StreamOutput
 from schemas.config import ExtractionConfig, Output
+from schemas.layout import pack_tied
 
 __all__ = ["RowMaker", "Rows", "concatenate_rows", "merge_members"]
 
@@ -128,4 +129,4 @@ def concatenate_rows(first: Rows, second: Rows) -> Rows:
 
 def _to_numpy(path: str, tensor: Tensor) -> npt.NDArray[np.generic]:
     array = tensor.cpu().numpy()
-    return np.packbits(array, axis=-1) if path == "pairs/tied" else array
+    return pack_tied(array) if path == "pairs/tied" else array

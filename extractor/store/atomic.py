@@ -16,6 +16,7 @@ from pathlib import Path
 from schemas.errors import StorageError, StoreError
 
 __all__ = [
+    "errno_of",
     "fsync_file",
     "fsync_folder",
     "is_temporary",
@@ -55,12 +56,18 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = error.errno
-        if code is None and (found := _ERRNO.search(str(error))):  # HDF5 reports through its text
-            code = int(found[1])
+        code = errno_of(error)
         if code in _SENTENCES:
             raise StorageError(f"{path} {_SENTENCES[code]} ({os.strerror(code)})") from error
         raise
+
+
+def errno_of(error: BaseException) -> int:
+    """The operating system's number of an error, 0 where it has none. HDF5 reports it in its text alone."""
+    code = getattr(error, "errno", None)
+    if code is None and (found := _ERRNO.search(str(error))):
+        code = found[1]
+    return int(code or 0)
 
 
 def temporary_beside(path: Path) -> Path:

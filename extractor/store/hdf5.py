@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import h5py
 
+from extractor.store.atomic import errno_of
 from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
 
 __all__ = [
@@ -30,7 +30,6 @@ _ZSTD_FILTER = 32015
 _GZIP_LEVEL = 4
 _ZSTD_LEVEL = 3
 _MAX_CHUNK_BYTES = 256 * 1024 * 1024
-_ERRNO = re.compile(r"errno = (\d+)")
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EINTR)
 
 
@@ -183,8 +182,7 @@ def shard_errors(path: Path, shard: str, dataset: str | None = None) -> Iterator
     except (FileNotFoundError, StoreError, ConfigurationError):
         raise
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        found = _ERRNO.search(str(error))
-        code = getattr(error, "errno", None) or (int(found[1]) if found else None)
+        code = errno_of(error)
         if code in _TRANSIENT:
             raise StorageError(
                 f"{path} could not be read ({os.strerror(code)}): the file itself may be sound"

@@ -28,7 +28,7 @@ from extractor.store.records import next_generation
 from extractor.store.run import Run
 from extractor.store.shard import ShardReader, ShardWriter
 from schemas.errors import StoreError
-from schemas.layout import StorePaths
+from schemas.layout import StorePaths, clip_rows
 from schemas.records import Failure
 
 __all__ = [
@@ -47,7 +47,6 @@ __all__ = [
 
 _MAX_FAILURE_BYTES = 1024 * 1024
 _MAX_MESSAGE = 4000
-_DENSE_CHUNK_ROWS = 32
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what JSON of another make leads to
 
 
@@ -152,7 +151,7 @@ class StagedItemWriter:
         if self._writer is None:
             _make_folder(self._attempt)
             # a chunk takes its full size on disk, and most items are a few clips
-            rows = self._attempt.run.config.num_frames or _DENSE_CHUNK_ROWS
+            rows = clip_rows(self._attempt.run.config)
             specs = [replace(spec, chunk_rows=min(spec.chunk_rows, rows)) for spec in self._attempt.run.datasets]
             self._writer = ShardWriter(temporary_beside(self._target), specs)
         return self._writer
