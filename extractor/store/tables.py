@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ from schemas.layout import StorePaths
 from schemas.manifest import (
     FAILURE_COLUMNS,
     INVENTORY_COLUMNS,
+    MANIFEST_COLUMNS,
     empty_manifest,
     failures_frame,
     typed_columns,
@@ -37,6 +39,8 @@ __all__ = [
 ]
 
 _COMMITS_KEY = b"msnet_commits"
+_GROUP_ROWS = 128 * 1024
+_TRIES = 5
 
 
 def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool = False) -> pd.DataFrame:
@@ -77,11 +81,14 @@ def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
         data = read_bounded(path, record.fragment.bytes)
         if hashlib.sha256(data).hexdigest() != record.fragment.sha256:
             raise ValueError("its SHA-256 is not the recorded one")
-        frame = validate_manifest(pq.read_table(pa.BufferReader(data)).to_pandas())
+        frame = typed_columns(pq.read_table(pa.BufferReader(data)).to_pandas(), MANIFEST_COLUMNS, "it")
+        frame = validate_manifest(frame)
         if len(frame) != record.rows["clips"]:
             raise ValueError(f"it has {len(frame)} rows, the record says {record.rows['clips']}")
         if (frame["shard"] != record.shard).any() or (frame["file"] != record.data.path).any():
             raise ValueError("it has rows of another shard or file")
+        if tuple(frame["video_id"].drop_duplicates()) != record.video_ids:
+            raise ValueError("its items do not agree with the commit record")
     except (OSError, ValueError, KeyError, StoreError, pa.ArrowException) as error:
         raise DamagedShardError(
             f"the manifest fragment {path} is not as written ({error}): run `msnet verify`, then `msnet resume`",
@@ -96,14 +103,18 @@ def merge_fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> p
     An item that is in several shards (it failed, was tried again in a new one, and its old shard was made anew)
     counts in the last of them only.
     """
-    frames = [read_fragment(paths, record) for record in records.values() if record.rows["clips"]]
-    if not frames:
-        return empty_manifest()
-    frame = pd.concat(frames, ignore_index=True)
+    frames = list(_fragments(paths, records))
+    return pd.concat(frames, ignore_index=True) if frames else empty_manifest()
+
+
+def _fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> Iterator[pd.DataFrame]:
+    """The manifest shard by shard."""
     homes = _last_homes(records)
-    if sum(len(record.video_ids) for record in records.values()) != len(homes):
-        frame = frame[frame["video_id"].map(homes) == frame["shard"]].reset_index(drop=True)
-    return validate_manifest(frame)
+    for shard, record in records.items():
+        if record.video_ids:
+            frame = read_fragment(paths, record)
+            moved = [video_id for video_id in record.video_ids if homes[video_id] != shard]
+            yield frame[~frame["video_id"].isin(moved)] if moved else frame
 
 
 def _last_homes(records: Mapping[str, CommitRecord]) -> dict[str, str]:
@@ -124,13 +135,45 @@ def merge_failures(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
 
 
 def write_manifest_cache(paths: StorePaths) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rebuild manifest.parquet and failures.parquet from the commit records, and give both tables."""
+    """Rebuild manifest.parquet and failures.parquet from the commit records.
+
+    Gives the manifest's column `video_id`, alone and as a categorical (a large store has millions of clips), and the
+    failures. Where shards were committed meanwhile both are made again: of two parts of a store that end together,
+    the one that read less may be the last to write.
+    """
     records = committed(paths)
-    manifest, failures = merge_fragments(paths, records), merge_failures(records)
-    metadata = {_COMMITS_KEY: _state(records)}
-    write_table(paths.manifest, manifest, metadata)
-    write_table(paths.failures, failures, metadata)
-    return manifest, failures
+    for _ in range(_TRIES):
+        metadata = {_COMMITS_KEY: _state(records)}
+        clips, failures = _write_manifest(paths, records, metadata), merge_failures(records)
+        write_table(paths.failures, failures, metadata)
+        records = committed(paths)
+        if _state(records) == metadata[_COMMITS_KEY]:
+            break
+    return clips, failures
+
+
+def _write_manifest(
+    paths: StorePaths, records: Mapping[str, CommitRecord], metadata: Mapping[bytes, bytes]
+) -> pd.DataFrame:
+    """Write manifest.parquet shard by shard, holding little of it at a time; gives the video of every clip."""
+    schema = pa.Schema.from_pandas(empty_manifest(), preserve_index=False)
+    schema = schema.with_metadata({**schema.metadata, **metadata})
+    clips: dict[str, int] = {}
+    waiting: list[pa.Table] = []
+    rows = 0
+    with replacing(paths.manifest) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for frame in _fragments(paths, records):
+            counts = frame["video_id"].value_counts(sort=False)
+            clips.update(zip(counts.index.tolist(), counts.tolist(), strict=True))
+            waiting.append(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+            rows += len(frame)
+            if rows >= _GROUP_ROWS:  # a shard alone would be a tiny row group
+                writer.write_table(pa.concat_tables(waiting))
+                waiting, rows = [], 0
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting))
+    codes = np.repeat(np.arange(len(clips)), np.fromiter(clips.values(), np.int64, len(clips)))
+    return pd.DataFrame({"video_id": pd.Categorical.from_codes(codes, pd.Index(list(clips), dtype="str"))})
 
 
 def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
