@@ -242,6 +242,8 @@ class DecoderPool:
         if task.attempts >= _ATTEMPTS:
             yield FileEvent(task.job, error, task.attempts)
             return
+        if self._draining:  # begun again it would be another file to wait for
+            return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
         self._give(slot, _Task(task.job, task.attempts + 1, error.message))
