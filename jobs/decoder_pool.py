@@ -22,6 +22,7 @@ __all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
 _AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames that lie in shared memory
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0  # that an idle decoder may take, which takes a millisecond
 _START_SECONDS = 120.0  # that a process may take to start; no file is charged for it
 _MOST_DEATHS_AT_START = 5  # of decoders, one after another
 _ATTEMPTS = 2
@@ -147,13 +148,15 @@ class DecoderPool:
         slot.actor.enqueue.remote(task.job, task.distrust)
 
     def _lives(self, slot: _Slot) -> bool:
-        """Whether an idle decoder answers what it was asked last; one that died meanwhile must not cost a file."""
-        done = ray.wait(list(slot.events), num_returns=len(slot.events), timeout=0)[0] if slot.events else []
+        """Whether an idle decoder still answers; one that died meanwhile must not cost a file."""
+        if not self._has_started(slot):
+            return True
+        answer = slot.actor.process_id.remote()
         try:
-            ray.get(done)
+            ray.get(answer, timeout=_ANSWER_SECONDS)
         except RayError:
             return False
-        slot.events = deque(reference for reference in slot.events if reference not in done)
+        slot.events.clear()  # answered before, with nothing: they were asked for beyond the last file
         return True
 
     def _renew(self, slot: _Slot) -> None:

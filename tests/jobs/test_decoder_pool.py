@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -305,3 +306,13 @@ def test_waiting_for_decoders_is_measured(pools: Pools) -> None:
     events_of(pool, [job("dies@"), job("good@2")])
     spent = time.monotonic() - began
     assert 0 < pool.waiting_seconds - warm_up <= spent
+
+
+def test_decoder_that_died_while_idle_costs_no_file(pools: Pools) -> None:
+    pool = pools(1)
+    first = events_of(pool, [job("good@1")])[job("good@1")]
+    os.kill(int(first[-1].event.decoder_version), signal.SIGKILL)
+    time.sleep(1.0)
+    events = events_of(pool, [job("good@2")])[job("good@2")]
+    assert kinds(events) == WHOLE
+    assert {event.attempts for event in events} == {1}
