@@ -15,7 +15,7 @@ from jobs.options import Options, Request
 from jobs.outcome import Outcome
 from jobs.watcher import Watcher
 from schemas.config import Sampling
-from training.world.videos import DemoVideo, write_demo_videos
+from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 
 __all__ = ["DemoResult", "DemoRow", "largest_changes", "run_demo"]
 
@@ -49,12 +49,15 @@ def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None =
     watcher = watcher or Watcher()
     folder, store = out / "videos", out / "store"
     probe_storage(out)
-    watcher.say(f"writing {count} procedural videos to {folder}")
-    videos = write_demo_videos(folder, count, seed)
+    videos = read_demo_videos(folder)
+    if len(videos) != count:  # written anew, the files of an interrupted demonstration would count as changed
+        watcher.say(f"writing {count} procedural videos to {folder}")
+        videos = write_demo_videos(folder, count, seed)
     request = Request(model=_MODEL, weights="random", seed=seed, sampling=Sampling.DENSE)
     outcome = extract(folder, store, request, Options(), watcher)
     features = FeatureStore(store)
-    rows = tuple(_row(features, video) for video in videos)
+    done = set(features.video_ids)  # fewer than all where the demonstration was interrupted
+    rows = tuple(_row(features, video) for video in videos if video.path.name in done)
     features.close()
     return DemoResult(folder, store, outcome, rows)
 

@@ -24,6 +24,8 @@ def demo(
     """Make a few short videos, extract them, and show what came out."""
     result = run_demo(out, videos, seed, TerminalWatcher())
     print_outcome(result.outcome, result.store)
+    if not result.videos:
+        return result.outcome.exit_code
     print("\nwhat came out")
     heads = ("video", "seconds", "frames", "motion changes at", "measured change")
     print(rows([heads, *((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from extractor.video.encoding import available_codec, encode_video
-from training.world.videos import TRUTH_NAME, write_demo_videos
+from training.world.videos import TRUTH_NAME, read_demo_videos, write_demo_videos
 
 
 def decoded(path):
@@ -37,6 +37,12 @@ def test_write_demo_videos_writes_videos_with_their_truth(demo):
         for boundary in entry["boundaries"]:
             assert boundary["seconds"] == pytest.approx(boundary["frame"] / 10)
             assert boundary["kind"] in {"direction", "speed", "actor", "camera", "cut", "fade"}
+
+
+def test_read_demo_videos_gives_what_was_written(demo, tmp_path):
+    folder, written = demo
+    assert read_demo_videos(folder) == written
+    assert read_demo_videos(tmp_path) == []
 
 
 def test_write_demo_videos_repeats_itself(demo, tmp_path):

@@ -10,7 +10,7 @@ from extractor.video.encoding import encode_video
 from training.world.config import WorldConfig
 from training.world.scene import Clips, World
 
-__all__ = ["TRUTH_NAME", "DemoBoundary", "DemoVideo", "write_demo_videos"]
+__all__ = ["TRUTH_NAME", "DemoBoundary", "DemoVideo", "read_demo_videos", "write_demo_videos"]
 
 TRUTH_NAME = "boundaries.json"
 """The file beside the videos that says what happens in them, and when."""
@@ -81,6 +81,23 @@ def write_demo_videos(
     }
     (folder / TRUTH_NAME).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return videos
+
+
+def read_demo_videos(folder: Path) -> list[DemoVideo]:
+    """What `write_demo_videos` wrote into `folder` before; nothing where it did not finish."""
+    try:
+        truth = json.loads((folder / TRUTH_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [
+        DemoVideo(
+            folder / video["path"],
+            truth["fps"],
+            video["frames"],
+            tuple(DemoBoundary(**boundary) for boundary in video["boundaries"]),
+        )
+        for video in truth["videos"]
+    ]
 
 
 def _demo_config(height: int, width: int, fps: int) -> WorldConfig:
