@@ -115,6 +115,7 @@ def test_resume_retries_and_rescans(finished: tuple[Path, Running], folder: Path
     assert len(decoded(store)) - count == 3  # the new one, the mended one, the one that is still broken
 
 
+@pytest.mark.slow
 def test_resume_names_changed_and_missing_files(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "good", tmp_path / "videos")
     store = tmp_path / "store"
@@ -133,6 +134,7 @@ def test_resume_names_changed_and_missing_files(folder: Path, tmp_path: Path) ->
     assert failures[first.name] == "changed" and failures[second.name] == "missing"
 
 
+@pytest.mark.slow
 def test_parts_fill_one_store(folder: Path, finished: tuple[Path, Running], tmp_path: Path) -> None:
     store = tmp_path / "store"
     both = [
