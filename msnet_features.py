@@ -36,9 +36,13 @@ def main() -> None:
             f"msnet: its own packages were expected, but Python finds {places}: "
             "rename that folder, leave it, or take it out of PYTHONPATH"
         )
-    from jobs.cli import main as run
+    try:
+        from jobs.cli import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules are being imported
+        print("msnet: interrupted before anything was begun", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

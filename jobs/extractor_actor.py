@@ -79,6 +79,7 @@ class Extractor:
         self._paths = StorePaths(Path(settings.root))
         self._config = settings.run.config
         self._draining = threading.Event()
+        self._pool: DecoderPool | None = None
 
     def load(self) -> tuple[str, ...]:
         """Load the network and start the decoders; gives what the user should know about the weights.
@@ -110,7 +111,8 @@ class Extractor:
     def drain(self) -> None:
         """Finish the files at hand, begin no other."""
         self._draining.set()
-        self._pool.drain()
+        if self._pool is not None:  # None while the network is being loaded
+            self._pool.drain()
 
     def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
         """Extract what is not staged yet, then commit; events as it goes."""
@@ -133,6 +135,9 @@ class Extractor:
         )
 
     def _extract(self, shard: _ShardRun, one_by_one: bool) -> Iterator[ShardProgress]:
+        assert self._pool is not None
+        if self._draining.is_set():
+            return
         jobs = shard.remaining()
         for batch in [[job] for job in jobs] if one_by_one else [jobs]:
             for event in self._pool.run(batch):

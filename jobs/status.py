@@ -16,7 +16,7 @@ from extractor.store.records import committed, committed_names
 from extractor.store.run import Run, read_run
 from extractor.store.staging import staged_items
 from extractor.store.tables import merge_failures, read_inventory
-from schemas.errors import StoreError
+from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 
 __all__ = ["Status", "TensorSummary", "VideoSummary", "show", "status"]
@@ -70,8 +70,16 @@ def status(store: Path | str) -> Status:
         clips=sum(record.rows["clips"] for record in records.values()),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in records.values()),
         by_class=Counter(failures["failure"]),
-        at_work=tuple(holders(paths)),
+        at_work=_at_work(paths),
     )
+
+
+def _at_work(paths: StorePaths) -> tuple[Holder, ...]:
+    """Who holds the store; nobody where it is read-only, as a lease needs a place that can be written."""
+    try:
+        return tuple(holders(paths))
+    except StorageError:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ The result holds the true presentation times and the flags: reasons not to trust
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -274,6 +276,7 @@ def _inspect_images(folder: Path, fps: float | None) -> Inspection:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{folder} is a folder: name it in a table with its fps")
     try:
         images = numbered_images(folder)
+        _require_consecutive(folder, images)
     except OSError as error:
         raise not_reached(folder, error) from error
     if not images:
@@ -293,3 +296,13 @@ def _inspect_images(folder: Path, fps: float | None) -> Inspection:
 
 def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _require_consecutive(folder: Path, images: Sequence[Path]) -> None:
+    """A missing image would shift the time of every later one without a word."""
+    numbers = [int(re.sub(r".*\D", "", image.stem)) for image in images]
+    for before, after in itertools.pairwise(numbers):
+        if after != before + 1:
+            raise VideoError(
+                FailureClass.CORRUPT, f"{folder} lacks the images between number {before} and {after}: restore them"
+            )

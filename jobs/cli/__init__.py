@@ -46,5 +46,5 @@ def _run(arguments: list[str] | None) -> int:
         error.show()
         return 1
     if code == _INTERRUPTED:  # by typer as well: some of its versions turn Ctrl-C into this code themselves
-        print("msnet: interrupted; what was finished is kept, `msnet resume` goes on", file=sys.stderr)
+        print("msnet: interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
     return code if isinstance(code, int) else 0

@@ -144,3 +144,11 @@ def test_inspect_video_tells_what_is_gone_from_what_cannot_be_looked_at(
 
     monkeypatch.setattr(preflight, "numbered_images", stale)
     assert failure_of(folder, fps=5.0) is FailureClass.CANNOT_OPEN
+
+
+def test_folder_of_images_that_lacks_one_is_corrupt(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", frames=6)
+    sorted(folder.iterdir())[2].unlink()
+    with pytest.raises(VideoError, match="lacks the images") as raised:
+        inspect_video(folder, fps=25.0)
+    assert raised.value.failure is FailureClass.CORRUPT
