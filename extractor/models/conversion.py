@@ -21,9 +21,7 @@ def convert_checkpoint(path: Path, out: Path, model: str | None = None, *, licen
     if out.exists():
         raise WeightsError(f"a new file was expected for --out, {out} exists: give another name")
     if not out.absolute().parent.is_dir():
-        raise WeightsError(
-            f"an existing folder was expected for --out, there is no {out.absolute().parent}: make it first"
-        )
+        raise WeightsError(f"a folder was expected for --out, there is no {out.absolute().parent}: make it first")
     name = model or inspect_checkpoint(path).architecture
     if name is None:
         raise WeightsError(f"{path} looks like no network of the family: name one with --model")
