@@ -92,8 +92,8 @@ def _read_pickle(path: Path, size_bytes: int, *, is_zip: bool) -> dict[str, Tens
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or damaged pickle may raise anything; whatever it is, it is no checkpoint
         raise WeightsError(
-            f"{path} is not a checkpoint that can be read safely: tensors and plain values were expected, it is damaged "
-            "or holds other objects; save the network's state_dict() instead"
+            f"{path} is not a checkpoint that can be read safely: tensors and plain values were expected, it has "
+            "others or is damaged; save the network's state_dict() instead"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
