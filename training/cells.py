@@ -1,0 +1,62 @@
+"""The world's truth on the grid of the network: one displacement a cell, and what can be said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from extractor.models.architecture import FEATURE_STRIDE_PX
+from training.world import Clips
+
+__all__ = ["SEARCH_RADIUS_CELLS", "CellTruth", "cell_truth", "pool_to_cells"]
+
+SEARCH_RADIUS_CELLS = 7.0  # of the correlation window
+COHERENT_CELLS = 0.5
+
+
+@dataclass(frozen=True)
+class CellTruth:
+    """What is true of the cells of B clips, a cell being FEATURE_STRIDE_PX x FEATURE_STRIDE_PX pixels.
+
+    displacement (B, T - 1, 2, h, w): float32, cells, x right and y down: the mean over the cell's defined pixels.
+    defined (B, T - 1, h, w): bool, at least half of the pixels are defined.
+    visible (B, T - 1, h, w): bool, defined, and at least half of the pixels are visible.
+    inside (B, T - 1, h, w): bool, defined, and the displacement lies within the search window.
+    coherent (B, T - 1, h, w): bool, defined, and the pixels' own displacements are within half a cell of the mean,
+        in the root mean square: false where the cell holds an edge between things that move differently.
+    """
+
+    displacement: Tensor
+    defined: Tensor
+    visible: Tensor
+    inside: Tensor
+    coherent: Tensor
+
+
+def cell_truth(clips: Clips) -> CellTruth:
+    """Pool the truth of every pixel to cells. Height and width must be multiples of FEATURE_STRIDE_PX."""
+    defined = pool_to_cells(clips.defined.unsqueeze(2).float())  # (B, T - 1, 1, h, w), a share
+    share = defined.clamp_min(1e-6)
+    pixels = clips.displacement / FEATURE_STRIDE_PX  # 0 where undefined
+    mean = pool_to_cells(pixels) / share
+    square = pool_to_cells(pixels.square().sum(2, keepdim=True)) / share
+    variance = (square - mean.square().sum(2, keepdim=True)).squeeze(2)
+    enough = defined.squeeze(2) >= 0.5
+    return CellTruth(
+        displacement=mean,
+        defined=enough,
+        visible=enough & (pool_to_cells(clips.visible.unsqueeze(2).float()).squeeze(2) >= 0.5),
+        inside=enough & (mean.abs().amax(2) <= SEARCH_RADIUS_CELLS),
+        coherent=enough & (variance <= COHERENT_CELLS**2),
+    )
+
+
+def pool_to_cells(pixels: Tensor) -> Tensor:
+    """Mean over the pixels of each cell: (..., C, H, W) to (..., C, h, w)."""
+    if pixels.shape[-2] % FEATURE_STRIDE_PX or pixels.shape[-1] % FEATURE_STRIDE_PX:
+        raise ValueError(f"expected a height and width that {FEATURE_STRIDE_PX} divides; got {tuple(pixels.shape)}")
+    pooled = F.avg_pool2d(pixels.flatten(0, -4), FEATURE_STRIDE_PX)
+    return torch.unflatten(pooled, 0, pixels.shape[:-3])
