@@ -95,7 +95,8 @@ def test_dependencies_are_what_the_source_imports() -> None:
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).partition(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - set(PACKAGES) - {"msnet_features"}
-    declared = {name_of(r) for r in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["zstd"]}
+    extras = [r for name, extra in PROJECT["optional-dependencies"].items() if name != "dev" for r in extra]
+    declared = {name_of(r) for r in PROJECT["dependencies"] + extras}
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} == declared
 
 
