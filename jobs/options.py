@@ -37,6 +37,12 @@ __all__ = [
 ]
 
 _MOTION_FORM = re.compile("pooled|full|[1-9][0-9]?")
+_SAMPLINGS_WITH = {
+    "num_frames": (Sampling.WINDOWS, Sampling.SEGMENTS),
+    "rate_hz": (Sampling.WINDOWS, Sampling.DENSE),
+    "hop": (Sampling.WINDOWS,),
+    "clips": (Sampling.SEGMENTS,),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +50,13 @@ class Request:
     """What changes features. None means the default for the network and the sampling.
 
     weights: path of a checkpoint ("A,B" for MSNet-En), or "random". rate_hz: 0 takes every frame. outputs: names of
-    `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full.
+    `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full. What means nothing
+    beside the rest (a hop of segments, a seed of a checkpoint) is refused unless it is None.
     """
 
     model: str = "msnet_resnet18"
     weights: str | None = None
-    seed: int = 0
+    seed: int | None = None
     sampling: Sampling = Sampling.WINDOWS
     num_frames: int | None = None
     rate_hz: float | None = None
@@ -101,12 +108,13 @@ def resolve(request: Request) -> Resolved:
     """
     spec = describe_network(request.model)
     _require_sampling(spec, request)
+    _require_meaning(request)
     weights, digest, num_classes = resolve_weights(spec, request.weights)
     outputs, motion_form = _outputs(spec, request.outputs)
     fields: dict[str, Any] = {
         "model": request.model,
         "weights": digest,
-        "seed": request.seed,
+        "seed": _given(request.seed, 0),
         "sampling": request.sampling,
         "num_frames": None if spec.is_ensemble else _given(request.num_frames, spec.num_segments),
         "rate_hz": _rate(request.rate_hz),
@@ -188,6 +196,18 @@ def _require_sampling(spec: NetworkSpec, request: Request) -> None:
         raise ConfigurationError(f"{spec.name} sees a video as segments only: use --sampling segments")
     if spec.is_ensemble and request.num_frames is not None:
         raise ConfigurationError(f"{spec.name} has members of 8 and 16 frames by definition: leave --num-frames out")
+
+
+def _require_meaning(request: Request) -> None:
+    """Refuse what was given and would change nothing, so that nobody takes it for obeyed."""
+    for name, samplings in _SAMPLINGS_WITH.items():
+        if getattr(request, name) is not None and request.sampling not in samplings:
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} is for --sampling {' or '.join(samplings)} and means nothing for "
+                f"{request.sampling}: leave it out, or choose another sampling"
+            )
+    if request.seed is not None and request.weights not in (None, RANDOM_WEIGHTS):
+        raise ConfigurationError("--seed is for --weights random and means nothing for a checkpoint: leave it out")
 
 
 def _rate(rate_hz: float | None) -> float | None:

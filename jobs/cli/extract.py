@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from extractor.store.run import read_run
 from jobs.cli import app
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
@@ -17,6 +19,7 @@ from jobs.extraction import resume as resume_store
 from jobs.options import Options, Request
 from jobs.planning import plan as plan_videos
 from schemas.errors import ConfigurationError, FailureClass
+from schemas.layout import StorePaths
 
 __all__ = ["extract", "plan", "resume"]
 
@@ -36,6 +39,7 @@ def extract(
     if dry_run:
         print_plan(plan_videos(videos, request, options, TerminalWatcher()))
         return 0
+    _require_layout_of(out, layout)
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
     print_outcome(outcome, out)
     return outcome.exit_code
@@ -81,6 +85,21 @@ def plan(videos: Videos, request: Request, options: Options, layout: dict[str, A
         request = replace(request, weights="random")
     print_plan(plan_videos(videos, request, replace(options, **layout), TerminalWatcher()))
     return 0
+
+
+def _require_layout_of(out: Path, layout: Mapping[str, Any]) -> None:
+    """Refuse a layout that was given for a store which was laid out otherwise: it would change nothing."""
+    paths = StorePaths(out)
+    if not paths.run.exists():
+        return
+    run = read_run(paths)
+    there = {"shard_bytes": run.shard_bytes, "limit": run.settings.get("limit")}
+    for name, has in there.items():
+        if layout.get(name, has) != has:
+            raise ConfigurationError(
+                f"--{name.replace('_', '-')} is for a new store, the one at {out} was planned with {has or 'none'}: "
+                "leave it out, or give another --out"
+            )
 
 
 def _classes(text: str | None) -> list[str] | None:

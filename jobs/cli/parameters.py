@@ -60,6 +60,7 @@ def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a command so that typer sees the options of the groups among its own, in the order of its signature."""
         own = inspect.signature(command, eval_str=True).parameters
         shared = {name: inspect.signature(build, eval_str=True).parameters for name, build in groups.items()}
         parameters: list[inspect.Parameter] = []
@@ -87,63 +88,119 @@ def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
     return typer.Option(*names, help=help, show_default=shown, rich_help_panel=_WORK, **limits)
 
 
+# Where a default depends on other options or is worked out, it is None here and stands in the help: what was given is
+# known from what was not, and an option that means nothing beside the others is refused instead of ignored.
+
+_Model = Annotated[str, _feature("--model", help="Network; `msnet weights list` names them.")]
+_Weights = Annotated[
+    str | None,
+    _feature(
+        "--weights",
+        help="Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing.",
+        shown=False,
+    ),
+]
+_Seed = Annotated[int | None, _feature("--seed", help="Of random weights. (default: 0)", shown=False)]
+_Sampling = Annotated[
+    Sampling,
+    _feature(
+        "--sampling", help="windows: clips at a rate; segments: frames spread evenly; dense: the video as one sequence."
+    ),
+]
+_NumFrames = Annotated[
+    int | None,
+    _feature("--num-frames", help="Frames a clip (T), for windows and segments. (default: 8)", shown=False),
+]
+_RateHz = Annotated[
+    float | None,
+    _feature(
+        "--rate-hz", help="Frames a second, for windows and dense; 0 takes every frame. (default: 10)", shown=False
+    ),
+]
+_Hop = Annotated[int | None, _feature("--hop", help="Frames from one window to the next. (default: T)", shown=False)]
+_Clips = Annotated[int | None, _feature("--clips", help="Clips a video, for segments. (default: 1)", shown=False)]
+_Outputs = Annotated[
+    str | None,
+    _feature(
+        "--outputs",
+        help="Of clip, frame, motion, displacement, confidence, logits, by comma; motion:4 keeps a 4 x 4 grid, "
+        "motion:full the whole map. (default: all but logits)",
+        shown=False,
+    ),
+]
+_Size = Annotated[int, _feature("--size", help="Side of the network's input in pixels.")]
+_Resize = Annotated[
+    Resize,
+    _feature(
+        "--resize",
+        help="stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then "
+        "centre; letterbox: the whole frame with bars.",
+    ),
+]
+_Dtype = Annotated[Precision, _feature("--dtype", help="What the network computes in.")]
+_StoreDtype = Annotated[StorageFloat, _feature("--store-dtype", help="What the store keeps.")]
+_Decoder = Annotated[
+    DecoderPolicy,
+    _feature("--decoder", help="auto: decord, and PyAV wherever decord is not to be trusted; or one alone."),
+]
+_KeepCorrupt = Annotated[
+    bool, _feature("--keep-corrupt", help="Keep damaged videos; rows of damaged frames are marked not valid.")
+]
+
+_DeviceOption = Annotated[_Device, _work("--device", help="Where the network runs.", shown=True)]
+_Extractors = Annotated[
+    int | None,
+    _work("--extractors", min=1, help="Processes that run the network. (default: one a GPU, or one for 4 cores)"),
+]
+_Decoders = Annotated[
+    int | None, _work("--decoders", min=1, help="Decoding processes for each extractor. (default: by cores)")
+]
+_Threads = Annotated[
+    int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")
+]
+_Part = Annotated[str | None, _work("--part", help="i/n: this job does the i-th of n parts; n jobs fill one store.")]
+_RayAddress = Annotated[
+    str | None,
+    _work(
+        "--ray-address",
+        help="A running Ray cluster (`auto` or host:port); the store must be on storage that all nodes share.",
+    ),
+]
+_DecodeTimeout = Annotated[
+    float,
+    _work(
+        "--decode-timeout",
+        min=1,
+        shown=True,
+        help="Seconds without a frame after which a decoder is given up (more for long files).",
+    ),
+]
+_DecoderMemory = Annotated[
+    str, _work("--decoder-memory", shown=True, help="Memory of a decoder above which it is given up.")
+]
+_ShardBytes = Annotated[str | None, _work("--shard-bytes", help="Size that a shard aims at. (default: 256MiB)")]
+_CompressionOption = Annotated[
+    _Compression, _work("--compression", shown=True, help="Of the shards; zstd needs the extra `zstd`.")
+]
+_Limit = Annotated[int | None, _work("--limit", min=1, help="Only the first so many files.")]
+
+
 def request_options(
-    model: Annotated[str, _feature("--model", help="Network; `msnet weights list` names them.")] = "msnet_resnet18",
-    weights: Annotated[
-        str | None,
-        _feature(
-            "--weights",
-            help="Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing.",
-            shown=False,
-        ),
-    ] = None,
-    seed: Annotated[int, _feature("--seed", help="Of random weights.")] = 0,
-    sampling: Annotated[
-        Sampling,
-        _feature(
-            "--sampling",
-            help="windows: clips at a rate; segments: frames spread evenly; dense: the video as one sequence.",
-        ),
-    ] = Sampling.WINDOWS,
-    num_frames: Annotated[
-        int | None, _feature("--num-frames", help="Frames a clip (T). (default: 8)", shown=False)
-    ] = None,
-    rate_hz: Annotated[
-        float, _feature("--rate-hz", help="Frames a second for windows and dense; 0 takes every frame.")
-    ] = 10.0,
-    hop: Annotated[
-        int | None, _feature("--hop", help="Frames from one window to the next. (default: T)", shown=False)
-    ] = None,
-    clips: Annotated[int, _feature("--clips", help="Clips a video, for segments.")] = 1,
-    outputs: Annotated[
-        str | None,
-        _feature(
-            "--outputs",
-            help="Of clip, frame, motion, displacement, confidence, logits, by comma; motion:4 keeps a 4 x 4 grid, "
-            "motion:full the whole map. (default: all but logits)",
-            shown=False,
-        ),
-    ] = None,
-    size: Annotated[int, _feature("--size", help="Side of the network's input in pixels.")] = 224,
-    resize: Annotated[
-        Resize,
-        _feature(
-            "--resize",
-            help="stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then "
-            "centre; letterbox: the whole frame with bars.",
-        ),
-    ] = Resize.STRETCH,
-    dtype: Annotated[Precision, _feature("--dtype", help="What the network computes in.")] = Precision.FLOAT32,
-    store_dtype: Annotated[
-        StorageFloat, _feature("--store-dtype", help="What the store keeps.")
-    ] = StorageFloat.FLOAT16,
-    decoder: Annotated[
-        DecoderPolicy,
-        _feature("--decoder", help="auto: decord, and PyAV wherever decord is not to be trusted; or one alone."),
-    ] = DecoderPolicy.AUTO,
-    keep_corrupt: Annotated[
-        bool, _feature("--keep-corrupt", help="Keep damaged videos; rows of damaged frames are marked not valid.")
-    ] = False,
+    model: _Model = "msnet_resnet18",
+    weights: _Weights = None,
+    seed: _Seed = None,
+    sampling: _Sampling = Sampling.WINDOWS,
+    num_frames: _NumFrames = None,
+    rate_hz: _RateHz = None,
+    hop: _Hop = None,
+    clips: _Clips = None,
+    outputs: _Outputs = None,
+    size: _Size = 224,
+    resize: _Resize = Resize.STRETCH,
+    dtype: _Dtype = Precision.FLOAT32,
+    store_dtype: _StoreDtype = StorageFloat.FLOAT16,
+    decoder: _Decoder = DecoderPolicy.AUTO,
+    keep_corrupt: _KeepCorrupt = False,
 ) -> Request:
     """What changes features."""
     return Request(
@@ -166,39 +223,14 @@ def request_options(
 
 
 def work_options(
-    device: Annotated[_Device, _work("--device", help="Where the network runs.", shown=True)] = _Device.AUTO,
-    extractors: Annotated[
-        int | None,
-        _work("--extractors", min=1, help="Processes that run the network. (default: one a GPU, or one for 4 cores)"),
-    ] = None,
-    decoders: Annotated[
-        int | None, _work("--decoders", min=1, help="Decoding processes for each extractor. (default: by cores)")
-    ] = None,
-    threads: Annotated[
-        int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")
-    ] = None,
-    part: Annotated[
-        str | None, _work("--part", help="i/n: this job does the i-th of n parts; n jobs fill one store.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        _work(
-            "--ray-address",
-            help="A running Ray cluster (`auto` or host:port); the store must be on storage that all nodes share.",
-        ),
-    ] = None,
-    decode_timeout: Annotated[
-        float,
-        _work(
-            "--decode-timeout",
-            min=1,
-            shown=True,
-            help="Seconds without a frame after which a decoder is given up (more for long files).",
-        ),
-    ] = 60.0,
-    decoder_memory: Annotated[
-        str, _work("--decoder-memory", shown=True, help="Memory of a decoder above which it is given up.")
-    ] = "4GiB",
+    device: _DeviceOption = _Device.AUTO,
+    extractors: _Extractors = None,
+    decoders: _Decoders = None,
+    threads: _Threads = None,
+    part: _Part = None,
+    ray_address: _RayAddress = None,
+    decode_timeout: _DecodeTimeout = 60.0,
+    decoder_memory: _DecoderMemory = "4GiB",
 ) -> Options:
     """How the work is done."""
     return Options(
@@ -213,14 +245,11 @@ def work_options(
 
 
 def shard_options(
-    shard_bytes: Annotated[str, _work("--shard-bytes", shown=True, help="Size that a shard aims at.")] = "256MiB",
-    compression: Annotated[
-        _Compression, _work("--compression", shown=True, help="Of the shards; zstd needs the extra `zstd`.")
-    ] = _Compression.NONE,
-    limit: Annotated[int | None, _work("--limit", min=1, help="Only the first so many files.")] = None,
+    shard_bytes: _ShardBytes = None, compression: _CompressionOption = _Compression.NONE, limit: _Limit = None
 ) -> dict[str, Any]:
-    """How a new store is laid out: fields of `Options`."""
-    return {"shard_bytes": parse_bytes(shard_bytes), "compression": compression.value, "limit": limit}
+    """How a new store is laid out: fields of `Options`, without those that were not given."""
+    given = {"shard_bytes": None if shard_bytes is None else parse_bytes(shard_bytes), "limit": limit}
+    return {"compression": compression.value} | {name: value for name, value in given.items() if value is not None}
 
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kMGT])(i?))?B?", re.IGNORECASE)

@@ -115,6 +115,10 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
         (("--hop", "0"), "hop"),
         (("--rate-hz", "-5"), "a rate in frames a second"),
         (("--rate-hz", "nan"), "a rate in frames a second"),
+        (("--sampling", "dense", "--num-frames", "8"), "--num-frames is for --sampling windows or segments"),
+        (("--sampling", "segments", "--rate-hz", "10"), "--rate-hz is for --sampling windows or dense"),
+        (("--sampling", "segments", "--hop", "8"), "--hop is for --sampling windows and"),
+        (("--clips", "1"), "--clips is for --sampling segments"),
         (("--size", "7"), "size"),
         (("--shard-bytes", "much"), "a size like 256MiB"),
         (("--decoder-memory", "0"), "a size like 256MiB"),
@@ -160,6 +164,15 @@ def test_store_of_another_configuration_is_refused_by_the_field(call: Call, vide
     command = ("extract", videos, "--out", store.root, *RANDOM, "--size", "128", "--model", "msnet_resnet34")
     line = refused(call, videos.parent, *command)
     assert "size: the store has 224, asked for is 128" in line
+
+
+def test_layout_of_a_store_that_is_there_is_not_given_again(call: Call, videos: Path) -> None:
+    store = make_store(videos.parent / "store", num_frames=8)
+    command = ("extract", videos, "--out", store.root, *RANDOM)
+    for option, value in (("--shard-bytes", "2MB"), ("--limit", "1")):
+        line = refused(call, videos.parent, *command, option, value)
+        assert line.startswith(f"msnet: {option} is for a new store")
+    assert "new store" not in refused(call, videos.parent, *command, "--shard-bytes", "1MB")  # its own, as it is
 
 
 def test_places_that_cannot_hold_a_store_are_refused(call: Call, videos: Path) -> None:

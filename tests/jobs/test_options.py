@@ -90,6 +90,28 @@ def test_what_does_not_fit_is_refused_in_a_sentence(fields: dict, words: str) ->
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("sampling", "meaningless"),
+    [
+        (Sampling.WINDOWS, {"clips": 2}),
+        (Sampling.SEGMENTS, {"hop": 4, "rate_hz": 5.0}),
+        (Sampling.DENSE, {"hop": 4, "clips": 2, "num_frames": 8}),
+    ],
+)
+def test_options_without_meaning_for_a_sampling_are_refused(sampling: Sampling, meaningless: dict) -> None:
+    for name, value in meaningless.items():
+        with pytest.raises(ConfigurationError, match=f"--{name.replace('_', '-')} is for .* nothing for {sampling}"):
+            resolve(asked(sampling=sampling, **{name: value}))
+    for name, value in {"num_frames": 6, "rate_hz": 5.0, "hop": 4, "clips": 2}.items():
+        if name not in meaningless:
+            assert getattr(resolve(asked(sampling=sampling, **{name: value})).config, name) == value
+
+
+def test_seed_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="--seed is for --weights random"):
+        resolve(asked(weights=str(write_checkpoint(tmp_path / "a.pth", "msnet_resnet18")), seed=0))
+
+
 @pytest.mark.parametrize("weights", [None, ""])
 def test_weights_have_no_default(weights: str | None) -> None:
     with pytest.raises(WeightsError, match=r"give --weights with the path .*--weights random"):

@@ -64,13 +64,14 @@ def test_parse_outputs_splits_at_commas() -> None:
 
 
 def test_defaults_of_the_command_line_are_those_of_the_functions() -> None:
-    assert request_options() == Request(rate_hz=10.0, clips=1)
+    assert request_options() == Request()
     assert work_options() == Options()
-    assert shard_options() == {
-        "shard_bytes": Options().shard_bytes,
-        "compression": Options().compression,
-        "limit": None,
-    }
+    assert Options(**shard_options()) == Options()
+
+
+def test_layout_holds_what_was_given_alone() -> None:
+    assert shard_options() == {"compression": "none"}
+    assert shard_options(shard_bytes="1kB", limit=3) == {"compression": "none", "shard_bytes": 1000, "limit": 3}
 
 
 def group(first: int = 1, second: Annotated[str, typer.Option("--second")] = "two") -> tuple[int, str]:
