@@ -37,12 +37,16 @@ VIDEO_SUFFIXES = frozenset(
 """Suffixes (lower case) by which a scanned folder's files are taken for videos; a table may name any file."""
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_NAMED_COLUMNS = 10  # of those that are left out
 _TABLE_SUFFIXES = frozenset({".csv", ".parquet", ".txt"})
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something in a scanned folder that is not extracted, and why. `path` is relative to the folder."""
+    """Something in a scanned folder, or a column of a table, that is not used, and why.
+
+    `path` is relative to the folder; for a column it is its name.
+    """
 
     path: str
     reason: str
@@ -221,7 +225,8 @@ def _list_table(table: Path) -> Listing:
     items: dict[str, list[Item]] = {}
     rates: dict[str, float | None] = {}
     lines: dict[str, int] = {}
-    for row in read_table(table):
+    content = read_table(table)
+    for row in content.rows:
         path = os.path.normpath(root / row.path)
         _check_segment(row, table)
         video_id = row.video_id or _default_id(row, path, root)
@@ -236,7 +241,9 @@ def _list_table(table: Path) -> Listing:
         items.setdefault(path, []).append(Item(video_id, row.start_seconds, row.end_seconds))
     if not items:
         raise InventoryError(f"{table} names no videos: one row a video was expected")
-    return Listing(root, tuple(_job(path, rows, rates[path]) for path, rows in items.items()))
+    reason = f"not a known column ({', '.join(name[:40] for name in content.unread[:_NAMED_COLUMNS])})"
+    skipped = tuple(Skipped(name, reason) for name in content.unread)
+    return Listing(root, tuple(_job(path, rows, rates[path]) for path, rows in items.items()), skipped)
 
 
 def _check_segment(row: Row, table: Path) -> None:

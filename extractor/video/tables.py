@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import csv
+import difflib
+import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.errors import InventoryError
 
-__all__ = ["Row", "read_table"]
+__all__ = ["Row", "Table", "read_table"]
 
 _COLUMNS = ("path", "video_id", "start_seconds", "end_seconds", "fps")
+_OTHER_NAMES = {  # that datasets give these columns; without case and separators
+    "video_id": ("id", "video", "vid", "youtubeid", "videoname", "clipid"),
+    "start_seconds": ("start", "starttime", "timestart", "startsec", "tstart", "begin", "segmentstart"),
+    "end_seconds": ("end", "endtime", "timeend", "endsec", "tend", "stop", "segmentend", "duration", "durationseconds"),
+    "fps": ("framerate", "rate", "ratehz", "framespersecond"),
+}
+_CLOSE = 0.8  # of difflib's measure: a letter or two are wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +37,54 @@ class Row:
     fps: float | None = None
 
 
-def read_table(table: Path) -> Iterator[Row]:
-    """Rows of a csv or parquet table with a column `path`, or of a txt with one path a line.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of videos. rows: read as they are asked for. unread: names of the columns that are left alone."""
 
-    Other columns than path, video_id, start_seconds, end_seconds and fps are left alone. Raises InventoryError.
+    rows: Iterator[Row]
+    unread: tuple[str, ...]
+
+
+def read_table(table: Path) -> Table:
+    """A csv or parquet table with a column `path`, or a txt with one path a line.
+
+    Other columns than path, video_id, start_seconds, end_seconds and fps are left alone, unless their name looks like
+    one of these that is missing: it would be ignored against what was meant. Raises InventoryError, also while rows
+    are read.
     """
-    reader = {".csv": _csv, ".parquet": _parquet, ".txt": _txt}[table.suffix.lower()]
-    try:
-        for number, cells in reader(table):
+    names, reader = {".csv": (_csv_names, _csv), ".parquet": (_parquet_names, _parquet), ".txt": (_txt_names, _txt)}[
+        table.suffix.lower()
+    ]
+    with _readable(table):
+        unread = _check_columns(table, names(table))
+    return Table(_rows(table, reader(table)), unread)
+
+
+def _rows(table: Path, numbered: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Row]:
+    with _readable(table):
+        for number, cells in numbered:
             yield _row(table, number, cells)
+
+
+@contextmanager
+def _readable(table: Path) -> Iterator[None]:
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise InventoryError(f"{table} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
     except (OSError, csv.Error) as error:
         raise InventoryError(f"{table} cannot be read ({error}): give a csv, parquet or txt table") from error
 
 
+def _csv_names(table: Path) -> list[str]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        return [name.strip() for name in next(csv.reader(file, skipinitialspace=True, strict=True), [])]
+
+
 def _csv(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, skipinitialspace=True, strict=True)
-        _require_path(table, [(name or "").strip() for name in reader.fieldnames or []])
-        reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or []]
+        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
         for cells in reader:
             if None in cells or None in cells.values():
                 raise InventoryError(
@@ -56,6 +94,10 @@ def _csv(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield reader.line_num, cells
 
 
+def _txt_names(table: Path) -> list[str]:
+    return ["path"]
+
+
 def _txt(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with table.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
@@ -63,25 +105,53 @@ def _txt(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 yield number, {"path": line.strip()}
 
 
-def _parquet(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet_names(table: Path) -> list[str]:
     import pyarrow as pa  # here, since only parquet needs it and it takes a while to load
     import pyarrow.parquet as pq
 
     try:
-        names = pq.read_schema(table).names
-        _require_path(table, names)
-        content = pq.read_table(table, columns=[name for name in _COLUMNS if name in names])
+        return list(pq.read_schema(table).names)
     except pa.ArrowInvalid as error:
         raise InventoryError(f"{table} is not a parquet file ({str(error).splitlines()[0]}): write it anew") from error
+
+
+def _parquet(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        content = pq.read_table(table, columns=[name for name in _COLUMNS if name in _parquet_names(table)])
+    except pa.ArrowInvalid as error:
+        raise InventoryError(f"{table} is damaged ({str(error).splitlines()[0]}): write it anew") from error
     yield from enumerate(content.to_pylist(), start=1)
 
 
-def _require_path(table: Path, names: list[str]) -> None:
+def _check_columns(table: Path, names: list[str]) -> tuple[str, ...]:
+    """Names of the columns that are left alone; raises InventoryError where one seems to be meant otherwise."""
     if "path" not in names:
         raise InventoryError(f"{table} has no column path (it has {', '.join(names) or 'none'}): name the files there")
     twice = {name for name in names if name in _COLUMNS and names.count(name) > 1}
     if twice:
         raise InventoryError(f"{table} has the column {twice.pop()} twice: keep one")
+    unread = tuple(name for name in names if name not in _COLUMNS)
+    for name in unread:
+        meant = _meant(name)
+        if meant is not None and meant not in names:
+            raise InventoryError(
+                f"{table} has a column {name!r}, which is not read: did you mean {meant}? Name it so, or leave it out"
+            )
+    return unread
+
+
+def _meant(name: str) -> str | None:
+    """The column that is read which this name looks like."""
+    plain = re.sub(r"[\W_]", "", name).lower()
+    ours = {column.replace("_", ""): column for column in _COLUMNS}
+    for column, others in _OTHER_NAMES.items():
+        if plain in others:
+            return column
+    close = difflib.get_close_matches(plain, ours, n=1, cutoff=_CLOSE)
+    return ours[close[0]] if close else None
 
 
 def _row(table: Path, number: int, cells: Mapping[str, Any]) -> Row:
