@@ -76,7 +76,8 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
     """Demux a file, or look at a folder of numbered images that are shown at `fps`.
 
     Raises VideoError: missing, cannot_open, no_video_stream, too_large, truncated (a file that ends before its header
-    says; not with keep_corrupt), corrupt (a stream without packets).
+    says; with keep_corrupt only where nothing is left to open, as in an MP4 that lost the index at its end), corrupt
+    (a stream without packets).
     """
     path = Path(path)
     try:
@@ -87,6 +88,7 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         return _inspect_images(path, fps)
     if not stat.S_ISREG(mode):
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is neither a file nor a folder of images")
+    cut_off = ""
     try:
         cut_off = _cut_off(path)
         if cut_off and not keep_corrupt:
@@ -94,6 +96,10 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         with open_video(path) as container:
             return _inspect(path, container, cut_off)
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
+        if cut_off:
+            raise VideoError(
+                FailureClass.TRUNCATED, f"{path} is cut off and its rest does not open: {cut_off}"
+            ) from error
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be opened as a video: {_reason(error)}") from error
 
 
