@@ -10,7 +10,7 @@ import math
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.listing import not_reached, numbered_images
-from extractor.video.structure import claimed_bytes, extradata_signature, is_hidden, may_interlace, resolution_signature
+from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets
+from extractor.video.structure import claimed_bytes
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
@@ -33,12 +34,7 @@ MAX_FRAMES = 10_000_000
 MAX_DURATION_SECONDS = 360_000.0
 """What a file may claim (8K frames, four days at 30 Hz, a hundred hours) before it is taken for damaged or hostile."""
 
-_TRUSTED_CONTAINERS = ("mov", "matroska")
-_TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
-_TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 _REFERRING_CONTAINERS = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})  # files that name other files
-_CODECS_WITH_FIELDS = frozenset({"h264", "hevc", "mpeg4"})
-_PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the chroma of interlaced frames differently
 _ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?) degrees")
 _RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
 
@@ -55,21 +51,6 @@ class Inspection:
     times_seconds: Float64Array
     stamps: Int64Array | None = None
     images: tuple[Path, ...] = ()
-
-
-@dataclass(slots=True)
-class _Packets:
-    """What the packets of one stream told."""
-
-    stamps: list[int | None] = field(default_factory=list)
-    last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
-    discarded: int = 0
-    hidden: int = 0
-    empty: int = 0
-    corrupt: int = 0
-    before_keyframe: bool = False
-    signatures: set[bytes] = field(default_factory=set)
-    new_extradata: bool = False
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
@@ -114,17 +95,15 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -
     stream = _video_stream(path, container)
     context = stream.codec_context
     codec = context.codec.canonical_name
-    flags = _header_flags(container.format.name, codec, context)
+    flags = header_flags(container.format.name, codec, context)
     rotation, odd_rotation = _rotation(container, stream.index)
-    packets = _demux(path, container, stream, codec, look_inside=not flags)
+    packets = read_packets(path, container, stream, codec, look_inside=not flags, max_frames=MAX_FRAMES)
     if not packets.stamps:
         raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
-    flags += _packet_flags(packets)
-    if "maybe_interlaced" not in flags and any(may_interlace(codec, signature) for signature in packets.signatures):
-        flags.append("maybe_interlaced")
+    flags += packet_flags(packets, codec, flags)
     flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    times, stamps = _times(packets, stream.time_base, rate)
+    times, stamps = presentation_times(packets, stream.time_base, rate)
     last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
     _check_bounds(path, context.width, context.height, len(times), end - float(times[0]))
@@ -159,85 +138,6 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
     _check_bounds(path, context.width, context.height, stream.frames, duration)
     return stream
-
-
-def _demux(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, codec: str, look_inside: bool
-) -> _Packets:
-    """Read every packet of the stream. look_inside: compare what keyframes say about the resolution."""
-    found = _Packets()
-    extradata = stream.codec_context.extradata or b""
-    if look_inside:
-        found.signatures.add(extradata_signature(codec, extradata))
-    keyframe_seen = False
-    for packet in container.demux(stream):
-        if not packet.size:
-            found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's own mark of the end
-            continue
-        if not keyframe_seen and not packet.is_keyframe:
-            found.before_keyframe = True
-        keyframe_seen |= packet.is_keyframe
-        found.corrupt += packet.is_corrupt
-        if look_inside and packet.is_keyframe:
-            found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
-            found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
-        if packet.is_discard:
-            found.discarded += 1
-        elif codec == "vp8" and is_hidden(codec, bytes(packet)):
-            found.hidden += 1
-        else:
-            found.stamps.append(packet.pts)
-            if packet.pts is not None and packet.pts > found.last[0]:
-                found.last = packet.pts, packet.duration or 0
-        if len(found.stamps) > MAX_FRAMES:
-            raise VideoError(FailureClass.TOO_LARGE, f"{path} has more than {MAX_FRAMES} frames")
-    return found
-
-
-def _times(packets: _Packets, time_base: Fraction | None, rate: Fraction) -> tuple[Float64Array, Int64Array | None]:
-    """Sorted times in seconds and their stamps; where a stamp is missing, first + i / rate and None."""
-    known = [stamp for stamp in packets.stamps if stamp is not None]
-    base = time_base or Fraction(0)
-    if len(known) == len(packets.stamps) and base:
-        stamps = np.sort(np.array(known, np.int64))
-        # One product in integers and one division: rounded once, equal to float(stamp * time_base).
-        return (stamps * base.numerator).astype(np.float64) / base.denominator, stamps
-    start = float(min(known) * base) if known else 0.0
-    numbers = np.arange(len(packets.stamps), dtype=np.float64)
-    return start + numbers * rate.denominator / rate.numerator, None
-
-
-def _header_flags(container: str, codec: str, context: av.VideoCodecContext) -> list[str]:
-    flags = []
-    pix_fmt = context.pix_fmt
-    if container.split(",")[0] not in _TRUSTED_CONTAINERS:
-        flags.append(f"container:{container.split(',')[0]}")
-    if codec not in _TRUSTED_CODECS:
-        flags.append(f"codec:{codec}")
-    if pix_fmt is None:
-        flags.append("pixel_format:unknown")
-    elif any(component.bits > 8 for component in av.VideoFormat(pix_fmt).components):
-        flags.append("more_than_8_bits")
-    elif pix_fmt not in _TRUSTED_FORMATS:
-        flags.append(f"pixel_format:{pix_fmt}")
-    if codec in _CODECS_WITH_FIELDS and int(context.field_order) != _PROGRESSIVE:  # unknown may be interlaced, too
-        flags.append("maybe_interlaced")
-    return flags
-
-
-def _packet_flags(packets: _Packets) -> list[str]:
-    known = [stamp for stamp in packets.stamps if stamp is not None]
-    signs = {
-        "discarded_packets": packets.discarded > 0,
-        "hidden_packets": packets.hidden > 0,
-        "empty_packets": packets.empty > 0,
-        "corrupt_packets": packets.corrupt > 0,
-        "missing_stamps": len(known) < len(packets.stamps),
-        "duplicate_stamps": len(set(known)) < len(known),
-        "starts_before_keyframe": packets.before_keyframe,
-        "several_resolutions": packets.new_extradata or len(packets.signatures - {b""}) > 1,
-    }
-    return [name for name, present in signs.items() if present]
 
 
 def _rotation(container: av.container.InputContainer, stream_index: int) -> tuple[int, bool]:

@@ -1,0 +1,134 @@
+"""What the packets of a video stream and its headers tell: presentation times, and reasons not to trust decord."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from extractor.video.structure import extradata_signature, is_hidden, may_interlace, resolution_signature
+from schemas.errors import FailureClass, VideoError
+
+__all__ = ["Packets", "header_flags", "packet_flags", "presentation_times", "read_packets"]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+_TRUSTED_CONTAINERS = ("mov", "matroska")
+_TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
+_TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
+_CODECS_WITH_FIELDS = frozenset({"h264", "hevc", "mpeg4"})
+_PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the chroma of interlaced frames differently
+
+
+@dataclass(slots=True)
+class Packets:
+    """What the packets of one stream told."""
+
+    stamps: list[int | None] = field(default_factory=list)
+    last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
+    discarded: int = 0
+    hidden: int = 0
+    empty: int = 0
+    corrupt: int = 0
+    before_keyframe: bool = False
+    signatures: set[bytes] = field(default_factory=set)
+    new_extradata: bool = False
+
+
+def read_packets(
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    codec: str,
+    *,
+    look_inside: bool,
+    max_frames: int,
+) -> Packets:
+    """Read every packet of the stream. look_inside: compare what keyframes say about the resolution.
+
+    Raises VideoError (too_large) where it has more than `max_frames` frames.
+    """
+    found = Packets()
+    extradata = stream.codec_context.extradata or b""
+    if look_inside:
+        found.signatures.add(extradata_signature(codec, extradata))
+    keyframe_seen = False
+    for packet in container.demux(stream):
+        if not packet.size:
+            found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's own mark of the end
+            continue
+        if not keyframe_seen and not packet.is_keyframe:
+            found.before_keyframe = True
+        keyframe_seen |= packet.is_keyframe
+        found.corrupt += packet.is_corrupt
+        if look_inside and packet.is_keyframe:
+            found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
+            found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
+        if packet.is_discard:
+            found.discarded += 1
+        elif codec == "vp8" and is_hidden(codec, bytes(packet)):
+            found.hidden += 1
+        else:
+            found.stamps.append(packet.pts)
+            if packet.pts is not None and packet.pts > found.last[0]:
+                found.last = packet.pts, packet.duration or 0
+        if len(found.stamps) > max_frames:
+            raise VideoError(FailureClass.TOO_LARGE, f"{path} has more than {max_frames} frames")
+    return found
+
+
+def presentation_times(
+    packets: Packets, time_base: Fraction | None, rate: Fraction
+) -> tuple[Float64Array, Int64Array | None]:
+    """Sorted times in seconds and their stamps; where a stamp is missing, first + i / rate and None."""
+    known = [stamp for stamp in packets.stamps if stamp is not None]
+    base = time_base or Fraction(0)
+    if len(known) == len(packets.stamps) and base:
+        stamps = np.sort(np.array(known, np.int64))
+        # One product in integers and one division: rounded once, equal to float(stamp * time_base).
+        return (stamps * base.numerator).astype(np.float64) / base.denominator, stamps
+    start = float(min(known) * base) if known else 0.0
+    numbers = np.arange(len(packets.stamps), dtype=np.float64)
+    return start + numbers * rate.denominator / rate.numerator, None
+
+
+def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> list[str]:
+    """Reasons not to trust decord that the headers of container and codec give (docs/decoding.md lists them)."""
+    flags = []
+    pix_fmt = context.pix_fmt
+    if container.split(",")[0] not in _TRUSTED_CONTAINERS:
+        flags.append(f"container:{container.split(',')[0]}")
+    if codec not in _TRUSTED_CODECS:
+        flags.append(f"codec:{codec}")
+    if pix_fmt is None:
+        flags.append("pixel_format:unknown")
+    elif any(component.bits > 8 for component in av.VideoFormat(pix_fmt).components):
+        flags.append("more_than_8_bits")
+    elif pix_fmt not in _TRUSTED_FORMATS:
+        flags.append(f"pixel_format:{pix_fmt}")
+    if codec in _CODECS_WITH_FIELDS and int(context.field_order) != _PROGRESSIVE:  # unknown may be interlaced, too
+        flags.append("maybe_interlaced")
+    return flags
+
+
+def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> list[str]:
+    """Further reasons, which the packets give. known_flags: those of the headers, which are not given twice."""
+    known = [stamp for stamp in packets.stamps if stamp is not None]
+    signs = {
+        "discarded_packets": packets.discarded > 0,
+        "hidden_packets": packets.hidden > 0,
+        "empty_packets": packets.empty > 0,
+        "corrupt_packets": packets.corrupt > 0,
+        "missing_stamps": len(known) < len(packets.stamps),
+        "duplicate_stamps": len(set(known)) < len(known),
+        "starts_before_keyframe": packets.before_keyframe,
+        "several_resolutions": packets.new_extradata or len(packets.signatures - {b""}) > 1,
+        "maybe_interlaced": any(may_interlace(codec, signature) for signature in packets.signatures),
+    }
+    return [name for name, present in signs.items() if present and name not in known_flags]
