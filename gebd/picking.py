@@ -1,0 +1,110 @@
+"""From a track of boundary scores to boundaries in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import UsageError
+
+__all__ = ["BoundaryPicker", "PickingMethod", "prominences"]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+
+class PickingMethod(StrEnum):
+    """How boundaries are read off a track."""
+
+    PEAK = "peak"  # local maxima of at least the threshold
+    RUN = "run"  # the centre of every run of samples of at least the threshold
+    PROMINENCE = "prominence"  # local maxima that stand out by at least the threshold
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryPicker:
+    """Boundaries of a track: by `method`, from `threshold` on, of any two nearer than `apart_seconds` the higher.
+
+    A maximum that several neighbouring samples share lies at their centre. Raises UsageError where the threshold is
+    not finite or the distance is negative.
+    """
+
+    method: PickingMethod = PickingMethod.PEAK
+    threshold: float = 0.5
+    apart_seconds: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.threshold) or not 0 <= self.apart_seconds < float("inf"):
+            raise UsageError(
+                f"a finite threshold and a distance of 0 seconds or more were expected, not {self.threshold} and "
+                f"{self.apart_seconds}"
+            )
+
+    def pick(self, time_seconds: Float64Array, scores: Float64Array) -> list[float]:
+        """Boundaries in seconds, ascending, of scores (T,) at ascending times (T,)."""
+        if not len(scores):
+            return []
+        if self.method is PickingMethod.RUN:
+            first, last = _runs(scores >= self.threshold)
+            heights = np.array([scores[a : b + 1].max() for a, b in zip(first, last, strict=True)])
+        else:
+            first, last = _maxima(scores)
+            heights = scores[first]
+            stands = heights if self.method is PickingMethod.PEAK else prominences(scores, first)
+            chosen = stands >= self.threshold
+            first, last, heights = first[chosen], last[chosen], heights[chosen]
+        return _thinned((time_seconds[first] + time_seconds[last]) / 2, heights, self.apart_seconds)
+
+    def content(self) -> dict[str, Any]:
+        """As plain values, from which `BoundaryPicker.of` makes it again."""
+        return asdict(self) | {"method": self.method.value}
+
+    @classmethod
+    def of(cls, content: dict[str, Any]) -> BoundaryPicker:
+        """The picker that `content` describes; raises KeyError, ValueError or TypeError where it describes none."""
+        return cls(PickingMethod(content["method"]), float(content["threshold"]), float(content["apart_seconds"]))
+
+
+def _runs(chosen: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
+    """First and last index of every run of True."""
+    edges = np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]]))
+    return np.flatnonzero(edges > 0), np.flatnonzero(edges < 0) - 1
+
+
+def _maxima(scores: Float64Array) -> tuple[Int64Array, Int64Array]:
+    """First and last index of every stretch of equal scores that is higher than its neighbours."""
+    change = np.flatnonzero(np.diff(scores))
+    first, last = np.concatenate([[0], change + 1]), np.concatenate([change, [len(scores) - 1]])
+    around = np.concatenate([[-np.inf], scores[first], [-np.inf]])
+    top = (around[1:-1] > around[:-2]) & (around[1:-1] > around[2:])
+    return first[top], last[top]
+
+
+def prominences(scores: Float64Array, peaks: Int64Array) -> Float64Array:
+    """How far each peak stands above the higher of the two valleys that part it from higher ground, or from the end.
+
+    `peaks` are indices into `scores` (T,).
+    """
+    found = np.zeros(len(peaks))
+    for n, peak in enumerate(peaks.tolist()):
+        height = scores[peak]
+        higher = np.flatnonzero(scores > height)
+        place = int(np.searchsorted(higher, peak))
+        left = higher[place - 1] + 1 if place else 0
+        right = higher[place] if place < len(higher) else len(scores)
+        found[n] = height - max(scores[left : peak + 1].min(), scores[peak:right].min())
+    return found
+
+
+def _thinned(times: Float64Array, heights: Float64Array, apart_seconds: float) -> list[float]:
+    """Times, the highest first, each unless it is nearer than `apart_seconds` to one that was taken; ascending."""
+    kept: list[float] = []
+    for n in np.argsort(-heights, kind="stable").tolist():
+        time = float(times[n])
+        if all(abs(time - other) >= apart_seconds for other in kept):
+            kept.append(time)
+    return sorted(kept)
