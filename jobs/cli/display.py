@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
@@ -14,10 +15,13 @@ from tqdm import tqdm
 
 from jobs.outcome import Outcome
 from jobs.watcher import Watcher
+from schemas.wording import counted
 
 __all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "progress", "rows", "size"]
 
 _LINE_EVERY_SECONDS = 10.0  # where there is no terminal
+_LEAST_ROOM = 20  # in columns, for text that is wrapped below itself
+_NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -38,29 +42,61 @@ def duration(seconds: float) -> str:
 
 
 def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> str:
-    """Lines with aligned columns: the first to the left, numbers to the right, text of the last one unpadded."""
+    """Lines with aligned columns: numbers to the right, the rest to the left.
+
+    Text that ends a row makes no column wider and is wrapped to the terminal, below itself or, where there is too
+    little room for that, on lines of its own; paths are not broken.
+    """
     table = [[str(cell) for cell in row] for row in cells]
-    if not table:
-        return ""
-    widths = [max(len(row[i]) for row in table if i < len(row)) for i in range(max(map(len, table)))]
-    lines = []
-    for row in table:
-        parts = [
-            cell.rjust(widths[i]) if _is_number(cell) else cell.ljust(widths[i] if i + 1 < len(row) else 0)
-            for i, cell in enumerate(row)
-        ]
-        lines.append(" " * indent + "  ".join(parts).rstrip())
-    return "\n".join(lines)
+    widths = [_column_width(table, i) for i in range(max(map(len, table), default=0))]
+    return "\n".join(_line(row, widths, indent) for row in table)
+
+
+def _column_width(table: Sequence[Sequence[str]], column: int) -> int:
+    """Width that the cells need which something stands behind, or which are numbers."""
+    wide = [row[column] for row in table if column < len(row) and (column + 1 < len(row) or _is_number(row[column]))]
+    return max(map(len, wide), default=0)
+
+
+def _line(row: Sequence[str], widths: Sequence[int], indent: int) -> str:
+    padded = [
+        cell.rjust(width) if _is_number(cell) else cell.ljust(width) for cell, width in zip(row, widths, strict=False)
+    ]
+    if not row or _is_number(row[-1]):
+        return (" " * indent + "  ".join(padded)).rstrip()
+    start = " " * indent + "".join(cell + "  " for cell in padded[:-1])
+    room = _terminal_width() - len(start)
+    if len(row[-1]) <= room:
+        return (start + row[-1]).rstrip()
+    if room >= _LEAST_ROOM:
+        return _wrapped(row[-1], start, " " * len(start))
+    below = " " * 2 * indent
+    return f"{start.rstrip()}\n{_wrapped(row[-1], below, below)}"
 
 
 def _is_number(cell: str) -> bool:
-    return cell[:1].isdigit() or (cell[:1] == "-" and cell[1:2].isdigit())
+    """Whether a cell is a number, perhaps with its unit: not a hash that begins with a digit."""
+    return _NUMBER.fullmatch(cell) is not None
 
 
 def paragraph(text: str, *, indent: str = "") -> str:
     """Text wrapped to the terminal; paths are not broken."""
-    width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return _wrapped(text, "", indent)
+
+
+def _wrapped(text: str, first: str, others: str) -> str:
+    return textwrap.fill(
+        text,
+        _terminal_width(),
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _terminal_width() -> int:
+    return min(shutil.get_terminal_size((100, 24)).columns, 120)
 
 
 def notice(message: str) -> None:
@@ -106,8 +142,8 @@ class TerminalWatcher(Watcher):
         self._open(total, "extracting", "video", initial=outcome.settled)
         if outcome.settled:
             notice(
-                f"{outcome.settled} of {total} videos are finished already: {outcome.done_before} committed, "
-                f"{outcome.failed_before} failed, {outcome.staged_before} staged"
+                f"finished already: {outcome.settled} of {counted(total, 'video')} ({outcome.done_before} committed, "
+                f"{outcome.failed_before} failed, {outcome.staged_before} staged)"
             )
 
     def update(self, outcome: Outcome) -> None:

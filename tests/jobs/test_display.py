@@ -44,6 +44,25 @@ def test_rows_align_columns_and_numbers() -> None:
     assert rows([]) == ""
 
 
+def test_rows_are_not_widened_by_text_that_ends_them() -> None:
+    digest = "0123456789abcdef" * 4  # begins with a digit, and is no number
+    assert rows([("SHA-256", digest), ("tensors", 62, "11 MB"), ("name", "text", "more")]).splitlines() == [
+        f"  SHA-256  {digest}",
+        "  tensors    62  11 MB",
+        "  name     text  more",
+    ]
+
+
+@pytest.mark.parametrize("columns", [24, 40, 80])
+def test_rows_wrap_long_text_at_the_end(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = "finished, but the shard that they belong to is not yet committed, so they may be done again"
+    lines = rows([("videos staged", 12, text), ("clips", 3)]).splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert lines[0].startswith("  videos staged  12") and lines[-1] == "  clips           3"
+    assert " ".join(" ".join(lines[:-1]).split()) == f"videos staged 12 {text}"
+
+
 @pytest.mark.parametrize("columns", [20, 40, 80, 300])
 def test_paragraph_fits_the_terminal_and_breaks_no_path(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -77,7 +96,7 @@ def test_watcher_is_silent_but_for_lines_where_there_is_no_terminal(capsys: pyte
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "1 of 5 videos are finished already: 0 committed, 1 failed, 0 staged",
+        "finished already: 1 of 5 videos (0 committed, 1 failed, 0 staged)",
         "a line about something",
     ]
 
