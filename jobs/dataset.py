@@ -26,6 +26,7 @@ from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import FileJob
+from schemas.wording import counted
 
 __all__ = ["Dataset", "probe_listing", "require_same_videos"]
 
@@ -54,13 +55,15 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
     listed = {item.video_id for job in listing.jobs for item in job.items}
     if not known & listed:
         raise ConfigurationError(
-            f"the dataset of the store at {paths.root} was expected, it has none of the {len(listed)} videos in "
-            f"{listing.root}: give the dataset it was made from, or another --out"
+            f"the dataset of the store at {paths.root} was expected, it has none of the "
+            f"{counted(len(listed), 'video')} in {listing.root}: give the dataset it was made from, or another --out"
         )
     if new := len(listed - known):
-        watcher.say(f"{new} videos are new since the store was planned: msnet resume {paths.root} --rescan adds them")
+        watcher.say(
+            f"new since the store was planned: {counted(new, 'video')}; to add: msnet resume {paths.root} --rescan"
+        )
     if not limited and (gone := len(known - listed)):
-        watcher.say(f"{gone} videos of the store's inventory are not in {listing.root} any more")
+        watcher.say(f"in the store's inventory, but no longer in {listing.root}: {counted(gone, 'video')}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Dataset:
             return known
         assert listing is not None
         new = _without(listing, set(known["video_id"]))
-        self.watcher.say(f"{new.num_items} new videos in {self.run.settings['videos']}")
+        self.watcher.say(f"{counted(new.num_items, 'new video')} in {self.run.settings['videos']}")
         return self._extended(known, new)
 
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -101,7 +104,7 @@ class Dataset:
         wanted = set((failures if not classes else failures[failures["failure"].isin(list(classes))])["video_id"])
         last = inventory.drop_duplicates("video_id", keep="last")
         again = last[last["video_id"].isin(wanted) & last["shard"].isin(set(records))]
-        self.watcher.say(f"{len(again)} failed videos are tried again")
+        self.watcher.say(f"trying {counted(len(again), 'failed video')} again")
         jobs = [job for jobs in jobs_of_shards(again, self.root).values() for job in jobs]
         return self._extended(inventory, Listing(self.root, tuple(_refreshed(jobs))))
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.errors import ConfigurationError, ResourceError
+from schemas.wording import counted
 
-__all__ = ["Workers", "count_gpus", "plan_cluster_workers", "plan_workers", "torch_device"]
+__all__ = ["Workers", "choose_device", "count_gpus", "plan_cluster_workers", "plan_workers", "torch_device"]
 
 _CORES_AN_EXTRACTOR = 4  # on a CPU: more threads than that gain little, fewer extractors waste cores
 _MOST_DECODERS = 16  # an extractor on a GPU has no use for more
@@ -32,11 +33,8 @@ class Workers:
         return self.threads + self.decoders
 
     def __str__(self) -> str:
-        what = "GPU" if self.gpu else f"{self.threads} core{'s' * (self.threads > 1)}"
-        return (
-            f"{self.extractors} extractor{'s' * (self.extractors > 1)} ({what} each) with "
-            f"{self.decoders} decoder{'s' * (self.decoders > 1)} each"
-        )
+        what = "GPU" if self.gpu else counted(self.threads, "core")
+        return f"{counted(self.extractors, 'extractor')} ({what} each) with {counted(self.decoders, 'decoder')} each"
 
 
 def count_gpus() -> int:
@@ -49,6 +47,11 @@ def count_gpus() -> int:
 def torch_device(gpu: bool) -> str:
     """Name of the device an extractor uses; Ray shows it one GPU only."""
     return "cuda:0" if gpu else "cpu"
+
+
+def choose_device(device: str) -> str:
+    """Name for torch of "auto", "cpu" or "gpu", for work that takes one; raises what `plan_workers` raises."""
+    return torch_device(plan_workers(device, cores=1, gpus=count_gpus(), extractors=1).gpu)
 
 
 def plan_workers(
@@ -68,7 +71,7 @@ def plan_workers(
         wanted = extractors or max(gpus, 1)
         if wanted > gpus:
             raise ResourceError(
-                f"a GPU for each of {wanted} extractors was expected, {gpus} can be used here: "
+                f"a GPU for each of {counted(wanted, 'extractor')} was expected, {gpus} can be used here: "
                 "give fewer --extractors, or use --device cpu"
             )
         spare = (cores - wanted) // wanted
@@ -105,7 +108,7 @@ def plan_cluster_workers(
     workers = Workers(extractors or max(1, room), decoders, threads, gpu, 256 if gpu else 16)
     if workers.extractors > room:
         raise ResourceError(
-            f"room for {workers} was expected, the {len(nodes)} nodes of the cluster have it for {room}: "
+            f"room for {workers} was expected, the cluster of {counted(len(nodes), 'node')} has it for {room}: "
             "give fewer --extractors or --decoders"
         )
     return workers

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
+from typing import Annotated
 
 import typer
 
@@ -10,7 +14,9 @@ from schemas.errors import MSNetError
 
 __all__ = ["app", "main"]
 
+_DISTRIBUTION = "msnet-features"
 _INTERRUPTED = 130
+_PIPE_BROKEN = 141  # 128 + SIGPIPE, as a shell reports it of other tools
 
 app = typer.Typer(
     name="msnet",
@@ -22,9 +28,46 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    try:
+        found = version_of(_DISTRIBUTION)
+    except PackageNotFoundError:  # run from a folder of the source that was not installed
+        found = "of an unknown version"
+    print(_DISTRIBUTION, found)
+    raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What `msnet` takes before a command; its help is the app's."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 all done, 1 usage or configuration, 2 some videos failed, 130 interrupted."""
-    sys.exit(_run(arguments))
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()  # here, where a reader that has left can be told from an error
+    except BrokenPipeError:  # `msnet ... | head`
+        code = _pipe_broken()
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, BrokenPipeError):
+            raise
+        code = _pipe_broken()  # typer ends with 1 then
+    sys.exit(code)
+
+
+def _pipe_broken() -> int:
+    """Nobody reads on: let the interpreter's last flush go nowhere instead of failing."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return _PIPE_BROKEN
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -37,9 +80,6 @@ def _run(arguments: list[str] | None) -> int:
         return 1
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
-    except BrokenPipeError:  # `msnet ... | head`
-        sys.stderr.close()
-        return 0
     except Exception as error:
         if not hasattr(error, "show"):  # not one of click's, which lie in click or in typer by the version of typer
             raise

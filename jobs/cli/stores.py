@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from extractor.store.reader import FeatureStore
@@ -16,10 +18,18 @@ from jobs.export import ExportFormat, export_store
 from jobs.status import show as show_video
 from jobs.status import status as store_status
 from jobs.verify import verify_store
+from schemas.wording import counted
 
 __all__ = ["compare", "export", "report", "show", "status", "verify"]
 
 _LISTED = 20
+_ODD = {  # what is worth a look, and the column of the manifest that tells it
+    "begun again by another decoder": "fallback_reason",
+    "with made-up times": "times_made_up",
+    "at their own, lower rate": "rate_capped",
+    "with damaged packets": "bad_packets",
+    "with damaged frames kept": "bad_frames",
+}
 
 
 @app.command()
@@ -88,25 +98,38 @@ def report(store: Store) -> int:
     features = FeatureStore(store)
     manifest, failures = features.manifest, features.failures
     videos = manifest.drop_duplicates("video_id")
-    print(f"{len(videos)} videos with {len(manifest)} clips, {len(failures)} failed")
+    print(f"{counted(len(videos), 'video')} with {counted(len(manifest), 'clip')}, {len(failures)} failed")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
+    odd = {name: _odd(videos, column) for name, column in _ODD.items()}
     table: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
-    table += [
-        ("begun again by another decoder", int((videos["fallback_reason"] != "").sum())),
-        ("with made-up times", int(videos["times_made_up"].sum())),
-        ("at their own, lower rate", int(videos["rate_capped"].sum())),
-        ("with damaged packets", int((videos["bad_packets"] > 0).sum())),
-        ("with damaged frames kept", int((videos["bad_frames"] > 0).sum())),
-    ]
-    print(rows(table))
-    for name, group in failures.groupby("failure"):
-        print(f"\n{name}: {len(group)}")
-        for row in group.head(_LISTED).itertuples():
-            print(paragraph(f"  {row.video_id}: {row.message}", indent="    "))
-        if len(group) > _LISTED:
-            print(f"  ... and {len(group) - _LISTED} more in {features.paths.failures}")
+    print(rows([*table, *((name, len(found)) for name, found in odd.items())]))
+    for name, found in odd.items():
+        _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
+    for failure, group in failures.groupby("failure"):
+        told = [f"{row.video_id}: {row.message}" for row in group.itertuples()]
+        _print_listed(str(failure), told, str(features.paths.failures))
     features.close()
     return 0
+
+
+def _odd(videos: pd.DataFrame, column: str) -> list[str]:
+    """Videos for which a column is true, not empty or above zero, with what it says of them."""
+    values = videos[column]
+    found = videos[values.astype(bool)]
+    if values.dtype == bool:
+        return list(found["video_id"])
+    return [f"{video_id}: {value}" for video_id, value in zip(found["video_id"], found[column], strict=True)]
+
+
+def _print_listed(name: str, lines: Sequence[str], everywhere: str) -> None:
+    """The first of many lines under a heading, and where the others are."""
+    if not lines:
+        return
+    print(f"\n{name}: {len(lines)}")
+    for line in lines[:_LISTED]:
+        print(paragraph(f"  {line}", indent="    "))
+    if len(lines) > _LISTED:
+        print(paragraph(f"  ... and {len(lines) - _LISTED} more in {everywhere}", indent="    "))
 
 
 @app.command()
@@ -122,8 +145,9 @@ def verify(
         where = f", {damage.dataset}" if damage.dataset else ""
         print(paragraph(f"damaged: {damage.shard}{where}: {damage.message}", indent="  "))
     print(
-        f"{found.shards} shards, {found.videos} videos with {found.clips} clips, {found.failed} failed, "
-        f"{size(found.bytes)}: {'clean' if found.clean else f'{len(found.damages)} damages'}"
+        f"{counted(found.shards, 'shard')}, {counted(found.videos, 'video')} with {counted(found.clips, 'clip')}, "
+        f"{found.failed} failed, {size(found.bytes)}: "
+        f"{'clean' if found.clean else f'{len(found.damages)} damaged'}"
         f"{'' if deep else ' (quick; --deep reads every byte)'}"
     )
     if found.retired:
@@ -131,7 +155,7 @@ def verify(
     elif found.not_retired:
         print(paragraph(f"left in the store: {found.not_retired}", indent="  "))
     elif found.unfinished:
-        print(f"{found.unfinished} videos are not extracted yet: msnet resume {store}")
+        print(f"not extracted yet: {counted(found.unfinished, 'video')}; to go on: msnet resume {store}")
     return 0 if found.clean else 1
 
 
@@ -150,7 +174,8 @@ def compare(
     if found.worst:
         print("largest difference beyond a float16 step, as a share of a clip's norm")
         print(rows([(name, f"{worst:.2e}") for name, worst in found.worst.items()]))
-    print(f"{found.clips} clips compared, {found.tied_cells} cells with tied correlation left out")
+    tied = counted(found.tied_cells, "cell")
+    print(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out")
     print("equal" if found.equal else "different")
     return 0 if found.equal else 1
 
@@ -168,6 +193,7 @@ def export(
     names = None if tensors is None else [name.strip() for name in tensors.split(",")]
     with progress("exporting", "file") as tell:
         done = export_store(store, out, format, names, progress=tell)
-    print(f"{done.files} files, {size(done.bytes)}, of {done.videos} videos in {done.out} ({done.skipped} were there)")
+    files, videos = counted(done.files, "file"), counted(done.videos, "video")
+    print(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (there already: {done.skipped})")
     print(f"which file is which video: {done.index}")
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from jobs.cli.display import duration, paragraph, rows, size
 from jobs.outcome import Outcome
 from jobs.planning import Plan
+from schemas.wording import counted
 
 __all__ = ["print_outcome", "print_plan"]
 
@@ -28,7 +29,8 @@ def print_outcome(outcome: Outcome, store: Path) -> None:
     table.append(("clips", outcome.clips_stored, _of_this_run(outcome.clips, outcome.clips_stored)))
     print(rows(table))
     if outcome.done or outcome.failed:
-        print(f"\n{outcome.frames} frames in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:")
+        frames = counted(outcome.frames, "frame")
+        print(f"\n{frames} in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:")
         stages = ("decode", "transform", "network", "write", "waiting")
         notes = {"waiting": "extractors without frames to work on"}
         print(rows([(stage, f"{getattr(seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
@@ -81,4 +83,4 @@ def print_plan(plan: Plan) -> None:
     for group in plan.duplicates[:_LISTED]:
         print(paragraph(f"same content: {', '.join(group)}", indent="  "))
     if len(plan.duplicates) > _LISTED:
-        print(f"... and {len(plan.duplicates) - _LISTED} more groups of equal files")
+        print(f"... and {counted(len(plan.duplicates) - _LISTED, 'more group')} of equal files")
