@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 
 __all__ = ["Status", "TensorSummary", "VideoSummary", "show", "status"]
+
+_SUGGESTED = 3
+_COMPARED = 20_000  # ids that are held against a misspelt one, which takes about a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,13 @@ def show(store: Path | str, video_id: str) -> VideoSummary:
     if len(failed):
         row = failed.iloc[0]
         return VideoSummary(video_id, features.manifest.iloc[:0], (), f"{row['failure']}: {row['message']}")
-    if video_id not in features.video_ids and video_id in set(read_inventory(features.paths)["video_id"]):
-        raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")
+    if video_id not in features.video_ids:
+        known = list(read_inventory(features.paths)["video_id"])
+        if video_id in known:
+            raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")
+        meant = _near(video_id, known)
+        advice = f"did you mean {' or '.join(map(repr, meant))}?" if meant else "the manifest lists those it has"
+        raise StoreError(f"an id of a video in {store} was expected, it has no {video_id!r}: {advice}")
     clips = features.manifest[features.manifest["video_id"] == video_id]
     tensors = []
     for name, values in features.video(video_id).items():
@@ -121,3 +130,10 @@ def show(store: Path | str, video_id: str) -> VideoSummary:
         tensors.append(TensorSummary(name, values.shape, str(values.dtype), low, mean, high))
     features.close()
     return VideoSummary(video_id, clips, tuple(tensors))
+
+
+def _near(video_id: str, known: Sequence[str]) -> list[str]:
+    """Ids that this one may be meant for: those it is a part of, or else the most alike."""
+    part = video_id.lower()
+    holding = [name for name in known if part in name.lower()] if part else []
+    return holding[:_SUGGESTED] or difflib.get_close_matches(video_id, known[:_COMPARED], n=_SUGGESTED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,20 @@ def test_show_tells_why_a_video_failed(store: StorePaths) -> None:
     assert (len(found.clips), found.tensors) == (0, ())
 
 
-def test_show_refuses_a_video_that_it_does_not_know(store: StorePaths) -> None:
-    with pytest.raises(StoreError) as caught:
-        show(store.root, "nobody.mp4")
-    assert "nobody.mp4" in str(caught.value)
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        ("d", "did you mean 'bad.mp4' or 'c/d.mp4'?"),
+        ("D.MP4", "did you mean 'bad.mp4' or 'c/d.mp4'?"),
+        ("c-d.mp4", "did you mean 'c/d.mp4'"),
+        ("somebody else", "the manifest lists those it has"),
+        ("", "the manifest lists those it has"),
+    ],
+)
+def test_show_of_an_unknown_video_suggests_what_was_meant(store: StorePaths, asked: str, advice: str) -> None:
+    with pytest.raises(StoreError, match=re.escape(f"it has no {asked!r}: {advice}")) as caught:
+        show(store.root, asked)
+    assert "video_ids" not in str(caught.value)
 
 
 def test_show_of_a_video_that_is_not_extracted_yet_says_so(store: StorePaths) -> None:
