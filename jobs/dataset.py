@@ -13,7 +13,8 @@ from extractor.store.records import committed, committed_names
 from extractor.store.run import Run
 from extractor.store.staging import staged_items
 from extractor.store.tables import merge_failures, read_inventory, write_inventory
-from extractor.video.listing import Listing, fingerprint
+from extractor.video.fingerprints import fingerprint
+from extractor.video.listing import Listing
 from extractor.video.probing import ProbedItem
 from jobs.decoder_actor import Decoder, DecoderSettings
 from jobs.devices import Workers
@@ -113,6 +114,12 @@ class Dataset:
         records = committed(self.paths)
         index, count = part
         sizes = inventory.groupby("shard")["estimated_bytes"].sum()
+        if len(sizes) < count:
+            self.watcher.say(
+                f"{counted(len(sizes), 'shard')} for {count} parts: "
+                f"{'this part has' if index >= len(sizes) else 'some parts have'} nothing to do; "
+                "a new store with smaller --shard-bytes would have more shards"
+            )
         shards = []
         done: set[str] = set()
         failed: set[str] = set()

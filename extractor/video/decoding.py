@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from extractor.video.backends import Misbehaved, NativeFrames, Request, Tally
 from extractor.video.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
-from extractor.video.listing import check_job
+from extractor.video.fingerprints import check_job
 from extractor.video.preflight import Inspection, inspect_video
 from extractor.video.pyav_backend import pyav_frames, pyav_image_frames, pyav_name_and_version
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for

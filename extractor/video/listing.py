@@ -7,24 +7,16 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from extractor.video.fingerprints import fingerprint
 from extractor.video.tables import Row, read_table
-from schemas.errors import FailureClass, InventoryError, VideoError
+from schemas.errors import InventoryError
 from schemas.records import FileJob, Item
+from schemas.wording import counted
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "VIDEO_SUFFIXES",
-    "Listing",
-    "Skipped",
-    "check_job",
-    "fingerprint",
-    "list_videos",
-    "not_reached",
-    "numbered_images",
-]
+__all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos"]
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -36,7 +28,6 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes (lower case) by which a scanned folder's files are taken for videos; a table may name any file."""
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _NAMED_COLUMNS = 10  # of those that are left out
 _TABLE_SUFFIXES = frozenset({".csv", ".parquet", ".txt"})
 
@@ -106,61 +97,6 @@ def list_videos(source: Path | str) -> Listing:
     )
 
 
-def fingerprint(path: Path | str) -> tuple[int, int] | None:
-    """(size_bytes, mtime_ns) of a file, of a folder of images (sum and latest of them).
-
-    None where there is none or it cannot be reached: `check_job` says which.
-    """
-    try:
-        return _measure(path)
-    except OSError:
-        return None
-
-
-def check_job(job: FileJob) -> FileJob:
-    """The job, with the size and the time of change of its file filled in, to be held against later.
-
-    Raises VideoError where the file is gone (missing), cannot be reached (cannot_open), or is not the one that the job
-    knows (changed).
-    """
-    try:
-        now = _measure(job.path)
-    except OSError as error:
-        raise not_reached(job.path, error) from error
-    for name, then, value in (("size", job.size_bytes, now[0]), ("time of change", job.mtime_ns, now[1])):
-        if then is not None and then != value:
-            changed = f"{job.path} has another {name} ({value}) than before ({then}): leave it alone, or list anew"
-            raise VideoError(FailureClass.CHANGED, changed)
-    return replace(job, size_bytes=now[0], mtime_ns=now[1])
-
-
-def not_reached(path: Path | str, error: OSError) -> VideoError:
-    """What `error`, met on looking at a file, says of it: that it is gone, or only that it cannot be reached now."""
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return VideoError(
-            FailureClass.MISSING, f"{error.filename or path} does not exist (any more): restore it, or list anew"
-        )
-    return VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be reached: {error.strerror or error}")
-
-
-def numbered_images(folder: Path | str) -> list[Path]:
-    """Images of a folder whose name ends in a number, by that number."""
-    found = []
-    for path in Path(folder).iterdir():
-        digits = len(path.stem) - len(path.stem.rstrip("0123456789"))
-        if digits and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            found.append((int(path.stem[-digits:]), path.name, path))
-    return [path for _, _, path in sorted(found)]
-
-
-def _measure(path: Path | str) -> tuple[int, int]:
-    status = Path(path).stat()
-    if not stat.S_ISDIR(status.st_mode):
-        return status.st_size, status.st_mtime_ns
-    images = [image.stat() for image in numbered_images(path)]
-    return sum(image.st_size for image in images), max((image.st_mtime_ns for image in images), default=0)
-
-
 def _list_folder(root: Path) -> Listing:
     skipped: list[Skipped] = []
     jobs = []
@@ -173,7 +109,7 @@ def _list_folder(root: Path) -> Listing:
         else:
             jobs.append(_job(str(path.absolute()), [Item(relative)], None))
     if not jobs:
-        hint = f" ({len(skipped)} other files)" if skipped else ""
+        hint = f" ({counted(len(skipped), 'other file')})" if skipped else ""
         raise InventoryError(
             f"{root} holds no videos{hint}: give a folder with files like .mp4, .mkv or .avi, or name others in a table"
         )

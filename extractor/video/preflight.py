@@ -18,7 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.listing import not_reached, numbered_images
+from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets
 from extractor.video.structure import claimed_bytes
 from schemas.errors import FailureClass, VideoError

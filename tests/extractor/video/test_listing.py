@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from extractor.video.listing import check_job, fingerprint, list_videos, numbered_images
+from extractor.video.fingerprints import check_job, fingerprint, numbered_images
+from extractor.video.listing import list_videos
 from schemas.errors import FailureClass, InventoryError, VideoError
-from schemas.records import FileJob, Item
+from schemas.records import Item
 
 
 def refuse_to_look_at(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -180,40 +181,13 @@ def test_list_videos_refuses_what_is_no_table(tmp_path: Path) -> None:
     for name, said in [
         ("gone", "does not exist"),
         ("empty", "holds no videos"),
-        ("texts", "1 other files"),
+        ("texts", "1 other file"),
         ("broken.parquet", "not a parquet file"),
         ("latin.csv", "UTF-8"),
         ("texts/a.doc", "neither a table"),
     ]:
         with pytest.raises(InventoryError, match=said):
             list_videos(tmp_path / name)
-
-
-def test_fingerprint_tells_files_apart(tmp_path: Path) -> None:
-    path = touch(tmp_path / "a.mp4", b"abc")
-    first = fingerprint(path)
-    assert first is not None
-    assert first[0] == 3
-    os.utime(path, ns=(1, 1))
-    assert fingerprint(path) == (3, 1)
-    assert fingerprint(tmp_path / "gone") is None
-
-
-def test_check_job_tells_missing_from_changed(tmp_path: Path) -> None:
-    path = touch(tmp_path / "a.mp4", b"abc")
-    mtime = path.stat().st_mtime_ns
-    known = FileJob(str(path), (), 3, mtime)
-    assert check_job(known) == known
-    assert check_job(FileJob(str(path), ())) == known
-    for job, failure in [
-        (FileJob(str(path), (), 4, mtime), FailureClass.CHANGED),
-        (FileJob(str(path), (), 3, mtime + 1), FailureClass.CHANGED),
-        (FileJob(str(tmp_path / "b.mp4"), (), 3, mtime), FailureClass.MISSING),
-        (FileJob(str(path / "b.mp4"), (), 3, mtime), FailureClass.MISSING),
-    ]:
-        with pytest.raises(VideoError) as caught:
-            check_job(job)
-        assert caught.value.failure is failure
 
 
 def test_what_cannot_be_looked_at_is_listed_and_fails_with_the_reason(
