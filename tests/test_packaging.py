@@ -19,7 +19,8 @@ from tests.videos import write_video
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMAND = Path(sys.executable).with_name("msnet")
-DISTRIBUTIONS = {"decord": "decord2"}  # distribution by imported name, where they differ
+# distribution by imported name, where they differ
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "decord": "decord2"}
 
 
 def name_of(requirement: str) -> str:

@@ -12,7 +12,6 @@ from extractor.models.msnet import MSNetOutput, build_network
 from extractor.models.spec import describe_network
 from training.cells import cell_truth
 from training.evaluation import CellErrors, measure_matching
-from training.evaluation.matching import evaluating, match_clips, to_pixels
 from training.world import Clips, World, WorldConfig
 
 CONFIG = WorldConfig(
@@ -70,36 +69,9 @@ def test_measure_matching_equals_a_loop_over_cells(clips: Clips) -> None:
     assert 0 < scores.visible.cells < scores.inside.cells < truth.inside.numel()
 
 
-def test_match_clips_is_the_network_s_own_displacement(clips: Clips) -> None:
-    network = build_network("msnet_resnet18", seed=2)
-    network.backbone.eval()  # as a trainer that freezes part of it
-    displacement, confidence = match_clips(network, clips)
-    assert network.training and not network.backbone.training and network.motion_squeeze.training  # type: ignore[union-attr]
-    mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
-    rounded = (clips.frames * 255).round() / 255
-    wanted = network.eval()((rounded - mean[:, None, None]) / std[:, None, None])
-    torch.testing.assert_close(displacement, wanted.displacement, atol=1e-3, rtol=0)
-    torch.testing.assert_close(confidence, wanted.confidence[:, :, 0], atol=1e-4, rtol=0)
-    assert not displacement.requires_grad
-
-
 def test_measure_matching_refuses_a_network_without_motion(clips: Clips) -> None:
     with pytest.raises(ValueError, match="with an MS module, got tsn_resnet18"):
         measure_matching(build_network("tsn_resnet18"), clips)
-
-
-def test_evaluating_restores_modes_after_an_error() -> None:
-    network = nn.Sequential(nn.Dropout(), nn.Dropout())
-    network[0].eval()
-    with pytest.raises(KeyError), evaluating(network):
-        assert not network.training
-        raise KeyError
-    assert (network.training, network[0].training, network[1].training) == (True, False, True)
-
-
-def test_to_pixels_rounds_to_the_nearest_level() -> None:
-    frames = torch.tensor([0.0, 0.4 / 255, 0.6 / 255, 1.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
-    assert to_pixels(frames).tolist() == [[[[0] * 3, [0] * 3], [[1] * 3, [255] * 3]]]
 
 
 def test_cell_errors_without_cells_are_not_a_number() -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
-from training.cells import cell_truth
+from training.cells import CellTruth, cell_truth
+from training.evaluation.passes import run_clips, to_pixels
 from training.world import Clips
 
-__all__ = ["CellErrors", "MatchingScores", "evaluating", "match_clips", "measure_matching", "to_pixels"]
+__all__ = ["NETWORK", "ZERO", "CellErrors", "MatchedCells", "MatchingScores", "compare_cells", "measure_matching"]
 
-_CLIPS_AT_A_TIME = 8  # bounds the memory of a pass: some 60 frames of 224 x 224
+NETWORK, ZERO = "network", "zero motion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +44,34 @@ class CellErrors:
 
 
 @dataclass(frozen=True, slots=True)
-class MatchingScores:
-    """A network's displacement and the prediction of no motion, over the same cells.
+class MatchedCells:
+    """N cells whose thing exists in both frames and whose true displacement lies within the search window.
 
-    `inside`: all cells whose thing exists in both frames and whose true displacement lies within the search window;
-    `visible`: those of them that both frames show. Pairs over a cut have no truth and no part in it.
+    `errors_cells`: end-point errors (N,) by method. `visible` (N,) bool: both frames show it. Pairs over a cut have no
+    truth and no part in this.
     """
+
+    errors_cells: Mapping[str, Tensor]
+    visible: Tensor
+
+    @classmethod
+    def join(cls, parts: Sequence[MatchedCells]) -> MatchedCells:
+        """Cells of several batches, of the same methods."""
+        errors = {name: torch.cat([part.errors_cells[name] for part in parts]) for name in parts[0].errors_cells}
+        return cls(errors, torch.cat([part.visible for part in parts]))
+
+    def errors(self, method: str) -> CellErrors:
+        """Of all cells."""
+        return CellErrors.of(self.errors_cells[method])
+
+    def visible_errors(self, method: str) -> CellErrors:
+        """Of the visible ones."""
+        return CellErrors.of(self.errors_cells[method][self.visible])
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingScores:
+    """A network's displacement and the prediction of no motion, over the same cells: see `MatchedCells`."""
 
     inside: CellErrors
     inside_zero: CellErrors
@@ -58,50 +79,24 @@ class MatchingScores:
     visible_zero: CellErrors
 
 
+def compare_cells(truth: CellTruth, displacements: Mapping[str, Tensor]) -> MatchedCells:
+    """Hold displacements (B, T - 1, 2, h, w) in cells, by method, and that of no motion against the truth."""
+    known = truth.displacement.cpu()
+    inside = truth.inside.cpu()
+    everyone = {**displacements, ZERO: torch.zeros_like(known)}
+    errors = {name: (found.cpu() - known).norm(dim=2)[inside] for name, found in everyone.items()}
+    return MatchedCells(errors, truth.visible.cpu()[inside])
+
+
 def measure_matching(network: MSNet, clips: Clips) -> MatchingScores:
-    """Judge a network with an MS module, in evaluation mode for the while, on clips of its device or another.
+    """Judge a network with an MS module, in evaluation mode for the while, on clips of any device.
 
     ValueError for a network without an MS module.
     """
-    displacement, _ = match_clips(network, clips)
-    truth = cell_truth(clips)
-    error = (displacement.to(truth.displacement.device) - truth.displacement).norm(dim=2)  # (B, T - 1, h, w)
-    zero = truth.displacement.norm(dim=2)
-    visible = truth.inside & truth.visible
+    displacement = run_clips(network, to_pixels(clips.frames)).displacement
+    if displacement is None:
+        raise ValueError(f"expected a network with an MS module, got {network.spec.name}")
+    cells = compare_cells(cell_truth(clips), {NETWORK: displacement})
     return MatchingScores(
-        CellErrors.of(error[truth.inside]),
-        CellErrors.of(zero[truth.inside]),
-        CellErrors.of(error[visible]),
-        CellErrors.of(zero[visible]),
+        cells.errors(NETWORK), cells.errors(ZERO), cells.visible_errors(NETWORK), cells.visible_errors(ZERO)
     )
-
-
-@torch.no_grad()
-def match_clips(network: MSNet, clips: Clips) -> tuple[Tensor, Tensor]:
-    """Displacement (B, T - 1, 2, h, w) in cells and confidence (B, T - 1, h, w) on the network's device."""
-    displacement, confidence = [], []
-    with evaluating(network):
-        for frames in torch.split(clips.frames, _CLIPS_AT_A_TIME):
-            output = network(normalize(to_pixels(frames).to(network.device)))
-            if output.displacement is None:
-                raise ValueError(f"expected a network with an MS module, got {network.spec.name}")
-            displacement.append(output.displacement)
-            confidence.append(output.confidence.squeeze(2))
-    return torch.cat(displacement), torch.cat(confidence)
-
-
-def to_pixels(frames: Tensor) -> Tensor:
-    """Frames (..., 3, H, W) in [0, 1] as a decoder would give them: uint8 (..., H, W, 3)."""
-    return (frames * 255).round().to(torch.uint8).movedim(-3, -1)
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; afterwards every module is in the mode it was in."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -1,0 +1,157 @@
+"""Displacement and confidence on held-out procedural clips."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.cells import CellTruth, cell_truth
+from training.evaluation.dis import DisFlow, in_cells
+from training.evaluation.matching import NETWORK, CellErrors, MatchedCells, compare_cells
+from training.evaluation.passes import PassOutput
+from training.evaluation.texture import textured
+from training.world import Clips
+
+__all__ = ["DIS", "ConfidenceScores", "ProceduralMatching", "ProceduralScores", "WorldFacts", "rank_correlation"]
+
+DIS = "DIS optical flow"
+STILL_BELOW_CELLS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class WorldFacts:
+    """What the clips are like. `speed_cells`: quantiles of the cells' true displacement a frame, by per cent.
+
+    The shares are of `cells`: `still_share` moves less than 0.05 cells a frame, `occluded_share` exists in both frames
+    but is not seen in both, `outside_share` moves beyond the search window. `unknown_share` is of all cells: those
+    without truth, over a cut or where something vanishes.
+    """
+
+    cells: int
+    speed_cells: dict[int, float]
+    still_share: float
+    occluded_share: float
+    outside_share: float
+    unknown_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceScores:
+    """Whether confidence ranks errors, over the textured cells that both frames show.
+
+    `rank_correlation`: Spearman's, of confidence and error; -1 would be a perfect ranking, 0 none. Mean errors in
+    cells of the half with the higher confidence and of the other half.
+    """
+
+    cells: int
+    rank_correlation: float
+    confident_half_cells: float
+    other_half_cells: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProceduralScores:
+    """`errors` by method, of all cells within the search window; `visible_errors` of those that both frames show."""
+
+    clips: int
+    frames: int
+    world: WorldFacts
+    errors: dict[str, CellErrors]
+    visible_errors: dict[str, CellErrors]
+    confidence: ConfidenceScores
+
+
+class ProceduralMatching:
+    """Gathers cells of held-out clips batch by batch, beside no motion and beside DIS where that is given."""
+
+    def __init__(self, dis: DisFlow | None) -> None:
+        self._dis = dis
+        self._clips = self._frames = 0
+        self._matched: list[MatchedCells] = []
+        self._confidence: list[Tensor] = []
+        self._textured: list[Tensor] = []
+        self._speeds: list[Tensor] = []
+        self._counts = torch.zeros(4, dtype=torch.int64)
+
+    def add(self, clips: Clips, pixels: Tensor, found: PassOutput) -> None:
+        """Take the next batch: its truth, its frames (B, T, H, W, 3) uint8, and what the network found in them."""
+        if found.displacement is None or found.confidence is None:
+            raise ValueError("expected displacement and confidence, got those of a network without an MS module")
+        truth = cell_truth(clips)
+        displacements = {NETWORK: found.displacement}
+        if self._dis is not None:
+            flows = torch.stack([self._dis.forward(clip) for clip in pixels])
+            displacements[DIS] = in_cells(flows)
+        self._matched.append(compare_cells(truth, displacements))
+        self._confidence.append(found.confidence[truth.inside])
+        self._textured.append(textured(pixels[:, :-1])[truth.inside])
+        self._note_facts(truth)
+        self._clips += len(pixels)
+        self._frames = pixels.shape[1]
+
+    def scores(self) -> ProceduralScores:
+        """Of all that was taken."""
+        cells = MatchedCells.join(self._matched)
+        judged = cells.visible & torch.cat(self._textured)
+        error = cells.errors_cells[NETWORK][judged]
+        return ProceduralScores(
+            self._clips,
+            self._frames,
+            self._world_facts(),
+            {method: cells.errors(method) for method in cells.errors_cells},
+            {method: cells.visible_errors(method) for method in cells.errors_cells},
+            _confidence_scores(torch.cat(self._confidence)[judged], error),
+        )
+
+    def _note_facts(self, truth: CellTruth) -> None:
+        defined = truth.defined.cpu()
+        self._speeds.append(truth.displacement.cpu().norm(dim=2)[defined])
+        masks = (defined, truth.defined & ~truth.visible, truth.defined & ~truth.inside, ~truth.defined)
+        self._counts += torch.tensor([int(mask.sum()) for mask in masks])
+
+    def _world_facts(self) -> WorldFacts:
+        speeds = torch.cat(self._speeds).numpy()
+        cells, occluded, outside, unknown = self._counts.tolist()
+        return WorldFacts(
+            cells,
+            {percent: float(np.quantile(speeds, percent / 100)) for percent in (50, 90, 99)} if cells else {},
+            float((speeds < STILL_BELOW_CELLS).mean()) if cells else math.nan,
+            occluded / max(cells, 1),
+            outside / max(cells, 1),
+            unknown / max(cells + unknown, 1),
+        )
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> float:
+    """Spearman's rank correlation of two (N,); equal values share the mean of their ranks. NaN where one is constant.
+
+    >>> rank_correlation(torch.tensor([0.1, 0.2, 0.9]), torch.tensor([3.0, 2.0, 1.0]))
+    -1.0
+    """
+    if len(first) < 2:
+        return math.nan
+    a, b = (_ranks(values) - (len(values) - 1) / 2 for values in (first, second))
+    spread = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / spread if spread > 0 else math.nan
+
+
+def _ranks(values: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    _, inverse, counts = np.unique(values.numpy(), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: np.ndarray[tuple[int], np.dtype[np.float64]] = (last - (counts + 1) / 2)[inverse]
+    return ranks
+
+
+def _confidence_scores(confidence: Tensor, error: Tensor) -> ConfidenceScores:
+    by_error = error[torch.argsort(confidence, descending=True, stable=True)]
+    half = len(by_error) // 2
+    return ConfidenceScores(
+        len(error),
+        rank_correlation(confidence, error),
+        CellErrors.of(by_error[:half]).mean_cells,
+        CellErrors.of(by_error[half:]).mean_cells,
+    )

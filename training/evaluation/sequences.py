@@ -1,0 +1,85 @@
+"""Held-out procedural sequences as probes want them: features of every frame, and what happens when."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.evaluation.passes import to_pixels
+from training.world import Clips, World, WorldConfig
+
+__all__ = [
+    "RATE_HZ",
+    "FrameFeatures",
+    "LabelledSequence",
+    "boundary_world",
+    "label_sequences",
+    "pixel_differences",
+    "sample_clips",
+]
+
+FrameFeatures = Callable[[Tensor], Tensor]
+"""Frames (T, H, W, 3) uint8 RGB to features (T, D) float32 on the CPU."""
+
+RATE_HZ = 10.0
+BOUNDARY_FRAMES = 100
+_BOUNDARIES = (1, 6)
+_MIN_STRETCH_FRAMES = 8
+_DIFFERENCE_GRID = 14
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSequence:
+    """T frames. `features`: (T, D) by the name of the input. `boundary_frames`: first frames of new stretches.
+
+    `actor_motion`, `camera_motion` (T - 1,) int64: `Motion`, or IGNORE.
+    """
+
+    features: Mapping[str, Tensor]
+    boundary_frames: tuple[int, ...]
+    actor_motion: Tensor
+    camera_motion: Tensor
+
+    def __len__(self) -> int:
+        return len(self.actor_motion) + 1
+
+
+def boundary_world(config: WorldConfig, seed: int) -> World:
+    """Sequences of 10 s at 10 frames a second with 1 to 6 boundaries, otherwise of the given configuration."""
+    world = World(config, seed=seed)
+    return world.variant(num_frames=BOUNDARY_FRAMES, boundaries=_BOUNDARIES, min_stretch_frames=_MIN_STRETCH_FRAMES)
+
+
+def sample_clips(world: World, count: int, at_a_time: int) -> Iterator[Clips]:
+    """`count` clips of a world from its first step on, `at_a_time` or, in the end, fewer in a batch."""
+    for step, start in enumerate(range(0, count, at_a_time)):
+        yield world.sample(step, at_a_time).map(lambda part, end=count - start: part[:end])  # type: ignore[misc]
+
+
+def label_sequences(clips: Clips, inputs: Mapping[str, FrameFeatures]) -> list[LabelledSequence]:
+    """Features of every input for each clip of a batch."""
+    pixels = to_pixels(clips.frames)
+    return [
+        LabelledSequence(
+            {name: features(pixels[i]) for name, features in inputs.items()},
+            tuple(frame for frame, _ in clips.boundaries(i)),
+            clips.actor_motion[i].cpu(),
+            clips.camera_motion[i].cpu(),
+        )
+        for i in range(len(pixels))
+    ]
+
+
+def pixel_differences(pixels: Tensor) -> Tensor:
+    """Mean absolute difference to the next frame, over a grid of 14 x 14 parts: (T, H, W, 3) uint8 to (T, 196).
+
+    In grey levels. The last frame has those of the last pair, as motion features have.
+    """
+    frames = pixels.float().movedim(-1, 1)
+    changed = (frames[1:] - frames[:-1]).abs().mean(1, keepdim=True)  # (T - 1, 1, H, W)
+    grid = F.adaptive_avg_pool2d(changed, _DIFFERENCE_GRID).flatten(1)
+    return torch.cat((grid, grid[-1:])).cpu()

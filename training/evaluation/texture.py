@@ -1,0 +1,34 @@
+"""Where an image has something to match: the strength of its gradient in a cell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.cells import pool_to_cells
+
+__all__ = ["TEXTURED_ABOVE", "texture", "textured"]
+
+TEXTURED_ABOVE = 4.0
+"""Grey levels (of 255) a pixel: twice the gradient that noise with a standard deviation of 2 levels has."""
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+def texture(pixels: Tensor) -> Tensor:
+    """Root mean square over each cell of the gradient of brightness, in grey levels a pixel.
+
+    (..., H, W, 3) uint8 RGB to (..., h, w) float32. Central differences; at the border the image goes on unchanged.
+    """
+    grey = pixels.float() @ torch.tensor(_LUMA, device=pixels.device)  # (..., H, W)
+    flat = F.pad(grey.reshape(-1, 1, *grey.shape[-2:]), (1, 1, 1, 1), mode="replicate")  # (N, 1, H + 2, W + 2)
+    across = (flat[..., 1:-1, 2:] - flat[..., 1:-1, :-2]) / 2
+    down = (flat[..., 2:, 1:-1] - flat[..., :-2, 1:-1]) / 2
+    root = pool_to_cells(across.square() + down.square()).sqrt()  # (N, 1, h, w)
+    return root.reshape(*grey.shape[:-2], *root.shape[-2:])
+
+
+def textured(pixels: Tensor) -> Tensor:
+    """(..., H, W, 3) to (..., h, w) bool: texture above TEXTURED_ABOVE."""
+    return texture(pixels) > TEXTURED_ABOVE
