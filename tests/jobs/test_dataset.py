@@ -1,0 +1,248 @@
+"""The videos of a store: planned once, extended, and what is left of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from extractor.store import commit_shard, new_attempt, read_inventory, write_run
+from extractor.video.listing import Listing, list_videos
+from extractor.video.probing import ProbedItem
+from jobs.dataset import Dataset, require_same_videos
+from jobs.devices import Workers
+from jobs.outcome import Outcome
+from jobs.watcher import Watcher
+from schemas.errors import ConfigurationError, StoreError
+from schemas.layout import StorePaths
+from schemas.records import FileJob
+from tests.extractor.store.making import fail, make_run, stage
+
+WORKERS = Workers(1, 1, 1, False, 16)
+
+
+class Heard(Watcher):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, message: str) -> None:
+        self.lines.append(message)
+
+
+@pytest.fixture(autouse=True)
+def probes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Every file gives ten frames, without Ray and without a decoder; the paths of each time that files are probed."""
+    seen: list[tuple[str, ...]] = []
+
+    def probe(listing: Listing, *_: object) -> dict[FileJob, list[ProbedItem]]:
+        seen.append(tuple(Path(job.path).name for job in listing.jobs))
+        return {job: [ProbedItem(item.video_id, 1.0, 10, 2) for item in job.items] for job in listing.jobs}
+
+    monkeypatch.setattr("jobs.dataset.probe_listing", probe)
+    return seen
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    (tmp_path / "videos").mkdir()
+    add(tmp_path / "videos", "a.mp4", "b.mp4", "c.mp4")
+    return tmp_path / "videos"
+
+
+def add(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).write_text(f"content of {name}")
+
+
+def dataset_of(videos: Path, *, parts: int = 1, shard_bytes: int = 1, workers: Workers = WORKERS) -> Dataset:
+    """A store beside the folder of videos, which has a run and nothing else; a shard a video unless told."""
+    paths = StorePaths(videos.parent / "store")
+    paths.root.mkdir(exist_ok=True)
+    run = replace(make_run(), shard_bytes=shard_bytes, settings={"videos": str(videos)})
+    return Dataset(paths, write_run(paths, run), videos, workers, parts, Heard())
+
+
+def said(dataset: Dataset) -> list[str]:
+    assert isinstance(dataset.watcher, Heard)
+    return dataset.watcher.lines
+
+
+def finish(dataset: Dataset, shard: str, good: Sequence[str] = (), bad: Sequence[str] = ()) -> None:
+    """Commit a shard with these items."""
+    attempt = new_attempt(dataset.paths, dataset.run, shard, "token")
+    for video_id in good:
+        stage(attempt, video_id)
+    for video_id in bad:
+        fail(attempt, video_id)
+    commit_shard(attempt, (*good, *bad))
+
+
+def planned(inventory: pd.DataFrame) -> dict[str, list[str]]:
+    return {str(shard): list(group["video_id"]) for shard, group in inventory.groupby("shard")}
+
+
+def test_inventory_is_made_once(videos: Path, probes: list[tuple[str, ...]]) -> None:
+    dataset = dataset_of(videos)
+    made = dataset.inventory(list_videos(videos), rescan=False)
+    assert planned(made) == {"shard-00000": ["a.mp4"], "shard-00001": ["b.mp4"], "shard-00002": ["c.mp4"]}
+    add(videos, "d.mp4")
+    again = dataset.inventory(list_videos(videos), rescan=False)
+    pd.testing.assert_frame_equal(again, made)
+    assert probes == [("a.mp4", "b.mp4", "c.mp4")]
+
+
+@pytest.mark.parametrize(("extractors", "parts", "shards"), [(1, 1, 1), (2, 1, 3), (1, 2, 3)])
+def test_inventory_has_shards_for_all_who_work(videos: Path, extractors: int, parts: int, shards: int) -> None:
+    workers = replace(WORKERS, extractors=extractors)
+    dataset = dataset_of(videos, parts=parts, shard_bytes=10**9, workers=workers)
+    assert dataset.inventory(list_videos(videos), rescan=False)["shard"].nunique() == shards
+
+
+def test_inventory_that_was_lost_is_not_made_anew_beside_shards(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", good=["a.mp4"])
+    dataset.paths.inventory.unlink()
+    with pytest.raises(StoreError, match=r"has shards and no inventory: restore it"):
+        dataset.inventory(list_videos(videos), rescan=False)
+
+
+def test_rescan_plans_what_is_new_into_new_shards(videos: Path, probes: list[tuple[str, ...]]) -> None:
+    dataset = dataset_of(videos)
+    before = dataset.inventory(list_videos(videos), rescan=False)
+    pd.testing.assert_frame_equal(dataset.inventory(list_videos(videos), rescan=True), before)
+    add(videos, "d.mp4", "aa.mp4")
+    after = dataset.inventory(list_videos(videos), rescan=True)
+    assert planned(after) == {**planned(before), "shard-00003": ["aa.mp4"], "shard-00004": ["d.mp4"]}
+    pd.testing.assert_frame_equal(read_inventory(dataset.paths), after)
+    assert probes[1:] == [("aa.mp4", "d.mp4")]
+    assert said(dataset) == [f"0 new videos in {videos}", f"2 new videos in {videos}"]
+
+
+def test_rescan_takes_new_segments_of_a_known_file(videos: Path) -> None:
+    table = videos / "table.csv"
+    table.write_text("path,start_seconds,end_seconds\na.mp4,0,1\n")
+    dataset = dataset_of(videos)
+    dataset.inventory(list_videos(table), rescan=False)
+    table.write_text("path,start_seconds,end_seconds\na.mp4,0,1\na.mp4,1,2\n")
+    assert planned(dataset.inventory(list_videos(table), rescan=True))["shard-00001"] == ["a.mp4#1-2"]
+    assert said(dataset) == [f"1 new video in {videos}"]
+
+
+def test_retries_are_planned_anew_with_files_as_they_are_now(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", bad=["a.mp4"])
+    finish(dataset, "shard-00001", good=["b.mp4"])
+    (videos / "a.mp4").write_text("mended")
+    os.utime(videos / "a.mp4", ns=(7, 7))
+    after = dataset.with_retries(inventory, ["corrupt"])
+    assert planned(after) == {**planned(inventory), "shard-00003": ["a.mp4"]}
+    row = after.iloc[-1]
+    assert (row["bytes"], row["mtime_ns"]) == (6, 7)
+    assert said(dataset) == ["trying 1 failed video again"]
+
+
+def test_retries_take_the_classes_asked_for_and_nothing_twice(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", bad=["a.mp4"])
+    pd.testing.assert_frame_equal(dataset.with_retries(inventory, ["timed_out"]), inventory)
+    once = dataset.with_retries(inventory, [])
+    assert planned(once)["shard-00003"] == ["a.mp4"]
+    pd.testing.assert_frame_equal(dataset.with_retries(once, []), once)  # it is planned already
+    finish(dataset, "shard-00003", bad=["a.mp4"])
+    assert planned(dataset.with_retries(once, []))["shard-00004"] == ["a.mp4"]
+    assert [line.split()[1] for line in said(dataset)] == ["0", "1", "0", "1"]
+
+
+def test_retry_of_a_file_that_is_gone_knows_nothing_of_it(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", bad=["a.mp4"])
+    (videos / "a.mp4").unlink()
+    assert dataset.with_retries(inventory, []).iloc[-1]["bytes"] == -1
+
+
+def test_pending_is_what_no_record_names(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    add(videos, "d.mp4")
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", good=["a.mp4"])
+    finish(dataset, "shard-00001", bad=["b.mp4"])
+    stage(new_attempt(dataset.paths, dataset.run, "shard-00002", "token"), "c.mp4")
+    outcome = Outcome(WORKERS)
+    shards = dataset.pending(inventory, (0, 1), outcome)
+    assert [(shard.name, [Path(job.path).name for job in shard.jobs]) for shard in shards] == [
+        ("shard-00002", ["c.mp4"]),
+        ("shard-00003", ["d.mp4"]),
+    ]
+    assert all(shard.estimated_bytes > 0 for shard in shards)
+    assert outcome.video_ids == {"a.mp4", "b.mp4", "c.mp4", "d.mp4"}
+    assert (outcome.done_before, outcome.failed_before, outcome.staged_before) == (1, 1, 1)
+
+
+def test_pending_counts_a_failed_video_that_is_tried_again_as_open(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", bad=["a.mp4"])
+    again = dataset.with_retries(inventory, [])
+    outcome = Outcome(WORKERS)
+    assert [shard.name for shard in dataset.pending(again, (0, 1), outcome)][-1] == "shard-00003"
+    assert (outcome.done_before, outcome.failed_before) == (0, 0)
+    finish(dataset, "shard-00003", good=["a.mp4"])
+    outcome = Outcome(WORKERS)
+    dataset.pending(again, (0, 1), outcome)
+    assert (outcome.done_before, outcome.failed_before) == (1, 0)
+
+
+def test_parts_share_the_shards(videos: Path) -> None:
+    add(videos, "d.mp4", "e.mp4")
+    dataset = dataset_of(videos, parts=2)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    names = []
+    for part in range(2):
+        outcome = Outcome(WORKERS)
+        shards = dataset.pending(inventory, (part, 2), outcome)
+        names.append([shard.name for shard in shards])
+        assert outcome.video_ids == {item.video_id for shard in shards for job in shard.jobs for item in job.items}
+    assert names == [["shard-00000", "shard-00002", "shard-00004"], ["shard-00001", "shard-00003"]]
+    assert said(dataset) == []
+
+
+def test_parts_without_a_shard_are_told(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    assert dataset.pending(inventory, (2, 5), Outcome(WORKERS))
+    assert not dataset.pending(inventory, (3, 5), Outcome(WORKERS))
+    first, second = said(dataset)
+    assert first.startswith("3 shards for 5 parts: some parts have nothing to do; ")
+    assert second.startswith("3 shards for 5 parts: this part has nothing to do; ")
+
+
+def test_other_videos_are_refused_and_differences_told(videos: Path) -> None:
+    dataset, heard = dataset_of(videos), Heard()
+    dataset.inventory(list_videos(videos), rescan=False)
+    require_same_videos(dataset.paths, list_videos(videos), limited=False, watcher=heard)
+    assert heard.lines == []
+    (videos / "a.mp4").rename(videos / "z.mp4")
+    (videos / "b.mp4").unlink()
+    require_same_videos(dataset.paths, list_videos(videos), limited=False, watcher=heard)
+    assert [line.rpartition(": ")[2].partition(";")[0] for line in heard.lines] == [
+        f"msnet resume {dataset.paths.root} --rescan",
+        "2 videos",
+    ]
+    assert "planned: 1 video; to add" in heard.lines[0]
+    heard.lines.clear()
+    require_same_videos(dataset.paths, list_videos(videos), limited=True, watcher=heard)
+    assert len(heard.lines) == 1  # what is gone cannot be told from what was not listed
+    for path in videos.iterdir():
+        path.rename(path.with_name(f"other_{path.name}"))
+    with pytest.raises(ConfigurationError, match=r"none of the 2 videos in .*: give the dataset it was made from"):
+        require_same_videos(dataset.paths, list_videos(videos), limited=False, watcher=heard)
