@@ -1,0 +1,172 @@
+"""Rows of slices from a store: a window at a time, or a block of neighbouring slices at once."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.store import FeatureStore
+from gebd.indexing import Slices, VideoSamples
+from gebd.items import read_rows
+
+__all__ = ["BLOCKS_IN_MEMORY", "PAIR_TENSORS", "Blocks", "SliceReader"]
+
+Array = npt.NDArray[Any]
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+BLOCKS_IN_MEMORY = 8
+"""Blocks that a shuffled epoch mixes: a block has an eighth of the memory that may be used."""
+
+PAIR_TENSORS = ("displacement", "confidence")
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Runs of neighbouring slices of one shard that are read together.
+
+    of_slice (S,) the block of every slice; shard (B,) the number of every block's file; clip (B,) a clip in that file;
+    frames and pairs (B, 2): first and one past the last row.
+    """
+
+    of_slice: Int32Array
+    shard: Int32Array
+    clip: Int64Array
+    frames: Int64Array
+    pairs: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+
+class SliceReader:
+    """Reads the tensors of slices. Blocks are kept up to `cache_bytes`, by every process for itself."""
+
+    def __init__(
+        self, store: FeatureStore, samples: VideoSamples, slices: Slices, tensors: Sequence[str], cache_bytes: int
+    ) -> None:
+        self.store = store
+        self.tensors = tuple(tensors)
+        self.cache_bytes = cache_bytes
+        self._samples = samples
+        self._slices = slices
+        self._start_empty()
+
+    def read(self, number: int, *, whole_block: bool) -> dict[str, Array]:
+        """Rows of every tensor for the samples of a slice, in the store's number format; no pair gives zeros.
+
+        With `whole_block` its neighbours are read with it, which pays where they are asked for next.
+        """
+        video = int(self._slices.video[number])
+        samples = slice(int(self._slices.first[number]), int(self._slices.stop[number]))
+        frames = self._samples.frame_row[samples] + self._samples.frame_start[video]
+        pairs = self._samples.pair_row[samples]
+        none, pairs = pairs < 0, np.maximum(pairs, 0) + self._samples.pair_start[video]
+        block = self._block(int(self.blocks.of_slice[number])) if whole_block else {}
+        found = {}
+        for name in self.tensors:
+            is_pair = name in PAIR_TENSORS
+            rows = pairs if is_pair else frames
+            if is_pair and none.all():
+                found[name] = np.zeros((len(rows), *self.store.row_shape(name)), self.store.dtype(name))
+                continue
+            if whole_block:
+                low, array = block[name]
+            else:
+                low = int(rows.min())
+                array = read_rows(self.store, name, int(self._samples.clip[video]), low, int(rows.max()) + 1)
+            found[name] = array[rows - low]  # a copy: a view would keep the block
+            if is_pair and none.any():
+                found[name][none] = 0
+        return found
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """How the slices fall into blocks of at most cache_bytes / BLOCKS_IN_MEMORY, or of one slice."""
+        row_bytes = {name: prod(self.store.row_shape(name)) * self.store.dtype(name).itemsize for name in self.tensors}
+        frame_bytes = sum(size for name, size in row_bytes.items() if name not in PAIR_TENSORS)
+        pair_bytes = sum(row_bytes.values()) - frame_bytes
+        most = self.cache_bytes // BLOCKS_IN_MEMORY
+        spans, shard = self._spans(), self._shards()
+        of_slice = np.zeros(len(spans), dtype=np.int32)
+        edges: list[int] = []
+        low = high = spans[0] if len(spans) else np.zeros(4, dtype=np.int64)
+        for number, span in enumerate(spans):
+            wider = np.array([min(low[0], span[0]), max(high[1], span[1]), min(low[2], span[2]), max(high[3], span[3])])
+            size = (wider[1] - wider[0]) * frame_bytes + (wider[3] - wider[2]) * pair_bytes
+            if not edges or shard[number] != shard[number - 1] or size > most:
+                edges.append(number)
+                wider = span
+            low = high = wider
+            of_slice[number] = len(edges) - 1
+        ends = [*edges[1:], len(spans)]
+        ranges = np.array(
+            [
+                (*(spans[a:b, 0].min(), spans[a:b, 1].max()), *(spans[a:b, 2].min(), spans[a:b, 3].max()))
+                for a, b in zip(edges, ends, strict=False)
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 4)
+        return Blocks(
+            of_slice, shard[edges], self._samples.clip[self._slices.video[edges]], ranges[:, :2], ranges[:, 2:]
+        )
+
+    def _spans(self) -> Int64Array:
+        """(S, 4) first and one past the last row in the shard of every slice's frames and pairs."""
+        found = np.empty((len(self._slices), 4), dtype=np.int64)
+        edges = zip(self._slices.first.tolist(), self._slices.stop.tolist(), strict=True)
+        for number, (first, stop) in enumerate(edges):
+            frames, pairs = self._samples.frame_row[first:stop], self._samples.pair_row[first:stop]
+            found[number] = (frames.min(), frames.max() + 1, max(pairs.min(), 0), max(pairs.max() + 1, 0))
+        found[:, :2] += self._samples.frame_start[self._slices.video, None]
+        found[:, 2:] += self._samples.pair_start[self._slices.video, None]
+        return found
+
+    def _shards(self) -> Int32Array:
+        """(S,) number of every slice's file."""
+        files = self.store.manifest["file"].to_numpy()[self._samples.clip[self._slices.video]]
+        return np.unique(files.astype(str), return_inverse=True)[1].astype(np.int32)
+
+    def _block(self, number: int) -> dict[str, tuple[int, Array]]:
+        """First row and rows of every tensor of a block."""
+        if self._pid != os.getpid():
+            self._start_empty()
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        clip = int(self.blocks.clip[number])
+        size = self._block_bytes(number)
+        while self._kept and sum(map(self._block_bytes, self._kept)) + size > self.cache_bytes:
+            self._kept.popitem(last=False)
+        found = {}
+        for name in self.tensors:
+            start, stop = (self.blocks.pairs if name in PAIR_TENSORS else self.blocks.frames)[number].tolist()
+            found[name] = (start, read_rows(self.store, name, clip, start, stop))
+        self._kept[number] = found
+        return found
+
+    def _block_bytes(self, number: int) -> int:
+        frames, pairs = np.diff(self.blocks.frames[number])[0], np.diff(self.blocks.pairs[number])[0]
+        rows = {name: int(pairs if name in PAIR_TENSORS else frames) for name in self.tensors}
+        return sum(
+            rows[name] * prod(self.store.row_shape(name)) * self.store.dtype(name).itemsize for name in self.tensors
+        )
+
+    def _start_empty(self) -> None:
+        self._kept: OrderedDict[int, dict[str, tuple[int, Array]]] = OrderedDict()
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_kept", "_pid")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._start_empty()

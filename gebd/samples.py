@@ -1,0 +1,158 @@
+"""What a dataset hands out: `Sample`, one slice of one video, and `Batch`, several of them padded to one length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from schemas.errors import UsageError
+
+__all__ = ["Batch", "RaterTimes", "Sample", "collate"]
+
+Array = npt.NDArray[Any]
+RaterTimes = tuple[tuple[float, ...], ...]
+"""Boundaries of every rater, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One slice of one video: T samples, R raters. Floats come in the store's number format.
+
+    features (T, C). valid (T,) bool: False where the frame is damaged or says nothing of its instant. time_seconds
+    (T,) float64, from the start of the video (of the annotated stretch), as boundaries are.
+
+    Where asked for: displacement (T, 2, h, w) in cells and confidence (T, 1, h, w) of the pair of frames that begins
+    with the sample's; pair_valid (T,) bool, False where there is none and the one before it is repeated (zeros where
+    there is none before).
+
+    With annotations: target_hard (T,) float32, 0 or 1; target_soft (T,) float32; rater_targets (R, T) float32, soft,
+    in the file's order of raters; rater_times: boundaries of every rater that lie in the slice.
+
+    duration_seconds of the video, as annotated where it is; fps of the file, likewise (NaN where not known); video_id
+    of the annotation where there is one, else of the store; slice_start_seconds on the clock of time_seconds.
+    """
+
+    features: Array
+    valid: npt.NDArray[np.bool_]
+    time_seconds: npt.NDArray[np.float64]
+    displacement: Array | None
+    confidence: Array | None
+    pair_valid: npt.NDArray[np.bool_] | None
+    target_hard: npt.NDArray[np.float32] | None
+    target_soft: npt.NDArray[np.float32] | None
+    rater_targets: npt.NDArray[np.float32] | None
+    rater_times: RaterTimes | None
+    duration_seconds: float
+    fps: float
+    video_id: str
+    slice_start_seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B samples, padded to the longest: the fields of `Sample` with B in front. Floats are float32, times float64.
+
+    Padding is 0 and not `valid`. rater_valid (B, R) says which raters a video has: one without is not one who marked
+    nothing. What no sample has is None.
+    """
+
+    features: Tensor
+    valid: Tensor
+    time_seconds: Tensor
+    displacement: Tensor | None
+    confidence: Tensor | None
+    pair_valid: Tensor | None
+    target_hard: Tensor | None
+    target_soft: Tensor | None
+    rater_targets: Tensor | None
+    rater_valid: Tensor | None
+    rater_times: tuple[RaterTimes, ...] | None
+    duration_seconds: Tensor
+    fps: Tensor
+    video_id: tuple[str, ...]
+    slice_start_seconds: Tensor
+
+    def __len__(self) -> int:
+        return len(self.video_id)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """The same with all tensors on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The same in page-locked memory; a DataLoader with `pin_memory=True` calls it."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed: dict[str, Any] = {
+            name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()
+        }
+        return Batch(**changed)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """One batch of samples of any lengths, for the `collate_fn` of a DataLoader.
+
+    Raises UsageError where some samples have a tensor that others lack.
+    """
+    if not samples:
+        raise UsageError("a batch was expected to have at least one sample and has none")
+    length = max(len(sample.valid) for sample in samples)
+    raters = [sample.rater_targets for sample in samples]
+    times = [sample.rater_times for sample in samples]
+    return Batch(
+        features=_required([sample.features for sample in samples], length, torch.float32),
+        valid=_required([sample.valid for sample in samples], length, torch.bool),
+        time_seconds=_required([sample.time_seconds for sample in samples], length, torch.float64),
+        displacement=_padded([sample.displacement for sample in samples], length, torch.float32),
+        confidence=_padded([sample.confidence for sample in samples], length, torch.float32),
+        pair_valid=_padded([sample.pair_valid for sample in samples], length, torch.bool),
+        target_hard=_padded([sample.target_hard for sample in samples], length, torch.float32),
+        target_soft=_padded([sample.target_soft for sample in samples], length, torch.float32),
+        rater_targets=_padded_raters(raters, length),
+        rater_valid=_raters_there(raters),
+        rater_times=None if any(one is None for one in times) else tuple(one for one in times if one is not None),
+        duration_seconds=torch.tensor([sample.duration_seconds for sample in samples], dtype=torch.float64),
+        fps=torch.tensor([sample.fps for sample in samples], dtype=torch.float64),
+        video_id=tuple(sample.video_id for sample in samples),
+        slice_start_seconds=torch.tensor([sample.slice_start_seconds for sample in samples], dtype=torch.float64),
+    )
+
+
+def _required(arrays: Sequence[Array], length: int, dtype: torch.dtype) -> Tensor:
+    found = torch.empty((len(arrays), length, *arrays[0].shape[1:]), dtype=dtype)
+    for row, array in zip(found, arrays, strict=True):
+        row[: len(array)] = torch.from_numpy(array)  # converts on the way, so that no float32 copy is made before
+        row[len(array) :] = 0
+    return found
+
+
+def _padded(arrays: Sequence[Array | None], length: int, dtype: torch.dtype) -> Tensor | None:
+    there = [array for array in arrays if array is not None]
+    if there and len(there) < len(arrays):
+        raise UsageError("the samples of a batch were expected to have the same tensors: take them from one dataset")
+    return _required(there, length, dtype) if there else None
+
+
+def _padded_raters(targets: Sequence[npt.NDArray[np.float32] | None], length: int) -> Tensor | None:
+    there = [target for target in targets if target is not None]
+    if not there:
+        return None
+    found = torch.zeros((len(there), max(len(target) for target in there), length))
+    for rows, target in zip(found, there, strict=True):
+        rows[: len(target), : target.shape[1]] = torch.from_numpy(target)
+    return found
+
+
+def _raters_there(targets: Sequence[npt.NDArray[np.float32] | None]) -> Tensor | None:
+    counts = torch.tensor([len(target) for target in targets if target is not None])
+    if not len(counts):
+        return None
+    return torch.arange(int(counts.max())) < counts[:, None]
