@@ -178,10 +178,18 @@ def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0) -> MSNe
     return network
 
 
-def save_checkpoint(path: Path, network: MSNet, *, licence: str, recipe: Mapping[str, object] | None = None) -> None:
+def save_checkpoint(
+    path: Path,
+    network: MSNet,
+    *,
+    licence: str,
+    recipe: Mapping[str, object] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Save `network` (as `build_network` or `restore` made it, not folded) as one of our own files, atomically.
 
-    `recipe` says how the weights came to be (plain values); `licence` under which they may be used.
+    `recipe` says how the weights came to be (plain values); `licence` under which they may be used. `dtype` is what
+    kernels and matrices are stored in, the network's own by default; norms and biases, small as they are, keep theirs.
     """
     names = _names(network)
     state = network.state_dict()
@@ -204,7 +212,7 @@ def save_checkpoint(path: Path, network: MSNet, *, licence: str, recipe: Mapping
         "licence": licence,
         "notes": json.dumps(network.notes),
     }
-    tensors = {canonical: state[name].detach().cpu().contiguous() for name, canonical in names.items()}
+    tensors = {canonical: _stored(state[name], dtype) for name, canonical in names.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata)
@@ -213,6 +221,10 @@ def save_checkpoint(path: Path, network: MSNet, *, licence: str, recipe: Mapping
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.detach().to("cpu", dtype if tensor.ndim > 1 else None).contiguous()
 
 
 def _recognise(

@@ -17,12 +17,12 @@ from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError, WeightsError
 
-__all__ = ["RANDOM_WEIGHTS", "load_model", "normalize"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RANDOM_WEIGHTS", "load_model", "normalize"]
 
 RANDOM_WEIGHTS = "random"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, RGB in [0, 1]
-_STD = (0.229, 0.224, 0.225)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Weights = str | Path | Sequence[str | Path]
 
@@ -82,8 +82,8 @@ def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
     pixels = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
     if pixels.dtype != torch.uint8 or pixels.ndim < 3 or pixels.shape[-1] != 3:
         raise ValueError(f"expected uint8 frames (..., H, W, 3); got {pixels.dtype} {tuple(pixels.shape)}")
-    mean = torch.tensor(_MEAN, device=pixels.device) * 255
-    std = torch.tensor(_STD, device=pixels.device) * 255
+    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device) * 255
+    std = torch.tensor(IMAGENET_STD, device=pixels.device) * 255
     return ((pixels - mean) / std).movedim(-1, -3)
 
 

@@ -1,0 +1,88 @@
+"""`msnet weights train`: weights from procedural video."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from jobs.cli.display import paragraph, rows
+from jobs.cli.weights import weights_app
+from jobs.devices import choose_device
+from jobs.signals import Interruptions
+from training.config import RECIPES, read_config
+from training.train import Progress
+from training.train import train as run_training
+
+__all__ = ["train"]
+
+_INTERRUPTED = 130
+_SPEAKS_EVERY_SECONDS = 20.0
+
+
+@weights_app.command()
+def train(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for state, logs and checkpoint.", show_default=False)
+    ],
+    config: Annotated[
+        str, typer.Option("--config", "-c", help=f"A TOML file, or a recipe that comes along: {', '.join(RECIPES)}.")
+    ] = "default",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", "-w", help="A checkpoint to start from. (default: from scratch)")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Instead of the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the configuration's.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+) -> int:
+    """Train a network on procedural video. The same command goes on with a training that was stopped."""
+    changes: dict[str, Any] = {"model": model, "seed": seed}
+    wanted = read_config(config, **{name: value for name, value in changes.items() if value is not None})
+    with Interruptions() as interruptions, _Display() as display:
+        interruptions.drain_on_first()
+        path = run_training(
+            wanted,
+            out,
+            device=choose_device(device),
+            weights=weights,
+            report=display.show,
+            should_stop=lambda: interruptions.happened,
+        )
+    print(f"checkpoint: {path}")
+    print(f"losses and held-out evaluations: {out / 'losses.csv'}, {out / 'evaluations.csv'}")
+    return _INTERRUPTED if interruptions.happened else 0
+
+
+class _Display:
+    """A bar on a terminal, a line now and then elsewhere; held-out evaluations as lines in both cases."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm[Any] = tqdm(desc="steps", unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._spoken = 0.0
+
+    def __enter__(self) -> _Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, progress: Progress) -> None:
+        """One step was taken."""
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        if not self._bar.disable:
+            self._bar.total = progress.steps
+            self._bar.set_postfix_str(f"{progress.stage}, loss {sum(progress.losses.values()):.3f}", refresh=False)
+            self._bar.update(progress.step - self._bar.n)
+        elif time.monotonic() - self._spoken > _SPEAKS_EVERY_SECONDS:
+            self._spoken = time.monotonic()
+            head = (
+                f"step {progress.step} of {progress.steps} ({progress.stage}, {progress.clips_per_second:.1f} clips/s)"
+            )
+            print(paragraph(f"{head}: {losses}"), file=sys.stderr)
+        if progress.held_out is not None:
+            known = [(name, f"{value:.3f}") for name, value in progress.held_out.items() if value == value]
+            tqdm.write(f"held out, after step {progress.step}\n{rows(known)}", file=sys.stderr)

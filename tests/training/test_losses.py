@@ -1,0 +1,101 @@
+"""Losses against slow versions in float64, and against answers that are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.cells import CellTruth
+from training.losses import boundary_loss, confidence_loss, matching_loss, motion_class_loss, regression_loss
+from training.world import IGNORE, Boundary
+
+_SHAPE = (2, 3, 4, 5)  # B, T - 1, h, w
+
+
+@pytest.fixture
+def truth() -> CellTruth:
+    generator = torch.Generator().manual_seed(3)
+    displacement = torch.rand(2, 3, 2, 4, 5, generator=generator) * 16 - 8
+    displacement[0, 0, :, 0, 0] = torch.tensor([7.0, -7.0])
+    defined = torch.rand(_SHAPE, generator=generator) < 0.8
+    defined[0, 0, 0, 0] = True
+    visible = defined & (torch.rand(_SHAPE, generator=generator) < 0.8)
+    visible[0, 0, 0, 0] = True
+    coherent = defined & (torch.rand(_SHAPE, generator=generator) < 0.9)
+    coherent[0, 0, 0, 0] = True
+    return CellTruth(displacement, defined, visible, defined & (displacement.abs().amax(2) <= 7), coherent)
+
+
+def _slow_matching(scores: Tensor, truth: CellTruth, temperature: float) -> float:
+    losses = []
+    judged = truth.visible & truth.inside & truth.coherent
+    for b, t, y, x in judged.nonzero().tolist():
+        candidates = scores[b, t, :, y, x].double() * temperature
+        share = (candidates - candidates.logsumexp(0)).view(15, 15)
+        dx, dy = truth.displacement[b, t, :, y, x].double().tolist()
+        loss = 0.0
+        for row in range(15):
+            for column in range(15):
+                weight = max(0.0, 1 - abs(dx - (column - 7))) * max(0.0, 1 - abs(dy - (row - 7)))
+                loss -= weight * float(share[row, column])
+        losses.append(loss)
+    return sum(losses) / len(losses)
+
+
+def test_matching_loss_equals_a_loop_over_cells_and_candidates(truth: CellTruth) -> None:
+    scores = torch.rand(2, 3, 225, 4, 5, generator=torch.Generator().manual_seed(4))
+    assert float(matching_loss(scores, truth, 30.0)) == pytest.approx(_slow_matching(scores, truth, 30.0), rel=1e-5)
+
+
+def test_matching_loss_of_a_perfect_score_is_the_entropy_of_its_target(truth: CellTruth) -> None:
+    whole = CellTruth(truth.displacement.round(), truth.defined, truth.visible, truth.inside, truth.coherent)
+    offset = whole.displacement.clamp(-7, 7).long() + 7
+    scores = torch.zeros(2, 3, 225, 4, 5).scatter(2, offset[:, :, 1:] * 15 + offset[:, :, :1], 1.0)
+    assert float(matching_loss(scores, whole, 100.0)) == pytest.approx(0, abs=1e-5)
+    assert float(matching_loss(torch.zeros_like(scores), whole, 100.0)) == pytest.approx(math.log(225), rel=1e-5)
+
+
+def test_regression_loss_judges_hidden_cells_and_none_outside(truth: CellTruth) -> None:
+    found = truth.displacement.clone()
+    assert float(regression_loss(found, truth)) == pytest.approx(0, abs=1e-6)
+    found.movedim(2, -1)[~truth.inside] += 100
+    assert float(regression_loss(found, truth)) == pytest.approx(0, abs=1e-6)
+    found.movedim(2, -1)[truth.inside & ~truth.visible] += torch.tensor([3.0, 4.0])
+    share = float((truth.inside & ~truth.visible).sum() / truth.inside.sum())
+    assert share > 0
+    assert float(regression_loss(found, truth)) == pytest.approx(5 * share, rel=0.01)
+
+
+def test_confidence_loss_wants_trust_where_it_is_right_and_none_over_a_cut(truth: CellTruth) -> None:
+    right = truth.inside.float().unsqueeze(2)
+    assert float(confidence_loss(right, truth.displacement, truth)) == pytest.approx(0, abs=1e-6)
+    far = truth.displacement + 5
+    assert float(confidence_loss(torch.zeros_like(right), far, truth)) == pytest.approx(0, abs=1e-6)
+    assert float(confidence_loss(right, far, truth)) == pytest.approx(float(right.mean()), rel=1e-3)
+
+
+def test_confidence_loss_leaves_the_displacement_alone(truth: CellTruth) -> None:
+    displacement = (truth.displacement + 1).requires_grad_()
+    confidence = torch.full((2, 3, 1, 4, 5), 0.5, requires_grad=True)
+    confidence_loss(confidence, displacement, truth).backward()  # type: ignore[no-untyped-call]
+    assert displacement.grad is None
+    assert confidence.grad is not None and bool(confidence.grad.any())
+
+
+def test_boundary_loss_counts_rare_kinds_more() -> None:
+    kinds = torch.tensor([[Boundary.NONE, Boundary.CUT]])
+    missed, invented = torch.zeros(1, 2, len(Boundary)), torch.zeros(1, 2, len(Boundary))
+    missed[:, :, Boundary.NONE] = 5
+    invented[:, :, Boundary.CUT] = 5
+    assert float(boundary_loss(missed, kinds)) > float(boundary_loss(invented, kinds))
+
+
+def test_motion_class_loss_leaves_out_what_has_no_class() -> None:
+    scores = torch.randn(1, 3, 15, generator=torch.Generator().manual_seed(1))
+    both = torch.tensor([[2, IGNORE, 4]])
+    expected = -(scores[0, 0].log_softmax(0)[2] + scores[0, 2].log_softmax(0)[4]) / 2
+    assert float(motion_class_loss(scores, both)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(motion_class_loss(scores, torch.full((1, 3), IGNORE))) == 0

@@ -1,0 +1,133 @@
+"""Learning from the world: its batches, the heads on the network that only training has, and their losses."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from extractor.models.correlation import correlate_tiles
+from extractor.models.loading import IMAGENET_MEAN, IMAGENET_STD
+from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
+from extractor.models.msnet import MSNet
+from extractor.models.precision import full_float32
+from extractor.models.timeline import ClipTimeline
+from training.cells import cell_truth
+from training.config import Precision, Stage, TrainingConfig
+from training.losses import boundary_loss, confidence_loss, matching_loss, motion_class_loss, regression_loss
+from training.world import Boundary, Clips, Motion, World, WorldConfig
+
+__all__ = ["MotionTask", "Task", "normalize_frames"]
+
+
+class Task(Protocol):
+    """A source of batches with its losses: all that the trainer knows of what is learned.
+
+    Another source, such as videos without truth with a contrastive loss, is another class like `MotionTask`: a module
+    if it has heads to be trained with the network.
+    """
+
+    def losses(self, network: MSNet, stage: Stage, step: int) -> dict[str, Tensor]:
+        """The losses of batch number `step`, by name, weighted: their sum is what the step descends."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What resuming needs, by name."""
+
+    def parameters(self) -> object:
+        """What is trained along with the network."""
+
+
+class _Observer(ClipTimeline):
+    """A clip's timeline that keeps the correlation scores, which the network itself has no use for afterwards."""
+
+    scores: Tensor | None = None  # (B * (T - 1), P * P, h, w)
+
+    def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
+        embedded = torch.unflatten(module.embed(x), 0, (-1, self.num_segments))
+        with full_float32(x.device.type):
+            scores, tiling = correlate_tiles(
+                embedded[:, :-1].flatten(0, 1), embedded[:, 1:].flatten(0, 1), module.radius
+            )
+            displacement, confidence, tied = module.locate(scores, tiling)
+        self.scores = tiling.join(scores)
+        pairs = torch.unflatten(module.transform(displacement, confidence, x.dtype), 0, (-1, self.num_segments - 1))
+        features = torch.cat((pairs, pairs[:, -1:]), 1).flatten(0, 1)
+        return x, MotionFeatures(features, displacement, confidence, tied)
+
+
+class MotionTask(nn.Module):
+    """Displacement and confidence of the MS module, boundaries and motion classes of the frame features, on the world.
+
+    The linear heads belong to training: a checkpoint holds the network alone.
+    """
+
+    def __init__(self, network: MSNet, config: TrainingConfig, *, world_seed: int, device: torch.device) -> None:
+        super().__init__()
+        width = network.spec.feature_dim
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.boundary = nn.Linear(width, len(Boundary), device=device)
+            self.actor_motion = nn.Linear(width, len(Motion), device=device)
+            self.camera_motion = nn.Linear(width, len(Motion), device=device)
+        self._world = World(WorldConfig(textures=config.textures, shapes=config.shapes), seed=world_seed, device=device)
+        self._seed = config.seed
+        self._amp = config.precision is Precision.BFLOAT16
+
+    def losses(self, network: MSNet, stage: Stage, step: int) -> dict[str, Tensor]:
+        """Of batch number `step`; see `Task`."""
+        return self.losses_on(network, self.clips(stage, step), stage)
+
+    def clips(self, stage: Stage, step: int) -> Clips:
+        """Batch number `step`, as `stage` wants it."""
+        draw = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        frames = stage.num_frames[int(torch.randint(len(stage.num_frames), (), generator=draw))]
+        world = self._world.variant(
+            height=stage.size_px,
+            width=stage.size_px,
+            num_frames=frames,
+            boundaries=(0, max(2, frames // 5)),
+            max_speed=stage.max_speed,
+            still_camera=stage.still_camera,
+            nuisances=stage.nuisances,
+        )
+        return world.sample(step, max(1, stage.frames_per_step // frames))
+
+    def losses_on(self, network: MSNet, clips: Clips, stage: Stage) -> dict[str, Tensor]:
+        """The losses of `network` on `clips`, weighted as in `stage`; those of the MS module where it has one."""
+        frames = normalize_frames(clips.frames)
+        batch, length = frames.shape[:2]
+        observer = _Observer(length)
+        with torch.autocast(frames.device.type, torch.bfloat16, enabled=self._amp):
+            if stage.matching_only and network.motion_squeeze is not None:
+                x = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                motion: MotionFeatures | None = observer.squeeze(
+                    network.motion_squeeze, network.backbone.lower(x, observer)
+                )[1]
+                features = None
+            else:
+                features, motion = network.run(frames.flatten(0, 1), observer)
+        found: dict[str, Tensor] = {}
+        if motion is not None and observer.scores is not None:
+            truth = cell_truth(clips)
+            scores, displacement, confidence = (
+                torch.unflatten(tensor, 0, (batch, length - 1))
+                for tensor in (observer.scores, motion.displacement, motion.confidence)
+            )
+            found["matching"] = matching_loss(scores, truth, stage.matching_temperature)
+            found["regression"] = regression_loss(displacement, truth)
+            found["confidence"] = confidence_loss(confidence, displacement, truth)
+        if features is not None:
+            features = torch.unflatten(features, 0, (batch, length))
+            found["boundary"] = boundary_loss(self.boundary(features), clips.boundary)
+            found["actor_motion"] = motion_class_loss(self.actor_motion(features[:, :-1]), clips.actor_motion)
+            found["camera_motion"] = motion_class_loss(self.camera_motion(features[:, :-1]), clips.camera_motion)
+        weights = stage.losses.model_dump()
+        return {name: weights[name] * loss for name, loss in found.items() if weights[name] > 0}
+
+
+def normalize_frames(frames: Tensor) -> Tensor:
+    """The world's RGB in [0, 1], (..., 3, H, W), to what the networks take."""
+    mean = frames.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
+    std = frames.new_tensor(IMAGENET_STD).view(3, 1, 1)
+    return (frames - mean) / std
