@@ -186,8 +186,11 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, i
         raise WeightsError(f"{spec.name} needs {len(members)} checkpoints, A,B; {len(paths)} came: {weights}")
     reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, members, strict=True)]
     for report in reports:
-        if report.fit is not None and not report.fit.fits:
-            raise WeightsError(f"{report.path} does not fit {spec.name}: {report.fit.describe()}")
+        if not report.fit.fits:
+            advice = f"; use --model {report.architecture}" if report.architecture else ""
+            if report.kind == "msnet" and not report.has_motion and spec.has_motion:
+                advice += f", or convert the checkpoint that it was made from again, with --model {spec.name}"
+            raise WeightsError(f"{report.path} does not fit {spec.name}: {report.fit.describe()}{advice}")
     return ",".join(map(str, paths)), ",".join(report.sha256 for report in reports), reports[0].num_classes
 
 

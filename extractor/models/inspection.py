@@ -9,7 +9,7 @@ from pathlib import Path
 from extractor.models.architecture import RESNET_LAYERS, backbone_numbers, resnet_expansion
 from extractor.models.checkpoint_names import is_motion_name
 from extractor.models.checkpoints import Checkpoint, CheckpointKind, Fit, check_fit, read_checkpoint
-from extractor.models.spec import describe_network
+from extractor.models.spec import NETWORK_NAMES, Family, describe_network
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]
 
@@ -20,7 +20,7 @@ class CheckpointReport:
 
     `architecture` is the network the file was made for as far as its content tells, None where it is none of ours;
     `shifted_blocks` those that its names (or our metadata) say shift, None where it does not say; `fit` how it fits
-    the network that was asked about, or else `architecture`.
+    the network that was asked about, or else `architecture`, or else the network that it misses by least.
     """
 
     path: Path
@@ -34,7 +34,7 @@ class CheckpointReport:
     has_motion: bool
     shifted_blocks: tuple[str, ...] | None
     metadata: Mapping[str, str]
-    fit: Fit | None
+    fit: Fit
 
 
 def inspect_checkpoint(path: str | Path, model: str | None = None) -> CheckpointReport:
@@ -44,11 +44,10 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
     """
     checkpoint = read_checkpoint(Path(path))
     architecture = checkpoint.architecture or _guess(checkpoint)
+    if architecture not in NETWORK_NAMES:  # a file of a later version may say anything
+        architecture = None
     asked = model or architecture
-    fit = None
-    if asked is not None:
-        spec = describe_network(asked)
-        fit, _ = check_fit(checkpoint, spec.members[0] if spec.members else spec)
+    fit = _nearest(checkpoint) if asked is None else _fit(checkpoint, asked)
     return CheckpointReport(
         path=checkpoint.path,
         kind=checkpoint.kind,
@@ -65,11 +64,29 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
     )
 
 
+def _fit(checkpoint: Checkpoint, model: str) -> Fit:
+    spec = describe_network(model)
+    return check_fit(checkpoint, spec.members[0] if spec.members else spec)[0]
+
+
+def _nearest(checkpoint: Checkpoint) -> Fit:
+    """How it fits the network that it misses by the fewest names and shapes; of equals, one of its own family."""
+    family = _family(checkpoint)
+    specs = [spec for spec in map(describe_network, NETWORK_NAMES) if not spec.is_ensemble]
+    fits = [check_fit(checkpoint, spec)[0] for spec in sorted(specs, key=lambda spec: spec.family != family)]
+    return min(fits, key=lambda fit: len(fit.missing) + len(fit.unexpected) + len(fit.misshapen))
+
+
+def _family(checkpoint: Checkpoint) -> Family:
+    if checkpoint.has_motion:
+        return "msnet"
+    return "tsn" if checkpoint.kind == "imagenet" else "tsm"
+
+
 def _guess(checkpoint: Checkpoint) -> str | None:
     """Name of the network whose backbone has exactly these blocks."""
     names = [name for name in checkpoint.tensors if not is_motion_name(name)]
-    without_motion = "tsn" if checkpoint.kind == "imagenet" else "tsm"
-    family = "msnet" if checkpoint.has_motion else without_motion
+    family = _family(checkpoint)
     if any(name.startswith("features.17.") for name in names):
         return "msnet_mobilenetv2"
     blocks = {name.rsplit(".conv1.", 1)[0] for name in names if name.startswith("layer") and ".conv1." in name}

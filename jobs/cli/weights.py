@@ -12,6 +12,7 @@ from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli import app
 from jobs.cli.display import paragraph, rows, size
+from schemas.wording import counted
 
 __all__ = ["convert", "inspect", "list_networks"]
 
@@ -28,8 +29,11 @@ _KINDS = {
     "reference": "a checkpoint of the reference MSNet",
     "tsm": "a TSM release",
     "imagenet": "an ImageNet backbone",
-    "ours": "a file of this program",
+    "msnet": "a file of this program",
 }
+_METADATA = ("architecture", "licence", "notes", "recipe", "numbers")  # of our own files, in the order of interest
+_UNTOLD = ("format", "format_version")  # the kind says it
+_LONGEST_VALUE = 600
 
 
 @weights_app.command("list")
@@ -49,8 +53,8 @@ def list_networks() -> int:
 def inspect(path: _Path, model: _Model = None) -> int:
     """Say what a checkpoint is, what of it fits and what does not."""
     report = inspect_checkpoint(path, model)
-    _print_report(report)
-    return 0 if report.fit is not None and report.fit.fits else 1
+    _print_report(report, model)
+    return 0 if report.fit.fits else 1
 
 
 @weights_app.command()
@@ -61,28 +65,48 @@ def convert(
     licence: Annotated[str, typer.Option("--licence", help="Of the weights, written into the file.")] = "unknown",
 ) -> int:
     """Write a checkpoint of any kind as safetensors, which cannot hold code."""
-    _print_report(convert_checkpoint(path, out, model, licence=licence))
+    report = convert_checkpoint(path, out, model, licence=licence)
+    _print_report(report)
+    if model is None and not report.has_motion:
+        backbone = str(report.architecture).partition("_")[2]
+        print(
+            paragraph(
+                f"It has no MotionSqueeze module and serves {report.architecture} only. For MSNet, whose module keeps "
+                f"its initial values then, convert it with --model msnet_{backbone}.",
+            )
+        )
     return 0
 
 
-def _print_report(report: CheckpointReport) -> None:
+def _print_report(report: CheckpointReport, model: str | None = None) -> None:
+    parameters = counted(report.num_parameters, "parameter")
     table: list[tuple[object, ...]] = [
-        ("kind", _KINDS.get(report.kind, report.kind)),
+        ("kind", _KINDS[report.kind]),
         ("network", report.architecture or "none of ours"),
-        ("tensors", report.num_tensors, f"{report.num_parameters} parameters, {size(report.size_bytes)}"),
+        ("tensors", report.num_tensors, f"{parameters}, {size(report.size_bytes)}"),
         ("classes", report.num_classes or "no classifier"),
         ("MS module", "yes" if report.has_motion else "no"),
         ("SHA-256", report.sha256),
     ]
     print(report.path)
     print(rows(table))
-    for key, value in report.metadata.items():
-        print(paragraph(f"  {key}: {value}", indent="    "))
+    for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
+        print(paragraph(f"  {_shown(key)}: {_shown(report.metadata[key])}", indent="    "))
     fit = report.fit
-    if fit is None:
-        print("it fits no network of the family")
-    elif fit.fits:
-        kept = f"; {len(fit.kept)} parameters of the MS module keep their initial values" if fit.kept else ""
-        print(f"it fits {fit.model}{kept}")
+    if fit.fits:
+        kept = f"; {counted(len(fit.kept), 'parameter')} of the MS module keep initial values" if fit.kept else ""
+        print(paragraph(f"it fits {fit.model}{kept}", indent="  "))
+    elif model is None and report.architecture is None:
+        print(paragraph(f"it fits no network of ours; the nearest is {fit.model}: {fit.describe()}", indent="  "))
     else:
         print(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))
+
+
+def _interest(key: str) -> tuple[int, str]:
+    return (_METADATA.index(key) if key in _METADATA else len(_METADATA)), key
+
+
+def _shown(text: str) -> str:
+    """A text from a file, without what would move a terminal's cursor, and not without end."""
+    plain = "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_VALUE])
+    return plain if len(text) <= _LONGEST_VALUE else f"{plain} ..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from extractor.models.msnet import build_network
 from extractor.store import FeatureStore, Lease
 from jobs.cli import main
 from schemas.errors import FailureClass
 from schemas.layout import StorePaths
+from tests.extractor.models.checkpoint_factory import random_state
 from tests.extractor.store.making import make_store
 
 RANDOM = ("--weights", "random", "--device", "cpu")
@@ -249,6 +252,44 @@ def test_weights_that_cannot_be_read_are_refused(
     monkeypatch.chdir(tmp_path)
     Path("text.pth").write_text("no checkpoint")
     assert word in refused(call, tmp_path, "weights", *arguments)
+
+
+def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> None:
+    torch.save(random_state("resnet18", motion=False), tmp_path / "a.pth")
+    code, out, err = call("weights", "convert", tmp_path / "a.pth", "--out", tmp_path / "tsn.safetensors")
+    assert (code, err) == (0, "")
+    assert out.endswith("convert it with --model msnet_resnet18.\n")
+    code, out, _ = call("weights", "inspect", tmp_path / "tsn.safetensors")
+    first, *lines = out.splitlines()
+    assert (code, first) == (0, str(tmp_path / "tsn.safetensors"))
+    assert max(map(len, lines)) <= 80
+    heads = [line.split(":")[0].strip() for line in lines if ": " in line and not line.startswith("    ")]
+    assert heads == ["architecture", "licence", "notes", "recipe", "numbers"]
+    assert re.fullmatch(r"  SHA-256    [0-9a-f]{64}", next(line for line in lines if "SHA-256" in line))
+    assert lines[-1] == "it fits tsn_resnet18"
+
+
+def test_weights_of_another_family_are_refused_with_what_to_do(call: Call, videos: Path) -> None:
+    folder = videos.parent
+    torch.save(random_state("resnet18", motion=False), folder / "a.pth")
+    for model in ("tsn_resnet18", "msnet_resnet18"):
+        call("weights", "convert", folder / "a.pth", "--out", folder / f"{model}.safetensors", "--model", model)
+    command = ("extract", videos, "--out", folder / "file" / "store", "--model", "msnet_resnet18", "--weights")
+    line = refused(call, folder, *command, folder / "tsn_resnet18.safetensors")
+    assert line.endswith(
+        "; use --model tsn_resnet18, or convert the checkpoint that it was made from again, with --model msnet_resnet18"
+    )
+    (folder / "file").touch()  # where no store can be: the weights are looked at before
+    assert "cannot be made a folder" in refused(call, folder, *command, folder / "msnet_resnet18.safetensors")
+
+
+def test_metadata_of_a_checkpoint_moves_no_cursor(call: Call, tmp_path: Path) -> None:
+    state = random_state("resnet18", motion=False)
+    metadata = {"format": "pt", "\x1b[2J": "a\x1b]0;title\x07b\n" + "c" * 5000}
+    save_file(state, tmp_path / "a.safetensors", metadata)
+    out = call("weights", "inspect", tmp_path / "a.safetensors", "--model", "tsn_resnet18")[1]
+    assert "  ?[2J:" in out and "a?]0;title?b?ccc" in out and "\x1b" not in out
+    assert len(out) < 3000
 
 
 def test_demo_where_no_folder_can_be_is_refused(call: Call, tmp_path: Path) -> None:
