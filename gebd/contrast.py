@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["contrast", "grid_motion", "smoothed", "unit_vectors"]
+__all__ = ["contrast", "grid_motion", "motion_scale", "smoothed", "unit_vectors"]
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -22,7 +22,8 @@ def unit_vectors(features: npt.NDArray[np.floating]) -> Float64Array:
     centred = features.astype(np.float64)
     centred -= centred.mean(axis=0)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-9)
+    unit: Float64Array = np.divide(centred, length, out=np.zeros_like(centred), where=length > 1e-9)
+    return unit
 
 
 def grid_motion(

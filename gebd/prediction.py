@@ -1,0 +1,118 @@
+"""Boundaries of the videos of a store, by a trained head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from extractor.store.reader import FeatureStore
+from gebd.annotations import Source
+from gebd.dataset import GEBDDataset
+from gebd.heads import Head, describe_motion
+from gebd.joining import JoinReport
+from gebd.picking import BoundaryPicker
+from gebd.records import Annotations
+from gebd.samples import Batch, collate
+from gebd.sampling import ShardSampler
+from gebd.stitching import stitch
+from gebd.tracks import Track
+from gebd.trained import TrainedHead, load_head
+from gebd.training_config import TrainingConfig
+
+__all__ = ["Prediction", "boundaries_of", "logits_of", "open_dataset", "predict", "scored_batches", "tracks_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """`boundaries` in seconds and score `tracks` (probabilities) by video id; `join` with the annotations, if any.
+
+    Ids are those of the annotations where some were given, else those of the store.
+    """
+
+    boundaries: dict[str, list[float]]
+    tracks: dict[str, Track]
+    join: JoinReport | None
+
+
+def predict(
+    run: TrainedHead | str | os.PathLike[str],
+    store: FeatureStore | str | os.PathLike[str],
+    annotations: Source | Annotations | None = None,
+    *,
+    video_ids: Sequence[str] | None = None,
+    device: str | torch.device = "cpu",
+    batch_windows: int = 16,
+    workers: int = 0,
+) -> Prediction:
+    """Predict the boundaries of a store's videos with the best head of a run (its folder).
+
+    With `annotations`, of those videos that join with one, under the annotations' ids; nothing else is read from
+    them. `video_ids` limits it further. Raises ConfigurationError where the store's features are of another kind than
+    the head was trained on, WeightsError where the run has no head.
+    """
+    trained = run if isinstance(run, TrainedHead) else load_head(run, device)
+    store = store if isinstance(store, FeatureStore) else FeatureStore(store)
+    trained.require_store(store.config)
+    dataset = open_dataset(trained.config, store, annotations, use_motion=trained.head.spec.uses_motion)
+    if video_ids is not None:
+        dataset = dataset.subset(video_ids)
+    batches = scored_batches(trained.head, dataset, device=device, batch_windows=batch_windows, workers=workers)
+    tracks = tracks_of(batches)
+    return Prediction(boundaries_of(tracks, trained.picker), tracks, dataset.join if annotations is not None else None)
+
+
+def open_dataset(
+    config: TrainingConfig,
+    store: FeatureStore,
+    annotations: Source | Annotations | None,
+    *,
+    use_motion: bool,
+) -> GEBDDataset:
+    """The windows of a store as a configuration wants them."""
+    motion = ("displacement", "confidence") if use_motion else ()
+    return GEBDDataset(
+        store,
+        annotations,
+        rate_hz=config.rate_hz,
+        window_seconds=config.window_seconds,
+        hop_seconds=config.hop_seconds,
+        label_sigma_seconds=config.label_sigma_seconds,
+        raters=config.raters,
+        tensors=(config.channels, *motion),
+    )
+
+
+def logits_of(head: Head, batch: Batch) -> Tensor:
+    """(B, T) logits of a batch that lies on the head's device."""
+    motion = None
+    if head.spec.uses_motion and batch.displacement is not None and batch.confidence is not None:
+        motion = describe_motion(batch.displacement, batch.confidence)
+    logits: Tensor = head(batch.features, batch.valid, motion)
+    return logits
+
+
+def scored_batches(
+    head: Head, dataset: GEBDDataset, *, device: str | torch.device, batch_windows: int, workers: int
+) -> Iterator[tuple[Batch, Tensor]]:
+    """All slices of a dataset in order, in batches, each with its logits (B, T); all on the CPU."""
+    order = ShardSampler(dataset, shuffle=False, batch_size=batch_windows, num_workers=workers)
+    loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers)
+    head.eval()
+    with torch.inference_mode():
+        for batch in loader:
+            yield batch, logits_of(head, batch.to(device)).cpu()
+
+
+def tracks_of(batches: Iterable[tuple[Batch, Tensor]]) -> dict[str, Track]:
+    """Probabilities over time of every video, from batches and their logits."""
+    return stitch((batch, logits.sigmoid()) for batch, logits in batches)
+
+
+def boundaries_of(tracks: dict[str, Track], picker: BoundaryPicker) -> dict[str, list[float]]:
+    """Boundaries in seconds of every track."""
+    return {video_id: picker.pick(track.time_seconds, track.scores) for video_id, track in tracks.items()}
