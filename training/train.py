@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class TrainingRun:
     def __init__(self, config: TrainingConfig, out: Path, device: torch.device, weights: Path | None) -> None:
         self.config, self.out, self.device = config, out, device
         self.step = 0
-        self._start = str(weights.name) if weights else "random weights"
+        self._start = _provenance(weights)
         self._trained_seconds = 0.0
         self.network = _first_network(config, weights).to(device)
         self.task = MotionTask(self.network, config, world_seed=config.seed, device=device)
@@ -154,7 +155,7 @@ class TrainingRun:
         """All that resuming needs, atomically."""
         state = {
             "config": self.config.model_dump_json(),
-            "start": self._start,
+            "start": json.dumps(self._start),
             "step": self.step,
             "trained_seconds": self._trained_seconds,
             "network": self.network.state_dict(),
@@ -191,7 +192,8 @@ class TrainingRun:
                 f"{self.out} holds a training of another configuration ({field} differs): expected the same one, to go"
                 " on with it; choose another folder for a new one"
             )
-        self.step, self._start, self._trained_seconds = state["step"], state["start"], state["trained_seconds"]
+        self.step, self._trained_seconds = state["step"], state["trained_seconds"]
+        self._start = json.loads(state["start"])
         self.network.load_state_dict(state["network"])
         self.task.load_state_dict(state["task"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -204,6 +206,18 @@ def _first_network(config: TrainingConfig, weights: Path | None) -> MSNet:
         return build_network(describe_network(config.model, num_segments=config.num_segments), seed=config.seed)
     spec = describe_network(config.model, num_segments=config.num_segments)
     return restore(spec, read_checkpoint(weights), seed=config.seed)
+
+
+def _provenance(weights: Path | None) -> str | dict[str, Any]:
+    """What the training started from; of one of our own checkpoints with its recipe, and so on back to the first."""
+    if weights is None:
+        return "random weights"
+    checkpoint = read_checkpoint(weights)
+    found: dict[str, Any] = {"file": weights.name, "kind": checkpoint.kind, "sha256": checkpoint.sha256}
+    if checkpoint.kind == "msnet":
+        with suppress(ValueError, RecursionError):
+            found["recipe"] = json.loads(checkpoint.metadata.get("recipe", "{}"))
+    return found
 
 
 def _some(clips: Clips, part: slice) -> Clips:

@@ -93,7 +93,8 @@ def test_train_starts_from_a_checkpoint(tmp_path: Path) -> None:
     second = train(still, tmp_path / "second", weights=first)
     with safe_open(first, "pt") as one, safe_open(second, "pt") as other:
         assert torch.equal(one.get_tensor("conv1.weight"), other.get_tensor("conv1.weight"))
-        assert json.loads(other.metadata()["recipe"])["start"] == "model.safetensors"
+        start = json.loads(other.metadata()["recipe"])["start"]
+        assert start["file"] == "model.safetensors" and start["recipe"] == json.loads(one.metadata()["recipe"])
     with pytest.raises(WeightsError, match="does not fit"):
         train(_config(2, model="msnet_resnet50"), tmp_path / "third", weights=first)
 
