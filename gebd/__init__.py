@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gebd.picking import BoundaryPicker, PickingMethod
     from gebd.pictures import plot_run, plot_video
     from gebd.plots import Timeline, plot_comparison, plot_timeline
-    from gebd.prediction import Prediction, predict
+    from gebd.prediction import JoinOptions, Prediction, predict
     from gebd.predictions import ScoreTrack, load_predictions, load_scores, write_predictions
     from gebd.records import AnnotationFormat, Annotations, AnnotationSummary, VideoAnnotation
     from gebd.report import write_report
@@ -67,7 +67,7 @@ _NAMES = {
     "gebd.picking": ("BoundaryPicker", "PickingMethod"),
     "gebd.pictures": ("plot_run", "plot_video"),
     "gebd.plots": ("Timeline", "plot_comparison", "plot_timeline"),
-    "gebd.prediction": ("Prediction", "predict"),
+    "gebd.prediction": ("JoinOptions", "Prediction", "predict"),
     "gebd.predictions": ("ScoreTrack", "load_predictions", "load_scores", "write_predictions"),
     "gebd.records": ("AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"),
     "gebd.report": ("write_report",),
@@ -99,6 +99,7 @@ __all__ = [
     "HeadName",
     "Interval",
     "Join",
+    "JoinOptions",
     "JoinReport",
     "JoinRule",
     "LeftOut",

@@ -16,7 +16,7 @@ from gebd.annotations import Source
 from gebd.contrast import contrast, grid_motion, motion_scale, smoothed, unit_vectors
 from gebd.dataset import GEBDDataset
 from gebd.picking import BoundaryPicker, PickingMethod
-from gebd.prediction import Prediction, boundaries_of
+from gebd.prediction import JoinOptions, Prediction, boundaries_of
 from gebd.records import Annotations
 from gebd.samples import Sample
 from gebd.sampling import ShardSampler
@@ -66,6 +66,7 @@ def detect(
     annotations: Source | Annotations | None = None,
     *,
     config: DetectionConfig | None = None,
+    joining: JoinOptions | None = None,
     video_ids: Sequence[str] | None = None,
 ) -> Prediction:
     """Detect the boundaries of a store's videos without any training or label.
@@ -75,7 +76,7 @@ def detect(
     weighted by confidence on a 4 x 4 grid, over its mean square in the video. Without displacement in the store the
     features decide alone. `annotations` choose and name the videos as in `predict`; no label is read.
     """
-    config = config or DetectionConfig()
+    config, joining = config or DetectionConfig(), joining or JoinOptions()
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     motion = ("displacement", "confidence") if {"displacement", "confidence"} <= set(store.tensors) else ()
     dataset = GEBDDataset(
@@ -84,6 +85,8 @@ def detect(
         rate_hz=config.rate_hz,
         window_seconds=_SLICE_SECONDS,
         tensors=("frame", *(motion if config.motion_share > 0 else ())),
+        pattern=joining.pattern,
+        starts_seconds=joining.starts_seconds,
     )
     if video_ids is not None:
         dataset = dataset.subset(video_ids)

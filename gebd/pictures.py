@@ -16,7 +16,7 @@ from gebd.baselines import compare_with_baselines
 from gebd.dataset import GEBDDataset
 from gebd.detection import detect
 from gebd.plots import Timeline, plot_comparison, plot_timeline
-from gebd.prediction import predict
+from gebd.prediction import JoinOptions, predict
 from gebd.predictions import Predictions, checked_predictions
 from gebd.records import Annotations, PerRater
 from gebd.runs import RunFolder
@@ -38,27 +38,30 @@ def plot_video(
     run: TrainedHead | str | os.PathLike[str] | None = None,
     predictions: Predictions | str | os.PathLike[str] | None = None,
     annotations: Source | Annotations | None = None,
+    joining: JoinOptions | None = None,
     frames: Sequence[tuple[float, npt.NDArray[np.uint8]]] = (),
+    frame_aspect: float | None = None,
     device: str | torch.device = "cpu",
 ) -> Path:
     """Draw the timeline of one video: frames, motion energy, boundary score, predictions and every rater's marks.
 
     `video_id` is that of the store or, with `annotations`, of an annotation that joins. The score is that of the head
     of `run`, else of the detector without labels; `predictions` are drawn instead of those that follow from it.
-    `frames` are (seconds from the video's start, picture (H, W, 3) uint8). Raises UsageError where the video is not
+    `frames` are (seconds from the video's start, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height)
+    or as they are. Raises UsageError where the video is not
     in the store or not in the predictions, and as `plot_timeline` does.
     """
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     truth = None if annotations is None else load_annotations(annotations)
-    name, joined = _named(store, video_id, truth)
+    name, joined = _named(store, video_id, truth, joining)
     found = (
-        detect(store, joined, video_ids=[name])
+        detect(store, joined, joining=joining, video_ids=[name])
         if run is None
-        else predict(run, store, joined, video_ids=[name], device=device)
+        else predict(run, store, joined, joining=joining, video_ids=[name], device=device)
     )
     marks: PerRater = () if joined is None else joined[name].rater_seconds
     boundaries = found.boundaries[name] if predictions is None else _of_video(predictions, name, video_id)
-    energy, duration = motion_energy(store, name, joined)
+    energy, duration = motion_energy(store, name, joined, joining)
     return plot_timeline(
         Timeline(
             video_id=video_id,
@@ -68,20 +71,23 @@ def plot_video(
             predicted_seconds=boundaries,
             rater_seconds=marks,
             frames=frames,
+            frame_aspect=frame_aspect,
             score_name="contrast score" if run is None else "boundary probability",
         ),
         path,
     )
 
 
-def stored_id(store: FeatureStore, video_id: str, annotations: Source | Annotations | None) -> str:
+def stored_id(
+    store: FeatureStore, video_id: str, annotations: Source | Annotations | None, joining: JoinOptions | None = None
+) -> str:
     """The store's id of a video that is named as in the store or as in annotations.
 
     Raises UsageError where neither has it.
     """
     if video_id in store.video_ids:
         return video_id
-    items = {} if annotations is None else _items(store, load_annotations(annotations))
+    items = {} if annotations is None else _items(store, load_annotations(annotations), joining)
     if video_id not in items:
         raise UsageError(
             f"a video of {store.paths.root} was expected, or an annotated one that joins with it, not {video_id!r}: "
@@ -90,18 +96,23 @@ def stored_id(store: FeatureStore, video_id: str, annotations: Source | Annotati
     return items[video_id]
 
 
-def _named(store: FeatureStore, video_id: str, truth: Annotations | None) -> tuple[str, Annotations | None]:
+def _named(
+    store: FeatureStore, video_id: str, truth: Annotations | None, joining: JoinOptions | None
+) -> tuple[str, Annotations | None]:
     """What the joined dataset calls a video, and its annotation; None where it has none."""
-    item = stored_id(store, video_id, truth)
+    item = stored_id(store, video_id, truth, joining)
     if truth is None:
         return item, None
-    names = [name for name, other in _items(store, truth).items() if other == item and video_id in (name, item)]
+    names = [
+        name for name, other in _items(store, truth, joining).items() if other == item and video_id in (name, item)
+    ]
     return (names[0], Annotations([truth[names[0]]])) if names else (item, None)
 
 
-def _items(store: FeatureStore, truth: Annotations) -> Mapping[str, str]:
+def _items(store: FeatureStore, truth: Annotations, joining: JoinOptions | None) -> Mapping[str, str]:
     """Ids in the store by ids of the annotations that join."""
-    found = GEBDDataset(store, truth).join.annotations
+    joining = joining or JoinOptions()
+    found = GEBDDataset(store, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds).join.annotations
     return {} if found is None else found.join.items
 
 
@@ -114,7 +125,7 @@ def _of_video(predictions: Predictions | str | os.PathLike[str], *names: str) ->
 
 
 def motion_energy(
-    store: FeatureStore, video_id: str, annotations: Annotations | None = None
+    store: FeatureStore, video_id: str, annotations: Annotations | None = None, joining: JoinOptions | None = None
 ) -> tuple[Track | None, float]:
     """Mean speed over time of one video, and the video's duration in seconds.
 
@@ -123,7 +134,15 @@ def motion_energy(
     """
     there = {"displacement", "confidence"} <= set(store.tensors)
     tensors = ("frame", "displacement", "confidence") if there else ("frame",)
-    dataset = GEBDDataset(store, annotations, window_seconds=_SLICE_SECONDS, tensors=tensors).subset([video_id])
+    joining = joining or JoinOptions()
+    dataset = GEBDDataset(
+        store,
+        annotations,
+        window_seconds=_SLICE_SECONDS,
+        tensors=tensors,
+        pattern=joining.pattern,
+        starts_seconds=joining.starts_seconds,
+    ).subset([video_id])
     parts = [_speeds(dataset[n]) for n in range(len(dataset))]
     duration = dataset[0].duration_seconds
     if not there:

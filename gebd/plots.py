@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Timeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; styles and marks differ as well.
-_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE, _GREY = (
+_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
     "#000000",
     "#E69F00",
     "#56B4E9",
@@ -34,7 +34,6 @@ _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE, _GREY = (
     "#0072B2",
     "#D55E00",
     "#CC79A7",
-    "#8A8A8A",
 )
 _RIVALS = ((_ORANGE, "--"), (_RED, "--"), (_SKY, "-."), (_PURPLE, ":"), (_GREEN, ":"))
 _WIDTH_INCHES = 11.0
@@ -45,8 +44,8 @@ _FRAMES_INCHES = 1.1
 class Timeline:
     """What a timeline shows of one video; what is empty is left out.
 
-    `frames`: (time in seconds, picture (H, W, 3) uint8). `motion`: mean displacement in cells a second by time.
-    `rater_seconds`: boundaries of every rater. `threshold`: drawn across the score where it decides by height.
+    `frames`: (time in seconds, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height), None for their own.
+    `motion`: mean speed in cells a second by time. `rater_seconds`: boundaries of every rater.
     """
 
     video_id: str
@@ -56,9 +55,8 @@ class Timeline:
     predicted_seconds: Sequence[float] = ()
     rater_seconds: PerRater = ()
     frames: Sequence[tuple[float, npt.NDArray[np.uint8]]] = ()
-    threshold: float | None = None
+    frame_aspect: float | None = None
     score_name: str = "boundary score"
-    notes: Sequence[str] = field(default_factory=tuple)
 
 
 def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
@@ -77,12 +75,10 @@ def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
         _draw_track(next(axes), timeline.motion, _GREEN, "motion\n(cells/s)")
     score = next(axes)
     _draw_track(score, timeline.score, _BLUE, timeline.score_name.replace(" ", "\n", 1))
-    if timeline.threshold is not None:
-        score.axhline(timeline.threshold, color=_GREY, linewidth=0.8, linestyle="--")
     for time in timeline.predicted_seconds:
         score.axvline(time, color=_RED, linewidth=0.9)
     _draw_marks(next(axes), timeline)
-    grid[0].set_title(", ".join([timeline.video_id, *timeline.notes]), loc="left", fontsize=10)
+    grid[0].set_title(timeline.video_id, loc="left", fontsize=10)
     grid[0].set_xlim(0, timeline.duration_seconds)
     if timeline.frames:
         figure.draw_without_rendering()  # lays out, so that pictures keep their aspect
@@ -100,7 +96,8 @@ def _draw_frames(axes: Axes, timeline: Timeline) -> None:
     """Pictures side by side, each centred on its time."""
     box = axes.get_window_extent()
     for time, picture in timeline.frames:
-        half = picture.shape[1] / picture.shape[0] * box.height / box.width * timeline.duration_seconds / 2
+        aspect = timeline.frame_aspect or picture.shape[1] / picture.shape[0]
+        half = aspect * box.height / box.width * timeline.duration_seconds / 2
         axes.imshow(picture, extent=(time - half, time + half, 0, 1), aspect="auto", zorder=2)
     axes.set_xlim(0, timeline.duration_seconds)
     axes.set_ylim(0, 1)

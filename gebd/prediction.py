@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -24,7 +25,24 @@ from gebd.tracks import Track
 from gebd.trained import TrainedHead, load_head
 from gebd.training_config import TrainingConfig
 
-__all__ = ["Prediction", "boundaries_of", "logits_of", "open_dataset", "predict", "scored_batches", "tracks_of"]
+__all__ = [
+    "JoinOptions",
+    "Prediction",
+    "boundaries_of",
+    "logits_of",
+    "open_dataset",
+    "predict",
+    "scored_batches",
+    "tracks_of",
+]
+
+
+@dataclass(frozen=True)
+class JoinOptions:
+    """How a store's videos find their annotations, where ids and paths do not say: see `GEBDDataset`."""
+
+    pattern: str | None = None
+    starts_seconds: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +62,7 @@ def predict(
     store: FeatureStore | str | os.PathLike[str],
     annotations: Source | Annotations | None = None,
     *,
+    joining: JoinOptions | None = None,
     video_ids: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
     batch_windows: int = 16,
@@ -58,7 +77,7 @@ def predict(
     trained = run if isinstance(run, TrainedHead) else load_head(run, device)
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     trained.require_store(store.config)
-    dataset = open_dataset(trained.config, store, annotations, use_motion=trained.head.spec.uses_motion)
+    dataset = open_dataset(trained.config, store, annotations, joining, use_motion=trained.head.spec.uses_motion)
     if video_ids is not None:
         dataset = dataset.subset(video_ids)
     batches = scored_batches(trained.head, dataset, device=device, batch_windows=batch_windows, workers=workers)
@@ -70,11 +89,13 @@ def open_dataset(
     config: TrainingConfig,
     store: FeatureStore,
     annotations: Source | Annotations | None,
+    joining: JoinOptions | None,
     *,
     use_motion: bool,
 ) -> GEBDDataset:
     """The windows of a store as a configuration wants them."""
     motion = ("displacement", "confidence") if use_motion else ()
+    joining = joining or JoinOptions()
     return GEBDDataset(
         store,
         annotations,
@@ -84,6 +105,8 @@ def open_dataset(
         label_sigma_seconds=config.label_sigma_seconds,
         raters=config.raters,
         tensors=(config.channels, *motion),
+        pattern=joining.pattern,
+        starts_seconds=joining.starts_seconds,
     )
 
 

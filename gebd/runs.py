@@ -76,6 +76,11 @@ class RunFolder:
             "validation": list(parts.validation),
         }
         if not self.run.exists():
+            if self.root.is_dir() and any(self.root.iterdir()):
+                raise ConfigurationError(
+                    f"{self.root} was expected to be a new folder or that of a run, and holds other things: choose "
+                    "another --out"
+                )
             with storage_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
             write_json(self.run, asked)

@@ -20,7 +20,7 @@ from gebd.dataset import GEBDDataset
 from gebd.heads import HeadSpec, build_head
 from gebd.joining import JoinReport
 from gebd.metric import evaluate
-from gebd.prediction import boundaries_of, logits_of, open_dataset, scored_batches, tracks_of
+from gebd.prediction import JoinOptions, boundaries_of, logits_of, open_dataset, scored_batches, tracks_of
 from gebd.predictions import write_predictions
 from gebd.records import Annotations
 from gebd.report import write_report
@@ -61,6 +61,7 @@ def train_head(
     config: TrainingConfig | None = None,
     *,
     validation: Validation | None = None,
+    joining: JoinOptions | None = None,
     device: str | torch.device = "cpu",
     workers: int = 0,
     tell: Callable[[Epoch], None] | None = None,
@@ -80,7 +81,7 @@ def train_head(
     if config.use_motion is None:
         config = config.model_copy(update={"use_motion": {"displacement", "confidence"} <= set(store.tensors)})
     truth, ids = with_validation(load_annotations(annotations), validation)
-    whole = open_dataset(config, store, truth, use_motion=bool(config.use_motion))
+    whole = open_dataset(config, store, truth, joining, use_motion=bool(config.use_motion))
     parts = split_videos(whole.video_ids, ids, config.validation_share, config.seed)
     folder = RunFolder(Path(out))
     folder.begin(config, store.config, parts)

@@ -1,0 +1,74 @@
+"""What the commands of `msnet gebd` show: scores beside their baselines, and warnings as lines for people."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gebd.baselines import Comparison
+from gebd.evaluation import Evaluation
+from gebd.values import shown
+from jobs.cli.display import notice, paragraph, rows
+from schemas.wording import counted
+
+__all__ = ["print_comparison", "print_coverage", "score_cells", "spoken_warnings"]
+
+_NAMED = 3
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """A line a method: F1 at the smallest tolerance, average F1, and how far the method is above each baseline."""
+    method = next(iter(comparison.evaluations.values()))
+    first = method.definition.tolerances[0]
+    unit = " s" if method.definition.absolute else ""
+    print(f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})")
+    table: list[Sequence[object]] = [("method", "F1", "interval", "average", "a video", "gain", "interval")]
+    for name, row in comparison.table.iterrows():
+        gain, low, high = (float(row[f"gain@{first:g}{end}"]) for end in ("", "_low", "_high"))
+        gained = ("", "") if math.isnan(gain) else (f"{gain:+.3f}".replace("+", ""), f"{low:.3f} to {high:.3f}")
+        cells = score_cells(comparison.evaluations[str(name)])
+        table.append((str(name), *cells, f"{row['boundaries_per_video']:.1f}", *gained))
+    print(rows(table))
+    print_coverage(method)
+
+
+def score_cells(found: Evaluation) -> tuple[str, str, str]:
+    """F1 at the smallest tolerance, its interval, and average F1."""
+    first = found.definition.tolerances[0]
+    interval = found.f1_interval[first]
+    return f"{found.f1[first]:.3f}", f"{interval.low:.3f}-{interval.high:.3f}", f"{found.average_f1:.3f}"
+
+
+def print_coverage(found: Evaluation) -> None:
+    """How many of the annotated videos the score is of, and what was predicted beside them."""
+    print(
+        f"{found.num_predicted} of {counted(found.num_annotated, 'annotated video')} predicted, "
+        f"coverage {found.coverage:.3f}"
+    )
+    low = sum(status == "low_consistency" for status in found.counts.status)
+    if low:
+        print(f"left out, their raters agree too little: {counted(low, 'video')}")
+    if found.unknown:
+        named = ", ".join(shown(name) for name in found.unknown[:_NAMED])
+        more = ", ..." if len(found.unknown) > _NAMED else ""
+        print(
+            paragraph(
+                f"predicted, but not annotated by that name: {counted(len(found.unknown), 'video')} ({named}{more}); "
+                "`msnet gebd predict --annotations` gives videos the names of their annotations",
+                indent="  ",
+            )
+        )
+
+
+@contextmanager
+def spoken_warnings() -> Iterator[None]:
+    """Warnings meant for a user become lines on the standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                notice(message)
