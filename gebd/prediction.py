@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -42,7 +41,7 @@ class JoinOptions:
     """How a store's videos find their annotations, where ids and paths do not say: see `GEBDDataset`."""
 
     pattern: str | None = None
-    starts_seconds: Mapping[str, float] = MappingProxyType({})
+    starts_seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
