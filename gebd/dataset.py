@@ -188,7 +188,6 @@ class GEBDDataset(Dataset[Sample]):
             named = ", ".join(sorted(map(shown, unknown))[:3]) or "none"
             raise UsageError(f"videos of this dataset were expected, see its video_ids, and {named} was named")
         part = copy(self)
-        part.__dict__.pop("_positive", None)
         chosen = np.isin(self._samples.video_ids, list(wanted))
         part._slices = self._slices.where(chosen[self._slices.video])
         part._reader = SliceReader(self.store, self._samples, part._slices, self.tensors, self._reader.cache_bytes)
@@ -233,6 +232,9 @@ class GEBDDataset(Dataset[Sample]):
             for video in range(len(self._samples.video_ids))
         ]
         return np.concatenate(found)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "join"}  # workers do not report
 
     def _part(self, number: int) -> tuple[int, slice]:
         first, stop = int(self._slices.first[number]), int(self._slices.stop[number])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -129,7 +130,7 @@ def join_videos(
     )
 
 
-def tapos_starts(source: str) -> dict[str, float]:
+def tapos_starts(path: str | os.PathLike[str]) -> dict[str, float]:
     """Where the instances of a TAPOS file begin in their videos, in seconds by annotation id.
 
     An instance lies in a shot: its name (s00004_0_100_7_931: from 0.100 s to 7.931 s) counts from the start of the
@@ -138,8 +139,8 @@ def tapos_starts(source: str) -> dict[str, float]:
     Raises UsageError where the file cannot be read.
     """
     starts = {}
-    for annotation_id, entry in mapping(read_content(source), source).items():
-        what = f"{source}: {shown(annotation_id)}"
+    for annotation_id, entry in mapping(read_content(path), str(path)).items():
+        what = f"{path}: {shown(annotation_id)}"
         fields = mapping(entry, what)
         shot = mapping(fields.get("raw", {}), what).get("shot_timestamps")
         name = _INSTANCE.search(str(fields.get("path", annotation_id)))

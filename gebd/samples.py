@@ -19,6 +19,8 @@ Array = npt.NDArray[Any]
 RaterTimes = tuple[tuple[float, ...], ...]
 """Boundaries of every rater, in seconds."""
 
+_SHARED_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
@@ -89,12 +91,26 @@ class Batch:
         """The same in page-locked memory; a DataLoader with `pin_memory=True` calls it."""
         return self._each(lambda tensor: tensor.pin_memory())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes, small tensors go as bytes: a shared tensor costs a file descriptor and a connection."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        return _restored, tuple(
+            value.numpy()
+            if isinstance(value, Tensor) and value.device.type == "cpu" and value.nbytes < _SHARED_BYTES
+            else value
+            for value in values
+        )
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         changed: dict[str, Any] = {
             name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()
         }
         return Batch(**changed)
+
+
+def _restored(*values: Any) -> Batch:
+    return Batch(*(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
