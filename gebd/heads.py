@@ -40,7 +40,8 @@ class HeadName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """All that it takes to build a head. context_frames: frames to either side; width and dropout: of `temporal`.
+    """All that it takes to build a head. context_frames: frames to either side; width, dropout and appearance (channels
+    for what frames look like): of `temporal`.
 
     Raises ValueError where a number is out of bounds: a spec may come from a file.
     """
@@ -51,11 +52,12 @@ class HeadSpec:
     uses_motion: bool
     width: int
     dropout: float
+    appearance: int = 0
 
     def __post_init__(self) -> None:
         bounds = {"in_channels": 65536, "context_frames": 128, "width": 4096}
         wrong = [name for name, most in bounds.items() if not 1 <= getattr(self, name) <= most]
-        if wrong or not 0 <= self.dropout < 1:
+        if wrong or not 0 <= self.dropout < 1 or not 0 <= self.appearance <= bounds["width"]:
             raise ValueError(f"numbers of a head were expected within bounds ({bounds}, dropout in [0, 1)): {self}")
 
     def content(self) -> dict[str, Any]:
@@ -179,43 +181,82 @@ class _Residual(nn.Module):
         return out * mask
 
 
-class TemporalHead(Head):
-    """The better one: temporal convolutions over frames, their motion, and how alike the frames around are.
+class _Likeness(nn.Module):
+    """How alike the frames around each frame are, in values (B, T, C): (B, T, out_channels).
 
-    For each frame the cosine similarities among all frames within the context (a square of the self-similarity map
-    around the diagonal), in which a boundary is a corner between two bright blocks, go in beside the frame's own
-    features and motion. Three dilated convolutions then look 7 frames to either side.
+    From the cosine similarities among all frames within the context (a square of the self-similarity map around the
+    diagonal), in which a boundary is a corner between two bright blocks: a learned summary of the square, and for
+    three reaches the similarity within the frames before and within those after, less twice that across.
+    """
+
+    def __init__(self, context_frames: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.context_frames = context_frames
+        self.reaches = sorted({max(1, context_frames // 4), max(1, context_frames // 2), context_frames})
+        side = 2 * context_frames + 1
+        rows, columns = torch.triu_indices(side, side, 1)
+        self.register_buffer("upper", rows * side + columns, persistent=False)  # the square is symmetric
+        self.summary = nn.Sequential(nn.Linear(len(rows), width), nn.GELU(), nn.Dropout(dropout))
+        self.out_channels = width + len(self.reaches)
+
+    upper: Tensor
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """mask (B, T, 1) float. Values count as what sets them apart from the window's mean."""
+        centred = (values - (values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)) * mask
+        unit = F.normalize(centred, dim=-1, eps=1e-6)
+        context = self.context_frames
+        around = F.pad(unit, (0, 0, context, context)).unfold(1, 2 * context + 1, 1)  # (B, T, C, S)
+        square = around.transpose(2, 3) @ around  # (B, T, S, S); 0 with what is not there
+        corners = [self._corner(square, reach) for reach in self.reaches]
+        return torch.cat([self.summary(square.flatten(2)[..., self.upper]), torch.stack(corners, -1)], -1)
+
+    def _corner(self, square: Tensor, reach: int) -> Tensor:
+        """(B, T) contrast between the `reach` frames before and after."""
+        context = self.context_frames
+        before, after = slice(context - reach, context), slice(context + 1, context + 1 + reach)
+        within = square[..., before, before].mean((-1, -2)) + square[..., after, after].mean((-1, -2))
+        contrast: Tensor = within - 2 * square[..., before, after].mean((-1, -2))
+        return contrast
+
+
+class TemporalHead(Head):
+    """The better one: how alike the frames around are, in features and in motion, and convolutions over time.
+
+    What a frame looks like counts only through its likeness to others, unless `appearance` gives it channels of its
+    own: with few training videos a head learns the looks of those by heart (docs/gebd.md has the measurement). Three
+    dilated convolutions look 7 frames to either side.
     """
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__(spec)
-        width, side = spec.width, 2 * spec.context_frames + 1
-        self.reduce = nn.Sequential(nn.Dropout(spec.dropout), nn.Linear(self.in_width, width))
-        self.compare = nn.Sequential(
-            nn.Linear(side * side, width), nn.GELU(), nn.Dropout(spec.dropout), nn.Linear(width, width)
-        )
-        self.join = nn.Linear(2 * width, width)
-        self.blocks = nn.ModuleList(_Residual(width, dilation, spec.dropout) for dilation in (1, 2, 4))
-        self.classifier = nn.Linear(width, 1)
+        streams = 1 if self.motion is None else 2
+        self.likeness = nn.ModuleList(_Likeness(spec.context_frames, spec.width, spec.dropout) for _ in range(streams))
+        joined = sum(_channels(likeness) for likeness in self.likeness) + spec.appearance
+        self.looks = None
+        if spec.appearance:
+            self.looks = nn.Sequential(nn.Dropout(0.5), nn.Linear(self.in_width, spec.appearance))
+        self.join = nn.Linear(joined, spec.width)
+        self.blocks = nn.ModuleList(_Residual(spec.width, dilation, spec.dropout) for dilation in (1, 2, 4))
+        self.classifier = nn.Linear(spec.width, 1)
 
     def forward(self, features: Tensor, valid: Tensor, motion: Tensor | None = None) -> Tensor:
         """(B, T) logits of features (B, T, C), valid (B, T) bool, motion (B, T, MOTION_WIDTH) where it is used."""
         inputs = self.inputs(features, valid, motion)
         mask = valid[..., None].to(inputs.dtype)
-        reduced = self.reduce(inputs) * mask  # (B, T, width)
-        alike = self.compare(self._similarities(reduced).flatten(2))
-        values = F.gelu(self.join(torch.cat([reduced, alike], -1))) * mask
+        streams = torch.tensor_split(inputs, (self.spec.in_channels,), -1)  # features, motion (or nothing)
+        parts = [likeness(values, mask) for likeness, values in zip(self.likeness, streams, strict=False)]
+        if self.looks is not None:
+            parts.append(self.looks(inputs))
+        values = F.gelu(self.join(torch.cat(parts, -1))) * mask
         for block in self.blocks:
             values = block(values, mask)
         logits: Tensor = self.classifier(values)[..., 0]
         return logits
 
-    def _similarities(self, values: Tensor) -> Tensor:
-        """(B, T, S, S) cosine similarity of the S = 2 context + 1 frames around each; 0 with what is not there."""
-        context = self.spec.context_frames
-        unit = F.normalize(values, dim=-1, eps=1e-6)
-        around = F.pad(unit, (0, 0, context, context)).unfold(1, 2 * context + 1, 1)  # (B, T, C, S)
-        return around.transpose(2, 3) @ around
+
+def _channels(module: nn.Module) -> int:
+    return int(module.out_channels)  # type: ignore[arg-type]
 
 
 def build_head(spec: HeadSpec) -> Head:

@@ -112,6 +112,7 @@ class _Training:
             uses_motion=bool(config.use_motion),
             width=config.width,
             dropout=config.dropout,
+            appearance=config.appearance,
         )
         with _seeded(config.seed, 0, device):
             self._head = build_head(spec).to(device)

@@ -21,6 +21,7 @@ class TrainingConfig(BaseModel):
 
     `channels`: features that the head sees, those of frames or pooled motion. `use_motion`: displacement and
     confidence besides; None where the store has them. `context_seconds`: how far a head compares to either side.
+    `width`, `appearance`, `dropout`: of the temporal head.
     `label_sigma_seconds`: width of the target around a boundary. `picking`, `apart_seconds`: how scores become
     boundaries, and the least distance of two. The threshold is chosen on the validation part.
     """
@@ -36,7 +37,8 @@ class TrainingConfig(BaseModel):
     raters: Raters = Raters.BEST
     label_sigma_seconds: float = Field(default=0.15, gt=0, le=5)
     context_seconds: float = Field(default=0.8, gt=0, le=10)
-    width: int = Field(default=64, ge=4, le=1024)
+    width: int = Field(default=32, ge=4, le=1024)
+    appearance: int = Field(default=0, ge=0, le=1024)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     learning_rate: float = Field(default=1e-3, gt=0, le=1)
     weight_decay: float = Field(default=0.05, ge=0, le=10)

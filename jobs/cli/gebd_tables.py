@@ -26,10 +26,13 @@ def print_comparison(comparison: Comparison) -> None:
     print(f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})")
     table: list[Sequence[object]] = [("method", "F1", "interval", "average", "a video", "gain", "interval")]
     for name, row in comparison.table.iterrows():
-        gain, low, high = (float(row[f"gain@{first:g}{end}"]) for end in ("", "_low", "_high"))
-        gained = ("", "") if math.isnan(gain) else (f"{gain:+.3f}".replace("+", ""), f"{low:.3f} to {high:.3f}")
+        gain, low, high, count = (
+            float(row[column])
+            for column in (*(f"gain@{first:g}{end}" for end in ("", "_low", "_high")), "boundaries_per_video")
+        )
+        gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", f"{low:.3f}..{high:.3f}")
         cells = score_cells(comparison.evaluations[str(name)])
-        table.append((str(name), *cells, f"{row['boundaries_per_video']:.1f}", *gained))
+        table.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
     print(rows(table))
     print_coverage(method)
 
@@ -38,7 +41,7 @@ def score_cells(found: Evaluation) -> tuple[str, str, str]:
     """F1 at the smallest tolerance, its interval, and average F1."""
     first = found.definition.tolerances[0]
     interval = found.f1_interval[first]
-    return f"{found.f1[first]:.3f}", f"{interval.low:.3f}-{interval.high:.3f}", f"{found.average_f1:.3f}"
+    return f"{found.f1[first]:.3f}", f"{interval.low:.3f}..{interval.high:.3f}", f"{found.average_f1:.3f}"
 
 
 def print_coverage(found: Evaluation) -> None:
