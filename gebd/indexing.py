@@ -26,6 +26,8 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+_TICK_SECONDS = 1e-6  # times differ by less only through rounding
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -48,8 +50,9 @@ class VideoSamples:
     """Samples of V videos one after another; those of video v are [edges[v], edges[v + 1]).
 
     By video (V,): video_ids, clip (row of the manifest of the first clip), frame_start and pair_start (first rows in
-    the shard), duration_seconds, fps, stored_hz (frames a second in the store), edges (V + 1,). By sample: time_seconds
-    on the video's clock, frame_row and pair_row from the video's first (-1: no pair), valid, pair_valid, held.
+    the shard), duration_seconds, fps, stored_hz (mean frames a second in the store), edges (V + 1,). By sample:
+    time_seconds on the video's clock, frame_row and pair_row from the video's first (-1: no pair), valid, pair_valid,
+    held.
     """
 
     video_ids: npt.NDArray[np.str_]
@@ -114,7 +117,7 @@ class Boundaries:
         """Boundaries of every rater from start to end, both included."""
         times, starts = self._of(video)
         edges = [*starts.tolist(), len(times)]
-        inside = (times >= start_seconds) & (times <= end_seconds)
+        inside = (times >= start_seconds) & (times <= end_seconds) & np.isfinite(times)
         return tuple(tuple(times[a:b][inside[a:b]].tolist()) for a, b in pairwise(edges))
 
     def of_raters(self, video: int) -> Float64Array:
@@ -195,8 +198,8 @@ def _sampled(
     if (np.diff(times) < 0).any():
         raise StoreError(f"times of {shown(entry.video_id)} are not ascending: run `msnet verify --deep`")
     if entry.until_seconds is not None:
-        slack = _step(times) / 2
-        inside = (times >= -slack) & (times < entry.until_seconds + slack)
+        # The frame on display where the stretch begins may have begun before it.
+        inside = (times >= -_step(times) / 2) & (times < entry.until_seconds - _TICK_SECONDS)
         if not inside.any():
             raise UsageError(
                 f"a frame of {shown(entry.video_id)} was expected within the {entry.until_seconds:g} s of the stretch, "
@@ -216,7 +219,7 @@ def _sampled(
         valid=rows.valid[frame] & ~found.hole,
         pair_valid=pair_valid,
         held=found.held,
-        stored_hz=1 / step if step else np.nan,
+        stored_hz=(len(times) - 1) / (times[-1] - times[0]) if step else np.nan,
         slices=slices(found.instant_seconds, 1 / rate_hz if rate_hz else step, window_seconds, hop_seconds),
     )
 

@@ -69,7 +69,9 @@ class SamplingReport:
         stored = f"{self.usual_hz:.4g} Hz stored"
         if self.other_rate:
             low, high = np.nanmin(self.stored_hz), np.nanmax(self.stored_hz)
-            stored += f", another rate in {self.other_rate} videos ({low:.4g} to {high:.4g} Hz)"
+            stored += (
+                f", another rate in {self.other_rate} of {len(self.stored_hz)} videos ({low:.4g} to {high:.4g} Hz)"
+            )
         asked = "taken as stored" if self.rate_hz is None else f"sampled at {self.rate_hz:g} Hz"
         rows = [("rate", f"{stored}; {asked}")]
         if self.held:

@@ -93,13 +93,8 @@ class Batch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between processes, small tensors go as bytes: a shared tensor costs a file descriptor and a connection."""
-        values = [getattr(self, field.name) for field in fields(self)]
-        return _restored, tuple(
-            value.numpy()
-            if isinstance(value, Tensor) and value.device.type == "cpu" and value.nbytes < _SHARED_BYTES
-            else value
-            for value in values
-        )
+        values = (getattr(self, field.name) for field in fields(self))
+        return _restored, tuple(value.numpy() if _is_small(value) else value for value in values)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -109,8 +104,13 @@ class Batch:
         return Batch(**changed)
 
 
+def _is_small(value: object) -> bool:
+    return isinstance(value, Tensor) and value.device.type == "cpu" and value.nbytes < _SHARED_BYTES
+
+
 def _restored(*values: Any) -> Batch:
-    return Batch(*(torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values))
+    tensors: list[Any] = [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values]
+    return Batch(*tensors)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

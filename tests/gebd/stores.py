@@ -106,7 +106,7 @@ def _stage(attempt: Any, item: str, made: Made) -> None:
     manifest, frames, pairs = [], 0, 0
     base = item_clips(attempt.run, 1)[0]
     for clip, networks in enumerate(parts):
-        first = dict(frame_start=frames, pair_start=pairs)
+        first = {"frame_start": frames, "pair_start": pairs}
         for network, chosen in enumerate(networks):
             index = np.array(chosen)
             _append(rows, index, clip, network, made, grid)
