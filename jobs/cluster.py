@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
+import shutil
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
@@ -18,12 +22,15 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
 from jobs.machine import available_cores, shared_memory_bytes
 from jobs.options import Options
-from schemas.errors import ResourceError, StorageError
+from schemas.errors import ConfigurationError, ResourceError, StorageError
+from schemas.wording import counted
 
 __all__ = ["Cluster", "cluster"]
 
 _HOME = Path(__file__).resolve().parents[1]
 _SEEN_SECONDS = 60.0
+_ANSWER_SECONDS = 10.0
+_ADDRESS = re.compile(r"(?P<host>[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 _CHUNKS_AHEAD_BYTES = 3 * 8 * 1024 * 1024  # that a decoder may have in shared memory
 _LEAST_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 _QUIET = {
@@ -35,26 +42,47 @@ _QUIET = {
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running Ray and the workers laid over it. notes: what the user should know about it."""
+    """A running Ray and the workers laid over it. notes: what the user should know about it.
+
+    session: folder of a local Ray's own logs and sockets, None for a cluster's.
+    """
 
     workers: Workers
     notes: tuple[str, ...] = ()
+    session: Path | None = None
 
 
 @contextmanager
 def cluster(options: Options, *, store: Path | None = None, dataset: Path | None = None) -> Iterator[Cluster]:
     """Ray for the time of the block: a local one that is stopped at the end, or the cluster that `options` names.
 
-    Raises ResourceError where there is less than was asked for or no cluster at the address, StorageError where
-    a node of the cluster does not see the store or the dataset.
+    The files of a local one in Ray's temporary folder go with it, unless the block raised or a worker had something to
+    tell there.
+
+    Raises ResourceError where there is less than was asked for or no cluster at the address, ConfigurationError for
+    what is no address, StorageError where a node of the cluster does not see the store or the dataset.
     """
     if ray.is_initialized():
         raise ResourceError("this program runs Ray already, and msnet starts its own: call it from a process without")
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:
-        yield _start(options) if options.ray_address is None else _join(options.ray_address, store, dataset, options)
+        if options.ray_address is None:
+            machines = _start(options)
+        else:
+            machines = _join(options.ray_address, store, dataset, options)
+        yield machines
     finally:
-        ray.shutdown()
+        with _silence():
+            ray.shutdown()
+    if machines.session is not None:
+        _remove_session(machines.session)
+
+
+def _remove_session(folder: Path) -> None:
+    """Remove what a local Ray leaves behind, half a megabyte a run, but keep what may tell why a worker died."""
+    told = (line for file in folder.glob("logs/worker-*.err") for line in file.read_bytes().splitlines())
+    if all(line.startswith(b":") for line in told):  # Ray's own marks: which job, which actor
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(options: Options) -> Cluster:
@@ -74,24 +102,23 @@ def _start(options: Options) -> Cluster:
             f"/dev/shm holds {shared / 1e6:.0f} MB where {wanted / 1e6:.0f} MB would be used: "
             "frames travel over the disk, which is slower; give the container a larger --shm-size"
         )
-    _init(
+    context = _init(
         address="local",  # never a cluster that happens to run on this machine
         num_cpus=workers.extractors * workers.cores_each,
         num_gpus=workers.extractors if workers.gpu else 0,
         object_store_memory=wanted,
         include_dashboard=False,
     )
-    return Cluster(workers, tuple(notes))
+    return Cluster(workers, tuple(notes), Path(context.address_info["session_dir"]))
 
 
 def _join(address: str, store: Path | None, dataset: Path | None, options: Options) -> Cluster:
-    try:
-        _init(address=address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResourceError(
-            f"no Ray cluster answers at {address} ({reason}): start one, or leave --ray-address out"
-        ) from error
+    _require_answer(address)
+    with _environment(RAY_gcs_server_port_wait_time_s="1"):  # else a port of something else is tried for many minutes
+        try:
+            _init(address=address)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise _no_cluster(address, str(error).splitlines()[0].partition(". ")[0].rstrip(".")) from error
     alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     workers = plan_cluster_workers(
         options.device,
@@ -110,22 +137,74 @@ def _join(address: str, store: Path | None, dataset: Path | None, options: Optio
             _require_seen(token, nodes, "the store")
         finally:
             token.unlink(missing_ok=True)
-    return Cluster(workers, (f"the store must lie on storage that all {len(alive)} nodes share: each of them sees it",))
+    note = f"joined a cluster of {counted(len(alive), 'node')}; the store must lie on storage that all of them share"
+    return Cluster(workers, (note,))
 
 
-def _init(**options: Any) -> None:
+def _require_answer(address: str) -> None:
+    """Raise where nobody listens at an address: Ray itself would try for minutes."""
+    target = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    if target == "auto":
+        return  # Ray looks for a cluster on this machine, and says at once where it finds none
+    match = _ADDRESS.fullmatch(target)
+    if match is None:
+        raise ConfigurationError(f"`auto` or host:port was expected for --ray-address, not {target!r}")
+    try:
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), _ANSWER_SECONDS).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise _no_cluster(target, getattr(error, "strerror", None) or str(error)) from error
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Variables that are set during the block, where the user has not set them."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+def _no_cluster(address: str, reason: str) -> ResourceError:
+    return ResourceError(
+        f"no Ray cluster answers at {address} ({reason}): start one with `ray start --head`, or leave --ray-address out"
+    )
+
+
+def _init(**options: Any) -> Any:
     """`ray.init`, from the folder of our own packages.
 
     Ray puts the folder where it is started in front of its workers' module path; the user's own may have a folder
     that is called like one of our packages.
     """
-    with chdir(_HOME):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    with chdir(_HOME), _silence():
+        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Nothing reaches the standard error: Ray's parts in C++ write there, past all logging. It raises what matters."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _require_seen(path: Path, nodes: list[str], what: str) -> None:
     """Raise StorageError where a node does not see a path, ResourceError where it does not answer."""
-    check = ray.remote(_sees).options(num_cpus=0, max_retries=0)
+    check = ray.remote(num_cpus=0, max_retries=0)(_sees)
     answers = [
         check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(str(path))
         for node in nodes
@@ -135,13 +214,13 @@ def _require_seen(path: Path, nodes: list[str], what: str) -> None:
     except RayError as error:
         reason = str(error).strip().splitlines()[0]
         raise ResourceError(
-            f"an answer of each of the cluster's {len(nodes)} nodes was expected, one gave none ({reason}): "
+            f"an answer of each of the cluster's {counted(len(nodes), 'node')} was expected, one gave none ({reason}): "
             "is msnet-features installed on every node, in the same version?"
         ) from error
     if blind:
         raise StorageError(
             f"{what} ({path.parent if what == 'the store' else path}) is not seen by {blind} of the cluster's "
-            f"{len(nodes)} nodes: put it on storage that all nodes share, under the same path"
+            f"{counted(len(nodes), 'node')}: put it on storage that all nodes share, under the same path"
         )
 
 
