@@ -14,9 +14,9 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from extractor.models.loading import RANDOM_WEIGHTS, load_model
+from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.pipeline.files import FileRun, ItemDone
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store.commit import CommitStatus, commit_shard
 from extractor.store.run import Run
 from extractor.store.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
@@ -87,14 +87,7 @@ class Extractor:
         Not done on construction: what a constructor raises reaches the caller as the death of the actor.
         """
         torch.set_num_threads(self._settings.threads)
-        self._network = load_model(
-            self._config.model,
-            weights=self._settings.weights,
-            num_segments=None if len(self._settings.member_frames) > 1 else self._config.num_frames,
-            seed=self._config.seed or 0,
-            dtype=getattr(torch, self._config.dtype.value),
-            device=self._settings.device,
-        )
+        self._network = load_network(self._config, self._settings.weights, self._settings.device)
         self._require_same_weights()
         self._pool = DecoderPool(self._spawn_decoder, self._settings.decoders, self._settings.limits)
         return tuple(self._network.notes)

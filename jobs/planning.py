@@ -15,8 +15,7 @@ import ray
 import torch
 from ray.exceptions import RayError
 
-from extractor.models.loading import load_model
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.video.listing import list_videos
 from extractor.video.probing import ProbedItem
 from jobs.cluster import cluster
@@ -84,7 +83,9 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     settings = DecoderSettings(resolved.config, resolved.member_frames)
     with cluster(options) as machines:
         probed = probe_listing(listing, settings, machines.workers.decoders, watcher)
-        decode = _decode_seconds(probed, ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(settings))
+        decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(settings)
+        decode = _decode_seconds(probed, decoder)
+        ray.kill(decoder)  # at once: left to Ray, it would still be ending when Ray is shut down
     items = [item for found in probed.values() for item in found]
     rows = [_rows(item, resolved) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
@@ -138,14 +139,8 @@ def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
     """Seconds that the network takes for a frame, on one extractor's device."""
     config = resolved.config
     torch.set_num_threads(workers.threads)
-    network = load_model(
-        config.model,
-        weights=resolved.weights,
-        num_segments=None if len(resolved.member_frames) > 1 else config.num_frames,
-        seed=config.seed or 0,
-        dtype=getattr(torch, config.dtype.value),
-        device=torch_device(workers.gpu and count_gpus() > 0),  # the head of a cluster may have none
-    )
+    device = torch_device(workers.gpu and count_gpus() > 0)  # the head of a cluster may have none
+    network = load_network(config, resolved.weights, device)
     runner = NetworkRunner(network, config, batch_frames=workers.batch_frames)
     frames = np.random.default_rng(0).integers(0, 255, (workers.batch_frames, config.size, config.size, 3), np.uint8)
     seconds, count = 0.0, 0

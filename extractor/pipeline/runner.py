@@ -12,13 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extractor.models.loading import normalize
+from extractor.models.loading import load_model, normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.streaming import DenseStream
 from extractor.pipeline.rows import RowMaker, Rows
 from schemas.config import ExtractionConfig
 
-__all__ = ["NetworkRunner", "SequenceRun"]
+__all__ = ["NetworkRunner", "SequenceRun", "load_network"]
 
 Frames = npt.NDArray[np.uint8]
 Receiver = Callable[[Rows], None]
@@ -30,6 +30,18 @@ class _Waiting:
 
     frames: Frames  # (T, size, size, 3)
     receive: Receiver
+
+
+def load_network(config: ExtractionConfig, weights: str, device: str) -> MSNet | MSNetEnsemble:
+    """The network that a configuration names, on a device. weights: as `load_model` takes them."""
+    return load_model(
+        config.model,
+        weights=weights,
+        num_segments=config.num_frames,
+        seed=config.seed or 0,
+        dtype=getattr(torch, config.dtype.value),
+        device=device,
+    )
 
 
 class NetworkRunner:
@@ -50,11 +62,6 @@ class NetworkRunner:
         self._waiting: defaultdict[tuple[int, int], list[_Waiting]] = defaultdict(list)
         self._in_flight: tuple[Mapping[str, Tensor], list[_Waiting]] | None = None
         self.network_seconds = 0.0
-
-    @property
-    def num_members(self) -> int:
-        """How many networks see each clip: 2 in an ensemble, else 1."""
-        return len(self._members)
 
     def submit(self, member: int, frames: Frames, receive: Receiver) -> None:
         """Queue a clip (T, size, size, 3) uint8 RGB for one member; `receive` gets its rows in order of submission."""

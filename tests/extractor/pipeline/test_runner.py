@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, MSNetEnsemble, MSNetOutput
 from extractor.pipeline.rows import Rows
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.runner import NetworkRunner, load_network
 from tests.extractor.pipeline.truth import assert_close, expected_clips, make_config, make_frames
 
 
@@ -115,7 +116,6 @@ def test_time_of_the_network_is_counted(network: MSNet) -> None:
 
 def test_members_of_an_ensemble_see_their_own_clips(ensemble: MSNetEnsemble) -> None:
     runner = NetworkRunner(ensemble, make_config(outputs=("clip", "frame")), batch_frames=100)
-    assert runner.num_members == 2
     found: dict[int, Rows] = {}
     frames = {0: make_frames(8, 1), 1: make_frames(16, 2)}
     for member in (1, 0):
@@ -137,3 +137,24 @@ def test_sequence_gives_every_row_once(pieces: int, network: MSNet) -> None:
     del expected["clips/logits"]
     assert_close(joined, expected)
     assert not any("clips/feature" in one for one in rows[:-1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_segments"),
+    [
+        ({"model": "tsm_resnet18", "num_frames": 12, "seed": 3}, (12,)),
+        ({"model": "tsn_resnet18", "sampling": "dense", "dtype": "bfloat16"}, (8,)),
+        ({"model": "msnet_en_resnet18", "sampling": "segments", "num_frames": None}, (8, 16)),
+    ],
+)
+def test_load_network_gives_what_the_configuration_names(fields: dict[str, Any], num_segments: tuple[int, ...]) -> None:
+    config = make_config(**fields)
+    network = load_network(config, "random", "cpu")
+    assert network.spec.name == config.model
+    members = network.spec.members or (network.spec,)
+    assert tuple(member.num_segments for member in members) == num_segments
+    if isinstance(network, MSNet):
+        assert network.compute_dtype == getattr(torch, config.dtype.value)
+        other = load_model(config.model, weights="random", seed=config.seed or 0, dtype=network.compute_dtype)
+        for name, tensor in other.state_dict().items():
+            assert torch.equal(network.state_dict()[name], tensor)
