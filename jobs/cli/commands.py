@@ -1,5 +1,5 @@
 """All commands, registered by importing their modules."""
 
-from jobs.cli import demo, extract, stores, training, weights
+from jobs.cli import demo, evaluation, extract, gebd, gebd_heads, gebd_plots, stores, training, weights
 
-__all__ = ["demo", "extract", "stores", "training", "weights"]
+__all__ = ["demo", "evaluation", "extract", "gebd", "gebd_heads", "gebd_plots", "stores", "training", "weights"]

@@ -21,8 +21,8 @@ def test_fit_probe_ends_where_the_gradient_vanishes() -> None:
     probe = fit_probe(features, labels, 3, strength=0.1)
     x = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
     residual = (x @ probe.weight + probe.bias).softmax(1) - torch.eye(3, dtype=torch.float64)[labels]
-    torch.testing.assert_close(x.T @ residual / 300, -0.1 * probe.weight, atol=1e-5, rtol=0)
-    torch.testing.assert_close(residual.sum(0) / 300, torch.zeros(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(x.T @ residual / 300, -0.1 * probe.weight, atol=1e-4, rtol=0)
+    torch.testing.assert_close(residual.sum(0) / 300, torch.zeros(3, dtype=torch.float64), atol=1e-4, rtol=0)
 
 
 def test_fit_probe_generalises_whatever_the_scale_of_a_feature() -> None:

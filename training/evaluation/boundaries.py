@@ -11,7 +11,16 @@ from torch import Tensor
 from training.evaluation.probe import STRENGTHS, fit_probe, out_of_fold
 from training.evaluation.sequences import RATE_HZ, LabelledSequence
 
-__all__ = ["F1", "BoundaryProbe", "BoundaryTruth", "before_and_after", "find_peaks", "name_truth", "probe_boundaries"]
+__all__ = [
+    "CONTEXT_FRAMES",
+    "F1",
+    "BoundaryProbe",
+    "BoundaryTruth",
+    "before_and_after",
+    "find_peaks",
+    "name_truth",
+    "probe_boundaries",
+]
 
 CONTEXT_FRAMES = 5
 _NEAR_FRAMES = 1  # frames that count as the boundary's own when the probe is fitted

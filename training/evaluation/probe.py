@@ -15,6 +15,7 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 _FOLDS = 4
 _MOST_ITERATIONS = 200
+_FLAT_BELOW = 1e-5  # largest part of the gradient at which a fit is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,14 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int, strength: float) -
     x = (x - mean) / scale
     weight = torch.zeros(x.shape[1], classes, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(classes, dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS((weight, bias), max_iter=_MOST_ITERATIONS, line_search_fn="strong_wolfe")
+    solver = torch.optim.LBFGS(
+        (weight, bias),
+        max_iter=_MOST_ITERATIONS,
+        history_size=10,
+        tolerance_grad=_FLAT_BELOW,
+        tolerance_change=0.01 * _FLAT_BELOW,
+        line_search_fn="strong_wolfe",
+    )
 
     def loss() -> Tensor:
         solver.zero_grad()

@@ -16,7 +16,15 @@ from training.evaluation.passes import PassOutput
 from training.evaluation.texture import textured
 from training.world import Clips
 
-__all__ = ["DIS", "ConfidenceScores", "ProceduralMatching", "ProceduralScores", "WorldFacts", "rank_correlation"]
+__all__ = [
+    "DIS",
+    "STILL_BELOW_CELLS",
+    "ConfidenceScores",
+    "ProceduralMatching",
+    "ProceduralScores",
+    "WorldFacts",
+    "rank_correlation",
+]
 
 DIS = "DIS optical flow"
 STILL_BELOW_CELLS = 0.05

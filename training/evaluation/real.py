@@ -15,7 +15,15 @@ from training.evaluation.dis import DisFlow, in_cells, round_trip_px
 from training.evaluation.passes import run_sequence
 from training.evaluation.texture import textured
 
-__all__ = ["AgreeingCells", "RealScores", "agree_with_dis", "score_real"]
+__all__ = [
+    "CONSISTENT_PX",
+    "MOVING_CELLS",
+    "STANDING_CELLS",
+    "AgreeingCells",
+    "RealScores",
+    "agree_with_dis",
+    "score_real",
+]
 
 CONSISTENT_PX = 1.0
 MOVING_CELLS = 1.0

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.evaluation.passes import to_pixels
 from training.world import Clips, World, WorldConfig
 
 __all__ = [
     "RATE_HZ",
-    "FrameFeatures",
     "LabelledSequence",
     "boundary_world",
     "label_sequences",
     "pixel_differences",
     "sample_clips",
 ]
-
-FrameFeatures = Callable[[Tensor], Tensor]
-"""Frames (T, H, W, 3) uint8 RGB to features (T, D) float32 on the CPU."""
 
 RATE_HZ = 10.0
 BOUNDARY_FRAMES = 100
@@ -60,26 +55,26 @@ def sample_clips(world: World, count: int, at_a_time: int) -> Iterator[Clips]:
         yield world.sample(step, at_a_time).map(lambda part, end=count - start: part[:end])  # type: ignore[misc]
 
 
-def label_sequences(clips: Clips, inputs: Mapping[str, FrameFeatures]) -> list[LabelledSequence]:
-    """Features of every input for each clip of a batch."""
-    pixels = to_pixels(clips.frames)
+def label_sequences(clips: Clips, features: Mapping[str, Tensor]) -> list[LabelledSequence]:
+    """The clips of a batch one by one, with what was computed of them: features (B, T, D) by the name of the input."""
     return [
         LabelledSequence(
-            {name: features(pixels[i]) for name, features in inputs.items()},
+            {name: of_all[i] for name, of_all in features.items()},
             tuple(frame for frame, _ in clips.boundaries(i)),
             clips.actor_motion[i].cpu(),
             clips.camera_motion[i].cpu(),
         )
-        for i in range(len(pixels))
+        for i in range(len(clips.boundary))
     ]
 
 
 def pixel_differences(pixels: Tensor) -> Tensor:
-    """Mean absolute difference to the next frame, over a grid of 14 x 14 parts: (T, H, W, 3) uint8 to (T, 196).
+    """Mean absolute difference to the next frame, over a grid of 14 x 14 parts, in grey levels.
 
-    In grey levels. The last frame has those of the last pair, as motion features have.
+    (B, T, H, W, 3) uint8 to (B, T, 196) float32 on the CPU. The last frame has those of the last pair, as motion
+    features have.
     """
-    frames = pixels.float().movedim(-1, 1)
-    changed = (frames[1:] - frames[:-1]).abs().mean(1, keepdim=True)  # (T - 1, 1, H, W)
-    grid = F.adaptive_avg_pool2d(changed, _DIFFERENCE_GRID).flatten(1)
-    return torch.cat((grid, grid[-1:])).cpu()
+    frames = pixels.float()
+    changed = (frames[:, 1:] - frames[:, :-1]).abs().mean(-1)  # (B, T - 1, H, W)
+    grid = F.adaptive_avg_pool2d(changed, _DIFFERENCE_GRID).flatten(2)
+    return torch.cat((grid, grid[:, -1:]), 1).cpu()

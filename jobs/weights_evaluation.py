@@ -1,0 +1,289 @@
+"""Evaluation of a checkpoint: matching, confidence and probes on procedural video, agreement with DIS on real video."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from extractor.models.inspection import inspect_checkpoint
+from extractor.models.loading import RANDOM_WEIGHTS, load_model
+from extractor.models.msnet import MSNet
+from extractor.video import Listing, list_videos
+from jobs.boundary_scores import TOLERANCE, BoundaryScores, boundary_f1, compare_boundaries, spread_evenly
+from jobs.frames import read_frames
+from schemas.errors import ConfigurationError, VideoError, WeightsError
+from training.config import HELD_OUT_SEED
+from training.evaluation.boundaries import CONTEXT_FRAMES, name_truth, probe_boundaries
+from training.evaluation.dis import DisFlow
+from training.evaluation.motion_class import MotionAccuracy, probe_motion
+from training.evaluation.passes import run_clips, run_sequence, to_pixels
+from training.evaluation.procedural import STILL_BELOW_CELLS, ProceduralMatching, ProceduralScores
+from training.evaluation.real import (
+    CONSISTENT_PX,
+    MOVING_CELLS,
+    STANDING_CELLS,
+    AgreeingCells,
+    RealScores,
+    agree_with_dis,
+    score_real,
+)
+from training.evaluation.sequences import (
+    RATE_HZ,
+    LabelledSequence,
+    boundary_world,
+    label_sequences,
+    pixel_differences,
+    sample_clips,
+)
+from training.evaluation.texture import TEXTURED_ABOVE
+from training.world import World, WorldConfig
+
+__all__ = [
+    "AGAINST",
+    "DEFINITIONS",
+    "NETWORK",
+    "PIXELS",
+    "SHORT",
+    "SPREAD",
+    "BoundaryTest",
+    "EvaluatedWeights",
+    "RealTest",
+    "Sizes",
+    "Tell",
+    "WeightsEvaluation",
+    "evaluate_weights",
+]
+
+_SEED = HELD_OUT_SEED + 1  # that one itself is what trainings look at while they run
+
+DEFINITIONS = {
+    "textured_above_grey_levels_a_pixel": TEXTURED_ABOVE,
+    "still_below_cells": STILL_BELOW_CELLS,
+    "real_consistent_px": CONSISTENT_PX,
+    "real_moving_above_cells": MOVING_CELLS,
+    "real_standing_below_cells": STANDING_CELLS,
+    "boundary_tolerance_of_duration": TOLERANCE,
+    "boundary_context_frames": CONTEXT_FRAMES,
+    "rate_hz": RATE_HZ,
+    "first_world_seed": _SEED,
+}
+"""The numbers behind the words of an evaluation."""
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it is, of how much."""
+
+NETWORK, AGAINST, PIXELS, SPREAD = "network", "against", "pixel differences", "evenly spread"
+_CLIPS_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is evaluated. Clips: as many of 8 frames for fitting as for the test; videos: likewise, of 10 s each.
+
+    `real_seconds` of every real video are looked at; `size_px` is the side of all frames.
+    """
+
+    clips: int = 96
+    videos: int = 16
+    real_seconds: float = 20.0
+    size_px: int = 224
+
+
+SHORT = Sizes(clips=16, videos=4, real_seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedWeights:
+    """Which network with which weights; `notes` is what loading said of them."""
+
+    model: str
+    weights: str
+    sha256: str | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryTest:
+    """So many test videos with so many boundaries; scores of NETWORK, AGAINST, PIXELS and SPREAD.
+
+    SPREAD has as many boundaries in every video as NETWORK found. `strengths` are those of the probes.
+    """
+
+    videos: int
+    boundaries: int
+    scores: dict[str, BoundaryScores]
+    strengths: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RealTest:
+    """Scores by video and of all cells together (None without a video); `left_out`: videos that cannot be decoded."""
+
+    together: RealScores | None
+    videos: dict[str, RealScores]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEvaluation:
+    """Everything that was found; None where it was not asked for or the network has no MS module.
+
+    `motion`: accuracy for "actor" and "camera" by input, one of NETWORK, AGAINST and PIXELS. `dis`: whether DIS optical
+    flow was there to be held against. `seconds`: time spent, by part.
+    """
+
+    network: EvaluatedWeights
+    against: EvaluatedWeights | None
+    sizes: Sizes
+    dis: bool
+    procedural: ProceduralScores | None
+    motion: dict[str, dict[str, MotionAccuracy]]
+    boundaries: BoundaryTest
+    real: RealTest | None
+    seconds: dict[str, float]
+
+
+def evaluate_weights(
+    weights: str | Path,
+    *,
+    model: str | None = None,
+    against: str | Path | None = None,
+    real: Path | None = None,
+    sizes: Sizes | None = None,
+    device: str = "cpu",
+    tell: Tell = lambda what, done, total: None,
+) -> WeightsEvaluation:
+    """Evaluate a checkpoint (or "random", with `model`); `against` is another one, for the probes alone.
+
+    `real`: a folder, table or file of videos. WeightsError where a checkpoint does not load or is an ensemble,
+    ConfigurationError where real video is to be looked at without OpenCV, InventoryError where there is none.
+    """
+    sizes = sizes or Sizes()
+    if sizes.size_px % 8 or sizes.size_px < 32:
+        raise ConfigurationError(f"a size of 32 px or more that 8 divides was expected, not {sizes.size_px}")
+    listing = None if real is None else list_videos(real)
+    dis = DisFlow() if DisFlow.available() or listing is not None else None
+    subject, network = _load(weights, model, device)
+    if listing is not None and not network.spec.has_motion:
+        raise ConfigurationError(f"real videos show displacement, {network.spec.name} has none: leave --real out")
+    twin, networks = None, {NETWORK: network}
+    if against is not None:
+        twin, networks[AGAINST] = _load(against, None, device)
+    run = _Run(networks, sizes, dis, tell)
+    procedural, motion = run.clips()
+    boundaries = run.boundaries()
+    found = None if listing is None or dis is None else run.real(listing, dis)
+    return WeightsEvaluation(subject, twin, sizes, dis is not None, procedural, motion, boundaries, found, run.seconds)
+
+
+def _load(weights: str | Path, model: str | None, device: str) -> tuple[EvaluatedWeights, MSNet]:
+    if model is None and str(weights) == RANDOM_WEIGHTS:
+        raise WeightsError("random weights need the name of a network: give --model")
+    name = model or inspect_checkpoint(weights).architecture
+    if name is None:
+        raise WeightsError(f"{weights} looks like no network of the family: name one with --model")
+    network = load_model(name, weights=str(weights), device=device)
+    if not isinstance(network, MSNet):
+        raise WeightsError(f"one network was expected, {name} is two: evaluate each of its members")
+    spec = network.spec
+    return EvaluatedWeights(spec.name, str(weights), spec.weights_sha256, network.notes), network
+
+
+class _Run:
+    """The parts of one evaluation, with the time that each took."""
+
+    def __init__(self, networks: Mapping[str, MSNet], sizes: Sizes, dis: DisFlow | None, tell: Tell) -> None:
+        self._networks, self._sizes, self._dis, self._tell = networks, sizes, dis, tell
+        self._config = WorldConfig(height=sizes.size_px, width=sizes.size_px)
+        self.seconds: dict[str, float] = {}
+
+    def clips(self) -> tuple[ProceduralScores | None, dict[str, dict[str, MotionAccuracy]]]:
+        """Matching and classes of motion on held-out clips."""
+        with self._timed("matching"):
+            matching = ProceduralMatching(self._dis) if self._networks[NETWORK].spec.has_motion else None
+            test = self._see_clips("matching", _SEED, matching)
+            scores = None if matching is None else matching.scores()
+        with self._timed("motion classes"):
+            fitting = self._see_clips("motion classes", _SEED + 1, None)
+            motion: dict[str, dict[str, MotionAccuracy]] = {}
+            for name in test[0].features:
+                motion[name] = {
+                    "actor": probe_motion(fitting, test, name, "actor"),
+                    "camera": probe_motion(fitting, test, name, "camera"),
+                }
+        return scores, motion
+
+    def boundaries(self) -> BoundaryTest:
+        """Probes for boundaries, fitted on long sequences of one world, tested on those of another."""
+        with self._timed("boundaries"):
+            fitting = self._see_sequences("boundaries, fitting", _SEED + 2)
+            test = self._see_sequences("boundaries, test", _SEED + 3)
+            truth = name_truth(test)
+            probes = {name: probe_boundaries(fitting, test, name, boundary_f1) for name in test[0].features}
+            methods = {name: probe.predictions for name, probe in probes.items()}
+            methods[SPREAD] = spread_evenly(methods[NETWORK], truth)
+            return BoundaryTest(
+                len(test),
+                sum(len(video.boundary_seconds) for video in truth.values()),
+                compare_boundaries(methods, truth),
+                {name: probe.strength for name, probe in probes.items()},
+            )
+
+    def real(self, listing: Listing, dis: DisFlow) -> RealTest:
+        """Agreement with DIS on every video of a listing, item by item."""
+        cells: dict[str, AgreeingCells] = {}
+        left_out: dict[str, str] = {}
+        size = self._sizes.size_px
+        items = [(job, item) for job in listing.jobs for item in job.items]
+        with self._timed("real video"):
+            for i, (job, item) in enumerate(items):
+                start, end = item.start_seconds, item.end_seconds or math.inf
+                end = min((start or 0.0) + self._sizes.real_seconds, end)
+                try:
+                    frames = read_frames(job, start_seconds=start, end_seconds=end, rate_hz=RATE_HZ, size=size)
+                except VideoError as error:
+                    left_out[item.video_id] = str(error)
+                else:
+                    pixels = torch.from_numpy(frames.pixels)
+                    cells[item.video_id] = agree_with_dis(self._networks[NETWORK], pixels, dis)
+                self._tell("real video", i + 1, len(items))
+        together = score_real(list(cells.values())) if cells else None
+        return RealTest(together, {name: score_real([found]) for name, found in cells.items()}, left_out)
+
+    def _see_clips(self, what: str, seed: int, matching: ProceduralMatching | None) -> list[LabelledSequence]:
+        """Features of every input on clips of 8 frames; `matching` gets the network's displacement too."""
+        sequences: list[LabelledSequence] = []
+        for clips in sample_clips(World(self._config, seed=seed), self._sizes.clips, _CLIPS_AT_A_TIME):
+            pixels = to_pixels(clips.frames)
+            found = {name: run_clips(network, pixels) for name, network in self._networks.items()}
+            if matching is not None:
+                matching.add(clips, pixels, found[NETWORK])
+            features = {name: output.frame_features for name, output in found.items()}
+            sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
+            self._tell(what, len(sequences), self._sizes.clips)
+        return sequences
+
+    def _see_sequences(self, what: str, seed: int) -> list[LabelledSequence]:
+        """Features of every input on long sequences, one at a time in memory."""
+        sequences: list[LabelledSequence] = []
+        for clips in sample_clips(boundary_world(self._config, seed), self._sizes.videos, 1):
+            pixels = to_pixels(clips.frames)
+            features = {
+                name: run_sequence(network, pixels[0]).frame_features.unsqueeze(0)
+                for name, network in self._networks.items()
+            }
+            sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
+            self._tell(what, len(sequences), self._sizes.videos)
+        return sequences
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - started

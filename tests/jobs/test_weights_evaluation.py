@@ -1,0 +1,181 @@
+"""`msnet weights evaluate`: every part runs, figures in JSON and table agree, and what cannot be is said at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from extractor.models.checkpoints import save_checkpoint
+from extractor.models.msnet import build_network
+from extractor.video.encoding import encode_video
+from jobs.cli import main
+from jobs.weights_evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Sizes, Tell, WeightsEvaluation, evaluate_weights
+from schemas.errors import ConfigurationError, UsageError, WeightsError
+from training.world import WorldConfig
+
+SIZES = Sizes(clips=4, videos=2, real_seconds=1.0, size_px=32)
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs `msnet weights evaluate`; exit code, standard output and error."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["weights", "evaluate", *map(str, arguments)])
+        captured = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with checkpoints and real videos: one that moves by a cell and a half, and one that is none."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    for seed, name in enumerate(("msnet_resnet18", "tsn_resnet18")):
+        save_checkpoint(folder / f"{name}.safetensors", build_network(name, seed=seed), licence="CC0-1.0", recipe={})
+    (folder / "videos").mkdir()
+    noise = torch.rand(1, 1, 12, 60, generator=torch.Generator().manual_seed(0))
+    texture = (torch.nn.functional.interpolate(noise, scale_factor=16, mode="bicubic").clamp(0, 1) * 255).byte()[0, 0]
+    frames = [np.repeat(texture[:64, x : x + 64, None].numpy(), 3, 2) for x in range(300, 0, -24)]
+    encode_video(folder / "videos" / "moving.mp4", frames, fps=10)
+    (folder / "videos" / "broken.mp4").write_text("no video")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_textures() -> Iterator[None]:
+    """Worlds are begun quickly."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = partial(WorldConfig, textures=6, texture_px=32, shapes=8)
+        patch.setattr("jobs.weights_evaluation.WorldConfig", small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def found(place: Path, few_textures: None) -> WeightsEvaluation:
+    return evaluate_weights(
+        place / "msnet_resnet18.safetensors",
+        against=place / "tsn_resnet18.safetensors",
+        real=place / "videos",
+        sizes=SIZES,
+    )
+
+
+def test_evaluation_has_every_part(found: WeightsEvaluation) -> None:
+    assert found.network.model == "msnet_resnet18" and len(found.network.sha256 or "") == 64
+    assert found.against is not None and found.against.model == "tsn_resnet18"
+    assert found.procedural is not None and found.procedural.clips == 4
+    assert list(found.motion) == [NETWORK, AGAINST, PIXELS]
+    assert list(found.boundaries.scores) == [NETWORK, AGAINST, PIXELS, SPREAD]
+    scores = found.boundaries.scores
+    assert scores[SPREAD].boundaries_per_video == scores[NETWORK].boundaries_per_video
+    assert found.boundaries.videos == 2 and 2 <= found.boundaries.boundaries <= 12
+    assert found.real is not None and found.real.together is not None
+    assert list(found.real.videos) == ["moving.mp4"] and list(found.real.left_out) == ["broken.mp4"]
+    assert found.real.together.moving > 0
+    assert found.real.together.moving_zero_cells == pytest.approx(1.5, abs=0.2)
+
+
+@pytest.mark.slow
+def test_evaluation_is_the_same_again_and_its_worlds_are_apart(place: Path, found: WeightsEvaluation) -> None:
+    again = evaluate_weights(place / "msnet_resnet18.safetensors", sizes=SIZES)
+    assert again.procedural == found.procedural
+    assert again.boundaries.scores[NETWORK] == found.boundaries.scores[NETWORK]
+    assert again.motion[NETWORK] == found.motion[NETWORK]
+    assert again.against is None and again.real is None
+
+
+@pytest.mark.slow
+def test_network_without_motion_is_judged_by_its_features(place: Path) -> None:
+    found = evaluate_weights(place / "tsn_resnet18.safetensors", sizes=SIZES)
+    assert found.procedural is None
+    assert list(found.boundaries.scores) == [NETWORK, PIXELS, SPREAD]
+
+
+def test_command_prints_what_the_json_has(
+    call: Call, found: WeightsEvaluation, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def evaluated(weights: Path, *, tell: Tell, **options: Any) -> WeightsEvaluation:
+        asked.update(options, weights=weights)
+        tell("matching", 1, 2)
+        tell("matching", 2, 2)
+        tell("boundaries", 1, 1)
+        return found
+
+    monkeypatch.setattr("jobs.cli.evaluation.evaluate_weights", evaluated)
+    out = tmp_path / "found.json"
+    code, text, err = call(
+        *("a.safetensors", "--against", "b.safetensors", "--out", out, "--real", place / "videos"),
+        *("--clips", 4, "--videos", 2, "--size", 32, "--device", "cpu"),
+    )
+    assert code == 2, "a real video was left out"
+    assert asked.pop("sizes") == Sizes(clips=4, videos=2, size_px=32)
+    paths = {"weights": Path("a.safetensors"), "against": Path("b.safetensors"), "real": place / "videos"}
+    assert asked == {**paths, "model": None, "device": "cpu"}
+    content = json.loads(out.read_text())
+    assert max(len(line) for line in text.splitlines() if str(place) not in line and str(tmp_path) not in line) <= 80
+    inside = content["procedural"]["errors"]["network"]
+    line = next(line for line in text.splitlines() if line.split()[:1] == ["msnet_resnet18"])
+    assert line.split()[1:3] == [str(inside["cells"]), f"{inside['mean_cells']:.3f}"]
+    assert f"{content['boundaries']['scores']['network']['f1']:.3f}" in text
+    assert f"{content['motion']['against']['camera']['accuracy']:.3f}" in text
+    assert "left out: broken.mp4: " in text and f"written to {out}" in text
+    assert content["definitions"]["real_consistent_px"] == 1.0 and content["versions"]["torch"]
+    assert content["sizes"] == {"clips": 4, "videos": 2, "real_seconds": 1.0, "size_px": 32}
+    assert err.splitlines() == ["evaluating: matching", "evaluating: boundaries"]
+
+
+def test_command_without_opencv_leaves_dis_out_and_says_so(
+    call: Call, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.dis.find_spec", lambda name: None)
+    arguments = (place / "msnet_resnet18.safetensors", "--out", tmp_path / "a.json", "--size", 32)
+    code, text, _ = call(*arguments, "--clips", 2, "--videos", 2)
+    assert code == 0
+    assert "pip install" in text and "'msnet-features[evaluate]'" in text.replace("\n", " ")
+    assert "DIS optical flow  " not in text
+    code, text, err = call(*arguments, "--real", place / "videos")
+    assert (code, text) == (1, "") and len(err.splitlines()) == 1 and "msnet-features[evaluate]" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("random",), WeightsError, "give --model"),
+        (("random", "msnet_en_resnet18"), WeightsError, "one network was expected, msnet_en_resnet18 is two"),
+        (("missing.safetensors",), WeightsError, "missing.safetensors"),
+    ],
+)
+def test_weights_that_cannot_be_evaluated(arguments: tuple[str, ...], error: type[UsageError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        evaluate_weights(arguments[0], model=arguments[1] if len(arguments) > 1 else None, sizes=SIZES)
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_computed(place: Path, call: Call, tmp_path: Path) -> None:
+    def tell(*_: object) -> None:
+        pytest.fail("something was computed")
+
+    tsn = place / "tsn_resnet18.safetensors"
+    with pytest.raises(ConfigurationError, match="tsn_resnet18 has none: leave --real out"):
+        evaluate_weights(tsn, real=place / "videos", sizes=SIZES, tell=tell)
+    with pytest.raises(ConfigurationError, match="that 8 divides was expected, not 100"):
+        evaluate_weights(tsn, sizes=Sizes(size_px=100), tell=tell)
+    with pytest.raises(UsageError, match="does not exist"):
+        evaluate_weights(place / "msnet_resnet18.safetensors", real=place / "none", sizes=SIZES, tell=tell)
+    code, text, err = call(tsn, "--out", tmp_path / "nowhere" / "a.json")
+    assert (code, text) == (1, "") and "make it first" in err
