@@ -59,6 +59,7 @@ class Stage(_Frozen):
     size_px: side of the square frames. num_frames: clip lengths T, one of which is drawn for each step.
     learning_rate falls along a cosine to final_learning_rate, after a linear rise over `warmup_steps`.
     matching_only: stop after the MS module, whose losses alone count then: half the work, for a start from scratch.
+        Networks without the module skip the stage.
     matching_temperature: of the softmax over candidates. About 30 learns fastest; what it learns is then too blunt for
         the soft-argmax, whose own is 100 (fractions of a cell come out as whole ones), so later stages are sharper.
     max_speed, still_camera, nuisances: of the world, see training.world.WorldConfig.

@@ -67,9 +67,9 @@ def train(
 
     ConfigurationError where `out` holds another training; WeightsError where `weights` does not fit.
     """
-    run = TrainingRun(config, out, torch.device(device), weights)
+    run = TrainingRun(_without_idle_stages(config), out, torch.device(device), weights)
     saved = time.monotonic()
-    while run.step < config.steps:
+    while run.step < run.config.steps:
         report(run.advance())
         if should_stop():
             break
@@ -199,6 +199,16 @@ class TrainingRun:
         self._optimizer.load_state_dict(state["optimizer"])
         for name in (_LOSSES, _EVALUATIONS):
             _drop_rows_after(self.out / name, self.step)
+
+
+def _without_idle_stages(config: TrainingConfig) -> TrainingConfig:
+    """The configuration without stages that have nothing to teach to a network without an MS module."""
+    if describe_network(config.model).has_motion:
+        return config
+    stages = tuple(stage for stage in config.stages if not stage.matching_only)
+    if not stages:
+        raise ConfigurationError(f"{config.model} has no MS module: expected a stage that is not matching_only")
+    return config.model_copy(update={"stages": stages})
 
 
 def _first_network(config: TrainingConfig, weights: Path | None) -> MSNet:

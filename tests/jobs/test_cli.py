@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,31 +18,13 @@ from safetensors.torch import save_file
 
 from extractor.models.msnet import build_network
 from extractor.store import FeatureStore, Lease
-from jobs.cli import main
 from schemas.errors import FailureClass
 from schemas.layout import StorePaths
 from tests.extractor.models.checkpoint_factory import random_state
 from tests.extractor.store.making import make_store
+from tests.jobs.conftest import Call
 
 RANDOM = ("--weights", "random", "--device", "cpu")
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs `msnet` in this process, in which Ray must not be started; exit code, standard output and error."""
-    monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return code, captured.out, captured.err
-
-    return run
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

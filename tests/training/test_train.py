@@ -82,8 +82,15 @@ def test_train_stores_its_recipe_in_a_half_precision_checkpoint(tmp_path: Path) 
     assert recipe["steps"] == 2 and recipe["start"] == "random weights" and recipe["device"] == "cpu"
     assert recipe["held_out"]["zero_error_cells"] > 0
     assert dtypes == {torch.float16}
-    again = train(_config(2, model="tsm_resnet18"), tmp_path / "other")
-    assert load_model("tsm_resnet18", weights=again)(torch.zeros(1, 4, 3, 64, 64)).frame_features.isfinite().all()
+
+
+def test_train_of_a_network_without_motion_skips_what_is_for_matching_alone(tmp_path: Path) -> None:
+    path = train(_config(4, model="tsm_resnet18"), tmp_path)
+    assert _column(tmp_path / "losses.csv", "step") == [1, 2]
+    assert all(_column(tmp_path / "losses.csv", "boundary")) and not any(_column(tmp_path / "losses.csv", "matching"))
+    assert load_model("tsm_resnet18", weights=path)(torch.zeros(1, 4, 3, 64, 64)).frame_features.isfinite().all()
+    with pytest.raises(ConfigurationError, match="not matching_only"):
+        train(_config(stages=_config(4).model_dump()["stages"][:1], model="tsm_resnet18"), tmp_path)
 
 
 def test_train_starts_from_a_checkpoint(tmp_path: Path) -> None:
