@@ -16,6 +16,8 @@ __all__ = ["BoundaryPicker", "PickingMethod", "prominences"]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
+_TICK_SECONDS = 1e-6  # times differ by less only through rounding
+
 
 class PickingMethod(StrEnum):
     """How boundaries are read off a track."""
@@ -105,6 +107,6 @@ def _thinned(times: Float64Array, heights: Float64Array, apart_seconds: float) -
     kept: list[float] = []
     for n in np.argsort(-heights, kind="stable").tolist():
         time = float(times[n])
-        if all(abs(time - other) >= apart_seconds for other in kept):
+        if all(abs(time - other) >= apart_seconds - _TICK_SECONDS for other in kept):
             kept.append(time)
     return sorted(kept)
