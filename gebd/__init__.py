@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gebd.tracks import Track, load_tracks, write_tracks
     from gebd.trained import TrainedHead, load_head
     from gebd.training import TrainingResult, train_head
-    from gebd.training_config import TrainingConfig, training_config
+    from gebd.training_options import TrainingConfig, training_config
 
 _NAMES = {
     "gebd.annotations": ("convert", "load_annotations", "write_annotations"),
@@ -78,7 +78,7 @@ _NAMES = {
     "gebd.tracks": ("Track", "load_tracks", "write_tracks"),
     "gebd.trained": ("TrainedHead", "load_head"),
     "gebd.training": ("TrainingResult", "train_head"),
-    "gebd.training_config": ("TrainingConfig", "training_config"),
+    "gebd.training_options": ("TrainingConfig", "training_config"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -22,7 +22,7 @@ from gebd.sampling import ShardSampler
 from gebd.stitching import stitch
 from gebd.tracks import Track
 from gebd.trained import TrainedHead, load_head
-from gebd.training_config import TrainingConfig
+from gebd.training_options import TrainingConfig
 
 __all__ = [
     "JoinOptions",

@@ -20,7 +20,7 @@ import torch
 from extractor.store.atomic import read_bounded, storage_errors, write_bytes
 from gebd.files import write_json
 from gebd.splitting import Parts
-from gebd.training_config import TrainingConfig
+from gebd.training_options import TrainingConfig
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError, WeightsError
 

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from extractor.store.atomic import write_bytes
 from gebd.heads import Head, HeadSpec, build_head
 from gebd.picking import BoundaryPicker
-from gebd.training_config import TrainingConfig
+from gebd.training_options import TrainingConfig
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, WeightsError
 

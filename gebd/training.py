@@ -31,7 +31,7 @@ from gebd.splitting import Parts, Validation, split_videos, with_validation
 from gebd.standardising import fit_standardisation
 from gebd.tracks import Track, write_tracks
 from gebd.trained import HEAD_NAME, TrainedHead, load_head, save_head
-from gebd.training_config import TrainingConfig
+from gebd.training_options import TrainingConfig
 
 __all__ = ["TrainingResult", "train_head"]
 

@@ -19,7 +19,7 @@ from gebd.splitting import Validation
 from gebd.targets import Raters
 from gebd.tracks import write_tracks
 from gebd.training import train_head
-from gebd.training_config import TrainingConfig, training_config
+from gebd.training_options import TrainingConfig, training_config
 from gebd.values import shown
 from jobs.cli.display import paragraph
 from jobs.cli.gebd import Annotations, Pattern, Stretches, gebd_app, join_options
