@@ -7,18 +7,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gebd import AnnotationFormat, load_annotations, load_predictions, uniform
-from tests.gebd import made
+from gebd import AnnotationFormat, load_annotations, load_predictions, uniform, write_annotations
+from tests.gebd import made, stores
 
 ROOT = Path(__file__).parents[2]
+
+
+def python_block(name: str) -> str:
+    """The one block of Python in the documentation that uses a name; it is to be short."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "gebd.md").read_text(), re.DOTALL)
+    (found,) = (block for block in blocks if name in block)
+    assert found.count("\n") < 15
+    return found
 
 
 def test_lines_of_the_documentation_run_and_load_no_heavy_library(tmp_path: Path) -> None:
     truth = {f"v{n}": made.processed_entry([2.0, 5.0], [2.1, 5.2], [4.0]) for n in range(10)}
     (tmp_path / "annotations.pkl").write_bytes(made.as_old_numpy(made.with_numpy(truth)))
     (tmp_path / "predictions.pkl").write_bytes(pickle.dumps(uniform(truth, 4)))
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "gebd.md").read_text(), re.DOTALL)
-    assert block.count("\n") < 15
+    block = python_block("gebd.evaluate")
     loaded = "import sys; assert not {'torch', 'ray', 'av', 'decord', 'h5py'} & set(sys.modules)"
     subprocess.run(
         [sys.executable, "-W", "error", "-c", f"{block}\n{loaded}"],
@@ -28,6 +35,23 @@ def test_lines_of_the_documentation_run_and_load_no_heavy_library(tmp_path: Path
     )
     assert dict(load_annotations(tmp_path / "annotations.json")) == dict(load_annotations(truth))
     assert load_predictions(tmp_path / "submission.pkl") == uniform(truth, 4)
+
+
+def test_lines_of_the_documentation_load_a_store(tmp_path: Path) -> None:
+    videos = {f"{n}.mp4": stores.regular(12.0) for n in range(5)}
+    stores.make(tmp_path / "STORE", videos)
+    truth = {str(n): made.processed_entry([2.0, 5.0], duration=12.0) for n in range(5)}
+    write_annotations(truth, tmp_path / "annotations.json")
+    done = subprocess.run(
+        [sys.executable, "-c", python_block("gebd.GEBDDataset") + "\nprint('read', len(batch), epoch)"],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "joined                  5 of 5 annotated videos" in done.stdout and "read 6 1" in done.stdout
+    assert not done.stderr
 
 
 def test_every_format_is_documented() -> None:

@@ -103,6 +103,7 @@ def test_memory_is_bounded_and_a_read_block_is_dropped(store):
         assert sum(rows.nbytes for block in kept.values() for _, rows in block.values()) <= CACHE_BYTES
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # from Python 3.12 on
 @pytest.mark.parametrize(("context", "workers"), [("fork", 2), ("spawn", 1)])
 def test_workers_give_the_same_as_one_process(store, context, workers):
     dataset = opened(store, tensors=("motion", "frame", "confidence"), annotations=annotations(store))
