@@ -69,17 +69,21 @@ def test_regression_loss_judges_hidden_cells_and_none_outside(truth: CellTruth) 
     assert float(regression_loss(found, truth)) == pytest.approx(5 * share, rel=0.01)
 
 
-def test_confidence_loss_wants_trust_where_it_is_right_and_none_over_a_cut(truth: CellTruth) -> None:
-    right = truth.inside.float().unsqueeze(2)
-    assert float(confidence_loss(right, truth.displacement, truth)) == pytest.approx(0, abs=1e-6)
-    far = truth.displacement + 5
-    assert float(confidence_loss(torch.zeros_like(right), far, truth)) == pytest.approx(0, abs=1e-6)
-    assert float(confidence_loss(right, far, truth)) == pytest.approx(float(right.mean()), rel=1e-3)
+def test_confidence_loss_wants_trust_in_the_order_of_the_errors_whatever_its_height(truth: CellTruth) -> None:
+    error = torch.rand(_SHAPE, generator=torch.Generator().manual_seed(5)) * 3
+    off = truth.displacement + torch.stack((error, torch.zeros_like(error)), 2)
+    right = torch.where(truth.inside, torch.exp(-error / 0.5), 0.0).unsqueeze(2)
+    assert float(confidence_loss(right, off, truth)) == pytest.approx(0, abs=1e-5)
+    assert float(confidence_loss(0.2 + 0.1 * right, off, truth)) == pytest.approx(0, abs=1e-5)
+    assert float(confidence_loss(1 - right, off, truth)) == pytest.approx(2, abs=1e-5)
+    expected = 1 - torch.corrcoef(torch.stack((error.flatten(), right.flatten())))[0, 1]
+    assert float(confidence_loss(error.unsqueeze(2), off, truth)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(confidence_loss(torch.ones_like(right), off, truth)) == pytest.approx(1, abs=1e-3)
 
 
 def test_confidence_loss_leaves_the_displacement_alone(truth: CellTruth) -> None:
     displacement = (truth.displacement + 1).requires_grad_()
-    confidence = torch.full((2, 3, 1, 4, 5), 0.5, requires_grad=True)
+    confidence = torch.rand(2, 3, 1, 4, 5, generator=torch.Generator().manual_seed(6)).requires_grad_()
     confidence_loss(confidence, displacement, truth).backward()  # type: ignore[no-untyped-call]
     assert displacement.grad is None
     assert confidence.grad is not None and bool(confidence.grad.any())
