@@ -123,7 +123,8 @@ def scored_batches(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """All slices of a dataset in order, in batches, each with its logits (B, T); all on the CPU."""
     order = ShardSampler(dataset, shuffle=False, batch_size=batch_windows, num_workers=workers)
-    loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers)
+    own = torch.Generator()  # or the loader draws a number of the caller's
+    loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers, generator=own)
     head.eval()
     with torch.inference_mode():
         for batch in loader:

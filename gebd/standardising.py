@@ -21,7 +21,8 @@ def fit_standardisation(head: Head, dataset: GEBDDataset, batch_windows: int) ->
     part = Subset(dataset, range(0, len(dataset), step))
     features = _Moments(head.features)
     motion = None if head.motion is None else _Moments(head.motion)
-    for batch in DataLoader(part, batch_size=batch_windows, collate_fn=collate):
+    own = torch.Generator()  # or the loader draws a number of the caller's
+    for batch in DataLoader(part, batch_size=batch_windows, collate_fn=collate, generator=own):
         features.add(batch.features[batch.valid])
         if motion is not None:
             motion.add(describe_motion(batch.displacement, batch.confidence)[batch.valid])

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gebd import Annotations, TrainedHead, predict, train_head, training_config
+from schemas.errors import ConfigurationError
+from tests.gebd.boundary_stores import make_videos
+
+CONFIG = training_config(max_epochs=2, width=8, context_seconds=0.5, window_seconds=3.0, hop_seconds=1.5)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of 10 videos and a run on it."""
+    place = tmp_path_factory.mktemp("place")
+    _, truth = make_videos(place / "store", 10)
+    train_head(place / "store", truth, place / "run", CONFIG)
+    return place
+
+
+def test_every_video_of_a_store_is_predicted_without_annotations(place: Path) -> None:
+    found = predict(place / "run", place / "store")
+    assert list(found.boundaries) == [f"v{n:02d}.mp4" for n in range(10)] == list(found.tracks)
+    assert found.join is None
+    for video_id, track in found.tracks.items():
+        assert len(track.scores) == 80 and ((track.scores > 0) & (track.scores < 1)).all()
+        assert all(0 <= time <= 8 for time in found.boundaries[video_id])
+
+
+def test_batches_and_workers_change_no_score(place: Path) -> None:
+    one = predict(place / "run", place / "store", batch_windows=1)
+    many = predict(place / "run", place / "store", batch_windows=7, workers=1)
+    assert one.boundaries == many.boundaries
+    for video_id, track in one.tracks.items():
+        np.testing.assert_allclose(track.scores, many.tracks[video_id].scores, atol=1e-6)
+
+
+def test_annotations_choose_and_name_the_videos(place: Path) -> None:
+    _, truth = make_videos(place / "other", 10)
+    named = Annotations([replace(truth[f"v0{n}.mp4"], video_id=f"v0{n}") for n in (1, 4)])
+    found = predict(place / "run", place / "store", named)
+    assert set(found.boundaries) == {"v01", "v04"}
+    assert found.join is not None and "2 of 2 annotated videos" in str(found.join)
+    plain = predict(place / "run", place / "store", video_ids=["v04.mp4"])
+    assert list(plain.boundaries) == ["v04.mp4"]
+    np.testing.assert_allclose(plain.tracks["v04.mp4"].scores, found.tracks["v04"].scores, atol=1e-6)
+
+
+def test_features_of_another_kind_are_refused_by_name(place: Path, tmp_path: Path) -> None:
+    make_videos(tmp_path / "store", 2, shards=1, seed=1, size=112)
+    with pytest.raises(ConfigurationError, match="size was 224, the store has 112"):
+        predict(place / "run", tmp_path / "store")
+
+
+def test_another_number_format_of_the_store_is_no_other_kind(place: Path, tmp_path: Path) -> None:
+    make_videos(tmp_path / "store", 2, shards=1, store_dtype="float32")
+    assert len(predict(place / "run", tmp_path / "store").boundaries) == 2
+
+
+def test_head_without_motion_asks_for_none(tmp_path: Path) -> None:
+    store, truth = make_videos(tmp_path / "store", 8, outputs=("frame",))
+    result = train_head(store, truth, tmp_path / "run", CONFIG)
+    assert isinstance(result.trained, TrainedHead)
+    assert not result.trained.head.spec.uses_motion and not result.trained.config.use_motion
+    assert len(predict(tmp_path / "run", store).boundaries) == 8
