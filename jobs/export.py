@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from extractor.store.atomic import replacing, storage_errors, write_bytes
-from extractor.store.probe import probe_storage
+from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
 from extractor.store.tables import write_table
 from schemas.errors import UsageError
@@ -69,7 +69,8 @@ def export_store(
     A video_id never becomes a path: names are made of letters and digits of it and of a hash, and index.json maps
     ids to them. clips.parquet is the manifest with row ranges that count from each video's first row. Files appear
     whole or not at all, and those that are there are kept: a killed export is continued by running it again.
-    `progress(done, total)` is called after every file. Raises UsageError where `out` holds another export or a store.
+    `progress(done, total)` is called after every file. Raises UsageError where `out` holds another export, a store
+    or anything else.
     """
     format = ExportFormat(format)
     features = FeatureStore(store)
@@ -109,6 +110,7 @@ def _require_own(out: Path, identity: dict[str, Any]) -> None:
     try:
         there = json.loads((out / INDEX).read_bytes())["export"]
     except (FileNotFoundError, NotADirectoryError):
+        refuse_other_folder(out, CLIPS.__eq__, "an export")  # the table is written before the index
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{out / INDEX} is not the index of an export: give another folder") from error

@@ -6,15 +6,31 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from extractor.store.atomic import fsync_file, fsync_folder, storage_errors
+from extractor.store.atomic import fsync_file, fsync_folder, is_temporary, storage_errors
 from schemas.errors import StorageError
 
-__all__ = ["probe_storage", "require_space"]
+__all__ = ["probe_storage", "refuse_other_folder", "require_space"]
 
 _PROBE_BYTES = 64 * 1024
+
+
+def refuse_other_folder(root: Path, ours: Callable[[str], bool], what: str) -> None:
+    """Raise StorageError where the folder `root` holds anything but what is `ours` by its name, and our temporaries.
+
+    what: in words, what it may hold. A folder that is not there is fine.
+    """
+    with storage_errors(root):
+        try:
+            names = sorted(path.name for path in root.iterdir() if not is_temporary(path))
+        except (FileNotFoundError, NotADirectoryError):  # for `probe_storage` to make, or to refuse
+            return
+    others = [name for name in names if not ours(name)]
+    if others:
+        raise StorageError(f"an empty folder or {what} was expected, {root} holds {others[0]!r}: give another --out")
 
 
 def probe_storage(root: Path) -> None:

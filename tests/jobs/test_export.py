@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,24 @@ def test_another_export_or_a_store_is_not_written_into(store, tmp_path):
     (out / INDEX).write_text("junk")
     with pytest.raises(UsageError, match="not the index"):
         export_store(store.root, out, "npy", ["clip"])
+
+
+def test_a_folder_with_other_files_is_not_written_into(store, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("years of work")
+    with pytest.raises(StorageError, match=r"an empty folder or an export was expected, .* holds 'thesis.tex': give"):
+        export_store(store.root, out)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_an_export_that_was_killed_before_its_index_goes_on(store, tmp_path):
+    out = tmp_path / "out"
+    export_store(store.root, out)
+    for path in out.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink() if path.name != CLIPS else None
+    assert export_store(store.root, out).skipped == 0
+    assert len(read_export(out)) == 4
 
 
 def test_unknown_tensors_and_formats_are_refused(store, tmp_path):
