@@ -104,7 +104,8 @@ def load_head(run: str | os.PathLike[str], device: str | torch.device = "cpu") -
 def _trained(content: dict[str, Any], state: dict[str, torch.Tensor], device: torch.device) -> TrainedHead:
     if content["version"] != _VERSION:
         raise ValueError(f"version {content['version']!r}, this program reads {_VERSION}")
-    head = build_head(HeadSpec.of(content["spec"]))
+    with torch.random.fork_rng([]):  # initial weights that are replaced are not worth the caller's random numbers
+        head = build_head(HeadSpec.of(content["spec"]))
     head.load_state_dict(state)
     return TrainedHead(
         head.to(device).eval(),
