@@ -58,6 +58,7 @@ __all__ = [
     "Tell",
     "WeightsEvaluation",
     "evaluate_weights",
+    "load_weights",
 ]
 
 _SEED = HELD_OUT_SEED + 1  # that one itself is what trainings look at while they run
@@ -169,12 +170,12 @@ def evaluate_weights(
         raise ConfigurationError(f"a size of 32 px or more that 8 divides was expected, not {sizes.size_px}")
     listing = None if real is None else list_videos(real)
     dis = DisFlow() if DisFlow.available() or listing is not None else None
-    subject, network = _load(weights, model, device)
+    subject, network = load_weights(weights, model, device)
     if listing is not None and not network.spec.has_motion:
         raise ConfigurationError(f"real videos show displacement, {network.spec.name} has none: leave --real out")
     twin, networks = None, {NETWORK: network}
     if against is not None:
-        twin, networks[AGAINST] = _load(against, None, device)
+        twin, networks[AGAINST] = load_weights(against, None, device)
     run = _Run(networks, sizes, dis, tell)
     procedural, motion = run.clips()
     boundaries = run.boundaries()
@@ -182,7 +183,11 @@ def evaluate_weights(
     return WeightsEvaluation(subject, twin, sizes, dis is not None, procedural, motion, boundaries, found, run.seconds)
 
 
-def _load(weights: str | Path, model: str | None, device: str) -> tuple[EvaluatedWeights, MSNet]:
+def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[EvaluatedWeights, MSNet]:
+    """One network with the weights of a checkpoint (or "random"), of the name that it looks like unless given.
+
+    WeightsError where it does not load, looks like none of ours, or is an ensemble.
+    """
     if model is None and str(weights) == RANDOM_WEIGHTS:
         raise WeightsError("random weights need the name of a network: give --model")
     name = model or inspect_checkpoint(weights).architecture

@@ -1,0 +1,40 @@
+"""`msnet weights picture`: what a network sees in a real video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.cli.display import paragraph
+from jobs.cli.weights import weights_app
+from jobs.devices import choose_device
+from jobs.pictures import see_moments
+from jobs.weights_evaluation import load_weights
+from training.evaluation.picture import draw_moments
+
+__all__ = ["picture"]
+
+
+@weights_app.command()
+def picture(
+    video: Annotated[Path, typer.Argument(help="A video file.", show_default=False)],
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="A checkpoint, or `random` with --model.", show_default=False)
+    ],
+    at: Annotated[
+        list[float], typer.Option("--at", help="A time in seconds; again for more rows.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.", show_default=False)],
+    model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
+    rate_hz: Annotated[float, typer.Option("--rate-hz", help="Frames a second.")] = 10.0,
+    size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = 224,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+) -> int:
+    """Draw frames of a video with their displacement and confidence beside them."""
+    what, network = load_weights(weights, model, choose_device(device))
+    moments = see_moments(network, video, at, rate_hz=rate_hz, size=size)
+    draw_moments(moments, out, f"{what.model}\n{Path(what.weights).name}")
+    print(paragraph(f"written to {out}"))
+    return 0

@@ -1,0 +1,155 @@
+"""Pictures of what a network sees: frames with displacement and confidence beside them. Need matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.models.architecture import FEATURE_STRIDE_PX
+from extractor.store.atomic import write_bytes
+from schemas.errors import UsageError
+from schemas.records import PixelGrid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Moment", "direction_colours", "draw_moments", "round_up"]
+
+_WIDTH_INCHES = 9.6
+_LEGEND = 0.26  # height of the last row, in widths of a column
+_WHEEL_PX = 161
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A frame (size, size, 3) uint8, and what was found from it to the next: displacement (2, h, w) in cells and
+    confidence (h, w). `grid` says how they lie in the original; `interval_seconds` is from this frame to the next.
+    """
+
+    title: str
+    frame: npt.NDArray[np.uint8]
+    displacement: FloatArray
+    confidence: FloatArray
+    grid: PixelGrid
+    interval_seconds: float
+
+    @property
+    def width(self) -> float:
+        """Of what the frame shows, in pixels of the original."""
+        return float(self.frame.shape[1] * self.grid.scale_x)
+
+    @property
+    def height(self) -> float:
+        """Of what the frame shows, in pixels of the original."""
+        return float(self.frame.shape[0] * self.grid.scale_y)
+
+    @property
+    def displacement_px(self) -> FloatArray:
+        """(2, h, w), in pixels of the original."""
+        scale = np.array([self.grid.scale_x, self.grid.scale_y]).reshape(2, 1, 1)
+        moved: FloatArray = self.displacement * FEATURE_STRIDE_PX * scale
+        return moved
+
+
+def direction_colours(displacement: FloatArray, largest: float) -> FloatArray:
+    """(2, ...) to RGB (..., 3) in [0, 1]: the hue says where to, the saturation how far; white stands.
+
+    To the right is red, and on clockwise, as on the wheel beside the picture; from `largest` on the colour is full.
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    x, y = displacement
+    hue = (np.arctan2(y, x) / (2 * math.pi)) % 1.0
+    saturation = np.clip(np.hypot(x, y) / largest, 0, 1)
+    colours: FloatArray = hsv_to_rgb(np.stack((hue, saturation, np.ones_like(hue)), -1))
+    return colours
+
+
+def round_up(value: float) -> float:
+    """The next of ..., 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, ...: what a legend goes up to.
+
+    >>> [round_up(value) for value in (0.6, 1.0, 12.5)]
+    [0.7, 1.0, 15.0]
+    """
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(round(step * power, 9) for step in (1, 1.5, 2, 3, 5, 7, 10) if value <= step * power * (1 + 1e-9))
+
+
+def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Path:
+    """Draw one row a moment as PNG: frame, displacement by the colour wheel, confidence; one scale for all rows.
+
+    `caption` stands below the frames. Raises UsageError where matplotlib is missing, the name does not end in .png, or
+    there is no folder for the file.
+    """
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"a name that ends in .png was expected, not {path.name}")
+    figure = _figure()
+    largest = round_up(max(1.0, *(float(np.quantile(np.hypot(*m.displacement_px), 0.99)) for m in moments)))
+    lowest = math.floor(10 * min(float(np.quantile(m.confidence, 0.01)) for m in moments)) / 10
+    ratios = [moment.height / moment.width for moment in moments]
+    column = _WIDTH_INCHES / 3
+    figure.set_figheight(column * (sum(ratios) + _LEGEND) + 0.25 * (len(moments) + 1))
+    axes = figure.subplots(len(moments) + 1, 3, squeeze=False, height_ratios=[*ratios, _LEGEND])
+    for row, moment in zip(axes, moments, strict=False):
+        shown = (moment.frame, direction_colours(moment.displacement_px, largest), moment.confidence)
+        titles = (moment.title, "displacement to the next frame", "confidence")
+        for axis, picture, title in zip(row, shown, titles, strict=True):
+            _show(axis, picture, moment, lowest)
+            axis.set_title(title, loc="left", fontsize=9)
+    below, wheel, bar = axes[-1]
+    below.text(0, 1, caption, transform=below.transAxes, fontsize=8, va="top", wrap=True)
+    below.set_axis_off()
+    _draw_wheel(wheel, largest, moments[0].interval_seconds)
+    bar.set_axis_off()
+    scale = figure.colorbar(axes[0, 2].images[0], cax=bar.inset_axes((0, 0.72, 1, 0.18)), orientation="horizontal")
+    scale.ax.tick_params(labelsize=8)
+    return _write(figure, path)
+
+
+def _show(axis: Axes, picture: npt.NDArray[Any], moment: Moment, lowest: float) -> None:
+    """In the original's aspect, and every cell as it is; confidence from `lowest` to 1."""
+    extent = (0.0, moment.width, moment.height, 0.0)
+    limits = {"vmin": lowest, "vmax": 1.0, "cmap": "viridis"} if picture.ndim == 2 else {}
+    smooth = "antialiased" if picture.dtype == np.uint8 else "nearest"
+    axis.imshow(picture, extent=extent, interpolation=smooth, **limits)  # type: ignore[arg-type]
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set(color="#BBBBBB", linewidth=0.6)  # what stands is white
+
+
+def _draw_wheel(axis: Axes, largest: float, interval_seconds: float) -> None:
+    side = np.linspace(-1, 1, _WHEEL_PX)
+    x, y = np.meshgrid(side, side)
+    colours = direction_colours(np.stack((x, y)), 1.0)
+    disc = np.dstack((colours, np.clip((1 - np.hypot(x, y)) * _WHEEL_PX / 2, 0, 1)))  # with a soft edge
+    axis.imshow(disc, extent=(-1, 1, 1, -1))
+    axis.text(1.25, 0, f"edge: {largest:g} px\nin {interval_seconds:.2g} s", fontsize=8, va="center")
+    axis.set_axis_off()
+
+
+def _figure() -> Figure:
+    try:
+        from matplotlib.figure import Figure  # without pyplot, which would look for a display
+    except ImportError as error:
+        raise UsageError(
+            "pictures need matplotlib, which is not installed: pip install 'msnet-features[plot]'"
+        ) from error
+    return Figure(figsize=(_WIDTH_INCHES, 1), layout="constrained")
+
+
+def _write(figure: Figure, path: Path) -> Path:
+    data = BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist")
+    write_bytes(path, data.getvalue())
+    return path
