@@ -5,8 +5,9 @@ The names below are loaded on first use, so that reading a store does not import
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from schemas.lazy import import_on_use
 
 if TYPE_CHECKING:
     from extractor.models.loading import load_model, normalize
@@ -28,26 +29,12 @@ __all__ = [
     "normalize",
 ]
 
-_HOMES = {
-    "DenseStream": "extractor.models.streaming",
-    "EnsembleOutput": "extractor.models.msnet",
-    "MSNet": "extractor.models.msnet",
-    "MSNetEnsemble": "extractor.models.msnet",
-    "MSNetOutput": "extractor.models.msnet",
-    "NetworkSpec": "extractor.models.spec",
-    "StreamOutput": "extractor.models.streaming",
-    "build_network": "extractor.models.msnet",
-    "describe_network": "extractor.models.spec",
-    "load_model": "extractor.models.loading",
-    "normalize": "extractor.models.loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = import_on_use(
+    __name__,
+    {
+        "models.loading": ("load_model", "normalize"),
+        "models.msnet": ("EnsembleOutput", "MSNet", "MSNetEnsemble", "MSNetOutput", "build_network"),
+        "models.spec": ("NetworkSpec", "describe_network"),
+        "models.streaming": ("DenseStream", "StreamOutput"),
+    },
+)

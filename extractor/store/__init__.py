@@ -5,8 +5,9 @@ Importable without torch, Ray or a decoder. Names are loaded on first use, so th
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from schemas.lazy import import_on_use
 
 if TYPE_CHECKING:
     from extractor.store.commit import CommitResult, CommitStatus, commit_shard, retire
@@ -43,32 +44,17 @@ __all__ = [
     "write_run",
 ]
 
-_HOME = {
-    "Attempt": "staging",
-    "CommitResult": "commit",
-    "CommitStatus": "commit",
-    "FeatureStore": "reader",
-    "Lease": "lease",
-    "Run": "run",
-    "StagedItemWriter": "staging",
-    "commit_shard": "commit",
-    "committed": "records",
-    "new_attempt": "staging",
-    "next_generation": "records",
-    "probe_storage": "probe",
-    "read_inventory": "tables",
-    "read_run": "run",
-    "retire": "commit",
-    "stage_failure": "staging",
-    "staged_items": "staging",
-    "sweep": "sweeping",
-    "write_inventory": "tables",
-    "write_manifest_cache": "tables",
-    "write_run": "run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__, __dir__ = import_on_use(
+    __name__,
+    {
+        "commit": ("CommitResult", "CommitStatus", "commit_shard", "retire"),
+        "lease": ("Lease",),
+        "probe": ("probe_storage",),
+        "reader": ("FeatureStore",),
+        "records": ("committed", "next_generation"),
+        "run": ("Run", "read_run", "write_run"),
+        "staging": ("Attempt", "StagedItemWriter", "new_attempt", "stage_failure", "staged_items"),
+        "sweeping": ("sweep",),
+        "tables": ("read_inventory", "write_inventory", "write_manifest_cache"),
+    },
+)

@@ -5,8 +5,9 @@ Names are imported on first use, so that listing and sampling load no decoder.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from schemas.lazy import import_on_use
 
 if TYPE_CHECKING:
     from extractor.video.decoding import decode, inspect_job, plan_items, suggested_deadline_seconds
@@ -29,17 +30,13 @@ __all__ = [
     "suggested_deadline_seconds",
 ]
 
-_HOMES = {
-    "decoding": ("decode", "inspect_job", "plan_items", "suggested_deadline_seconds"),
-    "listing": ("Listing", "list_videos"),
-    "preflight": ("Inspection", "inspect_video"),
-    "sampling": ("plan_item",),
-    "transforms": ("Resizer", "pixel_grid"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = import_on_use(
+    __name__,
+    {
+        "decoding": ("decode", "inspect_job", "plan_items", "suggested_deadline_seconds"),
+        "listing": ("Listing", "list_videos"),
+        "preflight": ("Inspection", "inspect_video"),
+        "sampling": ("plan_item",),
+        "transforms": ("Resizer", "pixel_grid"),
+    },
+)
