@@ -45,6 +45,9 @@ def load_model(
     stay float32. `num_classes` of random weights may be None (no logits); otherwise the checkpoint decides, and a
     number that differs from its own is refused. What the user should know about the weights is in `.notes`.
 
+    Folding leaves a `state_dict` of other names and values, which no network loads again: what is to be trained on or
+    saved comes from `build_network` or `restore`.
+
     WeightsError where the checkpoint cannot be read or does not fit; ConfigurationError for a name, a dtype, a number
     or a device that cannot be used.
     """
