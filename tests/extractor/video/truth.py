@@ -6,10 +6,14 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from extractor.video.backends import Request
 from extractor.video.decoding import decode
+from extractor.video.preflight import inspect_video
 from schemas.config import ExtractionConfig
+from schemas.errors import VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Item, Restart
 
 
@@ -54,3 +58,17 @@ def kept(found: list[DecodingEvent]) -> tuple[Header, list[FrameChunk], Decoded]
     restarts = [number for number, event in enumerate(found) if isinstance(event, Restart)]
     chunks = [event for event in found[restarts[-1] if restarts else 0 :] if isinstance(event, FrameChunk)]
     return header, chunks, end
+
+
+def failure_of(path: Path, **changes: object) -> VideoError:
+    """The error that decoding a file ends with."""
+    with pytest.raises(VideoError) as caught:
+        events(path, **changes)
+    return caught.value
+
+
+def request(path: Path, index: list[int] | None = None, *, to_end: bool = True, keep: bool = False) -> Request:
+    """What a decoder is asked for: some frames of a file, or all."""
+    found = inspect_video(path, keep_corrupt=keep)
+    every = np.arange(found.info.num_frames) if index is None else np.array(index)
+    return Request(path, found, every, to_end, keep)
