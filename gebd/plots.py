@@ -35,7 +35,8 @@ _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-_RIVALS = ((_ORANGE, "--"), (_RED, "--"), (_SKY, "-."), (_PURPLE, ":"), (_GREEN, ":"))
+_BASELINES = ((_ORANGE, "--"), (_RED, "--"), (_SKY, "-."), (_PURPLE, ":"), (_GREEN, ":"))
+_METHODS = ((_RED, "o"), (_GREEN, "s"), (_PURPLE, "^"), (_ORANGE, "D"))
 _WIDTH_INCHES = 11.0
 _FRAMES_INCHES = 1.1
 
@@ -135,18 +136,29 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
     path = _checked(path)
     figure = _figure(5.2)
     axes = figure.subplots()
-    rivals = cycle(_RIVALS)
+    baselines, methods = cycle(_BASELINES), cycle(_METHODS)
     for n, (name, found) in enumerate(comparison.evaluations.items()):
-        if n == 0:
-            colour, style, width = _BLUE, "-", 2.6
-        elif name == "human":
-            colour, style, width = _BLACK, "-", 1.4
-        else:
-            (colour, style), width = next(rivals), 1.6
+        colour, style, mark, width = _BLUE, "-", "", 2.6
+        if name == "human":
+            colour, width = _BLACK, 1.4
+        elif name.startswith(("uniform-", "random-")):
+            (colour, style), width = next(baselines), 1.4
+        elif n > 0:
+            (colour, mark), width = next(methods), 1.6
         table = found.table
         at = table.index.to_numpy()
-        axes.fill_between(at, table["f1_low"], table["f1_high"], color=colour, alpha=0.12, linewidth=0)
-        axes.plot(at, table["f1"], color=colour, linestyle=style, linewidth=width, label=name, zorder=3 - min(n, 1))
+        axes.fill_between(at, table["f1_low"], table["f1_high"], color=colour, alpha=0.1, linewidth=0)
+        axes.plot(
+            at,
+            table["f1"],
+            color=colour,
+            linestyle=style,
+            marker=mark,
+            markersize=5,
+            linewidth=width,
+            label=name,
+            zorder=3 - min(n, 1),
+        )
     method = next(iter(comparison.evaluations.values()))
     axes.set_title(
         f"{method.num_predicted} of {method.num_annotated} annotated videos predicted "

@@ -23,7 +23,8 @@ def print_comparison(comparison: Comparison) -> None:
     method = next(iter(comparison.evaluations.values()))
     first = method.definition.tolerances[0]
     unit = " s" if method.definition.absolute else ""
-    print(f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})")
+    title = f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})"
+    print(paragraph(title, indent="  "))
     table: list[Sequence[object]] = [("method", "F1", "interval", "average", "a video", "gain", "interval")]
     for name, row in comparison.table.iterrows():
         gain, low, high, count = (

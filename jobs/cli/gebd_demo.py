@@ -1,0 +1,66 @@
+"""`msnet gebd demo`: from procedural videos to an F1, in one command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gebd.runs import Epoch
+from jobs.cli.display import TerminalWatcher, paragraph
+from jobs.cli.gebd import gebd_app
+from jobs.cli.gebd_tables import print_comparison
+from jobs.gebd_demo import GEBDDemoPlan, run_gebd_demo
+
+__all__ = ["demo"]
+
+_PLAN = GEBDDemoPlan()
+_EVERY = 10  # epochs that a line tells of
+
+
+@gebd_app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all that is made.")] = Path("msnet-gebd-demo"),
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Of MSNet-ResNet-18. (default: the bundled ones)")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", help="Checkpoint of a TSN-ResNet-18 that was trained alike, as a rival.")
+    ] = None,
+    training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
+    test_videos: Annotated[int, typer.Option("--test-videos", min=2)] = _PLAN.test_videos,
+    size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = _PLAN.size,
+    seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = _PLAN.seed,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = _PLAN.device,
+) -> int:
+    """Make videos with known boundaries, extract them, train heads on one part and judge them on the other."""
+    plan = GEBDDemoPlan(
+        training_videos=training_videos,
+        test_videos=test_videos,
+        seed=seed,
+        weights=weights,
+        against=against,
+        size=size,
+        device=device,
+    )
+    result = run_gebd_demo(out, plan, TerminalWatcher(), _tell)
+    if result.comparison is None:
+        return result.outcome.exit_code
+    print_comparison(result.comparison)
+    print(
+        paragraph(
+            "msnet+motion, msnet, tsn: the same head, trained on features with displacement, on features alone, on "
+            "those of a network without motion; no labels: the detector. Gain: how far the first is above."
+        )
+    )
+    for picture in result.pictures:
+        print(f"picture: {picture}")
+    print(f"everything else: {out}")
+    return result.outcome.exit_code
+
+
+def _tell(method: str, epoch: Epoch) -> None:
+    if epoch.epoch % _EVERY == 0:
+        print(f"{method}, epoch {epoch.epoch}: F1@0.05 {epoch.validation_f1:.3f}", file=sys.stderr, flush=True)

@@ -1,0 +1,191 @@
+"""`msnet gebd`: each command on a made store, within 80 columns, no score without coverage."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gebd import Annotations, load_annotations, load_predictions, load_tracks, write_annotations
+from jobs.cli import main
+from tests.gebd import made
+from tests.gebd.boundary_stores import make_videos
+
+Call = Callable[..., tuple[int, str, str]]
+TRAINING = ("--epochs", 3, "--device", "cpu", "--learning-rate", 0.01)
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Runs `msnet gebd` in this process; exit code, standard output and error, both within 80 columns."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["gebd", *map(str, arguments)])
+        captured = capsys.readouterr()
+        code = ended.value.code
+        assert isinstance(code, int)
+        lines = captured.out.splitlines() + (captured.err.splitlines() if code == 0 else [])
+        assert [line for line in lines if len(line) > 80 and "/" not in line] == []
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, annotations of a training and a test part under other names, and one video too many."""
+    place = tmp_path_factory.mktemp("place")
+    _, truth = make_videos(place / "STORE", 16)
+    named = [replace(video, video_id=video.video_id.removesuffix(".mp4")) for video in truth.values()]
+    write_annotations(Annotations(named[:11]), place / "train.json")
+    (place / "empty.json").write_text("{}")
+    write_annotations(Annotations([*named[11:], replace(named[0], video_id="ghost")]), place / "test.json")
+    return place
+
+
+@pytest.fixture(scope="module")
+def run(place: Path) -> Path:
+    """A trained run."""
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "gebd",
+                "train",
+                str(place / "STORE"),
+                str(place / "train.json"),
+                "--out",
+                str(place / "RUN"),
+                *map(str, TRAINING),
+            ]
+        )
+    assert ended.value.code == 0
+    return place / "RUN"
+
+
+def test_train_shows_the_join_the_baselines_and_the_coverage(call: Call, place: Path, tmp_path: Path) -> None:
+    code, out, err = call("train", place / "STORE", place / "train.json", "--out", tmp_path / "run", *TRAINING)
+    assert code == 0
+    assert "joined                  11 of 11 annotated videos" in out
+    assert "uniform-matched" in out and "random-matched" in out
+    assert "2 of 2 annotated videos predicted, coverage 1.000" in out
+    assert len(re.findall(r"^epoch \d+: loss", err, re.MULTILINE)) == 3
+    again = call("train", place / "STORE", place / "train.json", "--out", tmp_path / "run", *TRAINING)
+    assert again[1] == out and again[2] == ""  # finished: nothing is trained again
+
+
+def test_predict_and_evaluate(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
+    for name in ("predictions.json", "submission.pkl"):
+        code, out, _ = call(
+            "predict", run, place / "STORE", "--annotations", place / "test.json", "--out", tmp_path / name,
+            "--scores", tmp_path / "scores.json", "--device", "cpu",
+        )  # fmt: skip
+        assert code == 0 and "without features        1: ghost" in out and f"written: {tmp_path / name}" in out
+    assert load_predictions(tmp_path / "submission.pkl") == load_predictions(tmp_path / "predictions.json")
+    assert set(load_tracks(tmp_path / "scores.json")) == set(load_annotations(place / "test.json")) - {"ghost"}
+    code, out, _ = call(
+        "evaluate",
+        tmp_path / "submission.pkl",
+        place / "test.json",
+        "--out",
+        tmp_path / "report.json",
+        "--name",
+        "ours",
+    )
+    assert code == 0 and "5 of 6 annotated videos predicted, coverage 0.833" in out
+    methods = json.loads((tmp_path / "report.json").read_text())["methods"]
+    assert methods["ours"]["coverage"] == pytest.approx(5 / 6)
+    shown = re.search(r"^  ours +(\d\.\d{3}) ", out, re.MULTILINE)
+    assert shown is not None
+    assert float(shown[1]) == pytest.approx(methods["ours"]["by_tolerance"][0]["f1"], abs=5e-4)
+
+
+def test_predictions_under_other_names_are_told(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
+    predicted = call("predict", run, place / "STORE", "--out", tmp_path / "p.json", "--device", "cpu")
+    assert predicted[0] == 0 and "in 16 videos" in predicted[1]
+    code, out, _ = call("evaluate", tmp_path / "p.json", place / "test.json")
+    assert code == 0 and "0 of 6 annotated videos predicted, coverage 0.000" in out
+    assert "predicted, but not annotated by that name: 16 videos" in out
+    assert "nan" not in out
+
+
+def test_evaluate_names_its_variant(call: Call, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text('{"v12": [2.0, 5.0]}')
+    code, out, _ = call(
+        "evaluate", tmp_path / "p.json", place / "test.json", "--missing", "skip", "--tolerances-seconds", "0.5,1"
+    )
+    assert code == 0 and "F1 at 0.5 s" in out and "(tolerances in seconds, missing videos" in out
+    assert "1 of 6 annotated videos predicted, coverage 0.167" in out
+
+
+def test_detect_needs_no_labels(call: Call, place: Path, tmp_path: Path) -> None:
+    code, out, _ = call("detect", place / "STORE", "--out", tmp_path / "p.json", "--scores", tmp_path / "s.json")
+    assert code == 0 and "in 16 videos" in out
+    assert len(load_predictions(tmp_path / "p.json")) == len(load_tracks(tmp_path / "s.json")) == 16
+
+
+def test_join_reports_without_training(call: Call, place: Path) -> None:
+    code, out, _ = call("join", place / "STORE", place / "test.json")
+    assert code == 0 and "5 of 6 annotated videos, coverage 0.833" in out and "perfect labels reach" in out
+
+
+def test_low_rate_is_warned_of_in_a_line(call: Call, place: Path) -> None:
+    code, _, err = call("join", place / "STORE", place / "test.json", "--rate-hz", "2")
+    assert code == 0 and err.startswith("2 frames a second") and "Warning" not in err
+
+
+def test_convert_writes_plain_json_and_counts(call: Call, tmp_path: Path) -> None:
+    content = {"good": made.raw_entry([made.mark(2.0)], [made.mark(2.1)], []), "few": made.raw_entry([made.mark(2.0)])}
+    pd.to_pickle(content, tmp_path / "raw.pkl")
+    code, out, _ = call("convert", tmp_path / "raw.pkl", "--out", tmp_path / "plain.json")
+    assert code == 0
+    assert re.search(r"^  left out +1$", out, re.MULTILINE) and "few: " in out
+    assert re.search(r"^  raters without a boundary +1$", out, re.MULTILINE)
+    assert list(load_annotations(tmp_path / "plain.json")) == ["good"]
+
+
+def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
+    for name, arguments in {
+        "detector.png": ("plot", "video", place / "STORE", "v12.mp4"),
+        "head.png": ("plot", "video", place / "STORE", "v12", "--run", run, "--annotations", place / "test.json"),
+        "run.png": ("plot", "run", run),
+    }.items():
+        code, out, _ = call(*arguments, "--out", tmp_path / name)
+        assert code == 0 and out == f"written: {tmp_path / name}\n"
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "STORE", "train.json", "--out", "STORE"), "is not what `msnet gebd train` wrote"),
+        (("train", "STORE", "nothing.json", "--out", "new"), "nothing.json cannot be read"),
+        (("train", "STORE", "train.json", "--out", "new", "--validation", "nothing.txt"), "an id a line"),
+        (("train", "STORE", "train.json", "--out", "new", "--rate-hz", "0"), "rate_hz: "),
+        (("predict", "STORE", "STORE", "--out", "p.json"), "give the folder that `msnet gebd train --out` wrote"),
+        (("detect", "STORE", "--out", "p.txt"), "expected to end in .json or .pkl"),
+        (("detect", "STORE", "--out", "p.json", "--stretches"), "--stretches"),
+        (("evaluate", "train.json", "train.json"), "format was expected to be a list"),
+        (("evaluate", "empty.json", "train.json", "--tolerances-seconds", "much"), "tolerances like 0.5,1"),
+        (("plot", "video", "STORE", "nobody", "--out", "a.png"), "not 'nobody'"),
+        (("plot", "video", "STORE", "v12.mp4", "--out", "a.png", "--videos", "."), "is not there"),
+        (("plot", "run", "STORE", "--out", "a.png"), "validation_annotations.json cannot be read"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    arguments: tuple[str, ...], said: str, call: Call, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    before = sorted(path.name for path in place.iterdir())
+    code, out, err = call(*arguments)
+    assert (code, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith("msnet: ") and said in line and "Traceback" not in err
+    assert sorted(path.name for path in place.iterdir()) == before
