@@ -19,11 +19,12 @@ from torch.utils.data import Dataset
 
 from extractor.store import FeatureStore
 from gebd.annotations import Source, load_annotations
+from gebd.entries import check_numbers, checked_raters, checked_tensors, entries_of
 from gebd.identity import Join, join_videos
-from gebd.indexing import Boundaries, Entry, index_videos
-from gebd.items import StoreItems
+from gebd.indexing import Boundaries, index_videos
+from gebd.items import FEATURE_TENSORS, PAIR_TENSORS, StoreItems
 from gebd.joining import JoinReport, report_on_join, report_on_sampling
-from gebd.reading import PAIR_TENSORS, Blocks, SliceReader
+from gebd.reading import Blocks, SliceReader
 from gebd.records import Annotations, VideoAnnotation
 from gebd.samples import Sample
 from gebd.targets import Raters
@@ -34,7 +35,6 @@ __all__ = ["BlockIndex", "GEBDDataset", "Positive"]
 
 Positive = Literal["centre", "any"]
 
-_FEATURES = ("frame", "motion")
 _CACHE_BYTES = 64 * 1024 * 1024
 _MIN_HZ = 5.0
 _RATE_SLACK = 0.99  # a store of 5 a second may have 4.99 where the last frame comes late
@@ -84,9 +84,9 @@ class GEBDDataset(Dataset[Sample]):
         self.store = store if isinstance(store, FeatureStore) else FeatureStore(store)
         self.rate_hz, self.window_seconds, self.hop_seconds = rate_hz, window_seconds, hop_seconds
         self.label_sigma_seconds = label_sigma_seconds
-        self.raters = _raters(raters)
-        self.tensors = _checked_tensors(tensors, self.store)
-        self._check_numbers()
+        check_numbers(rate_hz, window_seconds, hop_seconds, label_sigma_seconds)
+        self.raters = checked_raters(raters)
+        self.tensors = checked_tensors(tensors, self.store)
         self.annotations = None if annotations is None else load_annotations(annotations)
         items = StoreItems(self.store, member)
         self._joined: Join | None = None
@@ -94,18 +94,12 @@ class GEBDDataset(Dataset[Sample]):
             self._joined = join_videos(
                 items.ids, self.annotations, pattern=pattern, starts_seconds=starts_seconds, spans=items.spans
             )
-        entries = _entries(items, self.annotations, self._joined)
-        if not entries:
-            raise UsageError(_nothing_left(self.store, self._joined))
+        entries = entries_of(items, self.annotations, self._joined)
         self._samples, self._slices = index_videos(items, entries, rate_hz, window_seconds, hop_seconds)
         self._boundaries: Boundaries | None = None
         if self.annotations is not None:
             chosen = [self.annotations[entry.video_id] for entry in entries]
             self._boundaries = Boundaries(chosen, label_sigma_seconds, self.raters)
-        chosen_items = [entry.item for entry in entries]
-        lasting = [entry.until_seconds or float(items.duration_seconds[entry.item]) for entry in entries]
-        self._extracted = (np.array(lasting), items.fps[chosen_items])
-        self._num_items = len(items.ids)
         self._reader = SliceReader(self.store, self._samples, self._slices, self.tensors, cache_bytes)
         self._warn_of_low_rate()
 
@@ -146,15 +140,7 @@ class GEBDDataset(Dataset[Sample]):
         """What was joined with what, and what the sampling can represent; of the whole, also for a subset."""
         found = None
         if self.annotations is not None and self._joined is not None and self._boundaries is not None:
-            found = report_on_join(
-                self._joined,
-                self.annotations,
-                self._samples,
-                self._boundaries,
-                self._extracted,
-                self.store.failures,
-                self._num_items,
-            )
+            found = report_on_join(self._joined, self.annotations, self._samples, self._boundaries, self.store.failures)
         return JoinReport(len(self._samples.video_ids), report_on_sampling(self._samples, self.rate_hz), found)
 
     @property
@@ -165,7 +151,7 @@ class GEBDDataset(Dataset[Sample]):
     @property
     def num_channels(self) -> int:
         """C of `features`."""
-        return sum(self.store.row_shape(name)[0] for name in self.tensors if name in _FEATURES)
+        return sum(self.store.row_shape(name)[0] for name in self.tensors if name in FEATURE_TENSORS)
 
     @property
     def blocks(self) -> Blocks:
@@ -200,10 +186,10 @@ class GEBDDataset(Dataset[Sample]):
         Every valid sample of the videos counts once, in however many slices it is. Raises UsageError where all are of
         one class, or there are no annotations.
         """
-        videos = np.unique(self._slices.video).tolist()
-        chosen = np.concatenate([np.arange(len(self._positive))[self._samples.of(video)] for video in videos])
-        chosen = chosen[self._samples.valid[chosen]]
-        positive = int(self._positive[chosen].sum())
+        here = np.zeros(len(self._samples.video_ids), dtype=bool)
+        here[self._slices.video] = True
+        chosen = self._positive[np.repeat(here, np.diff(self._samples.edges)) & self._samples.valid]
+        positive = int(chosen.sum())
         if not 0 < positive < len(chosen):
             raise UsageError(
                 f"samples of both classes were expected, and {positive} of {len(chosen)} are positive: classes cannot "
@@ -241,23 +227,6 @@ class GEBDDataset(Dataset[Sample]):
         first, stop = int(self._slices.first[number]), int(self._slices.stop[number])
         return int(self._slices.video[number]), slice(first, stop)
 
-    def _check_numbers(self) -> None:
-        numbers = {
-            "rate_hz": self.rate_hz,
-            "window_seconds": self.window_seconds,
-            "hop_seconds": self.hop_seconds,
-            "label_sigma_seconds": self.label_sigma_seconds,
-        }
-        for name, value in numbers.items():
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{name} was expected to be a number above 0 and is {value!r}")
-        hop, window = self.hop_seconds, self.window_seconds
-        if hop is not None and (window is None or hop > window):
-            raise UsageError(
-                f"hop_seconds was expected to be at most window_seconds, so that no sample is lost between slices, and "
-                f"they are {hop:g} and {window}"
-            )
-
     def _warn_of_low_rate(self) -> None:
         hz = report_on_sampling(self._samples, self.rate_hz).samples_hz
         if hz >= _RATE_SLACK * _MIN_HZ or math.isnan(hz):
@@ -274,61 +243,8 @@ class GEBDDataset(Dataset[Sample]):
         )
 
 
-def _entries(items: StoreItems, annotations: Annotations | None, joined: Join | None) -> list[Entry]:
-    """The videos of the dataset, in the order of the store."""
-    if annotations is None or joined is None:
-        return [
-            Entry(name, k, float(items.start_seconds[k]), float(items.duration_seconds[k]), float(items.fps[k]))
-            for k, name in enumerate(items.ids)
-        ]
-    number = {name: k for k, name in enumerate(items.ids)}
-    found = []
-    for annotation_id, item in joined.items.items():
-        k, annotation = number[item], annotations[annotation_id]
-        start, until = float(items.start_seconds[k]), None
-        if annotation_id in joined.starts_seconds:
-            start = float(items.file_start_seconds[k]) + joined.starts_seconds[annotation_id]
-            until = annotation.duration_seconds
-        fps = float(items.fps[k]) if annotation.fps is None else annotation.fps
-        found.append(Entry(annotation_id, k, start, annotation.duration_seconds, fps, until))
-    return sorted(found, key=lambda entry: (entry.item, entry.start_seconds))
-
-
-def _nothing_left(store: FeatureStore, joined: Join | None) -> str:
-    if joined is None:
-        return f"{store.paths.root} was expected to hold videos and holds none: extract some, or resume"
-    named = joined.missing or tuple(name for one in joined.ambiguous for name in one.annotations)
-    return (
-        f"annotations and {store.paths.root} were expected to have videos in common and have none: annotated is "
-        f"{shown(next(iter(named), 'nothing'))}, the store has {shown(next(iter(store.video_ids), 'nothing'))}; "
-        "join them by a pattern"
-    )
-
-
 def _features(rows: Mapping[str, npt.NDArray[Any]], tensors: Sequence[str]) -> npt.NDArray[Any]:
     """(T, C); motion that is kept on a grid is averaged over it."""
-    parts = [rows[name] for name in tensors if name in _FEATURES]
+    parts = [rows[name] for name in tensors if name in FEATURE_TENSORS]
     flat = [part if part.ndim == 2 else part.mean(axis=(2, 3), dtype=np.float32) for part in parts]
     return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
-
-
-def _checked_tensors(tensors: Sequence[str], store: FeatureStore) -> tuple[str, ...]:
-    known = (*_FEATURES, *PAIR_TENSORS)
-    if isinstance(tensors, str) or not set(tensors) <= set(known) or not set(tensors) & set(_FEATURES):
-        raise UsageError(
-            f"tensors was expected to name frame or motion, and besides any of {', '.join(known)}; it is {tensors!r}"
-        )
-    missing = [name for name in tensors if name not in store.tensors]
-    if missing:
-        raise UsageError(
-            f"{store.paths.root} was expected to hold {', '.join(missing)} and holds {', '.join(store.tensors)}: "
-            f"extract with --outputs {','.join(tensors)}, or choose other tensors"
-        )
-    return tuple(dict.fromkeys(tensors))
-
-
-def _raters(raters: Raters | str) -> Raters:
-    try:
-        return Raters(raters)
-    except ValueError:
-        raise UsageError(f"raters was expected to be one of {', '.join(Raters)} and is {raters!r:.60}") from None

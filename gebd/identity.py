@@ -65,7 +65,8 @@ class Join:
     """What belongs together: `items` gives the item of an annotation, `rules` how it was found.
 
     `starts_seconds`, of annotations that were joined as a stretch, is where in the file they begin. `missing` are
-    annotations without an item, `unused` items without an annotation, `ambiguous` what fits more than once.
+    annotations without an item, `unused` items without an annotation, `ambiguous` what fits more than once. `pattern`
+    is the user's, where one was given.
     """
 
     items: Mapping[str, str]
@@ -74,6 +75,7 @@ class Join:
     missing: tuple[str, ...]
     unused: tuple[str, ...]
     ambiguous: tuple[Ambiguity, ...]
+    pattern: str | None = None
 
 
 def join_videos(
@@ -105,19 +107,7 @@ def join_videos(
             found[annotation_id] = next(
                 ((rule, items) for rule, items in keys.candidates(annotation) if items), (JoinRule.ID, [])
             )
-    ambiguous = [
-        Ambiguity((name,), tuple(item_ids[k] for k in items)) for name, (_, items) in found.items() if len(items) > 1
-    ]
-    claims: dict[int, list[str]] = defaultdict(list)
-    for name, (rule, items) in found.items():
-        if len(items) == 1 and rule is not JoinRule.STRETCH:
-            claims[items[0]].append(name)
-    contested: set[str] = set()
-    for item, names in claims.items():
-        exact = [name for name in names if found[name][0] is JoinRule.ID]
-        if len(names) > 1:
-            contested.update(name for name in names if name not in exact)
-            ambiguous.append(Ambiguity(tuple(names), (item_ids[item],)))
+    ambiguous, contested = _ambiguities(found, item_ids)
     joined = {name: items[0] for name, (_, items) in found.items() if len(items) == 1 and name not in contested}
     used = set(joined.values())
     return Join(
@@ -127,7 +117,27 @@ def join_videos(
         missing=tuple(name for name, (_, items) in found.items() if not items),
         unused=tuple(item for k, item in enumerate(item_ids) if k not in used),
         ambiguous=tuple(ambiguous),
+        pattern=pattern,
     )
+
+
+def _ambiguities(
+    found: Mapping[str, tuple[JoinRule, list[int]]], item_ids: Sequence[str]
+) -> tuple[list[Ambiguity], set[str]]:
+    """What fits more than once, and the annotations that are not joined because others fit the same item."""
+    ambiguous = [
+        Ambiguity((name,), tuple(item_ids[k] for k in items)) for name, (_, items) in found.items() if len(items) > 1
+    ]
+    claims: dict[int, list[str]] = defaultdict(list)
+    for name, (rule, items) in found.items():
+        if len(items) == 1 and rule is not JoinRule.STRETCH:  # stretches share an item
+            claims[items[0]].append(name)
+    contested: set[str] = set()
+    for item, names in claims.items():
+        if len(names) > 1:
+            contested.update(name for name in names if found[name][0] is not JoinRule.ID)
+            ambiguous.append(Ambiguity(tuple(names), (item_ids[item],)))
+    return ambiguous, contested
 
 
 def tapos_starts(path: str | os.PathLike[str]) -> dict[str, float]:

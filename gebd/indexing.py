@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from gebd.entries import Entry
 from gebd.items import FrameRows, StoreItems
 from gebd.records import VideoAnnotation
-from gebd.resampling import frame_order, resample, slices
+from gebd.resampling import TICK_SECONDS, frame_order, resample, slices
 from gebd.samples import RaterTimes
 from gebd.targets import Raters, combine, flatten_raters, rater_targets, raters_by_consistency
 from gebd.values import shown
 from schemas.errors import StoreError, UsageError
 
-__all__ = ["Boundaries", "Entry", "Slices", "VideoSamples", "index_videos"]
+__all__ = ["Boundaries", "Slices", "VideoSamples", "index_videos"]
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -26,33 +27,15 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-_TICK_SECONDS = 1e-6  # times differ by less only through rounding
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One video of a dataset: which item of the store it is, and where its own clock begins.
-
-    `start_seconds` is on the clock of the container; `until_seconds`, on its own clock, where a stretch ends that is
-    shorter than its item (None: with the item).
-    """
-
-    video_id: str
-    item: int
-    start_seconds: float
-    duration_seconds: float
-    fps: float
-    until_seconds: float | None = None
-
 
 @dataclass(frozen=True, eq=False)
 class VideoSamples:
     """Samples of V videos one after another; those of video v are [edges[v], edges[v + 1]).
 
     By video (V,): video_ids, clip (row of the manifest of the first clip), frame_start and pair_start (first rows in
-    the shard), duration_seconds, fps, stored_hz (mean frames a second in the store), edges (V + 1,). By sample:
-    time_seconds on the video's clock, frame_row and pair_row from the video's first (-1: no pair), valid, pair_valid,
-    held.
+    the shard), duration_seconds and fps, extracted_seconds and extracted_fps (see Entry), stored_hz (mean frames a
+    second in the store), edges (V + 1,). By sample: time_seconds on the video's clock, frame_row and pair_row from the
+    video's first (-1: no pair), valid, pair_valid, held.
     """
 
     video_ids: npt.NDArray[np.str_]
@@ -61,6 +44,8 @@ class VideoSamples:
     pair_start: Int64Array
     duration_seconds: Float64Array
     fps: Float64Array
+    extracted_seconds: Float64Array
+    extracted_fps: Float64Array
     stored_hz: Float64Array
     edges: Int64Array
     time_seconds: Float64Array
@@ -158,6 +143,8 @@ def index_videos(
         pair_start=np.array([items.pair_start(entry.item) for entry in entries], dtype=np.int64),
         duration_seconds=np.array([entry.duration_seconds for entry in entries]),
         fps=np.array([entry.fps for entry in entries]),
+        extracted_seconds=np.array([entry.extracted_seconds for entry in entries]),
+        extracted_fps=np.array([entry.extracted_fps for entry in entries]),
         stored_hz=np.array([video.stored_hz for video in videos]),
         edges=edges,
         time_seconds=_joined([video.time_seconds for video in videos], np.float64),
@@ -167,13 +154,7 @@ def index_videos(
         pair_valid=_joined([video.pair_valid for video in videos], np.bool_),
         held=_joined([video.held for video in videos], np.bool_),
     )
-    slice_counts = [len(video.slices[0]) for video in videos]
-    return samples, Slices(
-        video=np.repeat(np.arange(len(videos), dtype=np.int32), slice_counts),
-        start_seconds=_joined([video.slices[0] for video in videos], np.float64),
-        first=_joined([video.slices[1] for video in videos], np.int64) + np.repeat(edges[:-1], slice_counts),
-        stop=_joined([video.slices[2] for video in videos], np.int64) + np.repeat(edges[:-1], slice_counts),
-    )
+    return samples, _slices_of(videos, edges[:-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +180,7 @@ def _sampled(
         raise StoreError(f"times of {shown(entry.video_id)} are not ascending: run `msnet verify --deep`")
     if entry.until_seconds is not None:
         # The frame on display where the stretch begins may have begun before it.
-        inside = (times >= -_step(times) / 2) & (times < entry.until_seconds - _TICK_SECONDS)
+        inside = (times >= -_step(times) / 2) & (times < entry.until_seconds - TICK_SECONDS)
         if not inside.any():
             raise UsageError(
                 f"a frame of {shown(entry.video_id)} was expected within the {entry.until_seconds:g} s of the stretch, "
@@ -221,6 +202,17 @@ def _sampled(
         held=found.held,
         stored_hz=(len(times) - 1) / (times[-1] - times[0]) if step else np.nan,
         slices=slices(found.instant_seconds, 1 / rate_hz if rate_hz else step, window_seconds, hop_seconds),
+    )
+
+
+def _slices_of(videos: Sequence[_Video], first_samples: Int64Array) -> Slices:
+    counts = [len(video.slices[0]) for video in videos]
+    before = np.repeat(first_samples, counts)
+    return Slices(
+        video=np.repeat(np.arange(len(videos), dtype=np.int32), counts),
+        start_seconds=_joined([video.slices[0] for video in videos], np.float64),
+        first=_joined([video.slices[1] for video in videos], np.int64) + before,
+        stop=_joined([video.slices[2] for video in videos], np.int64) + before,
     )
 
 

@@ -14,11 +14,14 @@ from extractor.store import FeatureStore, read_inventory
 from gebd.identity import Spans
 from schemas.errors import StoreError, UsageError
 
-__all__ = ["FrameRows", "StoreItems", "read_rows"]
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "read_rows"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
+
+FEATURE_TENSORS = ("frame", "motion")
+PAIR_TENSORS = ("displacement", "confidence")
 
 
 def read_rows(store: FeatureStore, name: str, clip: int, start: int, stop: int) -> Array:
@@ -68,7 +71,6 @@ class StoreItems:
         self.file = pd.factorize(manifest["file"])[0][self.clip]
         first = manifest.iloc[self.clip]
         self.fps = first["fps"].to_numpy()
-        self.sampled_fully = ~first["rate_capped"].to_numpy()
         file_start, file_end = first["video_start_seconds"].to_numpy(), first["video_end_seconds"].to_numpy()
         segment_start, segment_end = _segments(store, self.ids)
         self.file_start_seconds = file_start

@@ -187,45 +187,28 @@ def report_on_sampling(samples: VideoSamples, rate_hz: float | None) -> Sampling
 
 
 def report_on_join(
-    join: Join,
-    annotations: Annotations,
-    samples: VideoSamples,
-    targets: Boundaries,
-    extracted: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
-    failures: pd.DataFrame,
-    items: int,
+    join: Join, annotations: Annotations, samples: VideoSamples, targets: Boundaries, failures: pd.DataFrame
 ) -> AnnotationJoin:
-    """Hold joined annotations against what was extracted; `extracted`: (V,) durations in seconds, and (V,) fps."""
+    """Hold joined annotations against what was extracted and sampled; `failures` is that table of the store."""
     joined = Annotations([annotations[name] for name in samples.video_ids.tolist()])
-    boundaries = unrepresented = 0
-    perfect = {}
-    picker = BoundaryPicker(threshold=HARD, apart_seconds=0.0)
-    for video, (name, annotation) in enumerate(joined.items()):
-        part = samples.of(video)
-        times = samples.time_seconds[part][samples.valid[part]]
-        soft, hard, _ = targets.targets(video, times)
-        perfect[name] = picker.pick(times, np.where(hard > 0, soft, 0.0).astype(np.float64))
-        marked = targets.of_raters(video)
-        marked = marked[(marked >= 0) & (marked <= annotation.duration_seconds)]
-        boundaries += len(marked)
-        unrepresented += int((_distance(marked, times) > targets.sigma_seconds * (1 + 1e-6)).sum())
+    perfect, boundaries, unrepresented = _perfect(samples, targets)
     missing = Annotations([annotations[name] for name in join.missing])
-    failed = join_videos(failures["video_id"].tolist(), missing).items
+    failed = join_videos(failures["video_id"].tolist(), missing, pattern=join.pattern).items
     why = dict(zip(failures["video_id"], failures["message"], strict=True))
     return AnnotationJoin(
         join=join,
         annotated=len(annotations),
-        items=items,
+        items=len(set(join.items.values())) + len(join.unused),
         failed={name: why[item] for name, item in failed.items()},
         left_out=len(annotations.left_out),
         other_duration={
             name: (video.duration_seconds, seconds)
-            for (name, video), seconds in zip(joined.items(), extracted[0].tolist(), strict=True)
+            for (name, video), seconds in zip(joined.items(), samples.extracted_seconds.tolist(), strict=True)
             if abs(video.duration_seconds - seconds) > DURATION_TOLERANCE_SECONDS
         },
         other_fps={
             name: (video.fps, fps)
-            for (name, video), fps in zip(joined.items(), extracted[1].tolist(), strict=True)
+            for (name, video), fps in zip(joined.items(), samples.extracted_fps.tolist(), strict=True)
             if video.fps is not None and abs(video.fps - fps) > _FPS_TOLERANCE * video.fps
         },
         summary=joined.summary(),
@@ -237,6 +220,22 @@ def report_on_join(
         ceiling=evaluate(perfect, annotations, missing="skip"),
         ceiling_of_all=evaluate(perfect, annotations),
     )
+
+
+def _perfect(samples: VideoSamples, targets: Boundaries) -> tuple[dict[str, list[float]], int, int]:
+    """Boundaries that perfect labels give, by video; boundaries within their video; those that no sample is near."""
+    picker = BoundaryPicker(threshold=HARD, apart_seconds=0.0)
+    perfect, boundaries, unrepresented = {}, 0, 0
+    for video, name in enumerate(samples.video_ids.tolist()):
+        part = samples.of(video)
+        times = samples.time_seconds[part][samples.valid[part]]
+        soft, hard, _ = targets.targets(video, times)
+        perfect[name] = picker.pick(times, np.where(hard > 0, soft, 0.0).astype(np.float64))
+        marked = targets.of_raters(video)
+        marked = marked[(marked >= 0) & (marked <= samples.duration_seconds[video])]
+        boundaries += len(marked)
+        unrepresented += int((_distance(marked, times) > targets.sigma_seconds * (1 + 1e-6)).sum())
+    return perfect, boundaries, unrepresented
 
 
 def _distance(times: npt.NDArray[np.float64], samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from extractor.store import FeatureStore
 from gebd.indexing import Slices, VideoSamples
-from gebd.items import read_rows
+from gebd.items import PAIR_TENSORS, read_rows
 
-__all__ = ["BLOCKS_IN_MEMORY", "PAIR_TENSORS", "Blocks", "SliceReader"]
+__all__ = ["BLOCKS_IN_MEMORY", "Blocks", "SliceReader"]
 
 Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
@@ -25,8 +25,6 @@ Int64Array = npt.NDArray[np.int64]
 
 BLOCKS_IN_MEMORY = 8
 """Blocks that a shuffled epoch mixes: a block has an eighth of the memory that may be used."""
-
-PAIR_TENSORS = ("displacement", "confidence")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,39 +93,35 @@ class SliceReader:
         frame_bytes = sum(size for name, size in row_bytes.items() if name not in PAIR_TENSORS)
         pair_bytes = sum(row_bytes.values()) - frame_bytes
         most = self.cache_bytes // BLOCKS_IN_MEMORY
-        spans, shard = self._spans(), self._shards()
-        of_slice = np.zeros(len(spans), dtype=np.int32)
+        frames = self._ranges(self._samples.frame_row, self._samples.frame_start)
+        pairs = self._ranges(self._samples.pair_row, self._samples.pair_start)
+        shard = self._shards()
+        of_slice = np.zeros(len(shard), dtype=np.int32)
         edges: list[int] = []
-        low = high = spans[0] if len(spans) else np.zeros(4, dtype=np.int64)
-        for number, span in enumerate(spans):
-            wider = np.array([min(low[0], span[0]), max(high[1], span[1]), min(low[2], span[2]), max(high[3], span[3])])
-            size = (wider[1] - wider[0]) * frame_bytes + (wider[3] - wider[2]) * pair_bytes
-            if not edges or shard[number] != shard[number - 1] or size > most:
+        low, high, pair_low, pair_high, here = 0, 0, 0, 0, -1
+        rows = zip(frames.tolist(), pairs.tolist(), shard.tolist(), strict=True)
+        for number, ((first, stop), (pair_first, pair_stop), home) in enumerate(rows):
+            wide, pair_wide = max(high, stop) - min(low, first), max(pair_high, pair_stop) - min(pair_low, pair_first)
+            if home != here or wide * frame_bytes + pair_wide * pair_bytes > most:
                 edges.append(number)
-                wider = span
-            low = high = wider
+                low, high, pair_low, pair_high, here = first, stop, pair_first, pair_stop, home
+            else:
+                low, high = min(low, first), max(high, stop)
+                pair_low, pair_high = min(pair_low, pair_first), max(pair_high, pair_stop)
             of_slice[number] = len(edges) - 1
-        ends = [*edges[1:], len(spans)]
-        ranges = np.array(
-            [
-                (*(spans[a:b, 0].min(), spans[a:b, 1].max()), *(spans[a:b, 2].min(), spans[a:b, 3].max()))
-                for a, b in zip(edges, ends, strict=False)
-            ],
-            dtype=np.int64,
-        ).reshape(-1, 4)
-        return Blocks(
-            of_slice, shard[edges], self._samples.clip[self._slices.video[edges]], ranges[:, :2], ranges[:, 2:]
+        of_block = (
+            np.stack([np.minimum.reduceat(one[:, 0], edges), np.maximum.reduceat(one[:, 1], edges)], axis=1)
+            for one in (frames, pairs)
         )
+        return Blocks(of_slice, shard[edges], self._samples.clip[self._slices.video[edges]], *of_block)
 
-    def _spans(self) -> Int64Array:
-        """(S, 4) first and one past the last row in the shard of every slice's frames and pairs."""
-        found = np.empty((len(self._slices), 4), dtype=np.int64)
-        edges = zip(self._slices.first.tolist(), self._slices.stop.tolist(), strict=True)
-        for number, (first, stop) in enumerate(edges):
-            frames, pairs = self._samples.frame_row[first:stop], self._samples.pair_row[first:stop]
-            found[number] = (frames.min(), frames.max() + 1, max(pairs.min(), 0), max(pairs.max() + 1, 0))
-        found[:, :2] += self._samples.frame_start[self._slices.video, None]
-        found[:, 2:] += self._samples.pair_start[self._slices.video, None]
+    def _ranges(self, rows: Int32Array, first_rows: Int64Array) -> Int64Array:
+        """(S, 2) first and one past the last row in the shard of every slice, of rows by sample; -1 is no row."""
+        edges = np.stack([self._slices.first, self._slices.stop], axis=1).ravel()
+        padded = np.append(rows, rows[-1:])  # the last slice may end with the last sample
+        low, high = (reduce.reduceat(padded, edges)[::2] for reduce in (np.minimum, np.maximum))
+        found = np.stack([np.maximum(low, 0), np.maximum(high + 1, 0)], axis=1, dtype=np.int64)
+        found += first_rows[self._slices.video, None]
         return found
 
     def _shards(self) -> Int32Array:

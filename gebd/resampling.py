@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from schemas.errors import StoreError
 
-__all__ = ["MAX_SAMPLES", "FrameOrder", "Samples", "frame_order", "resample", "slices"]
+__all__ = ["MAX_SAMPLES", "TICK_SECONDS", "FrameOrder", "Samples", "frame_order", "resample", "slices"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -18,7 +18,9 @@ BoolArray = npt.NDArray[np.bool_]
 MAX_SAMPLES = 10_000_000
 """Of one video: eleven days at 10 a second. More is a time that cannot be true, and would take all memory."""
 
-_TICK_SECONDS = 1e-6  # times differ by less only through rounding
+TICK_SECONDS = 1e-6
+"""Times differ by less only through rounding."""
+
 _HOLE = 2.0  # frames further apart than this many times the usual have a hole between them
 
 
@@ -83,7 +85,7 @@ def resample(time_seconds: Float64Array, rate_hz: float | None) -> Samples:
     if rate_hz is None:
         return Samples(np.arange(count), time_seconds, time_seconds, none, none)
     first = max(0, round(float(time_seconds[0]) * rate_hz))
-    last = max(first, int(np.floor(float(time_seconds[-1]) * rate_hz + 0.5 - _TICK_SECONDS)))
+    last = max(first, int(np.floor(float(time_seconds[-1]) * rate_hz + 0.5 - TICK_SECONDS)))
     if last - first >= MAX_SAMPLES:
         raise StoreError(
             f"frames were expected to span at most {MAX_SAMPLES} samples at {rate_hz:g} a second, and span "
@@ -95,12 +97,12 @@ def resample(time_seconds: Float64Array, rate_hz: float | None) -> Samples:
     later = time_seconds[after] - instant < instant - time_seconds[before]
     position = np.where(later, after, before)
     distance = np.abs(time_seconds[position] - instant)
-    held = distance > 0.5 / rate_hz + _TICK_SECONDS
+    held = distance > 0.5 / rate_hz + TICK_SECONDS
     again = np.flatnonzero(np.diff(position) == 0)  # one frame for two instants: it is of the nearer
-    held[np.where(distance[again + 1] < distance[again] - _TICK_SECONDS, again, again + 1)] = True
+    held[np.where(distance[again + 1] < distance[again] - TICK_SECONDS, again, again + 1)] = True
     gap = time_seconds[after] - time_seconds[before]
     usual = float(np.median(np.diff(time_seconds))) if count > 1 else 0.0
-    hole = held & (gap > _HOLE * usual + _TICK_SECONDS)
+    hole = held & (gap > _HOLE * usual + TICK_SECONDS)
     return Samples(position, np.where(held, instant, time_seconds[position]), instant, held, hole)
 
 
@@ -114,15 +116,15 @@ def slices(
     instants 0, 0.1 ... 0.9, a window of 0.4 and a hop of 0.3: starts 0, 0.3 and 0.6.
     """
     start, end = float(instant_seconds[0]), float(instant_seconds[-1]) + step_seconds
-    if window_seconds is None or end - start <= window_seconds + _TICK_SECONDS:
+    if window_seconds is None or end - start <= window_seconds + TICK_SECONDS:
         return np.array([start]), np.array([0]), np.array([len(instant_seconds)])
     hop = hop_seconds or window_seconds
     last = end - window_seconds
-    count = int(np.floor((last - start) / hop + _TICK_SECONDS)) + 1
+    count = int(np.floor((last - start) / hop + TICK_SECONDS)) + 1
     starts = start + hop * np.arange(count, dtype=np.float64)
-    if starts[-1] < last - _TICK_SECONDS:
+    if starts[-1] < last - TICK_SECONDS:
         starts = np.append(starts, last)
-    first = np.searchsorted(instant_seconds, starts - _TICK_SECONDS).astype(np.int64)
-    stop = np.searchsorted(instant_seconds, starts + window_seconds - _TICK_SECONDS).astype(np.int64)
+    first = np.searchsorted(instant_seconds, starts - TICK_SECONDS).astype(np.int64)
+    stop = np.searchsorted(instant_seconds, starts + window_seconds - TICK_SECONDS).astype(np.int64)
     some = stop > first  # irregular times can leave a slice without any sample
     return starts[some], first[some], stop[some]

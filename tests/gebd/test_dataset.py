@@ -281,6 +281,8 @@ def test_a_low_rate_is_warned_of_with_its_reason(dense):
         ({"window_seconds": -1.0}, "window_seconds was expected"),
         ({"hop_seconds": 1.0}, "at most window_seconds"),
         ({"window_seconds": 1.0, "hop_seconds": 1.5}, "at most window_seconds"),
+        ({"rate_hz": 10, "window_seconds": 0.05}, "window_seconds was expected to be at least one sample, 0.1 s"),
+        ({"rate_hz": 10, "window_seconds": 1.0, "hop_seconds": 1e-9}, "hop_seconds was expected to be at least one"),
         ({"label_sigma_seconds": 0}, "label_sigma_seconds was expected"),
         ({"raters": "median"}, "best, top2, all, vote"),
         ({"tensors": ("displacement",)}, "name frame or motion"),

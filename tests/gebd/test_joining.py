@@ -62,6 +62,13 @@ def test_an_annotation_with_the_very_id_wins_and_the_other_is_reported(store, tr
     assert str(found.join.ambiguous[-1]) == "a, a.mp4 fits a.mp4"
 
 
+def test_failed_videos_are_found_by_the_pattern_too(store):
+    truth = {"A": annotation([1.0]), "BAD": annotation([1.0])} | {"a": annotation([1.0]), "bad": annotation([2.0])}
+    found = GEBDDataset(store, truth, pattern=r"^(a|bad)\.").join.annotations
+    assert dict(found.join.items) == {"a": "a.mp4"} and dict(found.failed) == {"bad": "bad.mp4 is broken"}
+    assert found.join.missing == ("A", "BAD", "bad")
+
+
 def test_report_says_what_the_sampling_is(store):
     report = GEBDDataset(store, rate_hz=10).join
     sampling = report.sampling
