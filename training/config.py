@@ -60,8 +60,7 @@ class Stage(_Frozen):
     learning_rate falls along a cosine to final_learning_rate, after a linear rise over `warmup_steps`.
     matching_only: stop after the MS module, whose losses alone count then: half the work, for a start from scratch.
         Networks without the module skip the stage.
-    matching_temperature: of the softmax over candidates. About 30 learns fastest; what it learns is then too blunt for
-        the soft-argmax, whose own is 100 (fractions of a cell come out as whole ones), so later stages are sharper.
+    matching_temperature, matching_sharpness: see training.losses.matching_loss.
     max_speed, still_camera, nuisances: of the world, see training.world.WorldConfig.
     """
 
@@ -75,6 +74,7 @@ class Stage(_Frozen):
     warmup_steps: int = Field(default=100, ge=0)
     matching_only: bool = False
     matching_temperature: float = Field(default=30.0, gt=0)
+    matching_sharpness: float = Field(default=1.0, ge=1)
     max_speed: float = Field(default=0.3, gt=0, le=1)
     still_camera: float = Field(default=0.45, ge=0, le=1)
     nuisances: float = Field(default=1.0, ge=0)

@@ -28,8 +28,10 @@ _TRUST_CELLS = 0.5
 _NO_BOUNDARY_WEIGHT = 0.2
 
 
-def matching_loss(scores: Tensor, truth: CellTruth, temperature: float) -> Tensor:
+def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpness: float = 1.0) -> Tensor:
     """Cross-entropy of softmax(temperature * scores) over a cell's candidates against bilinear weights of the truth.
+
+    The weights are raised to the power of `sharpness` first: above 1 the nearest candidate is asked to win clearly.
 
     scores (B, T - 1, P * P, h, w), as the correlation gives them. It judges cells that are seen in both frames and
     move as one. The kernel soft-argmax alone would learn slowly: its gate, fixed by the argmax, lets no gradient reach
@@ -43,12 +45,12 @@ def matching_loss(scores: Tensor, truth: CellTruth, temperature: float) -> Tenso
     corner = offset.floor().clamp(-radius, radius - 1)
     fraction = offset - corner
     column, row = (corner.long() + radius).unbind(-1)
-    loss = candidates.new_zeros(len(candidates))
-    for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
-        weight = (fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
-        index = (row + dy) * (2 * radius + 1) + column + dx
-        loss = loss - weight * log_share.gather(1, index.unsqueeze(1)).squeeze(1)
-    return _mean(loss)
+    corners = ((0, 0), (1, 0), (0, 1), (1, 1))
+    shares = [(fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
+              for dx, dy in corners]  # fmt: skip
+    weights = torch.stack(shares, 1) ** sharpness  # (M, 4)
+    places = torch.stack([(row + dy) * (2 * radius + 1) + column + dx for dx, dy in corners], 1)
+    return _mean(-(log_share.gather(1, places) * weights).sum(1) / weights.sum(1))
 
 
 def regression_loss(displacement: Tensor, truth: CellTruth) -> Tensor:

@@ -29,25 +29,28 @@ def truth() -> CellTruth:
     return CellTruth(displacement, defined, visible, defined & (displacement.abs().amax(2) <= 7), coherent)
 
 
-def _slow_matching(scores: Tensor, truth: CellTruth, temperature: float) -> float:
+def _slow_matching(scores: Tensor, truth: CellTruth, temperature: float, sharpness: float) -> float:
     losses = []
     judged = truth.visible & truth.inside & truth.coherent
     for b, t, y, x in judged.nonzero().tolist():
         candidates = scores[b, t, :, y, x].double() * temperature
         share = (candidates - candidates.logsumexp(0)).view(15, 15)
         dx, dy = truth.displacement[b, t, :, y, x].double().tolist()
-        loss = 0.0
+        loss = total = 0.0
         for row in range(15):
             for column in range(15):
                 weight = max(0.0, 1 - abs(dx - (column - 7))) * max(0.0, 1 - abs(dy - (row - 7)))
-                loss -= weight * float(share[row, column])
-        losses.append(loss)
+                loss -= weight**sharpness * float(share[row, column])
+                total += weight**sharpness
+        losses.append(loss / total)
     return sum(losses) / len(losses)
 
 
-def test_matching_loss_equals_a_loop_over_cells_and_candidates(truth: CellTruth) -> None:
+@pytest.mark.parametrize("sharpness", [1.0, 3.0])
+def test_matching_loss_equals_a_loop_over_cells_and_candidates(truth: CellTruth, sharpness: float) -> None:
     scores = torch.rand(2, 3, 225, 4, 5, generator=torch.Generator().manual_seed(4))
-    assert float(matching_loss(scores, truth, 30.0)) == pytest.approx(_slow_matching(scores, truth, 30.0), rel=1e-5)
+    expected = _slow_matching(scores, truth, 30.0, sharpness)
+    assert float(matching_loss(scores, truth, 30.0, sharpness)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_matching_loss_of_a_perfect_score_is_the_entropy_of_its_target(truth: CellTruth) -> None:
