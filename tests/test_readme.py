@@ -35,8 +35,8 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with VIDEOS and checkpoint.pth.tar, in which the README's commands were run."""
     place = tmp_path_factory.mktemp("readme")
-    for i in range(2):
-        write_video(place / "VIDEOS" / f"{i}.mp4", frames=30, size=(96, 128), seed=i)
+    for seed, name in enumerate(("clip.mp4", "other.mp4")):
+        write_video(place / "VIDEOS" / name, frames=30, size=(96, 128), seed=seed)
     save_reference(place / "checkpoint.pth.tar", random_state("resnet50"))
     for command in COMMANDS:
         done = run(*shlex.split(command)[1:], cwd=place)
@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_readme_has_its_commands() -> None:
     said = " ".join(COMMANDS)
-    for name in ("weights inspect", "plan", "extract", "status", "resume", "report", "verify"):
+    for name in ("weights inspect", "plan", "extract", "status", "resume", "report", "show", "verify"):
         assert f"msnet {name}" in said
 
 
