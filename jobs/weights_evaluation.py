@@ -90,8 +90,8 @@ class Sizes:
     `real_seconds` of every real video are looked at; `size_px` is the side of all frames.
     """
 
-    clips: int = 96
-    videos: int = 16
+    clips: int = 64
+    videos: int = 12
     real_seconds: float = 20.0
     size_px: int = 224
 
@@ -177,10 +177,10 @@ def evaluate_weights(
     if against is not None:
         twin, networks[AGAINST] = load_weights(against, None, device)
     run = _Run(networks, sizes, dis, tell)
-    procedural, motion = run.clips()
-    boundaries = run.boundaries()
     found = None if listing is None or dis is None else run.real(listing, dis)
-    return WeightsEvaluation(subject, twin, sizes, dis is not None, procedural, motion, boundaries, found, run.seconds)
+    return WeightsEvaluation(
+        subject, twin, sizes, dis is not None, run.procedural, run.motion(), run.boundaries(), found, run.seconds
+    )
 
 
 def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[EvaluatedWeights, MSNet]:
@@ -201,34 +201,38 @@ def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[E
 
 
 class _Run:
-    """The parts of one evaluation, with the time that each took."""
+    """One evaluation, with the time that its parts took. All procedural frames are seen first, once."""
 
     def __init__(self, networks: Mapping[str, MSNet], sizes: Sizes, dis: DisFlow | None, tell: Tell) -> None:
-        self._networks, self._sizes, self._dis, self._tell = networks, sizes, dis, tell
+        self._networks, self._sizes, self._tell = networks, sizes, tell
         self._config = WorldConfig(height=sizes.size_px, width=sizes.size_px)
         self.seconds: dict[str, float] = {}
-
-    def clips(self) -> tuple[ProceduralScores | None, dict[str, dict[str, MotionAccuracy]]]:
-        """Matching and classes of motion on held-out clips."""
+        matching = ProceduralMatching(dis) if networks[NETWORK].spec.has_motion else None
         with self._timed("matching"):
-            matching = ProceduralMatching(self._dis) if self._networks[NETWORK].spec.has_motion else None
-            test = self._see_clips("matching", _SEED, matching)
-            scores = None if matching is None else matching.scores()
-        with self._timed("motion classes"):
-            fitting = self._see_clips("motion classes", _SEED + 1, None)
-            motion: dict[str, dict[str, MotionAccuracy]] = {}
-            for name in test[0].features:
-                motion[name] = {
+            self._test_clips = self._see_clips("matching", _SEED, matching)
+            self.procedural = None if matching is None else matching.scores()
+        with self._timed("features"):
+            self._fitting_clips = self._see_clips("clips for fitting", _SEED + 1, None)
+            self._fitting_videos = self._see_videos("videos for fitting", _SEED + 2)
+            self._test_videos = self._see_videos("videos for the test", _SEED + 3)
+
+    def motion(self) -> dict[str, dict[str, MotionAccuracy]]:
+        """Probes for the classes of motion, on clips and videos."""
+        fitting = [*self._fitting_clips, *self._fitting_videos]
+        test = [*self._test_clips, *self._test_videos]
+        with self._timed("probes for motion"):
+            return {
+                name: {
                     "actor": probe_motion(fitting, test, name, "actor"),
                     "camera": probe_motion(fitting, test, name, "camera"),
                 }
-        return scores, motion
+                for name in test[0].features
+            }
 
     def boundaries(self) -> BoundaryTest:
-        """Probes for boundaries, fitted on long sequences of one world, tested on those of another."""
-        with self._timed("boundaries"):
-            fitting = self._see_sequences("boundaries, fitting", _SEED + 2)
-            test = self._see_sequences("boundaries, test", _SEED + 3)
+        """Probes for boundaries, fitted on the videos of one world, tested on those of another."""
+        fitting, test = self._fitting_videos, self._test_videos
+        with self._timed("probes for boundaries"):
             truth = name_truth(test)
             probes = {name: probe_boundaries(fitting, test, name, boundary_f1) for name in test[0].features}
             methods = {name: probe.predictions for name, probe in probes.items()}
@@ -274,8 +278,8 @@ class _Run:
             self._tell(what, len(sequences), self._sizes.clips)
         return sequences
 
-    def _see_sequences(self, what: str, seed: int) -> list[LabelledSequence]:
-        """Features of every input on long sequences, one at a time in memory."""
+    def _see_videos(self, what: str, seed: int) -> list[LabelledSequence]:
+        """Features of every input on sequences of 10 s, one at a time in memory."""
         sequences: list[LabelledSequence] = []
         for clips in sample_clips(boundary_world(self._config, seed), self._sizes.videos, 1):
             pixels = to_pixels(clips.frames)

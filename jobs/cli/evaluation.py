@@ -25,6 +25,8 @@ __all__ = ["evaluate"]
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()
+_TWIN = Path("weights/tsn_resnet18.safetensors")
+"""Where this repository keeps the TSN that was trained as the bundled MSNet was."""
 
 
 @weights_app.command()
@@ -36,7 +38,10 @@ def evaluate(
     model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
     against: Annotated[
         Path | None,
-        typer.Option("--against", help="Another checkpoint for the same probes, as of a TSN that was trained alike."),
+        typer.Option(
+            "--against",
+            help="Another checkpoint for the same probes. (default: the TSN in the folder weights, if it is there)",
+        ),
     ] = None,
     real: Annotated[
         Path | None, typer.Option("--real", help="Real videos (folder, table or file) to hold against optical flow.")
@@ -60,6 +65,8 @@ def evaluate(
     """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
     base = SHORT if short else _FULL
     sizes = Sizes(clips or base.clips, videos or base.videos, real_seconds or base.real_seconds, size)
+    if against is None and _TWIN.is_file():
+        against = _TWIN
     out = out or Path(f"{path.stem}.evaluation.json")
     if not out.absolute().parent.is_dir():
         raise ConfigurationError(f"a folder was expected for --out, there is no {out.absolute().parent}: make it first")

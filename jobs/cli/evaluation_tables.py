@@ -39,7 +39,7 @@ def print_evaluation(found: WeightsEvaluation) -> None:
         _print_procedural(found.procedural, found.sizes.size_px, names)
         if not found.dis:
             print(paragraph(f"DIS optical flow is left out of these tables: {HOW_TO_GET_DIS}", indent="  "))
-    _print_motion(found.motion, found.sizes.clips, names)
+    _print_motion(found.motion, names)
     _print_boundaries(found.boundaries, names)
     if found.real is not None:
         _print_real(found.real, found.sizes.real_seconds)
@@ -97,8 +97,8 @@ def _error_row(name: str, of: CellErrors, zero: CellErrors) -> tuple[object, ...
     return name, of.cells, f"{of.mean_cells:.3f}", f"{share:.2f}", f"{of.within_one_cell:.3f}"
 
 
-def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], clips: int, names: Mapping[str, str]) -> None:
-    print(f"\nClass of motion by a linear probe on frame features, {clips} clips, accuracy")
+def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Mapping[str, str]) -> None:
+    print("\nClass of motion by a linear probe on frame features, accuracy")
     first = motion[NETWORK]
     table: Table = [("features", *(f"{mover} ({found.pairs} pairs)" for mover, found in first.items()))]
     for name, accuracies in motion.items():
@@ -108,10 +108,11 @@ def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], clips: int
 
 
 def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
-    print(
-        f"\nBoundaries by a linear probe on frame features, F1 at {TOLERANCE:g}; "
+    title = (
+        f"Boundaries by a linear probe on frame features, F1 at {TOLERANCE:g}; "
         f"{test.videos} videos of 10 s, {counted(test.boundaries, 'boundary', 'boundaries')}"
     )
+    print("\n" + paragraph(title, indent="  "))
     table: Table = [("features", "F1", "95 %", "precision", "recall", "lead", "95 %")]
     for name, of in test.scores.items():
         lead = ("", "") if of.lead is None else (f"{of.lead:.3f}", _interval(of.lead_interval))
@@ -126,7 +127,8 @@ def _interval(interval: Interval | None) -> str:
 
 
 def _print_real(test: RealTest, seconds: float) -> None:
-    print(f"\nReal video, {counted(len(test.videos), 'file')}, up to {seconds:g} s each: difference from DIS in cells")
+    title = f"Real video, {counted(len(test.videos), 'file')}, up to {seconds:g} s each: difference from DIS in cells"
+    print("\n" + paragraph(title, indent="  "))
     table: Table = [("moving", "median", "of zero's", "standing", "median", "video")]
     if test.together is not None:
         table.append(_real_row(test.together, "all together"))

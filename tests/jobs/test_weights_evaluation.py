@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from extractor.video.encoding import encode_video
 from jobs.cli import main
 from jobs.weights_evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Sizes, Tell, WeightsEvaluation, evaluate_weights
 from schemas.errors import ConfigurationError, UsageError, WeightsError
+from training.evaluation.matching import ZERO
+from training.evaluation.procedural import DIS
 from training.world import WorldConfig
 
 SIZES = Sizes(clips=4, videos=2, real_seconds=1.0, size_px=32)
@@ -25,9 +28,10 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs `msnet weights evaluate`; exit code, standard output and error."""
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+    """Runs `msnet weights evaluate` in a folder of its own; exit code, standard output and error."""
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:
@@ -90,12 +94,18 @@ def test_evaluation_has_every_part(found: WeightsEvaluation) -> None:
 
 
 @pytest.mark.slow
-def test_evaluation_is_the_same_again_and_its_worlds_are_apart(place: Path, found: WeightsEvaluation) -> None:
+def test_evaluation_is_the_same_again_with_less_beside_it(
+    place: Path, found: WeightsEvaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.dis.find_spec", lambda name: None)
     again = evaluate_weights(place / "msnet_resnet18.safetensors", sizes=SIZES)
-    assert again.procedural == found.procedural
+    assert found.procedural is not None and again.procedural is not None
+    assert list(found.procedural.errors) == [NETWORK, DIS, ZERO] and list(again.procedural.errors) == [NETWORK, ZERO]
+    assert again.procedural.errors[NETWORK] == found.procedural.errors[NETWORK]
+    assert again.procedural.confidence == found.procedural.confidence
     assert again.boundaries.scores[NETWORK] == found.boundaries.scores[NETWORK]
     assert again.motion[NETWORK] == found.motion[NETWORK]
-    assert again.against is None and again.real is None
+    assert again.against is None and again.real is None and not again.dis
 
 
 @pytest.mark.slow
@@ -134,23 +144,43 @@ def test_command_prints_what_the_json_has(
     assert line.split()[1:3] == [str(inside["cells"]), f"{inside['mean_cells']:.3f}"]
     assert f"{content['boundaries']['scores']['network']['f1']:.3f}" in text
     assert f"{content['motion']['against']['camera']['accuracy']:.3f}" in text
-    assert "left out: broken.mp4: " in text and f"written to {out}" in text
+    assert "left out: broken.mp4:" in text and f"written to {out}" in text
     assert content["definitions"]["real_consistent_px"] == 1.0 and content["versions"]["torch"]
     assert content["sizes"] == {"clips": 4, "videos": 2, "real_seconds": 1.0, "size_px": 32}
     assert err.splitlines() == ["evaluating: matching", "evaluating: boundaries"]
 
 
-def test_command_without_opencv_leaves_dis_out_and_says_so(
-    call: Call, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_command_takes_the_twin_that_lies_in_weights(
+    call: Call, found: WeightsEvaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path | None] = []
+
+    def evaluated(weights: Path, *, against: Path | None, **_: Any) -> WeightsEvaluation:
+        asked.append(against)
+        return found
+
+    monkeypatch.setattr("jobs.cli.evaluation.evaluate_weights", evaluated)
+    twin = Path("weights/tsn_resnet18.safetensors")
+    call("a.safetensors")
+    (tmp_path / twin).parent.mkdir()
+    (tmp_path / twin).touch()
+    call("a.safetensors")
+    call("a.safetensors", "--against", "b.safetensors")
+    assert asked == [None, twin, Path("b.safetensors")]
+    assert (tmp_path / "a.evaluation.json").is_file()
+
+
+def test_command_without_opencv_says_how_to_get_it(
+    call: Call, found: WeightsEvaluation, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("training.evaluation.dis.find_spec", lambda name: None)
-    arguments = (place / "msnet_resnet18.safetensors", "--out", tmp_path / "a.json", "--size", 32)
-    code, text, _ = call(*arguments, "--clips", 2, "--videos", 2)
-    assert code == 0
-    assert "pip install" in text and "'msnet-features[evaluate]'" in text.replace("\n", " ")
-    assert "DIS optical flow  " not in text
-    code, text, err = call(*arguments, "--real", place / "videos")
+    code, text, err = call(place / "msnet_resnet18.safetensors", "--real", place / "videos")
     assert (code, text) == (1, "") and len(err.splitlines()) == 1 and "msnet-features[evaluate]" in err
+    without = replace(found, dis=False, real=None)
+    monkeypatch.setattr("jobs.cli.evaluation.evaluate_weights", lambda *_, **__: without)
+    code, text, _ = call("a.safetensors")
+    assert code == 0
+    assert "DIS optical flow is left out" in text and "'msnet-features[evaluate]'" in text
 
 
 @pytest.mark.parametrize(

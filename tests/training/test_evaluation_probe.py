@@ -21,8 +21,8 @@ def test_fit_probe_ends_where_the_gradient_vanishes() -> None:
     probe = fit_probe(features, labels, 3, strength=0.1)
     x = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
     residual = (x @ probe.weight + probe.bias).softmax(1) - torch.eye(3, dtype=torch.float64)[labels]
-    torch.testing.assert_close(x.T @ residual / 300, -0.1 * probe.weight, atol=1e-4, rtol=0)
-    torch.testing.assert_close(residual.sum(0) / 300, torch.zeros(3, dtype=torch.float64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x.T @ residual / 300, -0.1 * probe.weight, atol=5e-4, rtol=0)
+    torch.testing.assert_close(residual.sum(0) / 300, torch.zeros(3, dtype=torch.float64), atol=5e-4, rtol=0)
 
 
 def test_fit_probe_generalises_whatever_the_scale_of_a_feature() -> None:
@@ -52,6 +52,6 @@ def test_out_of_fold_never_sees_the_group_it_judges() -> None:
     unseen = out_of_fold(features, labels, groups, 2, 1e-3)
     assert (seen == labels).all()
     assert (unseen.argmax(1) == labels).double().mean() < 0.7
-    for group in range(4):  # of two groups in a fold neither was seen: every sample of it looks the same
-        of_fold = unseen[groups % 4 == group]
+    for fold in range(3):  # of the groups in a fold none was seen: every sample of it looks the same
+        of_fold = unseen[groups % 3 == fold]
         torch.testing.assert_close(of_fold, of_fold[:1].expand_as(of_fold), atol=1e-6, rtol=0)
