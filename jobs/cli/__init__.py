@@ -49,7 +49,10 @@ def _options(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 all done, 1 usage or configuration, 2 some videos failed, 130 interrupted."""
+    """Run the command line and exit: 0 all done, 1 usage or configuration, 2 some videos failed, 130 interrupted.
+
+    141 where whoever reads the output has left, as `head` does.
+    """
     try:
         code = _run(arguments)
         sys.stdout.flush()  # here, where a reader that has left can be told from an error
