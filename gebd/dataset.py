@@ -211,14 +211,14 @@ class GEBDDataset(Dataset[Sample]):
 
     @cached_property
     def _positive(self) -> npt.NDArray[np.bool_]:
-        """Whether each sample of all videos is a boundary by the hard label."""
+        """Whether each sample of all videos is valid and a boundary by the hard label."""
         if self._boundaries is None:
             raise UsageError("classes were asked of a dataset without annotations: hand it some")
         found = [
             self._boundaries.targets(video, self._samples.time_seconds[self._samples.of(video)])[1] > 0
             for video in range(len(self._samples.video_ids))
         ]
-        return np.concatenate(found)
+        return np.concatenate(found) & self._samples.valid
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "join"}  # workers do not report

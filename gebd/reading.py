@@ -56,6 +56,7 @@ class SliceReader:
         self.cache_bytes = cache_bytes
         self._samples = samples
         self._slices = slices
+        self._row_bytes = {name: prod(store.row_shape(name)) * store.dtype(name).itemsize for name in tensors}
         self._start_empty()
 
     def read(self, number: int, *, whole_block: bool) -> dict[str, Array]:
@@ -89,9 +90,8 @@ class SliceReader:
     @cached_property
     def blocks(self) -> Blocks:
         """How the slices fall into blocks of at most cache_bytes / BLOCKS_IN_MEMORY, or of one slice."""
-        row_bytes = {name: prod(self.store.row_shape(name)) * self.store.dtype(name).itemsize for name in self.tensors}
-        frame_bytes = sum(size for name, size in row_bytes.items() if name not in PAIR_TENSORS)
-        pair_bytes = sum(row_bytes.values()) - frame_bytes
+        pair_bytes = sum(size for name, size in self._row_bytes.items() if name in PAIR_TENSORS)
+        frame_bytes = sum(self._row_bytes.values()) - pair_bytes
         most = self.cache_bytes // BLOCKS_IN_MEMORY
         frames = self._ranges(self._samples.frame_row, self._samples.frame_start)
         pairs = self._ranges(self._samples.pair_row, self._samples.pair_start)
@@ -126,8 +126,8 @@ class SliceReader:
 
     def _shards(self) -> Int32Array:
         """(S,) number of every slice's file."""
-        files = self.store.manifest["file"].to_numpy()[self._samples.clip[self._slices.video]]
-        return np.unique(files.astype(str), return_inverse=True)[1].astype(np.int32)
+        of_video = self.store.manifest["file"].to_numpy()[self._samples.clip].astype(str)
+        return np.unique(of_video, return_inverse=True)[1].astype(np.int32)[self._slices.video]
 
     def _block(self, number: int) -> dict[str, tuple[int, Array]]:
         """First row and rows of every tensor of a block."""
@@ -136,23 +136,19 @@ class SliceReader:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
-        clip = int(self.blocks.clip[number])
-        size = self._block_bytes(number)
-        while self._kept and sum(map(self._block_bytes, self._kept)) + size > self.cache_bytes:
+        frames, pairs = self.blocks.frames[number].tolist(), self.blocks.pairs[number].tolist()
+        ranges = {name: pairs if name in PAIR_TENSORS else frames for name in self.tensors}
+        size = sum(self._row_bytes[name] * (stop - start) for name, (start, stop) in ranges.items())
+        while self._kept and size + self._kept_bytes() > self.cache_bytes:
             self._kept.popitem(last=False)
-        found = {}
-        for name in self.tensors:
-            start, stop = (self.blocks.pairs if name in PAIR_TENSORS else self.blocks.frames)[number].tolist()
-            found[name] = (start, read_rows(self.store, name, clip, start, stop))
-        self._kept[number] = found
-        return found
+        clip = int(self.blocks.clip[number])
+        self._kept[number] = {
+            name: (start, read_rows(self.store, name, clip, start, stop)) for name, (start, stop) in ranges.items()
+        }
+        return self._kept[number]
 
-    def _block_bytes(self, number: int) -> int:
-        frames, pairs = np.diff(self.blocks.frames[number])[0], np.diff(self.blocks.pairs[number])[0]
-        rows = {name: int(pairs if name in PAIR_TENSORS else frames) for name in self.tensors}
-        return sum(
-            rows[name] * prod(self.store.row_shape(name)) * self.store.dtype(name).itemsize for name in self.tensors
-        )
+    def _kept_bytes(self) -> int:
+        return sum(rows.nbytes for block in self._kept.values() for _, rows in block.values())
 
     def _start_empty(self) -> None:
         self._kept: OrderedDict[int, dict[str, tuple[int, Array]]] = OrderedDict()
