@@ -38,9 +38,11 @@ _LABEL = 24
 
 @dataclass(frozen=True, eq=False)
 class SamplingReport:
-    """What the samples of all videos are. `rate_hz`: asked for, None for frames as stored. `stored_hz` (V,): frames a
-    second in the store. `held`: samples that repeat a frame since the store has none of their own; `invalid`: samples
-    of damaged frames or in holes; of `samples`.
+    """What the samples of all videos are.
+
+    rate_hz: asked for, None for frames as stored. stored_hz (V,): mean frames a second in the store. held: samples that
+    repeat a frame, since the store has none of their own. invalid: samples of damaged frames or in holes. Both are
+    among `samples`.
     """
 
     rate_hz: float | None
@@ -129,13 +131,13 @@ class AnnotationJoin:
             ("  extraction failed", _counted([f"{name} ({shown(why)})" for name, why in self.failed.items()])),
             ("without annotation", f"{_counted(unused)}" + f" (of {self.items} in the store)" * bool(unused)),
             ("ambiguous", _counted([str(one) for one in ambiguous], "; ")),
-            ("left out of the file", str(self.left_out)),
+            ("left out of the file", _number(self.left_out, " videos")),
             ("other duration", _differences(self.other_duration, "s")),
             ("other fps", _differences(self.other_fps, "fps") + "; joined by time" * bool(self.other_fps)),
-            ("raters without mark", str(summary.empty_raters)),
-            ("no boundary at all", f"{summary.videos_without_boundary}"),
-            ("outside their video", f"{summary.boundaries_outside}"),
-            ("low consistency", f"{summary.low_consistency}"),
+            ("raters without mark", _number(summary.empty_raters, "")),
+            ("no boundary at all", _number(summary.videos_without_boundary, " videos")),
+            ("outside their video", _number(summary.boundaries_outside, " boundaries")),
+            ("low consistency", _number(summary.low_consistency, " videos, which the metric leaves out")),
         ]
         rows = [(label, text) for label, text in rows if text != "0"]
         if self.without_consistency and self.raters in (Raters.BEST, Raters.TOP2) and summary.raters_most > 1:
@@ -248,6 +250,10 @@ def _distance(times: npt.NDArray[np.float64], samples: npt.NDArray[np.float64]) 
 
 def _counted(names: Sequence[str], joint: str = ", ") -> str:
     return f"{len(names)}: {listed(names, joint=joint)}" if names else "0"
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count}{of}" if count else "0"
 
 
 def _differences(found: Mapping[str, tuple[float, float]], unit: str) -> str:
