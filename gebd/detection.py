@@ -38,7 +38,7 @@ class DetectionConfig:
     """
 
     rate_hz: float = 10.0
-    context_seconds: float = 0.8
+    context_seconds: float = 0.5
     motion_share: float = 0.5
     smooth_seconds: float = 0.1
     prominence: float = 0.05

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extractor.models.bundled import bundled_networks
 from extractor.store.probe import probe_storage
 from extractor.store.reader import FeatureStore
 from gebd.annotations import write_annotations
@@ -43,8 +42,7 @@ class GEBDDemoPlan:
     """What the demonstration makes, and by which networks.
 
     weights: as in `Request`, of `model`. against: checkpoint of a TSN-ResNet-18 that was trained alike, or "random";
-    None takes the one that comes with the package, if any. size: side of the network's input. seconds: range of the
-    videos' length.
+    None leaves it out. size: side of the network's input. seconds: range of the videos' length.
     """
 
     training_videos: int = 60
@@ -101,11 +99,10 @@ class _Demo:
         training = self._write("train", self._plan.training_videos, 2 * self._plan.seed)
         test = self._write("test", self._plan.test_videos, 2 * self._plan.seed + 1)
         networks = {"msnet": (self._plan.model, self._plan.weights)}
-        against = self._plan.against
-        if against is not None or _TWIN_MODEL in bundled_networks():
-            networks[_TWIN] = (_TWIN_MODEL, against)
+        if self._plan.against is not None:
+            networks[_TWIN] = (_TWIN_MODEL, self._plan.against)
         else:
-            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} came: its row is left out")
+            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} that was trained alike: its row is left out")
         for name, (model, weights) in networks.items():
             outcome = self._extract(name, model, weights)
             if not outcome.complete:

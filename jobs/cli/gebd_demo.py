@@ -17,6 +17,8 @@ from jobs.gebd_demo import GEBDDemoPlan, run_gebd_demo
 __all__ = ["demo"]
 
 _PLAN = GEBDDemoPlan()
+_TWIN = Path("weights/tsn_resnet18.safetensors")
+"""Where this repository keeps the TSN that was trained as the bundled MSNet was."""
 _EVERY = 10  # epochs that a line tells of
 
 
@@ -27,7 +29,11 @@ def demo(
         str | None, typer.Option("--weights", help="Of MSNet-ResNet-18. (default: the bundled ones)")
     ] = None,
     against: Annotated[
-        str | None, typer.Option("--against", help="Checkpoint of a TSN-ResNet-18 that was trained alike, as a rival.")
+        str | None,
+        typer.Option(
+            "--against",
+            help=f"Checkpoint of a TSN-ResNet-18 that was trained alike, as a rival. (default: {_TWIN}, where it is)",
+        ),
     ] = None,
     training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
     test_videos: Annotated[int, typer.Option("--test-videos", min=2)] = _PLAN.test_videos,
@@ -36,6 +42,8 @@ def demo(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = _PLAN.device,
 ) -> int:
     """Make videos with known boundaries, extract them, train heads on one part and judge them on the other."""
+    if against is None and _TWIN.is_file():
+        against = str(_TWIN)
     plan = GEBDDemoPlan(
         training_videos=training_videos,
         test_videos=test_videos,

@@ -62,10 +62,9 @@ def train(
         ),
     ] = None,
     head: Annotated[HeadName, typer.Option("--head", help="contrast is the official simple one.")] = _DEFAULTS.head,
-    motion: Annotated[
-        bool | None,
-        typer.Option("--motion/--no-motion", help="Displacement besides features. (default: where there is)"),
-    ] = None,
+    no_motion: Annotated[
+        bool, typer.Option("--no-motion", help="Features alone, also where the store has displacement.")
+    ] = False,
     channels: Annotated[str, typer.Option("--channels", help="frame, or motion (pooled).")] = _DEFAULTS.channels,
     raters: Annotated[Raters, typer.Option("--raters", help="Whose boundaries are learned.")] = _DEFAULTS.raters,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DEFAULTS.rate_hz,
@@ -85,7 +84,7 @@ def train(
     """Train a head on a store's features. The same command goes on with a training that was interrupted."""
     config = training_config(
         head=head,
-        use_motion=motion,
+        use_motion=False if no_motion else None,
         channels=channels,
         raters=raters,
         rate_hz=rate_hz,

@@ -7,8 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from gebd import AnnotationFormat, load_annotations, load_predictions, uniform, write_annotations
 from tests.gebd import made, stores
+from training.world.videos import write_demo_videos
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +55,29 @@ def test_lines_of_the_documentation_load_a_store(tmp_path: Path) -> None:
     )
     assert "joined                  5 of 5 annotated videos" in done.stdout and "read 6 1" in done.stdout
     assert not done.stderr
+
+
+@pytest.mark.slow
+def test_lines_of_the_documentation_lead_from_videos_to_an_f1(tmp_path: Path) -> None:
+    videos = write_demo_videos(tmp_path / "VIDEOS", 8, height=64, width=80, seconds=(3.0, 4.0))
+    truth = {
+        video.path.name: {
+            "duration_seconds": video.duration_seconds,
+            "boundaries_seconds": [[boundary.seconds for boundary in video.boundaries]],
+        }
+        for video in videos
+    }
+    write_annotations(truth, tmp_path / "annotations.json")
+    done = subprocess.run(
+        [sys.executable, "-c", python_block("gebd.train_head")],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "joined                  6 of 6 annotated videos" in done.stdout
+    assert "f1@0.05" in done.stdout and "uniform-matched" in done.stdout and "coverage" in done.stdout
 
 
 def test_every_format_is_documented() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gebd import Annotations, load_annotations, load_predictions, load_tracks, write_annotations
+from gebd import Annotations, load_annotations, load_head, load_predictions, load_tracks, write_annotations
 from jobs.cli import main
 from tests.gebd import made
 from tests.gebd.boundary_stores import make_videos
@@ -79,6 +79,12 @@ def test_train_shows_the_join_the_baselines_and_the_coverage(call: Call, place: 
     assert len(re.findall(r"^epoch \d+: loss", err, re.MULTILINE)) == 3
     again = call("train", place / "STORE", place / "train.json", "--out", tmp_path / "run", *TRAINING)
     assert again[1] == out and again[2] == ""  # finished: nothing is trained again
+
+
+def test_train_without_motion_asks_for_none(call: Call, place: Path, tmp_path: Path) -> None:
+    code, *_ = call("train", place / "STORE", place / "train.json", "--out", tmp_path / "run", "--no-motion", *TRAINING)
+    assert code == 0
+    assert not load_head(tmp_path / "run").head.spec.uses_motion
 
 
 def test_predict_and_evaluate(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
