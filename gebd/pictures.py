@@ -15,6 +15,8 @@ from gebd.annotations import Source, load_annotations
 from gebd.baselines import compare_with_baselines
 from gebd.dataset import GEBDDataset
 from gebd.detection import detect
+from gebd.identity import join_videos
+from gebd.items import StoreItems
 from gebd.plots import Timeline, plot_comparison, plot_timeline
 from gebd.prediction import JoinOptions, predict
 from gebd.predictions import Predictions, checked_predictions
@@ -111,9 +113,10 @@ def _named(
 
 def _items(store: FeatureStore, truth: Annotations, joining: JoinOptions | None) -> Mapping[str, str]:
     """Ids in the store by ids of the annotations that join."""
-    joining = joining or JoinOptions()
-    found = GEBDDataset(store, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds).join.annotations
-    return {} if found is None else found.join.items
+    joining, items = joining or JoinOptions(), StoreItems(store, None)
+    return join_videos(
+        items.ids, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds, spans=items.spans
+    ).items
 
 
 def _of_video(predictions: Predictions | str | os.PathLike[str], *names: str) -> list[float]:
