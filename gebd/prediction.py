@@ -70,8 +70,10 @@ def predict(
     """Predict the boundaries of a store's videos with the best head of a run (its folder).
 
     With `annotations`, of those videos that join with one, under the annotations' ids; nothing else is read from
-    them. `video_ids` limits it further. Raises ConfigurationError where the store's features are of another kind than
-    the head was trained on, WeightsError where the run has no head.
+    them. `video_ids` limits it further. `device` is where the head of a folder is loaded to.
+
+    Raises ConfigurationError where the store's features are of another kind than the head was trained on, WeightsError
+    where the run has no head.
     """
     trained = run if isinstance(run, TrainedHead) else load_head(run, device)
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
@@ -79,7 +81,7 @@ def predict(
     dataset = open_dataset(trained.config, store, annotations, joining, use_motion=trained.head.spec.uses_motion)
     if video_ids is not None:
         dataset = dataset.subset(video_ids)
-    batches = scored_batches(trained.head, dataset, device=device, batch_windows=batch_windows, workers=workers)
+    batches = scored_batches(trained.head, dataset, batch_windows=batch_windows, workers=workers)
     tracks = tracks_of(batches)
     return Prediction(boundaries_of(tracks, trained.picker), tracks, dataset.join if annotations is not None else None)
 
@@ -119,12 +121,13 @@ def logits_of(head: Head, batch: Batch) -> Tensor:
 
 
 def scored_batches(
-    head: Head, dataset: GEBDDataset, *, device: str | torch.device, batch_windows: int, workers: int
+    head: Head, dataset: GEBDDataset, *, batch_windows: int, workers: int
 ) -> Iterator[tuple[Batch, Tensor]]:
     """All slices of a dataset in order, in batches, each with its logits (B, T); all on the CPU."""
     order = ShardSampler(dataset, shuffle=False, batch_size=batch_windows, num_workers=workers)
     own = torch.Generator()  # or the loader draws a number of the caller's
     loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers, generator=own)
+    device = head.features.mean.device
     head.eval()
     with torch.inference_mode():
         for batch in loader:

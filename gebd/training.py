@@ -200,7 +200,6 @@ class _Training:
         return scored_batches(
             self._head,
             self._held_out,
-            device=self._device,
             batch_windows=self._config.batch_windows,
             workers=self._workers,
         )

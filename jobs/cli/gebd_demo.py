@@ -71,4 +71,5 @@ def demo(
 
 def _tell(method: str, epoch: Epoch) -> None:
     if epoch.epoch % _EVERY == 0:
-        print(f"{method}, epoch {epoch.epoch}: F1@0.05 {epoch.validation_f1:.3f}", file=sys.stderr, flush=True)
+        score = f"F1@0.05 {epoch.validation_f1:.3f} of all validation videos"
+        print(f"{method}, epoch {epoch.epoch}: {score}", file=sys.stderr, flush=True)
