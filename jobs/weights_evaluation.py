@@ -11,13 +11,12 @@ from pathlib import Path
 
 import torch
 
-from extractor.models.inspection import inspect_checkpoint
-from extractor.models.loading import RANDOM_WEIGHTS, load_model
 from extractor.models.msnet import MSNet
 from extractor.video import Listing, list_videos
 from jobs.boundary_scores import TOLERANCE, BoundaryScores, boundary_f1, compare_boundaries, spread_evenly
+from jobs.evaluated_weights import EvaluatedWeights, load_weights
 from jobs.frames import read_frames
-from schemas.errors import ConfigurationError, VideoError, WeightsError
+from schemas.errors import ConfigurationError, VideoError
 from training.config import HELD_OUT_SEED
 from training.evaluation.boundaries import CONTEXT_FRAMES, name_truth, probe_boundaries
 from training.evaluation.dis import DisFlow
@@ -52,13 +51,11 @@ __all__ = [
     "SHORT",
     "SPREAD",
     "BoundaryTest",
-    "EvaluatedWeights",
     "RealTest",
     "Sizes",
     "Tell",
     "WeightsEvaluation",
     "evaluate_weights",
-    "load_weights",
 ]
 
 _SEED = HELD_OUT_SEED + 1  # that one itself is what trainings look at while they run
@@ -97,16 +94,6 @@ class Sizes:
 
 
 SHORT = Sizes(clips=16, videos=4, real_seconds=5.0)
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluatedWeights:
-    """Which network with which weights; `notes` is what loading said of them."""
-
-    model: str
-    weights: str
-    sha256: str | None
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +147,7 @@ def evaluate_weights(
     device: str = "cpu",
     tell: Tell = lambda what, done, total: None,
 ) -> WeightsEvaluation:
-    """Evaluate a checkpoint (or "random", with `model`); `against` is another one, for the probes alone.
+    """Evaluate a checkpoint, see `load_weights`; `against` is another one, for the probes alone.
 
     `real`: a folder, table or file of videos. WeightsError where a checkpoint does not load or is an ensemble,
     ConfigurationError where real video is to be looked at without OpenCV, InventoryError where there is none.
@@ -181,23 +168,6 @@ def evaluate_weights(
     return WeightsEvaluation(
         subject, twin, sizes, dis is not None, run.procedural, run.motion(), run.boundaries(), found, run.seconds
     )
-
-
-def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[EvaluatedWeights, MSNet]:
-    """One network with the weights of a checkpoint (or "random"), of the name that it looks like unless given.
-
-    WeightsError where it does not load, looks like none of ours, or is an ensemble.
-    """
-    if model is None and str(weights) == RANDOM_WEIGHTS:
-        raise WeightsError("random weights need the name of a network: give --model")
-    name = model or inspect_checkpoint(weights).architecture
-    if name is None:
-        raise WeightsError(f"{weights} looks like no network of the family: name one with --model")
-    network = load_model(name, weights=str(weights), device=device)
-    if not isinstance(network, MSNet):
-        raise WeightsError(f"one network was expected, {name} is two: evaluate each of its members")
-    spec = network.spec
-    return EvaluatedWeights(spec.name, str(weights), spec.weights_sha256, network.notes), network
 
 
 class _Run:

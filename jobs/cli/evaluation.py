@@ -13,11 +13,13 @@ from typing import Annotated, Any, Self
 
 import typer
 
+from extractor.models.bundled import BUNDLED_WEIGHTS
 from extractor.store.atomic import write_bytes
 from jobs.cli.display import notice, progress
 from jobs.cli.evaluation_tables import print_evaluation
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
+from jobs.evaluated_weights import TWIN_WEIGHTS
 from jobs.weights_evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from schemas.errors import ConfigurationError
 
@@ -25,16 +27,13 @@ __all__ = ["evaluate"]
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()
-_TWIN = Path("weights/tsn_resnet18.safetensors")
-"""Where this repository keeps the TSN that was trained as the bundled MSNet was."""
 
 
 @weights_app.command()
 def evaluate(
-    path: Annotated[
-        Path,
-        typer.Argument(help="A checkpoint, or `random` with --model for comparison.", show_default=False),
-    ],
+    path: Annotated[Path, typer.Argument(help="A checkpoint, or `random` with --model, for comparison.")] = Path(
+        BUNDLED_WEIGHTS
+    ),
     model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
     against: Annotated[
         Path | None,
@@ -65,8 +64,8 @@ def evaluate(
     """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
     base = SHORT if short else _FULL
     sizes = Sizes(clips or base.clips, videos or base.videos, real_seconds or base.real_seconds, size)
-    if against is None and _TWIN.is_file():
-        against = _TWIN
+    if against is None and TWIN_WEIGHTS.is_file():
+        against = TWIN_WEIGHTS
     out = out or Path(f"{path.stem}.evaluation.json")
     if not out.absolute().parent.is_dir():
         raise ConfigurationError(f"a folder was expected for --out, there is no {out.absolute().parent}: make it first")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from gebd.intervals import Interval
 from jobs.boundary_scores import TOLERANCE
 from jobs.cli.display import duration, paragraph, rows
+from jobs.evaluated_weights import EvaluatedWeights
 from jobs.weights_evaluation import (
     AGAINST,
     NETWORK,
     BoundaryTest,
-    EvaluatedWeights,
     RealTest,
     WeightsEvaluation,
 )

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from extractor.models.bundled import BUNDLED_WEIGHTS
 from jobs.cli.display import paragraph
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
+from jobs.evaluated_weights import load_weights
 from jobs.pictures import see_moments
-from jobs.weights_evaluation import load_weights
 from training.evaluation.picture import draw_moments
 
 __all__ = ["picture"]
@@ -20,13 +21,13 @@ __all__ = ["picture"]
 @weights_app.command()
 def picture(
     video: Annotated[Path, typer.Argument(help="A video file.", show_default=False)],
-    weights: Annotated[
-        str, typer.Option("--weights", "-w", help="A checkpoint, or `random` with --model.", show_default=False)
-    ],
     at: Annotated[
         list[float], typer.Option("--at", help="A time in seconds; again for more rows.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.", show_default=False)],
+    weights: Annotated[
+        str, typer.Option("--weights", "-w", help="A checkpoint, or `random` with --model.")
+    ] = BUNDLED_WEIGHTS,
     model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Frames a second.")] = 10.0,
     size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = 224,

@@ -18,7 +18,7 @@ from extractor.models.msnet import build_network
 from extractor.video.encoding import encode_video
 from jobs.cli import main
 from jobs.weights_evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Sizes, Tell, WeightsEvaluation, evaluate_weights
-from schemas.errors import ConfigurationError, UsageError, WeightsError
+from schemas.errors import ConfigurationError, UsageError
 from training.evaluation.matching import ZERO
 from training.evaluation.procedural import DIS
 from training.world import WorldConfig
@@ -181,19 +181,6 @@ def test_command_without_opencv_says_how_to_get_it(
     code, text, _ = call("a.safetensors")
     assert code == 0
     assert "DIS optical flow is left out" in text and "'msnet-features[evaluate]'" in text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "words"),
-    [
-        (("random",), WeightsError, "give --model"),
-        (("random", "msnet_en_resnet18"), WeightsError, "one network was expected, msnet_en_resnet18 is two"),
-        (("missing.safetensors",), WeightsError, "missing.safetensors"),
-    ],
-)
-def test_weights_that_cannot_be_evaluated(arguments: tuple[str, ...], error: type[UsageError], words: str) -> None:
-    with pytest.raises(error, match=words):
-        evaluate_weights(arguments[0], model=arguments[1] if len(arguments) > 1 else None, sizes=SIZES)
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_computed(place: Path, call: Call, tmp_path: Path) -> None:

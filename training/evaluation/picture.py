@@ -102,14 +102,14 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Pa
     axes = figure.subplots(len(moments) + 1, 3, squeeze=False, height_ratios=[*ratios, _LEGEND])
     for row, moment in zip(axes, moments, strict=False):
         shown = (moment.frame, direction_colours(moment.displacement_px, largest), moment.confidence)
-        titles = (moment.title, "displacement to the next frame", "confidence")
+        titles = (moment.title, f"displacement in {moment.interval_seconds:.2f} s", "confidence")
         for axis, picture, title in zip(row, shown, titles, strict=True):
             _show(axis, picture, moment, lowest)
             axis.set_title(title, loc="left", fontsize=9)
     below, wheel, bar = axes[-1]
     below.text(0, 1, caption, transform=below.transAxes, fontsize=8, va="top", wrap=True)
     below.set_axis_off()
-    _draw_wheel(wheel, largest, moments[0].interval_seconds)
+    _draw_wheel(wheel, largest)
     bar.set_axis_off()
     scale = figure.colorbar(axes[0, 2].images[0], cax=bar.inset_axes((0, 0.72, 1, 0.18)), orientation="horizontal")
     scale.ax.tick_params(labelsize=8)
@@ -126,13 +126,13 @@ def _show(axis: Axes, picture: npt.NDArray[Any], moment: Moment, lowest: float) 
     axis.spines[:].set(color="#BBBBBB", linewidth=0.6)  # what stands is white
 
 
-def _draw_wheel(axis: Axes, largest: float, interval_seconds: float) -> None:
+def _draw_wheel(axis: Axes, largest: float) -> None:
     side = np.linspace(-1, 1, _WHEEL_PX)
     x, y = np.meshgrid(side, side)
     colours = direction_colours(np.stack((x, y)), 1.0)
     disc = np.dstack((colours, np.clip((1 - np.hypot(x, y)) * _WHEEL_PX / 2, 0, 1)))  # with a soft edge
     axis.imshow(disc, extent=(-1, 1, 1, -1))
-    axis.text(1.25, 0, f"edge: {largest:g} px\nin {interval_seconds:.2g} s", fontsize=8, va="center")
+    axis.text(1.25, 0, f"edge: {largest:g} px", fontsize=8, va="center")
     axis.set_axis_off()
 
 
