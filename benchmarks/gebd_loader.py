@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.run import Run
 from gebd import Batch, GEBDDataset, Sample, ShardSampler, collate
-from schemas.config import ExtractionConfig
+from schemas.config import ExtractionConfig, Output, Sampling
 from schemas.layout import NetworkShape, StorePaths, shard_name
 from schemas.manifest import INVENTORY_COLUMNS, MANIFEST_COLUMNS
 
@@ -78,7 +78,11 @@ def make_store(root: Path, videos: int, seed: int = 0) -> FeatureStore:
     root.mkdir()
     paths = StorePaths(root)
     config = ExtractionConfig(
-        model="msnet_resnet18", weights="random", seed=0, sampling="dense", outputs=("frame", "displacement")
+        model="msnet_resnet18",
+        weights="random",
+        seed=0,
+        sampling=Sampling.DENSE,
+        outputs=(Output.FRAME, Output.DISPLACEMENT),
     )
     run = write_run(paths, Run(config, SHAPE, "none", 0, "", ""))
     ids = [f"{k:05d}.mp4" for k in range(videos)]

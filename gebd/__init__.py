@@ -5,8 +5,9 @@ The names below are loaded on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from schemas.lazy import import_on_use
 
 if TYPE_CHECKING:
     from gebd.annotations import convert, load_annotations, write_annotations
@@ -44,43 +45,45 @@ if TYPE_CHECKING:
     from gebd.training import TrainingResult, train_head
     from gebd.training_options import TrainingConfig, training_config
 
-_NAMES = {
-    "gebd.annotations": ("convert", "load_annotations", "write_annotations"),
-    "gebd.baselines": (
-        "Comparison",
-        "LeftOut",
-        "compare_with_baselines",
-        "leave_one_rater_out",
-        "random_boundaries",
-        "uniform",
-        "uniform_matched",
-    ),
-    "gebd.conversion": ("Conversion", "Rules"),
-    "gebd.dataset": ("GEBDDataset",),
-    "gebd.detection": ("DetectionConfig", "detect"),
-    "gebd.evaluation": ("Definition", "Evaluation"),
-    "gebd.heads": ("HeadName",),
-    "gebd.identity": ("Join", "JoinRule", "join_videos", "tapos_starts"),
-    "gebd.intervals": ("Interval",),
-    "gebd.joining": ("JoinReport",),
-    "gebd.metric": ("TOLERANCES", "evaluate", "in_frames"),
-    "gebd.picking": ("BoundaryPicker", "PickingMethod"),
-    "gebd.pictures": ("plot_run", "plot_video"),
-    "gebd.plots": ("Timeline", "plot_comparison", "plot_timeline"),
-    "gebd.prediction": ("JoinOptions", "Prediction", "predict"),
-    "gebd.predictions": ("ScoreTrack", "load_predictions", "load_scores", "write_predictions"),
-    "gebd.records": ("AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"),
-    "gebd.report": ("write_report",),
-    "gebd.samples": ("Batch", "Sample", "collate"),
-    "gebd.sampling": ("BalancedSampler", "ShardSampler"),
-    "gebd.stitching": ("stitch",),
-    "gebd.targets": ("Raters",),
-    "gebd.tracks": ("Track", "load_tracks", "write_tracks"),
-    "gebd.trained": ("TrainedHead", "load_head"),
-    "gebd.training": ("TrainingResult", "train_head"),
-    "gebd.training_options": ("TrainingConfig", "training_config"),
-}
-_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+__getattr__, __dir__ = import_on_use(
+    __name__,
+    {
+        "annotations": ("convert", "load_annotations", "write_annotations"),
+        "baselines": (
+            "Comparison",
+            "LeftOut",
+            "compare_with_baselines",
+            "leave_one_rater_out",
+            "random_boundaries",
+            "uniform",
+            "uniform_matched",
+        ),
+        "conversion": ("Conversion", "Rules"),
+        "dataset": ("GEBDDataset",),
+        "detection": ("DetectionConfig", "detect"),
+        "evaluation": ("Definition", "Evaluation"),
+        "heads": ("HeadName",),
+        "identity": ("Join", "JoinRule", "join_videos", "tapos_starts"),
+        "intervals": ("Interval",),
+        "joining": ("JoinReport",),
+        "metric": ("TOLERANCES", "evaluate", "in_frames"),
+        "picking": ("BoundaryPicker", "PickingMethod"),
+        "pictures": ("plot_run", "plot_video"),
+        "plots": ("Timeline", "plot_comparison", "plot_timeline"),
+        "prediction": ("JoinOptions", "Prediction", "predict"),
+        "predictions": ("ScoreTrack", "load_predictions", "load_scores", "write_predictions"),
+        "records": ("AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"),
+        "report": ("write_report",),
+        "samples": ("Batch", "Sample", "collate"),
+        "sampling": ("BalancedSampler", "ShardSampler"),
+        "stitching": ("stitch",),
+        "targets": ("Raters",),
+        "tracks": ("Track", "load_tracks", "write_tracks"),
+        "trained": ("TrainedHead", "load_head"),
+        "training": ("TrainingResult", "train_head"),
+        "training_options": ("TrainingConfig", "training_config"),
+    },
+)
 
 __all__ = [
     "TOLERANCES",
@@ -146,13 +149,3 @@ __all__ = [
     "write_report",
     "write_tracks",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

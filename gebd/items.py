@@ -14,7 +14,7 @@ from extractor.store import FeatureStore, read_inventory
 from gebd.identity import Spans
 from schemas.errors import StoreError, UsageError
 
-__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "read_rows"]
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
@@ -22,12 +22,6 @@ Int64Array = npt.NDArray[np.int64]
 
 FEATURE_TENSORS = ("frame", "motion")
 PAIR_TENSORS = ("displacement", "confidence")
-
-
-def read_rows(store: FeatureStore, name: str, clip: int, start: int, stop: int) -> Array:
-    """Rows [start, stop), as the manifest counts them, of a tensor in the file that holds a clip."""
-    # The store reads whole clips and videos in public; a window of a dense video is neither.
-    return store._read(name, int(store._files[clip]), start, stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +88,7 @@ class StoreItems:
             low = min(self.frame_range(item)[0] for item in chosen)
             high = max(self.frame_range(item)[1] for item in chosen)
             names = ["time_seconds", "index", "valid"] + (["frame_member"] if self.member is not None else [])
-            rows = {name: read_rows(self.store, name, int(self.clip[chosen[0]]), low, high) for name in names}
+            rows = {name: self.store.rows(name, int(self.clip[chosen[0]]), low, high) for name in names}
             for item in chosen.tolist():
                 start, stop = self.frame_range(item)
                 yield (

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from extractor.store import FeatureStore
 from gebd.indexing import Slices, VideoSamples
-from gebd.items import PAIR_TENSORS, read_rows
+from gebd.items import PAIR_TENSORS
 
 __all__ = ["BLOCKS_IN_MEMORY", "Blocks", "SliceReader"]
 
@@ -81,7 +81,7 @@ class SliceReader:
                 low, array = block[name]
             else:
                 low = int(rows.min())
-                array = read_rows(self.store, name, int(self._samples.clip[video]), low, int(rows.max()) + 1)
+                array = self.store.rows(name, int(self._samples.clip[video]), low, int(rows.max()) + 1)
             found[name] = array[rows - low]  # a copy: a view would keep the block
             if is_pair and none.any():
                 found[name][none] = 0
@@ -143,7 +143,7 @@ class SliceReader:
             self._kept.popitem(last=False)
         clip = int(self.blocks.clip[number])
         self._kept[number] = {
-            name: (start, read_rows(self.store, name, clip, start, stop)) for name, (start, stop) in ranges.items()
+            name: (start, self.store.rows(name, clip, start, stop)) for name, (start, stop) in ranges.items()
         }
         return self._kept[number]
 

@@ -154,6 +154,14 @@ class FeatureStore:
         for first in range(start, stop, step):
             yield self._read(name, file, first, min(stop, first + step))
 
+    def rows(self, name: str, clip: int, start: int, stop: int) -> Array:
+        """Rows [start, stop) of a tensor, counted as the manifest counts them, in the file that holds a clip.
+
+        For windows of long clips: whole clips and videos are read by `clip` and `video`.
+        """
+        self._checked([name])
+        return self._read(name, int(self._files[self._position(clip)]), start, stop)
+
     def close(self) -> None:
         """Close all files; the store opens them again when it is used."""
         with self._lock:

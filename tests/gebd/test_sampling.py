@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from extractor.store import FeatureStore
 from gebd import BalancedSampler, GEBDDataset, ShardSampler, collate
 from gebd.dataset import BlockIndex
 from schemas.errors import UsageError
@@ -29,15 +30,13 @@ def annotations(store):
 
 def reads_of_an_epoch(dataset, sampler, monkeypatch):
     """(file, tensor, first row, end) of every read, in order."""
-    import gebd.reading
-
-    read, reads = gebd.reading.read_rows, []
+    read, reads = FeatureStore.rows, []
 
     def noting(store, name, clip, start, stop):
         reads.append((store.manifest["file"].iloc[clip], name, start, stop))
         return read(store, name, clip, start, stop)
 
-    monkeypatch.setattr(gebd.reading, "read_rows", noting)
+    monkeypatch.setattr(FeatureStore, "rows", noting)
     for index in sampler:
         dataset[index]
     return reads
