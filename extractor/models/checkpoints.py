@@ -216,6 +216,7 @@ def save_checkpoint(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata)
+        temporary.chmod(0o644)  # safetensors keeps others of the group from reading what it writes
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
