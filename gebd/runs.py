@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from extractor.store.atomic import read_bounded, storage_errors, write_bytes
+from extractor.store.probe import refuse_other_folder
 from gebd.files import write_json
 from gebd.splitting import Parts
 from gebd.training_options import TrainingConfig
@@ -66,7 +67,8 @@ class RunFolder:
     def begin(self, config: TrainingConfig, extraction: ExtractionConfig, parts: Parts) -> None:
         """Make the folder, or find that it holds a run of the same configuration, features and videos.
 
-        Raises ConfigurationError, naming what differs, where it holds another; StorageError where it cannot be made.
+        Raises ConfigurationError, naming what differs, where it holds another; StorageError where it holds other
+        things or cannot be made.
         """
         asked = {
             "version": _VERSION,
@@ -76,11 +78,7 @@ class RunFolder:
             "validation": list(parts.validation),
         }
         if not self.run.exists():
-            if self.root.is_dir() and any(self.root.iterdir()):
-                raise ConfigurationError(
-                    f"{self.root} was expected to be a new folder or that of a run, and holds other things: choose "
-                    "another --out"
-                )
+            refuse_other_folder(self.root, lambda name: False, "that of a run")
             with storage_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
             write_json(self.run, asked)

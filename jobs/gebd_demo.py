@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from extractor.store.probe import probe_storage
+from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
 from gebd.annotations import write_annotations
 from gebd.baselines import Comparison, compare_with_baselines
@@ -23,7 +25,7 @@ from gebd.training import train_head
 from gebd.training_options import TrainingConfig
 from jobs.devices import choose_device
 from jobs.extraction import extract
-from jobs.options import Options, Request
+from jobs.options import Options, Request, resolve
 from jobs.outcome import Outcome
 from jobs.thumbnails import thumbnails
 from jobs.watcher import Watcher
@@ -35,6 +37,8 @@ __all__ = ["GEBDDemoPlan", "GEBDDemoResult", "run_gebd_demo"]
 _MOTION, _FEATURES, _TWIN, _DETECTOR = "msnet+motion", "msnet", "tsn", "no labels"
 _TWIN_MODEL = "tsn_resnet18"
 _SIZE_PX = (128, 160)
+_WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and judged on
+_OURS = re.compile(r"^(videos|train\.json|test\.json|report\.json|(f1|timeline)\.png|(store|run|predictions)-.*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +99,19 @@ class _Demo:
         self._videos = out / "videos"
 
     def run(self) -> GEBDDemoResult:
+        refuse_other_folder(self._out, lambda name: _OURS.match(name) is not None, "a demonstration of boundaries")
         probe_storage(self._out)
-        training = self._write("train", self._plan.training_videos, 2 * self._plan.seed)
-        test = self._write("test", self._plan.test_videos, 2 * self._plan.seed + 1)
-        networks = {"msnet": (self._plan.model, self._plan.weights)}
-        if self._plan.against is not None:
-            networks[_TWIN] = (_TWIN_MODEL, self._plan.against)
-        else:
-            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} that was trained alike: its row is left out")
-        for name, (model, weights) in networks.items():
-            outcome = self._extract(name, model, weights)
+        requests = self._requests()
+        training = self._write("train", self._plan.training_videos, _WORLD_SEED + 2 * self._plan.seed)
+        test = self._write("test", self._plan.test_videos, _WORLD_SEED + 2 * self._plan.seed + 1)
+        for name, request in requests.items():
+            options = Options(device=self._plan.device)
+            outcome = extract(self._videos, self._store(name), request, options, self._watcher)
             if not outcome.complete:
                 return GEBDDemoResult(self._out, outcome, None)
         found = {_MOTION: self._head(_MOTION, "msnet", training, test, motion=True)}
         found[_FEATURES] = self._head(_FEATURES, "msnet", training, test, motion=False)
-        if _TWIN in networks:
+        if _TWIN in requests:
             found[_TWIN] = self._head(_TWIN, _TWIN, training, test, motion=False)
         found[_DETECTOR] = detect(self._store("msnet"), test).boundaries
         comparison = self._compare(found, test)
@@ -126,10 +128,27 @@ class _Demo:
         annotations = Annotations(_annotation(part, video) for video in videos)
         return write_annotations(annotations, self._out / f"{part}.json")
 
-    def _extract(self, name: str, model: str, weights: str | None) -> Outcome:
-        seed = self._plan.seed if weights == "random" else None
-        request = Request(model=model, weights=weights, seed=seed, sampling=Sampling.DENSE, size=self._plan.size)
-        return extract(self._videos, self._store(name), request, Options(device=self._plan.device), self._watcher)
+    def _requests(self) -> dict[str, Request]:
+        """By network, what is extracted; weights that do not fit are refused here, before anything is made."""
+        plan = self._plan
+        networks = {"msnet": (plan.model, plan.weights)}
+        if plan.against is not None:
+            networks[_TWIN] = (_TWIN_MODEL, plan.against)
+        else:
+            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} that was trained alike: its row is left out")
+        requests = {
+            name: Request(
+                model=model,
+                weights=weights,
+                seed=plan.seed if weights == RANDOM_WEIGHTS else None,
+                sampling=Sampling.DENSE,
+                size=plan.size,
+            )
+            for name, (model, weights) in networks.items()
+        }
+        for request in requests.values():
+            resolve(request)
+        return requests
 
     def _store(self, name: str) -> Path:
         return self._out / f"store-{name}"

@@ -13,7 +13,7 @@ import torch
 from gebd import Annotations, TrainingResult, evaluate, load_head, predict, train_head, training_config, uniform_matched
 from gebd.runs import Epoch
 from gebd.splitting import split_videos
-from schemas.errors import ConfigurationError, UsageError, WeightsError
+from schemas.errors import ConfigurationError, StorageError, UsageError, WeightsError
 from tests.gebd.boundary_stores import make_videos
 
 SMALL = {"max_epochs": 4, "width": 8, "context_seconds": 0.5, "learning_rate": 0.01, "batch_windows": 4}
@@ -150,7 +150,7 @@ def test_split_is_seeded_and_does_not_depend_on_order() -> None:
 def test_folder_with_other_things_is_refused(train: Callable[..., TrainingResult], tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("mine")
-    with pytest.raises(ConfigurationError, match="holds other things"):
+    with pytest.raises(StorageError, match=r"holds 'thesis\.txt'"):
         train()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 

@@ -32,7 +32,7 @@ def test_demo_runs_from_files_to_an_f1_and_again(tmp_path: Path) -> None:
     assert again.stdout == done.stdout
 
 
-def test_demo_refuses_weights_that_are_none_before_it_extracts(
+def test_demo_refuses_weights_that_are_none_before_it_makes_anything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.pth").write_bytes(b"no weights")
@@ -55,4 +55,13 @@ def test_demo_refuses_weights_that_are_none_before_it_extracts(
         )
     assert ended.value.code == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("msnet: ")
-    assert not list((tmp_path / "demo").glob("store-*"))
+    assert not list((tmp_path / "demo").iterdir())
+
+
+def test_demo_refuses_a_folder_with_other_things(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        main(["gebd", "demo", "--out", str(tmp_path)])
+    assert ended.value.code == 1
+    assert "holds 'thesis.txt'" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
