@@ -1,4 +1,4 @@
-"""The demonstration: short procedural videos, extracted with random weights, and where their features change most."""
+"""The demonstration: short procedural videos are extracted, with the bundled weights, and looked at for changes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None =
     if len(videos) != count:  # written anew, the files of an interrupted demonstration would count as changed
         watcher.say(f"writing {count} procedural videos to {folder}")
         videos = write_demo_videos(folder, count, seed)
-    request = Request(model=_MODEL, weights="random", seed=seed, sampling=Sampling.DENSE)
+    request = Request(model=_MODEL, sampling=Sampling.DENSE)
     outcome = extract(folder, store, request, Options(), watcher)
     features = FeatureStore(store)
     done = set(features.video_ids)  # fewer than all where the demonstration was interrupted

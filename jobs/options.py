@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
 from extractor.models.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.spec import NetworkSpec, describe_network
@@ -49,9 +50,9 @@ _SAMPLINGS_WITH = {
 class Request:
     """What changes features. None means the default for the network and the sampling.
 
-    weights: path of a checkpoint ("A,B" for MSNet-En), or "random". rate_hz: 0 takes every frame. outputs: names of
-    `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full. What means nothing
-    beside the rest (a hop of segments, a seed of a checkpoint) is refused unless it is None.
+    weights: path of a checkpoint ("A,B" for MSNet-En), "bundled", or "random". rate_hz: 0 takes every frame. outputs:
+    names of `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full. What means
+    nothing beside the rest (a hop of segments, a seed of a checkpoint) is refused unless it is None.
     """
 
     model: str = "msnet_resnet18"
@@ -168,20 +169,14 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
 
 def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, int | None]:
     """Weights as `load_model` takes them, what the digest says of them, and the classes of their classifier."""
-    if not weights:
-        raise WeightsError(
-            f"weights for {spec.name} were expected: give --weights with the path of a checkpoint "
-            f"{'for each member, A,B ' if spec.is_ensemble else ''}(no trained one is bundled yet), "
-            "or --weights random for a try-out whose features mean nothing"
-        )
     if weights == RANDOM_WEIGHTS:
         return weights, RANDOM_WEIGHTS, None
-    paths = (
-        [Path(part.strip()).absolute() for part in weights.split(",")]
-        if spec.is_ensemble
-        else [Path(weights).absolute()]
-    )
     members = spec.members or (spec,)
+    bundled = weights in (None, "", BUNDLED_WEIGHTS)
+    if bundled or weights is None:
+        paths = [bundled_checkpoint(member.name) for member in members]
+    else:
+        paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
     if len(paths) != len(members):
         raise WeightsError(f"{spec.name} needs {len(members)} checkpoints, A,B; {len(paths)} came: {weights}")
     reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, members, strict=True)]
@@ -191,7 +186,8 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, i
             if report.kind == "msnet" and not report.has_motion and spec.has_motion:
                 advice += f", or convert the checkpoint that it was made from again, with --model {spec.name}"
             raise WeightsError(f"{report.path} does not fit {spec.name}: {report.fit.describe()}{advice}")
-    return ",".join(map(str, paths)), ",".join(report.sha256 for report in reports), reports[0].num_classes
+    source = BUNDLED_WEIGHTS if bundled else ",".join(map(str, paths))
+    return source, ",".join(report.sha256 for report in reports), reports[0].num_classes
 
 
 def _require_sampling(spec: NetworkSpec, request: Request) -> None:
@@ -209,7 +205,7 @@ def _require_meaning(request: Request) -> None:
                 f"--{name.replace('_', '-')} is for --sampling {' or '.join(samplings)} and means nothing for "
                 f"{request.sampling}: leave it out, or choose another sampling"
             )
-    if request.seed is not None and request.weights not in (None, RANDOM_WEIGHTS):
+    if request.seed is not None and request.weights != RANDOM_WEIGHTS:
         raise ConfigurationError("--seed is for --weights random and means nothing for a checkpoint: leave it out")
 
 

@@ -71,7 +71,7 @@ def test_readme_python_runs(block: int, place: Path, monkeypatch: pytest.MonkeyP
 def test_readme_demo_runs(tmp_path: Path) -> None:
     done = run("demo", "--videos", "1", "--out", str(tmp_path / "demo"))
     assert done.returncode == 0, done.stderr
-    assert "motion changes at" in done.stdout and "RANDOM" in done.stdout and str(tmp_path / "demo") in done.stdout
+    assert "motion changes at" in done.stdout and str(tmp_path / "demo") in done.stdout
 
 
 def test_readme_table_of_networks_is_true() -> None:

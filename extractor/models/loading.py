@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
 from extractor.models.checkpoints import read_checkpoint, restore
 from extractor.models.fusion import fuse
 from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
@@ -39,11 +40,12 @@ def load_model(
 ) -> MSNet | MSNetEnsemble:
     """The network called `name` in evaluation mode, folded for inference; it does not track gradients.
 
-    `weights` is the path of a checkpoint, "random" (from `seed`; for tests and demonstrations only), or, for an
-    ensemble, two paths: "A,B" or a sequence. There is no default. `num_segments` is the clip length the network is
-    declared for; it takes any from 2 on. `dtype` is what convolutions compute in; matching, pooling and classifier
-    stay float32. `num_classes` of random weights may be None (no logits); otherwise the checkpoint decides, and a
-    number that differs from its own is refused. What the user should know about the weights is in `.notes`.
+    `weights` is the path of a checkpoint, "bundled" for the one that comes with the package (the default where there
+    is one), "random" (from `seed`; for tests and try-outs only), or, for an ensemble, two paths: "A,B" or a sequence.
+    `num_segments` is the clip length the network is declared for; it takes any from 2 on. `dtype` is what convolutions
+    compute in; matching, pooling and classifier stay float32. `num_classes` of random weights may be None (no logits);
+    otherwise the checkpoint decides, and a number that differs from its own is refused. What the user should know about
+    the weights is in `.notes`.
 
     Folding leaves a `state_dict` of other names and values, which no network loads again: what is to be trained on or
     saved comes from `build_network` or `restore`.
@@ -116,11 +118,8 @@ def _usable_device(device: str | torch.device) -> torch.device:
 def _split(weights: Weights | None, spec: NetworkSpec) -> list[str | Path]:
     """One entry of `weights` for each network of `spec`."""
     wanted = len(spec.members) or 1
-    if weights is None or weights == "":
-        raise WeightsError(
-            f"{spec.name} needs weights: expected the path of a checkpoint{' for each member, A,B' * (wanted > 1)},"
-            ' or "random", which is for tests and demonstrations only'
-        )
+    if weights is None or weights in ("", BUNDLED_WEIGHTS):
+        return [bundled_checkpoint(member.name) for member in spec.members or (spec,)]
     if weights == RANDOM_WEIGHTS:
         return [RANDOM_WEIGHTS] * wanted
     if isinstance(weights, str) and wanted > 1:

@@ -1,4 +1,4 @@
-"""`msnet demo`: a first look, without videos and without weights."""
+"""`msnet demo`: a first look, without videos of your own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["demo"]
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the videos and the store.")] = Path("msnet-demo"),
     videos: Annotated[int, typer.Option("--videos", min=1, help="How many videos to make.")] = 6,
-    seed: Annotated[int, typer.Option("--seed", help="Of videos and weights.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = 0,
 ) -> int:
     """Make a few short videos, extract them, and show what came out."""
     result = run_demo(out, videos, seed, TerminalWatcher())
@@ -31,8 +31,8 @@ def demo(
     print(rows([heads, *((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)]))
     print(
         paragraph(
-            "`measured change`: the times at which frame features change most. The weights are RANDOM: this shows that "
-            "the machinery works, not what trained features would find."
+            "`measured change`: the times at which frame features change most, as many as there are boundaries. "
+            "Detectors, which are trained on features, do better: see `msnet gebd`."
         )
     )
     print(f"\nvideos and truth: {result.folder}\nstore: {result.store}")

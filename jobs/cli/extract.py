@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from extractor.models.bundled import bundled_networks
 from extractor.store.run import read_run
 from jobs.cli import app
 from jobs.cli.display import TerminalWatcher, notice
@@ -80,8 +81,8 @@ def resume(
 @takes(request=request_options, options=work_options, layout=shard_options)
 def plan(videos: Videos, request: Request, options: Options, layout: dict[str, Any]) -> int:
     """Say what an extraction would do: videos, bad files, duplicates, clips, disk, time. Writes nothing."""
-    if request.weights is None:
-        notice("no --weights given: the time is estimated on random ones, which are as fast")
+    if request.weights is None and request.model not in bundled_networks():
+        notice(f"no --weights given for {request.model}: the time is estimated on random ones, which are as fast")
         request = replace(request, weights="random")
     print_plan(plan_videos(videos, request, replace(options, **layout), TerminalWatcher()))
     return 0

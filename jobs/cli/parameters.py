@@ -96,7 +96,8 @@ _Weights = Annotated[
     str | None,
     _feature(
         "--weights",
-        help="Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing.",
+        help="Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing. "
+        "(default: the bundled one of msnet_resnet18)",
         shown=False,
     ),
 ]

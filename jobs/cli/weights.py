@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from extractor.models.bundled import bundled_networks
 from extractor.models.conversion import convert_checkpoint
 from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
@@ -45,7 +46,12 @@ def list_networks() -> int:
         widths = (spec.feature_dim, spec.frame_feature_dim, spec.motion_channels or "none")
         table.append((name, *widths, spec.reach.back, spec.reach.forward))
     print(rows(table))
-    print(paragraph("No trained checkpoint is bundled yet: --weights takes yours, or `random` for a try-out."))
+    print(
+        paragraph(
+            f"Trained weights come along for {', '.join(bundled_networks())}: the default of --weights there. For the "
+            "others --weights takes a checkpoint of yours, or `random` for a try-out."
+        )
+    )
     return 0
 
 

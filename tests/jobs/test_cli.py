@@ -126,9 +126,10 @@ def leftovers(store: Path) -> set[str]:
     return {path.name for path in store.iterdir()} - {"logs", "leases"} if store.is_dir() else set()
 
 
-def test_weights_are_required(call: Call, videos: Path) -> None:
-    line = refused(call, videos.parent, "extract", videos, "--out", videos.parent / "store")
-    assert "--weights random" in line
+def test_weights_are_required_of_networks_that_none_come_along_for(call: Call, videos: Path) -> None:
+    model = ("--model", "msnet_resnet50")
+    line = refused(call, videos.parent, "extract", videos, "--out", videos.parent / "store", *model)
+    assert "a checkpoint for msnet_resnet50 was expected" in line and '"random"' in line
 
 
 def test_checkpoints_that_do_not_fit_are_refused(call: Call, videos: Path) -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import torch
 
+from extractor.models.bundled import bundled_checkpoint
 from extractor.models.msnet import build_network
 from extractor.models.spec import NETWORK_NAMES
 from jobs.options import Request, member_frames_of, resolve
@@ -112,10 +114,13 @@ def test_seed_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
         resolve(asked(weights=str(write_checkpoint(tmp_path / "a.pth", "msnet_resnet18")), seed=0))
 
 
-@pytest.mark.parametrize("weights", [None, ""])
-def test_weights_have_no_default(weights: str | None) -> None:
-    with pytest.raises(WeightsError, match=r"give --weights with the path .*--weights random"):
-        resolve(asked(weights=weights))
+@pytest.mark.parametrize("weights", [None, "", "bundled"])
+def test_weights_are_the_bundled_ones_where_there_are_some(weights: str | None) -> None:
+    resolved = resolve(asked(weights=weights))
+    assert resolved.weights == "bundled"  # a path would be another one on the next machine
+    assert resolved.config.weights == sha256(bundled_checkpoint("msnet_resnet18").read_bytes()).hexdigest()
+    with pytest.raises(WeightsError, match=r"none comes with this package.*random"):
+        resolve(asked(model="msnet_resnet50", weights=weights))
 
 
 def write_checkpoint(path: Path, name: str, classes: int | None = 5) -> Path:
