@@ -174,7 +174,7 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, i
     members = spec.members or (spec,)
     bundled = weights in (None, "", BUNDLED_WEIGHTS)
     if bundled or weights is None:
-        paths = [bundled_checkpoint(member.name) for member in members]
+        paths = [bundled_checkpoint(spec.name)]
     else:
         paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
     if len(paths) != len(members):

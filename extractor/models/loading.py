@@ -119,7 +119,7 @@ def _split(weights: Weights | None, spec: NetworkSpec) -> list[str | Path]:
     """One entry of `weights` for each network of `spec`."""
     wanted = len(spec.members) or 1
     if weights is None or weights in ("", BUNDLED_WEIGHTS):
-        return [bundled_checkpoint(member.name) for member in spec.members or (spec,)]
+        return [bundled_checkpoint(spec.name)]
     if weights == RANDOM_WEIGHTS:
         return [RANDOM_WEIGHTS] * wanted
     if isinstance(weights, str) and wanted > 1:
