@@ -13,9 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from extractor.models.spec import describe_network
-from extractor.store.atomic import is_temporary
 from extractor.store.lease import Lease
-from extractor.store.probe import probe_storage
+from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.run import Run, read_run, write_run
 from extractor.store.staging import staged_items
 from extractor.store.sweeping import sweep
@@ -72,7 +71,8 @@ def extract(
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
     paths = StorePaths(Path(store).absolute())
-    _refuse_other_folder(paths)
+    if not paths.run.exists():  # an attempt that failed early leaves its leases and its log
+        refuse_other_folder(paths.root, {paths.leases.name, paths.logs.name}.__contains__, "a store")
     probe_storage(paths.root)
     run = _new_run(resolved, listing, videos, options)
     if paths.run.exists():
@@ -111,7 +111,7 @@ def resume(
     source = Path(videos or str(run.settings["videos"]))
     listing = None
     if rescan or not paths.inventory.exists():
-        limit = run.settings.get("limit")
+        limit = None if rescan else run.settings.get("limit")  # what a limit left out is new to the store
         listing = limited(list_videos(source), None if limit is None else int(limit))
     root = _dataset_root(run, source if videos else None, listing)
     return _run(_Task(paths, run, found, root, listing, rescan, retry_failed), options, watcher)
@@ -278,14 +278,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _refuse_other_folder(paths: StorePaths) -> None:
-    """A folder that holds something else is not made a store of. An attempt that failed early leaves its logs."""
-    if not paths.root.is_dir() or paths.run.exists():
-        return
-    ours = {paths.leases.name, paths.logs.name}
-    if any(path.name not in ours and not is_temporary(path) for path in paths.root.iterdir()):
-        raise StorageError(
-            f"an empty folder or a store was expected, {paths.root} holds other files: give another --out"
-        )

@@ -12,13 +12,12 @@ from gebd.runs import Epoch
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd import gebd_app
 from jobs.cli.gebd_tables import print_comparison
+from jobs.evaluated_weights import TWIN_WEIGHTS
 from jobs.gebd_demo import GEBDDemoPlan, run_gebd_demo
 
 __all__ = ["demo"]
 
 _PLAN = GEBDDemoPlan()
-_TWIN = Path("weights/tsn_resnet18.safetensors")
-"""Where this repository keeps the TSN that was trained as the bundled MSNet was."""
 _EVERY = 10  # epochs that a line tells of
 
 
@@ -32,7 +31,7 @@ def demo(
         str | None,
         typer.Option(
             "--against",
-            help=f"Checkpoint of a TSN-ResNet-18 that was trained alike, as a rival. (default: {_TWIN}, where it is)",
+            help=f"Checkpoint of a TSN-ResNet-18 trained alike, as a rival. (default: {TWIN_WEIGHTS}, where it is)",
         ),
     ] = None,
     training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
@@ -42,8 +41,8 @@ def demo(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = _PLAN.device,
 ) -> int:
     """Make videos with known boundaries, extract them, train heads on one part and judge them on the other."""
-    if against is None and _TWIN.is_file():
-        against = str(_TWIN)
+    if against is None and TWIN_WEIGHTS.is_file():
+        against = str(TWIN_WEIGHTS)
     plan = GEBDDemoPlan(
         training_videos=training_videos,
         test_videos=test_videos,

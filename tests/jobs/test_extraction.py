@@ -102,15 +102,17 @@ def test_resume_makes_a_damaged_shard_anew(finished: tuple[Path, Running], tmp_p
 def test_resume_retries_and_rescans(finished: tuple[Path, Running], folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "videos")
     store = tmp_path / "store"
-    assert msnet("extract", tmp_path / "videos", "--out", store, *WINDOWS).process.returncode == 2
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    limit = ("--limit", str(files))  # which a rescan lifts
+    assert msnet("extract", tmp_path / "videos", "--out", store, *limit, *WINDOWS).process.returncode == 2
     count = len(decoded(store))
     bad = tmp_path / "videos" / "bad"
     write_video(bad / "empty.mp4", frames=30, size=(96, 128), seed=8)  # mended
-    write_video(tmp_path / "videos" / "new.mp4", frames=30, size=(96, 128), seed=9)
+    write_video(tmp_path / "videos" / "zz_new.mp4", frames=30, size=(96, 128), seed=9)
     resumed = msnet("resume", store, "--retry-failed", "cannot_open", "--rescan", "--device", "cpu")
     assert resumed.process.returncode == 2, resumed.err
     features = FeatureStore(store)
-    assert {"new.mp4", "bad/empty.mp4"} <= set(features.video_ids)
+    assert {"zz_new.mp4", "bad/empty.mp4"} <= set(features.video_ids)
     assert len(features.failures) == 1
     assert len(decoded(store)) - count == 3  # the new one, the mended one, the one that is still broken
 
