@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,14 @@ class Task(Protocol):
     def losses(self, network: MSNet, stage: Stage, step: int) -> dict[str, Tensor]:
         """The losses of batch number `step`, by name, weighted: their sum is what the step descends."""
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What is trained along with the network."""
+
+    def state_dict(self) -> dict[str, Any]:
         """What resuming needs, by name."""
 
-    def parameters(self) -> object:
-        """What is trained along with the network."""
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
+        """Take it back."""
 
 
 class _Observer(ClipTimeline):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from schemas.errors import ConfigurationError
 from training.config import HELD_OUT_SEED, LossWeights, Stage, TrainingConfig
 from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
-from training.motion_task import MotionTask
+from training.motion_task import MotionTask, Task
 from training.world import Clips
 
 __all__ = ["LICENCE", "Progress", "TrainingRun", "train"]
@@ -45,7 +46,7 @@ class Progress:
     stage: str
     losses: Mapping[str, float]
     learning_rate: float
-    clips_per_second: float
+    frames_per_second: float
     held_out: Mapping[str, float] | None
 
 
@@ -89,7 +90,7 @@ class TrainingRun:
         self._start = _provenance(weights)
         self._trained_seconds = 0.0
         self.network = _first_network(config, weights).to(device)
-        self.task = MotionTask(self.network, config, world_seed=config.seed, device=device)
+        self.task: Task = MotionTask(self.network, config, world_seed=config.seed, device=device)
         self._held_out = MotionTask(self.network, config, world_seed=HELD_OUT_SEED, device=device)
         self._optimizer = torch.optim.AdamW(_groups(self.network, self.task, config.weight_decay))
         out.mkdir(parents=True, exist_ok=True)
@@ -121,8 +122,8 @@ class TrainingRun:
         if self.step % self.config.evaluate_every_steps == 0 or self.step == self.config.steps:
             held_out = self.evaluate()
             _append(self.out / _EVALUATIONS, {"step": self.step, **held_out})
-        clips = max(1, stage.frames_per_step // min(stage.num_frames))
-        return Progress(self.step, self.config.steps, stage.name, values, rate, clips / seconds, held_out)
+        frames_hz = stage.frames_per_step / seconds
+        return Progress(self.step, self.config.steps, stage.name, values, rate, frames_hz, held_out)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -185,7 +186,13 @@ class TrainingRun:
             for name in (_LOSSES, _EVALUATIONS):
                 (self.out / name).unlink(missing_ok=True)
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise ConfigurationError(
+                f"{path} was expected to hold the state of a training and cannot be read: choose another folder, or"
+                " remove the file to begin anew"
+            ) from error
         if state["config"] != self.config.model_dump_json():
             field = _first_difference(json.loads(state["config"]), self.config.model_dump(mode="json"))
             raise ConfigurationError(
@@ -237,7 +244,7 @@ def _some(clips: Clips, part: slice) -> Clips:
     return clips.map(cut)
 
 
-def _groups(network: MSNet, task: MotionTask, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(network: MSNet, task: Task, weight_decay: float) -> list[dict[str, Any]]:
     """Decay for matrices and kernels; none for norms and biases, which have no scale to be kept down."""
     parameters = [*network.parameters(), *task.parameters()]
     return [

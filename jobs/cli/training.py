@@ -79,9 +79,8 @@ class _Display:
             self._bar.update(progress.step - self._bar.n)
         elif time.monotonic() - self._spoken > _SPEAKS_EVERY_SECONDS:
             self._spoken = time.monotonic()
-            head = (
-                f"step {progress.step} of {progress.steps} ({progress.stage}, {progress.clips_per_second:.1f} clips/s)"
-            )
+            pace = f"{progress.frames_per_second:.0f} frames/s"
+            head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace})"
             print(paragraph(f"{head}: {losses}"), file=sys.stderr)
         if progress.held_out is not None:
             known = [(name, f"{value:.3f}") for name, value in progress.held_out.items() if value == value]

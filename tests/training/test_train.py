@@ -112,6 +112,13 @@ def test_train_refuses_the_folder_of_another_configuration(tmp_path: Path) -> No
         train(_config(2, weight_decay=0.5), tmp_path)
 
 
+def test_train_says_which_state_it_cannot_read(tmp_path: Path) -> None:
+    for content in (b"", b"no state", b"PK\x03\x04 broken"):
+        (tmp_path / "state.pt").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"state.pt was expected to hold the state of a training"):
+            train(_config(2), tmp_path)
+
+
 def test_train_with_bfloat16_gives_losses_near_those_of_float32(tmp_path: Path) -> None:
     train(_config(2), tmp_path / "full")
     train(_config(2, precision="bfloat16"), tmp_path / "mixed")
