@@ -27,6 +27,6 @@ def bundled_checkpoint(name: str) -> Path:
         known = ", ".join(bundled_networks()) or "none at all"
         raise WeightsError(
             f"a checkpoint for {name} was expected, and none comes with this package (it has {known}): give the path of"
-            ' one, or "random", which is for a try-out whose features mean nothing'
+            ' one (of two, A,B, for an ensemble), or "random", which is for a try-out whose features mean nothing'
         )
     return _FOLDER / f"{name}{_SUFFIX}"
