@@ -20,7 +20,7 @@ from extractor import (
 from extractor.models.fusion import FoldedConv, fuse
 from extractor.models.layers import ConvNorm
 from extractor.models.spec import NETWORK_NAMES
-from schemas.errors import ConfigurationError, WeightsError
+from schemas.errors import ConfigurationError
 
 TENSORS = ("clip_features", "frame_features", "motion", "displacement", "confidence", "logits")
 
