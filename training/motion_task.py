@@ -8,11 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from extractor.models.correlation import correlate_tiles
+from extractor.models.correlation import Tiling
 from extractor.models.loading import IMAGENET_MEAN, IMAGENET_STD
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.msnet import MSNet
-from extractor.models.precision import full_float32
 from extractor.models.timeline import ClipTimeline
 from training.cells import cell_truth
 from training.config import Precision, Stage, TrainingConfig
@@ -48,16 +47,14 @@ class _Observer(ClipTimeline):
     scores: Tensor | None = None  # (B * (T - 1), P * P, h, w)
 
     def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
-        embedded = torch.unflatten(module.embed(x), 0, (-1, self.num_segments))
-        with full_float32(x.device.type):
-            scores, tiling = correlate_tiles(
-                embedded[:, :-1].flatten(0, 1), embedded[:, 1:].flatten(0, 1), module.radius
-            )
-            displacement, confidence, tied = module.locate(scores, tiling)
-        self.scores = tiling.join(scores)
-        pairs = torch.unflatten(module.transform(displacement, confidence, x.dtype), 0, (-1, self.num_segments - 1))
-        features = torch.cat((pairs, pairs[:, -1:]), 1).flatten(0, 1)
-        return x, MotionFeatures(features, displacement, confidence, tied)
+        def keep(_: nn.Module, arguments: tuple[Tensor]) -> None:
+            self.scores = Tiling.of(x.shape[2], x.shape[3]).join(arguments[0])
+
+        hook = module.soft_argmax.register_forward_pre_hook(keep)
+        try:
+            return super().squeeze(module, x)
+        finally:
+            hook.remove()
 
 
 class MotionTask(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extractor.models.correlation import Tiling, correlate_tiles, normalize_cells
+from extractor.models.correlation import correlate_tiles, normalize_cells
 from extractor.models.layers import ConvNorm
 from extractor.models.precision import full_float32
 
@@ -149,11 +149,8 @@ class MotionSqueeze(nn.Module):
     def match(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Displacement in cells, confidence and ties between embedded frames, two (N, 64, h, w) of float32."""
         with full_float32(first.device.type):
-            return self.locate(*correlate_tiles(first, second, self.radius))
-
-    def locate(self, scores: Tensor, tiling: Tiling) -> tuple[Tensor, Tensor, Tensor]:
-        """The second half of `match`, from the scores of `correlate_tiles`, which training has losses on."""
-        displacement, confidence, tied = self.soft_argmax(scores)
+            scores, tiling = correlate_tiles(first, second, self.radius)
+            displacement, confidence, tied = self.soft_argmax(scores)
         return tiling.join(displacement), tiling.join(confidence), tiling.join(tied.unsqueeze(-1)).squeeze(1)
 
     def transform(self, displacement: Tensor, confidence: Tensor, dtype: torch.dtype) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,25 +15,20 @@ from gebd import Annotations, load_annotations, load_head, load_predictions, loa
 from jobs.cli import main
 from tests.gebd import made
 from tests.gebd.boundary_stores import make_videos
+from tests.jobs.conftest import Call
 
-Call = Callable[..., tuple[int, str, str]]
 TRAINING = ("--epochs", 3, "--device", "cpu", "--learning-rate", 0.01)
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Runs `msnet gebd` in this process; exit code, standard output and error, both within 80 columns."""
-    monkeypatch.setenv("COLUMNS", "80")
+def call(call: Call) -> Call:
+    """Runs `msnet gebd`; exit code, standard output and error, both within 80 columns."""
 
     def run(*arguments: Any) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["gebd", *map(str, arguments)])
-        captured = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        lines = captured.out.splitlines() + (captured.err.splitlines() if code == 0 else [])
+        code, out, err = call("gebd", *arguments)
+        lines = out.splitlines() + (err.splitlines() if code == 0 else [])
         assert [line for line in lines if len(line) > 80 and "/" not in line] == []
-        return code, captured.out, captured.err
+        return code, out, err
 
     return run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,32 +16,21 @@ import torch
 from extractor.models.checkpoints import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.video.encoding import encode_video
-from jobs.cli import main
 from jobs.weights_evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Sizes, Tell, WeightsEvaluation, evaluate_weights
 from schemas.errors import ConfigurationError, UsageError
+from tests.jobs.conftest import Call
 from training.evaluation.matching import ZERO
 from training.evaluation.procedural import DIS
 from training.world import WorldConfig
 
 SIZES = Sizes(clips=4, videos=2, real_seconds=1.0, size_px=32)
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
+def call(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
     """Runs `msnet weights evaluate` in a folder of its own; exit code, standard output and error."""
-    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: Any) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["weights", "evaluate", *map(str, arguments)])
-        captured = capsys.readouterr()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return code, captured.out, captured.err
-
-    return run
+    return partial(call, "weights", "evaluate")
 
 
 @pytest.fixture(scope="module")
