@@ -6,9 +6,9 @@ import tomllib
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from extractor.models.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
@@ -60,6 +60,9 @@ class Stage(_Frozen):
     learning_rate falls along a cosine to final_learning_rate, after a linear rise over `warmup_steps`.
     matching_only: stop after the MS module, whose losses alone count then: half the work, for a start from scratch.
         Networks without the module skip the stage.
+    matching_fixed: leave what displacement and confidence depend on as it is, statistics of norms included, and train
+        what follows alone: the feature transformation, the upper half, the heads. It is quick, and a network without
+        the module, which has nothing to keep, is trained as a whole.
     matching_temperature, matching_sharpness: see training.losses.matching_loss.
     max_speed, still_camera, nuisances: of the world, see training.world.WorldConfig.
     """
@@ -73,6 +76,7 @@ class Stage(_Frozen):
     final_learning_rate: float = Field(default=1e-5, ge=0)
     warmup_steps: int = Field(default=100, ge=0)
     matching_only: bool = False
+    matching_fixed: bool = False
     matching_temperature: float = Field(default=30.0, gt=0)
     matching_sharpness: float = Field(default=1.0, ge=1)
     max_speed: float = Field(default=0.3, gt=0, le=1)
@@ -80,12 +84,20 @@ class Stage(_Frozen):
     nuisances: float = Field(default=1.0, ge=0)
     losses: LossWeights = LossWeights()
 
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.matching_only and self.matching_fixed:
+            raise ValueError("matching_only and matching_fixed together would leave nothing to train")
+        return self
+
 
 class TrainingConfig(_Frozen):
     """Everything that decides what a training gives; the same configuration on the same device gives the same losses.
 
     seed: of the first weights, the world and the order of clip lengths; below HELD_OUT_SEED.
     num_segments: clip length the checkpoint is declared for; it takes any.
+    embedding_halvings: the MS module's embedding is trained 2^n times as large as it is stored, see training.embedding;
+        12 leaves scores of about two thirds to random weights, 13 of a third.
     textures, shapes: how many the world draws from at a time, see training.world.WorldConfig.
     evaluation: `evaluate_every_steps` and at the end, on `evaluation_clips` held-out clips of `evaluation_size_px`.
     """
@@ -94,6 +106,7 @@ class TrainingConfig(_Frozen):
     seed: int = Field(default=0, ge=0, lt=HELD_OUT_SEED)
     num_segments: int = Field(default=8, ge=2)
     precision: Precision = Precision.FLOAT32
+    embedding_halvings: int = Field(default=13, ge=0, le=20)
     textures: int = Field(default=96, ge=1)
     shapes: int = Field(default=128, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)

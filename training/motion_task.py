@@ -109,7 +109,7 @@ class MotionTask(nn.Module):
             else:
                 features, motion = network.run(frames.flatten(0, 1), observer)
         found: dict[str, Tensor] = {}
-        if motion is not None and observer.scores is not None:
+        if motion is not None and observer.scores is not None and not stage.matching_fixed:
             truth = cell_truth(clips)
             scores, displacement, confidence = (
                 torch.unflatten(tensor, 0, (batch, length - 1))

@@ -22,6 +22,7 @@ from extractor.models.spec import describe_network
 from extractor.store.atomic import replacing
 from schemas.errors import ConfigurationError
 from training.config import HELD_OUT_SEED, LossWeights, Stage, TrainingConfig
+from training.embedding import as_stored, enlarge_embedding
 from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
 from training.motion_task import MotionTask, Task
@@ -90,6 +91,7 @@ class TrainingRun:
         self._start = _provenance(weights)
         self._trained_seconds = 0.0
         self.network = _first_network(config, weights).to(device)
+        enlarge_embedding(self.network, config.embedding_halvings)
         self.task: Task = MotionTask(self.network, config, world_seed=config.seed, device=device)
         self._held_out = MotionTask(self.network, config, world_seed=HELD_OUT_SEED, device=device)
         self._optimizer = torch.optim.AdamW(_groups(self.network, self.task, config.weight_decay))
@@ -103,7 +105,7 @@ class TrainingRun:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         started = time.monotonic()
-        self.network.train()
+        _set_training(self.network, stage)
         losses = self.task.losses(self.network, stage, self.step)
         total = torch.stack(list(losses.values())).sum()
         if not bool(total.isfinite()):
@@ -177,7 +179,8 @@ class TrainingRun:
             "held_out": _last_row(self.out / _EVALUATIONS),
         }
         path = self.out / _CHECKPOINT
-        save_checkpoint(path, self.network, licence=LICENCE, recipe=recipe, dtype=torch.float16)
+        with as_stored(self.network, self.config.embedding_halvings):
+            save_checkpoint(path, self.network, licence=LICENCE, recipe=recipe, dtype=torch.float16)
         return path
 
     def _resume(self) -> None:
@@ -216,6 +219,14 @@ def _without_idle_stages(config: TrainingConfig) -> TrainingConfig:
     if not stages:
         raise ConfigurationError(f"{config.model} has no MS module: expected a stage that is not matching_only")
     return config.model_copy(update={"stages": stages})
+
+
+def _set_training(network: MSNet, stage: Stage) -> None:
+    """Training mode and gradients for what `stage` trains."""
+    network.train().requires_grad_(True)
+    if stage.matching_fixed:
+        for module in network.matching_modules():
+            module.eval().requires_grad_(False)
 
 
 def _first_network(config: TrainingConfig, weights: Path | None) -> MSNet:

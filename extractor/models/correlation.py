@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Tiling", "correlate", "correlate_tiles", "normalize_cells"]
+__all__ = ["NORM_EPSILON", "Tiling", "correlate", "correlate_tiles", "normalize_cells"]
 
 NORM_EPSILON = 1e-6  # inside the root, as in the reference
 # Of 28 x 28 cells and P = 15 a tile's product has 2.0 times the entries that its bands use; rows as a whole have 2.8.
@@ -59,10 +59,10 @@ class Tiling(NamedTuple):
         return whole[:, :, : self.height, : self.width]
 
 
-def normalize_cells(x: Tensor) -> Tensor:
-    """Divide each cell's feature of (N, C, h, w) by sqrt(sum of squares + 1e-6); float32, channels last in memory."""
+def normalize_cells(x: Tensor, epsilon: float = NORM_EPSILON) -> Tensor:
+    """Divide each cell's feature of (N, C, h, w) by sqrt(sum of squares + epsilon); float32, channels last."""
     cells = x.float().permute(0, 2, 3, 1)  # (N, h, w, C)
-    norm: Tensor = torch.linalg.vecdot(cells, cells).add(NORM_EPSILON).sqrt()  # (N, h, w)
+    norm: Tensor = torch.linalg.vecdot(cells, cells).add(epsilon).sqrt()  # (N, h, w)
     return (cells / norm.unsqueeze(-1)).permute(0, 3, 1, 2)
 
 

@@ -76,6 +76,10 @@ class MobileNetV2(nn.Module):
         """(N, 32, h, w) to (M, 1280, ceil(h / 4), ceil(w / 4))."""
         return self._run(_LOWER_FEATURES, len(self.features), x, timeline)
 
+    def lower_modules(self) -> list[nn.Module]:
+        """What `lower` consists of."""
+        return list(self.features[:_LOWER_FEATURES])
+
     def _run(self, start: int, stop: int, x: Tensor, timeline: Timeline) -> Tensor:
         for feature in self.features[start:stop]:
             x = feature(x, timeline) if isinstance(feature, InvertedResidual) else feature(x)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extractor.models.correlation import correlate_tiles, normalize_cells
+from extractor.models.correlation import NORM_EPSILON, correlate_tiles, normalize_cells
 from extractor.models.layers import ConvNorm
 from extractor.models.precision import full_float32
 
@@ -114,6 +114,7 @@ class MotionSqueeze(nn.Module):
         super().__init__()
         self.out_channels = channels
         self.radius = radius
+        self.norm_epsilon = NORM_EPSILON  # another one while it is trained: see training.embedding
         self.reduction = ConvNorm(channels, self.hidden_channels, 1)
         self.soft_argmax = SoftArgmax(radius, soft_argmax)
         widths = (3, *self.transformation_channels, channels)
@@ -144,7 +145,7 @@ class MotionSqueeze(nn.Module):
         """Reduce (N, C, h, w) to 64 channels and normalise each cell: (N, 64, h, w), float32 also under autocast."""
         reduced = self.reduction(x)
         with full_float32(x.device.type):
-            return normalize_cells(reduced)
+            return normalize_cells(reduced, self.norm_epsilon)
 
     def match(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Displacement in cells, confidence and ties between embedded frames, two (N, 64, h, w) of float32."""

@@ -81,6 +81,12 @@ class MSNet(nn.Module):
         """Where the network computes."""
         return next(self.buffers()).device
 
+    def matching_modules(self) -> list[nn.Module]:
+        """What displacement and confidence depend on: the lower half and the MS module's reduction; else nothing."""
+        if self.motion_squeeze is None:
+            return []
+        return [*self.backbone.lower_modules(), self.motion_squeeze.reduction]
+
     def forward(self, frames: Tensor) -> MSNetOutput:
         """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`."""
         if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] < 2 or not frames.is_floating_point():

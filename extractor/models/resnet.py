@@ -113,6 +113,10 @@ class ResNet(nn.Module):
         """(N, motion_channels, h, w) to (M, out_channels, ceil(h / 4), ceil(w / 4))."""
         return self._run(("layer3", "layer4"), x, timeline)
 
+    def lower_modules(self) -> list[nn.Module]:
+        """What `lower` consists of."""
+        return [self.conv1, self.get_submodule("layer1"), self.get_submodule("layer2")]
+
     def _run(self, stages: tuple[str, ...], x: Tensor, timeline: Timeline) -> Tensor:
         for stage in stages:
             for block in self.get_submodule(stage).children():

@@ -106,6 +106,29 @@ def test_train_starts_from_a_checkpoint(tmp_path: Path) -> None:
         train(_config(2, model="msnet_resnet50"), tmp_path / "third", weights=first)
 
 
+@pytest.mark.parametrize("model", ["msnet_resnet18", "msnet_mobilenetv2"])
+def test_train_leaves_matching_as_it_is_where_a_stage_says_so(tmp_path: Path, model: str) -> None:
+    stages = [{"name": "features", "steps": 2, "frames_per_step": 8, "size_px": 64, "num_frames": [4],
+               "matching_fixed": True, "warmup_steps": 0}]  # fmt: skip
+    config = _config(model=model, stages=stages)
+    before, after = build_network(model, seed=config.seed), load_model(model, weights=train(config, tmp_path))
+    assert isinstance(after, MSNet)
+    clips = World(WorldConfig(height=64, width=64, num_frames=4), seed=2_000_000).sample(0, 2)
+    one, other = measure_matching(before, clips), measure_matching(after, clips)
+    assert one.inside.mean_cells == pytest.approx(other.inside.mean_cells, rel=1e-3)  # kernels in float16
+    frames = torch.rand(1, 4, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        features, trained = before.eval()(frames).frame_features, after(frames).frame_features
+    assert float((trained - features).norm() / features.norm()) > 0.01
+    assert set(_column(tmp_path / "losses.csv", "matching")) == {0.0}
+    assert all(_column(tmp_path / "losses.csv", "boundary"))
+
+
+def test_train_refuses_a_stage_with_nothing_to_train() -> None:
+    with pytest.raises(ValueError, match="would leave nothing to train"):
+        _config(stages=[{"name": "none", "steps": 1, "matching_only": True, "matching_fixed": True}])
+
+
 def test_train_refuses_the_folder_of_another_configuration(tmp_path: Path) -> None:
     train(_config(2), tmp_path)
     with pytest.raises(ConfigurationError, match=r"another configuration \(weight_decay differs\)"):
