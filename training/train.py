@@ -14,7 +14,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from extractor.models.checkpoints import read_checkpoint, restore, save_checkpoint
 from extractor.models.msnet import MSNet, build_network
@@ -26,7 +25,6 @@ from training.embedding import as_stored, enlarge_embedding
 from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
 from training.motion_task import MotionTask, Task
-from training.world import Clips
 
 __all__ = ["LICENCE", "Progress", "TrainingRun", "train"]
 
@@ -145,7 +143,7 @@ class TrainingRun:
         found = dict.fromkeys(LossWeights.model_fields, math.nan)
         with evaluating(self.network):
             parts = [slice(start, start + _EVALUATED_AT_A_TIME) for start in range(0, count, _EVALUATED_AT_A_TIME)]
-            losses = [held_out.losses_on(self.network, _some(clips, part), stage) for part in parts]
+            losses = [held_out.losses_on(self.network, clips.of(part), stage) for part in parts]
         for name in losses[0]:
             found[name] = float(torch.stack([loss[name] for loss in losses]).mean())
         if self.network.motion_squeeze is not None:
@@ -246,13 +244,6 @@ def _provenance(weights: Path | None) -> str | dict[str, Any]:
         with suppress(ValueError, RecursionError):
             found["recipe"] = json.loads(checkpoint.metadata.get("recipe", "{}"))
     return found
-
-
-def _some(clips: Clips, part: slice) -> Clips:
-    def cut(tensor: Tensor) -> Tensor:
-        return tensor[part]
-
-    return clips.map(cut)
 
 
 def _groups(network: MSNet, task: Task, weight_decay: float) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from extractor.models.bundled import BUNDLED_WEIGHTS
 from extractor.store.atomic import write_bytes
 from jobs.cli.display import notice, progress
 from jobs.cli.evaluation_tables import print_evaluation
+from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
 from jobs.evaluated_weights import TWIN_WEIGHTS
@@ -59,7 +60,7 @@ def evaluate(
     ] = None,
     size: Annotated[int, typer.Option("--size", help="Side of all frames in pixels.")] = _FULL.size_px,
     short: Annotated[bool, typer.Option("--short", help="A first impression: a few clips and videos.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
     base = SHORT if short else _FULL

@@ -12,6 +12,7 @@ from gebd.runs import Epoch
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd import gebd_app
 from jobs.cli.gebd_tables import print_comparison
+from jobs.cli.parameters import Device, DeviceChoice
 from jobs.evaluated_weights import TWIN_WEIGHTS
 from jobs.gebd_demo import GEBDDemoPlan, run_gebd_demo
 
@@ -38,7 +39,7 @@ def demo(
     test_videos: Annotated[int, typer.Option("--test-videos", min=2)] = _PLAN.test_videos,
     size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = _PLAN.size,
     seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = _PLAN.seed,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = _PLAN.device,
+    device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Make videos with known boundaries, extract them, train heads on one part and judge them on the other."""
     if against is None and TWIN_WEIGHTS.is_file():

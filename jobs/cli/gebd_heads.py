@@ -24,7 +24,7 @@ from gebd.values import shown
 from jobs.cli.display import paragraph
 from jobs.cli.gebd import Annotations, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
-from jobs.cli.parameters import Store
+from jobs.cli.parameters import Device, DeviceChoice, Store, takes
 from jobs.devices import choose_device
 from schemas.errors import UsageError
 from schemas.wording import counted
@@ -34,7 +34,6 @@ __all__ = ["detect", "predict", "train"]
 _DEFAULTS = TrainingConfig()
 _DETECTOR = DetectionConfig()
 
-_Device = Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")]
 _Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read the store. (0: this one)")]
 _Named = Annotated[
     Path | None,
@@ -48,19 +47,7 @@ _Out = Annotated[
 _Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the score of every sample, as JSON.")]
 
 
-@gebd_app.command()
-def train(
-    store: Store,
-    annotations: Annotations,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", show_default=False)],
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation",
-            help="Annotations of the videos to validate on, or a .txt with an id a line. (default: a fifth, by seed)",
-            show_default=False,
-        ),
-    ] = None,
+def _head_options(
     head: Annotated[HeadName, typer.Option("--head", help="contrast is the official simple one.")] = _DEFAULTS.head,
     no_motion: Annotated[
         bool, typer.Option("--no-motion", help="Features alone, also where the store has displacement.")
@@ -76,13 +63,9 @@ def train(
     ] = _DEFAULTS.patience_epochs,
     learning_rate: Annotated[float, typer.Option("--learning-rate")] = _DEFAULTS.learning_rate,
     seed: Annotated[int, typer.Option("--seed", help="Of split, weights and order.")] = _DEFAULTS.seed,
-    pattern: Pattern = None,
-    stretches: Stretches = False,
-    device: _Device = "auto",
-    workers: _Workers = 0,
-) -> int:
-    """Train a head on a store's features. The same command goes on with a training that was interrupted."""
-    config = training_config(
+) -> TrainingConfig:
+    """What is learned, and how."""
+    return training_config(
         head=head,
         use_motion=False if no_motion else None,
         channels=channels,
@@ -95,6 +78,29 @@ def train(
         learning_rate=learning_rate,
         seed=seed,
     )
+
+
+@gebd_app.command()
+@takes(config=_head_options)
+def train(
+    store: Store,
+    annotations: Annotations,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", show_default=False)],
+    config: TrainingConfig,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            "--validation",
+            help="Annotations of the videos to validate on, or a .txt with an id a line. (default: a fifth, by seed)",
+            show_default=False,
+        ),
+    ] = None,
+    pattern: Pattern = None,
+    stretches: Stretches = False,
+    device: Device = DeviceChoice.AUTO,
+    workers: _Workers = 0,
+) -> int:
+    """Train a head on a store's features. The same command goes on with a training that was interrupted."""
     with spoken_warnings():
         result = train_head(
             store,
@@ -147,7 +153,7 @@ def predict(
     scores: _Scores = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
-    device: _Device = "auto",
+    device: Device = DeviceChoice.AUTO,
     workers: _Workers = 0,
 ) -> int:
     """Predict boundaries with a trained head."""

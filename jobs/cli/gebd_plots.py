@@ -11,7 +11,7 @@ from extractor.store.reader import FeatureStore
 from gebd.pictures import plot_run, plot_video, stored_id
 from jobs.cli.gebd import Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import spoken_warnings
-from jobs.cli.parameters import Store
+from jobs.cli.parameters import Device, DeviceChoice, Store
 from jobs.devices import choose_device
 from jobs.thumbnails import Thumbnails, thumbnails
 
@@ -41,7 +41,7 @@ def video(
     ] = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Draw one video over time: frames, motion, boundary score, predictions and every rater's marks."""
     with spoken_warnings():

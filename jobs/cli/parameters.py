@@ -18,6 +18,8 @@ from schemas.config import DecoderPolicy, Precision, Resize, Sampling, StorageFl
 from schemas.errors import ConfigurationError
 
 __all__ = [
+    "Device",
+    "DeviceChoice",
     "Store",
     "Videos",
     "parse_bytes",
@@ -32,7 +34,9 @@ __all__ = [
 _FEATURES, _WORK = "What is extracted", "How the work is done"
 
 
-class _Device(StrEnum):
+class DeviceChoice(StrEnum):
+    """Where a network runs; `AUTO` is a GPU where there is one."""
+
     AUTO = "auto"
     CPU = "cpu"
     GPU = "gpu"
@@ -51,6 +55,7 @@ Videos = Annotated[
     ),
 ]
 Store = Annotated[Path, typer.Argument(help="The folder that `msnet extract --out` wrote.", show_default=False)]
+Device = Annotated[DeviceChoice, typer.Option("--device", help="Where the network runs.")]
 
 
 def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -148,7 +153,7 @@ _KeepCorrupt = Annotated[
     bool, _feature("--keep-corrupt", help="Keep damaged videos; rows of damaged frames are marked not valid.")
 ]
 
-_DeviceOption = Annotated[_Device, _work("--device", help="Where the network runs.", shown=True)]
+_DeviceOption = Annotated[DeviceChoice, _work("--device", help="Where the network runs.", shown=True)]
 _Extractors = Annotated[
     int | None,
     _work("--extractors", min=1, help="Processes that run the network. (default: one a GPU, or one for 4 cores)"),
@@ -224,7 +229,7 @@ def request_options(
 
 
 def work_options(
-    device: _DeviceOption = _Device.AUTO,
+    device: _DeviceOption = DeviceChoice.AUTO,
     extractors: _Extractors = None,
     decoders: _Decoders = None,
     threads: _Threads = None,

@@ -9,6 +9,7 @@ import typer
 
 from extractor.models.bundled import BUNDLED_WEIGHTS
 from jobs.cli.display import paragraph
+from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
 from jobs.evaluated_weights import load_weights
@@ -31,7 +32,7 @@ def picture(
     model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Frames a second.")] = 10.0,
     size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = 224,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Draw frames of a video with their displacement and confidence beside them."""
     what, network = load_weights(weights, model, choose_device(device))

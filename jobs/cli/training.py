@@ -11,6 +11,7 @@ import typer
 from tqdm import tqdm
 
 from jobs.cli.display import paragraph, rows
+from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
 from jobs.signals import Interruptions
@@ -37,7 +38,7 @@ def train(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Instead of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the configuration's.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
+    device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Train a network on procedural video. The same command goes on with a training that was stopped."""
     changes: dict[str, Any] = {"model": model, "seed": seed}

@@ -52,7 +52,7 @@ def boundary_world(config: WorldConfig, seed: int) -> World:
 def sample_clips(world: World, count: int, at_a_time: int) -> Iterator[Clips]:
     """`count` clips of a world from its first step on, `at_a_time` or, in the end, fewer in a batch."""
     for step, start in enumerate(range(0, count, at_a_time)):
-        yield world.sample(step, at_a_time).map(lambda part, end=count - start: part[:end])  # type: ignore[misc]
+        yield world.sample(step, at_a_time).of(slice(count - start))
 
 
 def label_sequences(clips: Clips, features: Mapping[str, Tensor]) -> list[LabelledSequence]:

@@ -34,6 +34,10 @@ class TensorGroup:
 
         return type(self)(**{field.name: pick(field.name) for field in fields(self)})
 
+    def of(self, clips: slice) -> Self:
+        """Some of the clips of a group (B, ...)."""
+        return self.map(lambda value: value[clips])
+
     def during(self, span: slice) -> Self:
         """Some of the frames of a group (B, T, ...)."""
         return self.map(lambda value: value[:, span])

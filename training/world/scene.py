@@ -110,7 +110,7 @@ class World:
 
     def _film(self, script: Script, clips: slice, banks: tuple[Atlas, Atlas], noise: Draw, result: Clips) -> None:
         """Render some clips into `result`, a few frames at a time where they are long or large."""
-        look, pose = script.look.map(lambda value: value[clips]), script.pose.map(lambda value: value[clips])
+        look, pose = script.look.of(clips), script.pose.of(clips)
         linear, size, frames = script.linear[clips], (self.config.height, self.config.width), self.config.num_frames
         nuisances = Nuisances(len(linear), frames, self.config.nuisances, noise)
         room = max(1, 2 * self._pixels_at_a_time() // (len(linear) * size[0] * size[1]))
@@ -124,7 +124,7 @@ class World:
             result.displacement[clips, pairs] = made.displacement
             result.visible[clips, pairs], result.defined[clips, pairs] = made.visible, made.defined
             result.owner[clips, span] = made.owner
-        fades = script.fades.map(lambda value: value[clips])
+        fades = script.fades.of(clips)
         apply_fades_(result.frames[clips], fades)
         seen = fades.seen[:, 1:] & fades.seen[:, :-1]
         result.visible[clips] &= seen.to(self.device)[..., None, None]
