@@ -10,12 +10,13 @@ import ray
 from ray.exceptions import RayError
 
 from extractor.video.probing import ProbedItem
-from schemas.errors import FailureClass
+from schemas.errors import FailureClass, ResourceError
 from schemas.records import FileJob
 
 __all__ = ["probe_files"]
 
 _FILES_A_CALL = 32
+_START_SECONDS = 120.0  # that processes may take to start; no file is charged for it
 _SILENCE_SECONDS = 60.0
 _SLOWEST_STORAGE_BYTES_A_SECOND = 10e6
 
@@ -23,12 +24,13 @@ _SLOWEST_STORAGE_BYTES_A_SECOND = 10e6
 def probe_files(
     jobs: Sequence[FileJob], spawn: Callable[[], Any], processes: int
 ) -> Iterator[tuple[FileJob, list[ProbedItem]]]:
-    """What every file would give, in any order. `spawn` starts a process with a method `probe` (see `Decoder`).
+    """What every file would give, in any order. `spawn` starts a process with the methods of `Decoder`.
 
     A call that dies or is silent for too long is repeated file by file; a file that does it alone is without frames.
+    Raises ResourceError where processes do not start.
     """
     batches = deque(list(jobs[i : i + _FILES_A_CALL]) for i in range(0, len(jobs), _FILES_A_CALL))
-    idle = [spawn() for _ in range(min(processes, len(batches)))]
+    idle = _start(spawn, min(processes, len(batches)))
     running: dict[Any, tuple[Any, list[FileJob]]] = {}
     while batches or running:
         while idle and batches:
@@ -44,13 +46,27 @@ def probe_files(
                 idle.append(actor)
             except RayError as error:
                 ray.kill(actor)
-                idle.append(spawn())
+                idle += _start(spawn, 1)
                 if len(batch) > 1:
                     batches.extend([job] for job in batch)
                 else:
                     yield batch[0], _unreadable(batch[0], error)
     for actor in idle:
         ray.kill(actor)
+
+
+def _start(spawn: Callable[[], Any], count: int) -> list[Any]:
+    """Processes that answer: the time they took to start is not silence of the files they get."""
+    actors = [spawn() for _ in range(count)]
+    try:
+        ray.get([actor.process_id.remote() for actor in actors], timeout=_START_SECONDS)
+    except RayError as error:
+        reason = str(error).splitlines()[0]
+        raise ResourceError(
+            f"processes that read files were expected to start, and did not ({reason}): is there memory, shared memory"
+            " and room for processes?"
+        ) from error
+    return actors
 
 
 def _limit_seconds(running: dict[Any, tuple[Any, list[FileJob]]]) -> float:

@@ -14,7 +14,7 @@ import ray
 from extractor.video.probing import ProbedItem
 from jobs import probing
 from jobs.probing import probe_files
-from schemas.errors import FailureClass
+from schemas.errors import FailureClass, ResourceError
 from schemas.records import FileJob, Item
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -38,10 +38,18 @@ class FakeProber:
         return [[ProbedItem(item.video_id, 1.0, len(job.path)) for item in job.items] for job in jobs]
 
 
-def spawn() -> Any:
-    actor = ray.remote(FakeProber).options(num_cpus=0, max_restarts=0).remote()
-    ray.get(actor.process_id.remote())  # started, which may take its time and counts for nothing here
-    return actor
+class SlowProber(FakeProber):
+    def __init__(self) -> None:
+        time.sleep(2)
+
+
+class StillbornProber(FakeProber):
+    def __init__(self) -> None:
+        os._exit(1)
+
+
+def spawn(kind: type = FakeProber) -> Any:
+    return ray.remote(kind).options(num_cpus=0, max_restarts=0).remote()
 
 
 def job(name: str) -> FileJob:
@@ -75,6 +83,17 @@ def test_file_that_ends_its_process_costs_no_other(kind: str) -> None:
         for item in items:
             assert item.failure == (None if name.startswith("good") else FailureClass.DECODER_CRASHED)
             assert bool(item.message) is not name.startswith("good")
+
+
+def test_time_that_a_process_takes_to_start_is_charged_to_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "_SILENCE_SECONDS", 1.0)
+    (items,) = probed(["good@1"], start=lambda: spawn(SlowProber)).values()
+    assert [item.failure for item in items] == [None, None]
+
+
+def test_processes_that_do_not_start_are_named() -> None:
+    with pytest.raises(ResourceError, match="expected to start, and did not"):
+        probed(["good@1"], start=lambda: spawn(StillbornProber))
 
 
 @pytest.mark.slow
