@@ -14,6 +14,7 @@ from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network
 from schemas.errors import ConfigurationError, WeightsError
 from training.config import TrainingConfig, read_config
+from training.embedding import enlarge_embedding
 from training.evaluation.matching import measure_matching
 from training.train import Progress, train
 from training.world import World, WorldConfig
@@ -113,6 +114,7 @@ def test_train_leaves_matching_as_it_is_where_a_stage_says_so(tmp_path: Path, mo
     config = _config(model=model, stages=stages)
     before, after = build_network(model, seed=config.seed), load_model(model, weights=train(config, tmp_path))
     assert isinstance(after, MSNet)
+    enlarge_embedding(before, config.embedding_halvings)
     clips = World(WorldConfig(height=64, width=64, num_frames=4), seed=2_000_000).sample(0, 2)
     one, other = measure_matching(before, clips), measure_matching(after, clips)
     assert one.inside.mean_cells == pytest.approx(other.inside.mean_cells, rel=1e-3)  # kernels in float16

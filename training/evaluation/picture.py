@@ -95,7 +95,8 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Pa
         raise UsageError(f"a name that ends in .png was expected, not {path.name}")
     figure = _figure()
     largest = round_up(max(1.0, *(float(np.quantile(np.hypot(*m.displacement_px), 0.99)) for m in moments)))
-    lowest = math.floor(10 * min(float(np.quantile(m.confidence, 0.01)) for m in moments)) / 10
+    trust = np.concatenate([m.confidence.ravel() for m in moments])
+    lowest, highest = math.floor(20 * np.quantile(trust, 0.01)) / 20, math.ceil(20 * np.quantile(trust, 0.99)) / 20
     ratios = [moment.height / moment.width for moment in moments]
     column = _WIDTH_INCHES / 3
     figure.set_figheight(column * (sum(ratios) + _LEGEND) + 0.25 * (len(moments) + 1))
@@ -104,7 +105,7 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Pa
         shown = (moment.frame, direction_colours(moment.displacement_px, largest), moment.confidence)
         titles = (moment.title, f"displacement in {moment.interval_seconds:.2f} s", "confidence")
         for axis, picture, title in zip(row, shown, titles, strict=True):
-            _show(axis, picture, moment, lowest)
+            _show(axis, picture, moment, (lowest, highest))
             axis.set_title(title, loc="left", fontsize=9)
     below, wheel, bar = axes[-1]
     below.text(0, 1, caption, transform=below.transAxes, fontsize=8, va="top", wrap=True)
@@ -116,10 +117,10 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Pa
     return _write(figure, path)
 
 
-def _show(axis: Axes, picture: npt.NDArray[Any], moment: Moment, lowest: float) -> None:
-    """In the original's aspect, and every cell as it is; confidence from `lowest` to 1."""
+def _show(axis: Axes, picture: npt.NDArray[Any], moment: Moment, trust: tuple[float, float]) -> None:
+    """In the original's aspect, and every cell as it is; confidence on the range `trust`."""
     extent = (0.0, moment.width, moment.height, 0.0)
-    limits = {"vmin": lowest, "vmax": 1.0, "cmap": "viridis"} if picture.ndim == 2 else {}
+    limits = {"vmin": trust[0], "vmax": trust[1], "cmap": "viridis"} if picture.ndim == 2 else {}
     smooth = "antialiased" if picture.dtype == np.uint8 else "nearest"
     axis.imshow(picture, extent=extent, interpolation=smooth, **limits)  # type: ignore[arg-type]
     axis.set(xticks=[], yticks=[])
