@@ -2,7 +2,7 @@
 
 The kernel soft-argmax takes from a candidate one cell off the best one 2 % of its score, times 100: a share of at most
 0.12 is left to it where scores are near 1, so that displacement comes in nearly whole cells. Lower scores free it: at
-0.3 its share reaches 0.35. A loss that asks for low scores ruins matching, since it is answered by features that change
+0.3 its share reaches 0.36. A loss that asks for low scores ruins matching, since it is answered by features that change
 at random. But the norm that each cell is divided by has 1e-6 under its root (spec of the reference, `normalize_cells`):
 of an embedding so small that its square is near that, all scores fall alike, whatever they compare.
 
