@@ -17,6 +17,7 @@ __all__ = ["probe_files"]
 
 _FILES_A_CALL = 32
 _START_SECONDS = 120.0  # that processes may take to start; no file is charged for it
+_MOST_DEATHS_AT_START = 5  # of processes, one after another
 _SILENCE_SECONDS = 60.0
 _SLOWEST_STORAGE_BYTES_A_SECOND = 10e6
 
@@ -58,15 +59,25 @@ def probe_files(
 def _start(spawn: Callable[[], Any], count: int) -> list[Any]:
     """Processes that answer: the time they took to start is not silence of the files they get."""
     actors = [spawn() for _ in range(count)]
-    try:
-        ray.get([actor.process_id.remote() for actor in actors], timeout=_START_SECONDS)
-    except RayError as error:
-        reason = str(error).splitlines()[0]
-        raise ResourceError(
-            f"processes that read files were expected to start, and did not ({reason}): is there memory, shared memory"
-            " and room for processes?"
-        ) from error
-    return actors
+    return [_started(actor, spawn) for actor in actors]
+
+
+def _started(actor: Any, spawn: Callable[[], Any]) -> Any:
+    """A process that answers; another in place of one that dies as it starts."""
+    for attempt in range(1, _MOST_DEATHS_AT_START + 1):
+        try:
+            ray.get(actor.process_id.remote(), timeout=_START_SECONDS)
+            return actor
+        except RayError as error:
+            ray.kill(actor)
+            if attempt == _MOST_DEATHS_AT_START:
+                reason = str(error).splitlines()[0]
+                raise ResourceError(
+                    f"processes that read files were expected to start, {attempt} did not ({reason}): is there memory,"
+                    " shared memory and room for processes?"
+                ) from error
+        actor = spawn()
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _limit_seconds(running: dict[Any, tuple[Any, list[FileJob]]]) -> float:

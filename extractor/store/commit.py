@@ -221,11 +221,13 @@ def _read_back(path: Path, writer: ShardWriter, attempt: Attempt) -> None:
     """Hold every row on disk against what was written."""
     try:
         with ShardReader(path, attempt.run.datasets, shard=attempt.shard) as reader:
-            sound = all(reader.checksum(name) == value for name, value in writer.checksums.items())
-    except DamagedShardError:
-        sound = False
-    if not sound:
-        raise StorageError(f"{path} reads back differently from what was written: the storage is not reliable")
+            wrong = [name for name, value in writer.checksums.items() if reader.checksum(name) != value]
+    except DamagedShardError as error:
+        raise StorageError(f"{path} cannot be read back: the storage is not reliable ({error})") from error
+    if wrong:
+        raise StorageError(
+            f"{path} reads back differently from what was written ({', '.join(wrong)}): the storage is not reliable"
+        )
 
 
 def stored_file(paths: StorePaths, path: Path, final: Path) -> StoredFile:

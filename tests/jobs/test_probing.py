@@ -92,8 +92,14 @@ def test_time_that_a_process_takes_to_start_is_charged_to_no_file(monkeypatch: p
 
 
 def test_processes_that_do_not_start_are_named() -> None:
-    with pytest.raises(ResourceError, match="expected to start, and did not"):
+    with pytest.raises(ResourceError, match="expected to start, 5 did not"):
         probed(["good@1"], start=lambda: spawn(StillbornProber))
+
+
+def test_process_that_dies_as_it_starts_is_replaced() -> None:
+    kinds = iter([StillbornProber, FakeProber])
+    (items,) = probed(["good@1"], start=lambda: spawn(next(kinds))).values()
+    assert [item.failure for item in items] == [None, None]
 
 
 @pytest.mark.slow
