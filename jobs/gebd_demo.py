@@ -99,6 +99,7 @@ class _Demo:
         self._videos = out / "videos"
 
     def run(self) -> GEBDDemoResult:
+        """All of it; see `run_gebd_demo`."""
         refuse_other_folder(self._out, lambda name: _OURS.match(name) is not None, "a demonstration of boundaries")
         probe_storage(self._out)
         requests = self._requests()
