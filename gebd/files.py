@@ -21,11 +21,11 @@ __all__ = ["MAX_FILE_BYTES", "read_content", "write_json", "write_pickle"]
 MAX_FILE_BYTES = 512 * 1024 * 1024
 
 
-def read_content(path: str | os.PathLike[str]) -> Any:
+def read_content(path: str | os.PathLike[str], *, tables: bool = True) -> Any:
     """What a file holds: dictionaries and lists of a pickle or of JSON, or the rows of a CSV table.
 
-    A CSV table comes as `{"rows": [{column: text}]}`. Raises UsageError where the file cannot be read, is larger than
-    MAX_FILE_BYTES, or is none of the three.
+    A CSV table comes as `{"rows": [{column: text}]}`; without `tables` it is refused. Raises UsageError where the file
+    cannot be read, is larger than MAX_FILE_BYTES, or is none of the three.
     """
     path = Path(path)
     data = _read(path)
@@ -37,6 +37,8 @@ def read_content(path: str | os.PathLike[str]) -> Any:
         raise UsageError(f"{path} was expected to be a pickle, JSON or CSV and is neither text nor a pickle") from error
     if content.lstrip()[:1] in ("{", "["):
         return _read_json(content, path)
+    if not tables:
+        raise UsageError(f"{path} was expected to be a pickle or JSON and is other text")
     return {"rows": _read_csv(content, path)}
 
 

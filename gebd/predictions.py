@@ -43,7 +43,7 @@ def load_predictions(path: str | os.PathLike[str]) -> dict[str, list[float]]:
 
     Raises UsageError where the file cannot be read or holds something else.
     """
-    return _checked(read_content(path), str(path))
+    return _checked(read_content(path, tables=False), str(path))
 
 
 def _checked(content: Any, source: str) -> dict[str, list[float]]:
@@ -77,7 +77,7 @@ def load_scores(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str,
     several lists, the two lengths differ, or a frame number is not whole.
     """
     name = "the scores" if isinstance(source, Mapping) else str(source)
-    content = mapping(source if isinstance(source, Mapping) else read_content(source), name)
+    content = mapping(source if isinstance(source, Mapping) else read_content(source, tables=False), name)
     return {video_id: _track(entry, f"{name}: {shown(video_id)}") for video_id, entry in content.items()}
 
 

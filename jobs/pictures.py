@@ -12,7 +12,7 @@ from extractor.models.msnet import MSNet
 from extractor.video import list_videos
 from extractor.video.sampling import TOLERANCE_SECONDS
 from jobs.frames import read_frames
-from schemas.errors import ConfigurationError, FailureClass, VideoError
+from schemas.errors import ConfigurationError, FailureClass, InventoryError, VideoError
 from schemas.records import FileJob
 from training.evaluation.passes import run_sequence
 from training.evaluation.picture import Moment
@@ -26,12 +26,15 @@ def see_moments(
     """Displacement and confidence from the frames on display at some times to those a step later.
 
     The network sees as many frames before and after as its features depend on, where the video has them.
-    ConfigurationError for a network without an MS module or a time at which there is no pair, VideoError where the
-    file cannot be decoded.
+    ConfigurationError for a network without an MS module or a time at which there is no pair, InventoryError where
+    `video` is not one file, VideoError where it cannot be decoded.
     """
     if not network.spec.has_motion:
         raise ConfigurationError(f"displacement was to be shown, {network.spec.name} has none: take an msnet_ network")
-    (job,) = list_videos(video).jobs
+    jobs = list_videos(video).jobs if video.is_file() else ()
+    if len(jobs) != 1:
+        raise InventoryError(f"one video file was expected, {video} is none: give the path of one")
+    (job,) = jobs
     return [_see(network, job, seconds, rate_hz, size) for seconds in at_seconds]
 
 

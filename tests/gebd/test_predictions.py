@@ -38,6 +38,14 @@ def test_predictions_that_are_no_numbers_are_refused(wrong: Any, tmp_path: Path)
         load_predictions(tmp_path / "wrong.pkl")
 
 
+@pytest.mark.parametrize("read", [load_predictions, load_scores])
+@pytest.mark.parametrize("text", ["this is no json", "a,b\n1,2\n"])
+def test_text_that_is_no_json_is_no_predictions(read: Any, text: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.json").write_text(text)
+    with pytest.raises(UsageError, match=r"wrong.json was expected to be a pickle or JSON and is other text"):
+        read(tmp_path / "wrong.json")
+
+
 def test_writing_refuses_other_endings_and_infinite_times(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"to end in \.json or \.pkl"):
         write_predictions({}, tmp_path / "out.npy")

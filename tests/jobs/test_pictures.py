@@ -14,7 +14,7 @@ from extractor.video import list_videos
 from jobs.cli import main
 from jobs.frames import read_frames
 from jobs.pictures import see_moments
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, InventoryError
 from tests.videos import write_video
 from training.evaluation.passes import run_sequence
 
@@ -57,6 +57,11 @@ def test_see_moments_refuses_what_cannot_be_shown(video: Path) -> None:
     for at in (3.95, 7.0, -1.0):
         with pytest.raises(ConfigurationError, match="give another --at"):
             see_moments(network("msnet_resnet18"), video, (at,), size=SIZE)
+    table = video.parent / "two.csv"
+    table.write_text("path,video_id\na.mp4,one\nb.mp4,two\n")
+    for no_video in (video.parent, video.parent / "missing.mp4", table):
+        with pytest.raises(InventoryError, match="one video file was expected"):
+            see_moments(network("msnet_resnet18"), no_video, (1.0,), size=SIZE)
 
 
 def test_picture_command_draws(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

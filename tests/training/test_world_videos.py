@@ -47,7 +47,7 @@ def test_read_demo_videos_gives_what_was_written(demo, tmp_path):
 
 def test_write_demo_videos_repeats_itself(demo, tmp_path):
     folder, _ = demo
-    write_demo_videos(tmp_path, 1, seed=3, height=48, width=64, fps=10, seconds=(2.0, 3.0))
+    write_demo_videos(str(tmp_path), 1, seed=3, height=48, width=64, fps=10, seconds=(2.0, 3.0))
     assert (tmp_path / "demo_00.mp4").read_bytes() == (folder / "demo_00.mp4").read_bytes()
 
 

@@ -41,7 +41,7 @@ class DemoVideo:
 
 
 def write_demo_videos(
-    folder: Path,
+    folder: Path | str,
     count: int = 6,
     seed: int = 0,
     *,
@@ -58,6 +58,7 @@ def write_demo_videos(
     """
     if count < 1 or seconds[0] <= 0 or seconds[1] < seconds[0]:
         raise ValueError(f"expected at least one video and a range of seconds above 0, got {count = }, {seconds = }")
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     world = World(_demo_config(height, width, fps), seed=seed)
     videos: list[DemoVideo] = []
