@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
 from jobs.machine import available_cores, shared_memory_bytes
 from jobs.options import Options
+from jobs.signals import keeping_handlers
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from schemas.wording import counted
 
@@ -179,7 +180,7 @@ def _init(**options: Any) -> Any:
     Ray puts the folder where it is started in front of its workers' module path; the user's own may have a folder
     that is called like one of our packages.
     """
-    with chdir(_HOME), _silence():
+    with chdir(_HOME), _silence(), keeping_handlers():
         return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
 
 

@@ -150,7 +150,6 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
         Interruptions() as interruptions,
         cluster(options, store=paths.root, dataset=task.root) as machines,
     ):
-        interruptions.install()
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)

@@ -1,14 +1,18 @@
-"""Ctrl-C and SIGTERM: during extraction the first lets the videos at hand finish, any other leaves at once."""
+"""Ctrl-C and SIGTERM: during extraction the first lets the videos at hand finish, any other leaves at once.
+
+SIGTERM is what batch schedulers end jobs by; all of `msnet` takes it as a Ctrl-C.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interruptions"]
+__all__ = ["Interruptions", "keeping_handlers"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,13 +30,6 @@ class Interruptions(AbstractContextManager["Interruptions"]):
         self._told = False
         self._before: dict[signal.Signals, Any] = {}
 
-    def install(self) -> None:
-        """Take the signals (again): `ray.init` puts handlers of its own in place."""
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                handler = signal.signal(number, self._handle)
-                self._before.setdefault(number, handler)
-
     def drain_on_first(self) -> None:
         """From now on the first signal only sets `happened`; whoever asks for it lets the work at hand finish."""
         self.draining = True
@@ -43,7 +40,8 @@ class Interruptions(AbstractContextManager["Interruptions"]):
         return self.happened and not told
 
     def __enter__(self) -> Interruptions:
-        self.install()
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         return self
 
     def __exit__(
@@ -56,3 +54,28 @@ class Interruptions(AbstractContextManager["Interruptions"]):
         if self.happened or not self.draining:
             raise KeyboardInterrupt
         self.happened = True
+
+
+@contextmanager
+def keeping_handlers() -> Iterator[None]:
+    """Whoever asks for another handler of our signals during the block is not heard.
+
+    `ray.init` is meant: SIGTERM would end the process in silence, by one code or another, for the seconds that it
+    takes, and its parts in C++ would print their stack.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in _SIGNALS}
+    register = signal.signal
+
+    def without_ours(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in kept else register(number, handler)
+
+    signal.signal = without_ours  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = register
+        for number, handler in kept.items():
+            register(number, handler)  # what C++ put there goes unnoticed by Python

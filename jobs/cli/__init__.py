@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.signals import Interruptions
 from schemas.errors import MSNetError
 
 __all__ = ["app", "main"]
@@ -54,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     141 where whoever reads the output has left, as `head` does.
     """
     try:
-        code = _run(arguments)
+        with Interruptions():
+            code = _run(arguments)
         sys.stdout.flush()  # here, where a reader that has left can be told from an error
     except BrokenPipeError:  # `msnet ... | head`
         code = _pipe_broken()

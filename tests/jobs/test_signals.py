@@ -3,10 +3,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
-from jobs.signals import Interruptions
+from jobs.signals import Interruptions, keeping_handlers
+from tests.jobs.running import SMALL, Running
+from training.world.videos import write_demo_videos
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,15 +42,39 @@ def test_handlers_are_put_back() -> None:
     assert [signal.getsignal(number) for number in BOTH] == before
 
 
-def test_handlers_of_others_put_in_between_are_replaced_and_forgotten() -> None:
+@pytest.mark.parametrize("number", BOTH)
+def test_handlers_that_others_put_in_between_are_not_heard(number: signal.Signals) -> None:
     """As those of `ray.init`."""
     before = [signal.getsignal(number) for number in BOTH]
-    with Interruptions() as interruptions:
-        signal.signal(signal.SIGTERM, lambda number, frame: None)
-        interruptions.install()
+    with Interruptions():
+        with pytest.raises(KeyboardInterrupt), keeping_handlers():
+            signal.signal(number, lambda number, frame: None)
+            os.kill(os.getpid(), number)
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
     assert [signal.getsignal(number) for number in BOTH] == before
+    assert signal.signal.__module__ == "signal"
+
+
+def test_handlers_of_other_signals_are_heard() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with keeping_handlers():
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert signal.signal(signal.SIGUSR1, before) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    "seconds", [0.5, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (0.0, 1.0, 2.0, 3.0))]
+)
+def test_sigterm_while_ray_starts_is_a_ctrl_c(seconds: float, tmp_path: Path) -> None:
+    write_demo_videos(tmp_path / "videos", 1, height=64, width=64, seconds=(2.0, 3.0))
+    store = tmp_path / "store"
+    running = Running("extract", tmp_path / "videos", "--out", store, *SMALL)
+    running.wait_for((store / "logs").exists)  # the step before Ray
+    time.sleep(seconds)
+    os.kill(running.process.pid, signal.SIGTERM)
+    assert running.end() == 130
+    assert "interrupted" in running.err and "Traceback" not in running.err and "SIGTERM" not in running.err
 
 
 def test_other_threads_are_left_alone() -> None:
