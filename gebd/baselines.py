@@ -139,7 +139,9 @@ class Comparison:
         return pd.DataFrame(rows, index=pd.Index(self.evaluations, name="method"))
 
     def __str__(self) -> str:
-        return self.table.to_string(float_format="{:.3f}".format)
+        """What fits a line of the table, without precision and recall."""
+        names = self.table.filter(regex=r"^(f1@|average_f1$|gain@|boundaries_per_video$|coverage$)")
+        return names.rename(columns={"boundaries_per_video": "per_video"}).to_string(float_format="{:.3f}".format)
 
 
 def _row(found: Evaluation, method: Evaluation, name: str) -> dict[str, float | int]:

@@ -123,8 +123,11 @@ def _nothing_left(store: FeatureStore, joined: Join | None) -> str:
     if joined is None:
         return f"{store.paths.root} was expected to hold videos and holds none: extract some, or resume"
     named = joined.missing or tuple(name for one in joined.ambiguous for name in one.annotations)
+    given = (
+        "give a pattern (--pattern)" if joined.pattern is None else f"the pattern {shown(joined.pattern)} is to be one"
+    )
     return (
         f"annotations and {store.paths.root} were expected to have videos in common and have none: annotated is "
         f"{shown(next(iter(named), 'nothing'))}, the store has {shown(next(iter(store.video_ids), 'nothing'))}; "
-        "join them by a pattern"
+        f"{given} that finds the first in the second"
     )

@@ -204,7 +204,10 @@ def _get(entry: Mapping[str, Any], name: str, what: str) -> Any:
 
 
 def _raters(value: Any, what: str) -> PerRater:
-    return tuple(tuple(numbers(times, what)) for times in sequence(value, what))
+    raters = sequence(value, what)
+    if any(isinstance(times, int | float) for times in raters):
+        raise UsageError(f"{what} was expected to hold a list for every rater, like [[1.5, 4.0]], and holds numbers")
+    return tuple(tuple(numbers(times, what)) for times in raters)
 
 
 def _optional_raters(value: Any, what: str) -> PerRater | None:

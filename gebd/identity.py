@@ -234,7 +234,9 @@ def _matcher(pattern: str) -> Callable[[str], str | None]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UsageError(f"pattern was expected to be a regular expression and is {pattern!r:.80} ({error})") from None
+        raise UsageError(
+            f"a regular expression was expected as pattern (--pattern), not {pattern!r:.80}: {error}"
+        ) from None
     group: str | int = "id" if "id" in compiled.groupindex else min(1, compiled.groups)
 
     def find(item: str) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli import app
-from jobs.cli.display import TerminalWatcher, paragraph, rows
+from jobs.cli.display import TerminalWatcher, paragraph, table
 from jobs.cli.summaries import print_outcome
 from jobs.demo import run_demo
 
@@ -28,7 +28,7 @@ def demo(
         return result.outcome.exit_code
     print("\nwhat came out")
     heads = ("video", "seconds", "frames", "motion changes at", "measured change")
-    print(rows([heads, *((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)]))
+    print(table(heads, ((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)))
     print(
         paragraph(
             "`measured change`: the times at which frame features change most, as many as there are boundaries. "

@@ -17,7 +17,7 @@ from jobs.outcome import Outcome
 from jobs.watcher import Watcher
 from schemas.wording import counted
 
-__all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "progress", "rows", "size"]
+__all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "progress", "rows", "size", "table"]
 
 _LINE_EVERY_SECONDS = 10.0  # where there is no terminal
 _LEAST_ROOM = 20  # in columns, for text that is wrapped below itself
@@ -52,6 +52,17 @@ def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> str:
     return "\n".join(_line(row, widths, indent) for row in table)
 
 
+def table(head: Sequence[str], cells: Iterable[Sequence[object]]) -> str:
+    """`rows` below a line of headings, which stand to the right over numbers and are not wrapped."""
+    body = [[str(cell) for cell in row] for row in cells]
+    widths = [max(len(title), _column_width(body, i)) for i, title in enumerate(head)]
+    over = [
+        title.rjust(width) if any(i < len(row) and _is_number(row[i]) for row in body) else title.ljust(width)
+        for i, (title, width) in enumerate(zip(head, widths, strict=True))
+    ]
+    return "\n".join([("  " + "  ".join(over)).rstrip(), *(_line(row, widths, indent=2) for row in body)])
+
+
 def _column_width(table: Sequence[Sequence[str]], column: int) -> int:
     """Width that the cells need which something stands behind, or which are numbers."""
     wide = [row[column] for row in table if column < len(row) and (column + 1 < len(row) or _is_number(row[column]))]
@@ -59,6 +70,8 @@ def _column_width(table: Sequence[Sequence[str]], column: int) -> int:
 
 
 def _line(row: Sequence[str], widths: Sequence[int], indent: int) -> str:
+    while row and not row[-1]:
+        row = row[:-1]
     padded = [
         cell.rjust(width) if _is_number(cell) else cell.ljust(width) for cell, width in zip(row, widths, strict=False)
     ]

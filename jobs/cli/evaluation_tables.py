@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from gebd.intervals import Interval
 from jobs.boundary_scores import TOLERANCE
-from jobs.cli.display import duration, paragraph, rows
+from jobs.cli.display import duration, paragraph, rows, table
 from jobs.evaluated_weights import EvaluatedWeights
 from jobs.weights_evaluation import (
     AGAINST,
@@ -24,7 +24,7 @@ from training.evaluation.real import RealScores
 
 __all__ = ["print_evaluation"]
 
-Table = list[tuple[object, ...]]
+Lines = list[tuple[object, ...]]
 
 
 def print_evaluation(found: WeightsEvaluation) -> None:
@@ -64,16 +64,17 @@ def _print_weights(weights: EvaluatedWeights, name: str) -> None:
 
 def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str, str]) -> None:
     print(f"\nDisplacement on {scores.clips} held-out procedural clips, {scores.frames} frames, {size_px} px")
-    table: Table = [("method", "cells", "mean error", "of zero's", "within 1 cell")]
+    lines: Lines = []
     for title, errors in (("in the search window", scores.errors), ("and seen in both frames", scores.visible_errors)):
-        table.append((title, "", "", "", ""))
-        table += [_error_row(f"  {names.get(method, method)}", of, errors[ZERO]) for method, of in errors.items()]
-    print(rows(table))
+        lines.append((title,))
+        lines += [_error_row(f"  {names.get(method, method)}", of, errors[ZERO]) for method, of in errors.items()]
+    print(table(("method", "cells", "mean error", "share of zero's", "within 1 cell"), lines))
     world = scores.world
     speeds = ", ".join(f"{percent} % below {speed:.2f}" for percent, speed in world.speed_cells.items())
     print(
         paragraph(
-            f"  Cells are 8 px wide. Of {world.cells}: {speeds} cells a frame; {world.still_share:.1%} stand, "
+            f"  Share of zero's: of the mean error of predicting no motion. Cells are 8 px wide. Of {world.cells}: "
+            f"{speeds} cells a frame; {world.still_share:.1%} stand, "
             f"{world.occluded_share:.1%} are hidden in one of the frames, {world.outside_share:.1%} leave the window. "
             f"Another {world.unknown_share:.1%} of all cells have no truth (over a cut, or what vanishes).",
             indent="  ",
@@ -100,11 +101,11 @@ def _error_row(name: str, of: CellErrors, zero: CellErrors) -> tuple[object, ...
 def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Mapping[str, str]) -> None:
     print("\nClass of motion by a linear probe on frame features, accuracy")
     first = motion[NETWORK]
-    table: Table = [("features", *(f"{mover} ({found.pairs} pairs)" for mover, found in first.items()))]
+    lines: Lines = []
     for name, accuracies in motion.items():
-        table.append((names.get(name, name), *(f"{found.accuracy:.3f}" for found in accuracies.values())))
-    table.append(("always the commonest", *(f"{found.majority:.3f}" for found in first.values())))
-    print(rows(table))
+        lines.append((names.get(name, name), *(f"{found.accuracy:.3f}" for found in accuracies.values())))
+    lines.append(("always the commonest", *(f"{found.majority:.3f}" for found in first.values())))
+    print(table(("features", *(f"{mover} ({found.pairs} pairs)" for mover, found in first.items())), lines))
 
 
 def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
@@ -113,13 +114,14 @@ def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
         f"{test.videos} videos of 10 s, {counted(test.boundaries, 'boundary', 'boundaries')}"
     )
     print("\n" + paragraph(title, indent="  "))
-    table: Table = [("features", "F1", "95 %", "precision", "recall", "lead", "95 %")]
+    lines: Lines = []
     for name, of in test.scores.items():
         lead = ("", "") if of.lead is None else (f"{of.lead:.3f}", _interval(of.lead_interval))
         head = (names.get(name, name), f"{of.f1:.3f}", _interval(of.f1_interval))
-        table.append((*head, f"{of.precision:.3f}", f"{of.recall:.3f}", *lead))
-    print(rows(table))
-    print(paragraph(f"  lead: what {names[NETWORK]} has more. Evenly spread: as many as it found.", indent="  "))
+        lines.append((*head, f"{of.precision:.3f}", f"{of.recall:.3f}", *lead))
+    print(table(("features", "F1", "95 %", "precision", "recall", "lead", "95 %"), lines))
+    legend = f"  Lead: F1 of {names[NETWORK]} less this row's. Evenly spread: as many as it found."
+    print(paragraph(legend, indent="  "))
 
 
 def _interval(interval: Interval | None) -> str:
@@ -129,11 +131,10 @@ def _interval(interval: Interval | None) -> str:
 def _print_real(test: RealTest, seconds: float) -> None:
     title = f"Real video, {counted(len(test.videos), 'file')}, up to {seconds:g} s each: difference from DIS in cells"
     print("\n" + paragraph(title, indent="  "))
-    table: Table = [("moving", "median", "of zero's", "standing", "median", "video")]
+    lines = [_real_row(scores, name) for name, scores in test.videos.items()]
     if test.together is not None:
-        table.append(_real_row(test.together, "all together"))
-    table += [_real_row(scores, name) for name, scores in test.videos.items()]
-    print(rows(table))
+        lines.insert(0, _real_row(test.together, "all together"))
+    print(table(("moving", "median", "share of zero's", "standing", "median", "video"), lines))
     print(
         paragraph(
             "  Cells with texture on which DIS agrees with itself forward and backward within a pixel: those that it "

@@ -15,13 +15,15 @@ from gebd.conversion import Rules
 from gebd.dataset import GEBDDataset
 from gebd.identity import tapos_starts
 from gebd.prediction import JoinOptions
-from gebd.predictions import checked_predictions
+from gebd.predictions import load_predictions
+from gebd.records import Annotations as Loaded
 from gebd.report import write_report
+from gebd.values import shown
 from jobs.cli import app
 from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Store
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, UsageError
 
 __all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
 
@@ -127,9 +129,10 @@ def evaluate(
     name: Annotated[str, typer.Option("--name", help="What the table calls the predictions.")] = "method",
 ) -> int:
     """Judge predictions as the official evaluation does, beside baselines that look at no frame."""
+    truth = load_annotations(annotations)
     found = compare_with_baselines(
-        checked_predictions(predictions),
-        annotations,
+        _of_annotated(predictions, truth),
+        truth,
         name=name,
         missing=missing.value,
         unit=unit.value,
@@ -149,6 +152,18 @@ def join_options(pattern: str | None, stretches: bool, annotations: Path | None)
     if stretches and annotations is None:
         raise ConfigurationError("--stretches was given without annotations, which say where they begin: give both")
     return JoinOptions(pattern, tapos_starts(str(annotations)) if stretches else {})
+
+
+def _of_annotated(path: Path, truth: Loaded) -> dict[str, list[float]]:
+    """The predictions of a file, which have to be of annotated videos: a score of nothing would look like one."""
+    found = load_predictions(path)
+    if not any(video_id in truth for video_id in found):
+        there = f"it has {shown(next(iter(found)))}" if found else "it is empty"
+        raise UsageError(
+            f"{path} was expected to predict annotated videos, like {shown(next(iter(truth)))}, and {there}: "
+            "`msnet gebd predict` and `detect` give videos the names of their annotations with --annotations"
+        )
+    return found
 
 
 def _numbers(text: str | None) -> list[float] | None:

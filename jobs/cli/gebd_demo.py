@@ -59,8 +59,8 @@ def demo(
     print_comparison(result.comparison)
     print(
         paragraph(
-            "msnet+motion, msnet, tsn: the same head, trained on features with displacement, on features alone, on "
-            "those of a network without motion; no labels: the detector. Gain: how far the first is above."
+            "msnet+motion, msnet: the same head, trained on features with displacement and on features alone; "
+            f"{'' if against is None else 'tsn: on those of a network without motion; '}no labels: the detector."
         )
     )
     for picture in result.pictures:

@@ -121,7 +121,8 @@ def train(
         )
     )
     print_comparison(result.comparison)
-    print(f"run: {out}; curves: {out / 'curves.csv'}\nto go on: msnet gebd predict {out} STORE --out predictions.json")
+    print(f"run: {out}; curves: {out / 'curves.csv'}")
+    print(f"to go on: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
     return 0
 
 

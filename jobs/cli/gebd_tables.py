@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from gebd.baselines import Comparison
 from gebd.evaluation import Evaluation
 from gebd.values import shown
-from jobs.cli.display import notice, paragraph, rows
+from jobs.cli.display import notice, paragraph, table
 from schemas.wording import counted
 
 __all__ = ["print_comparison", "print_coverage", "score_cells", "spoken_warnings"]
 
 _NAMED = 3
+_FEW = 10  # videos, of which resampling gives no honest interval
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -25,7 +26,7 @@ def print_comparison(comparison: Comparison) -> None:
     unit = " s" if method.definition.absolute else ""
     title = f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})"
     print(paragraph(title, indent="  "))
-    table: list[Sequence[object]] = [("method", "F1", "interval", "average", "a video", "gain", "interval")]
+    lines: list[Sequence[object]] = []
     for name, row in comparison.table.iterrows():
         gain, low, high, count = (
             float(row[column])
@@ -33,8 +34,15 @@ def print_comparison(comparison: Comparison) -> None:
         )
         gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", f"{low:.3f}..{high:.3f}")
         cells = score_cells(comparison.evaluations[str(name)])
-        table.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
-    print(rows(table))
+        lines.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
+    print(table(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
+    print(
+        paragraph(
+            f"  average: F1 over all tolerances; marks: boundaries predicted a video; gain: F1 of "
+            f"{next(iter(comparison.evaluations))} less this row's.",
+            indent="  ",
+        )
+    )
     print_coverage(method)
 
 
@@ -51,6 +59,9 @@ def print_coverage(found: Evaluation) -> None:
         f"{found.num_predicted} of {counted(found.num_annotated, 'annotated video')} predicted, "
         f"coverage {found.coverage:.3f}"
     )
+    judged = int(found.counts.counted.sum())
+    if judged < _FEW:
+        print(paragraph(f"intervals over {counted(judged, 'video')} say little: judge more", indent="  "))
     low = sum(status == "low_consistency" for status in found.counts.status)
     if low:
         print(f"left out, their raters agree too little: {counted(low, 'video')}")
@@ -60,7 +71,7 @@ def print_coverage(found: Evaluation) -> None:
         print(
             paragraph(
                 f"predicted, but not annotated by that name: {counted(len(found.unknown), 'video')} ({named}{more}); "
-                "`msnet gebd predict --annotations` gives videos the names of their annotations",
+                "`msnet gebd predict` and `detect` give videos the names of their annotations with --annotations",
                 indent="  ",
             )
         )

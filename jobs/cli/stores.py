@@ -11,7 +11,7 @@ import typer
 
 from extractor.store.reader import FeatureStore
 from jobs.cli import app
-from jobs.cli.display import paragraph, progress, rows, size
+from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.compare import compare_stores
 from jobs.export import ExportFormat, export_store
@@ -38,7 +38,7 @@ def status(store: Store) -> int:
     found = store_status(store)
     config = found.run.config
     print(f"{config.model}, {config.sampling}, videos from {found.run.dataset_root}")
-    table: list[tuple[object, ...]] = [
+    lines: list[tuple[object, ...]] = [
         ("shards committed", found.shards_committed, f"of {found.shards}"),
         ("videos done", found.done, f"of {found.videos}"),
         ("videos failed", found.failed),
@@ -48,7 +48,7 @@ def status(store: Store) -> int:
         ("clips", found.clips),
         ("size", size(found.bytes)),
     ]
-    print(rows(table))
+    print(rows(lines))
     for holder in found.at_work:
         print(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
     if (found.left or found.staged) and not found.at_work:
@@ -80,13 +80,13 @@ def show(store: Store, video_id: Annotated[str, typer.Argument(help="As in the m
     tensors = [
         (t.name, t.shape, t.dtype, f"{t.smallest:.4g}", f"{t.mean:.4g}", f"{t.largest:.4g}") for t in found.tensors
     ]
-    print(rows([("name", "shape", "dtype", "min", "mean", "max"), *tensors]))
+    print(table(("name", "shape", "dtype", "min", "mean", "max"), tensors))
     print("\nclips")
     clips = [
         (clip["clip"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
         for clip in found.clips.head(_LISTED).to_dict("records")
     ]
-    print(rows([("clip", "start s", "end s", "valid frames"), *clips]))
+    print(table(("clip", "start s", "end s", "valid frames"), clips))
     if len(found.clips) > _LISTED:
         print(f"  ... and {len(found.clips) - _LISTED} more")
     return 0
@@ -101,8 +101,8 @@ def report(store: Store) -> int:
     print(f"{counted(len(videos), 'video')} with {counted(len(manifest), 'clip')}, {len(failures)} failed")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
     odd = {name: _odd(videos, column) for name, column in _ODD.items()}
-    table: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
-    print(rows([*table, *((name, len(found)) for name, found in odd.items())]))
+    lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
+    print(rows([*lines, *((name, len(found)) for name, found in odd.items())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
     for failure, group in failures.groupby("failure"):

@@ -12,7 +12,7 @@ from extractor.models.conversion import convert_checkpoint
 from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli import app
-from jobs.cli.display import paragraph, rows, size
+from jobs.cli.display import paragraph, rows, size, table
 from schemas.wording import counted
 
 __all__ = ["convert", "inspect", "list_networks"]
@@ -40,12 +40,12 @@ _LONGEST_VALUE = 600
 @weights_app.command("list")
 def list_networks() -> int:
     """List the networks and the widths of their features."""
-    table: list[tuple[object, ...]] = [("name", "clip", "frame", "motion", "frames back", "forward")]
+    networks: list[tuple[object, ...]] = []
     for name in NETWORK_NAMES:
         spec = describe_network(name)
         widths = (spec.feature_dim, spec.frame_feature_dim, spec.motion_channels or "none")
-        table.append((name, *widths, spec.reach.back, spec.reach.forward))
-    print(rows(table))
+        networks.append((name, *widths, spec.reach.back, spec.reach.forward))
+    print(table(("name", "clip", "frame", "motion", "frames back", "forward"), networks))
     print(
         paragraph(
             f"Trained weights come along for {', '.join(bundled_networks())}: the default of --weights there. For the "
@@ -86,7 +86,7 @@ def convert(
 
 def _print_report(report: CheckpointReport, model: str | None = None) -> None:
     parameters = counted(report.num_parameters, "parameter")
-    table: list[tuple[object, ...]] = [
+    lines: list[tuple[object, ...]] = [
         ("kind", _KINDS[report.kind]),
         ("network", report.architecture or "none of ours"),
         ("tensors", report.num_tensors, f"{parameters}, {size(report.size_bytes)}"),
@@ -95,7 +95,7 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
         ("SHA-256", report.sha256),
     ]
     print(report.path)
-    print(rows(table))
+    print(rows(lines))
     for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
         print(paragraph(f"  {_shown(key)}: {_shown(report.metadata[key])}", indent="    "))
     fit = report.fit

@@ -311,7 +311,7 @@ def test_a_store_without_displacement_is_read_without(tmp_path):
 
 
 def test_nothing_in_common_is_refused_with_names(dense, tmp_path):
-    with pytest.raises(UsageError, match=r"annotated is x, the store has a\.mp4; join them by a pattern"):
+    with pytest.raises(UsageError, match=r"annotated is x, the store has a\.mp4; give a pattern"):
         GEBDDataset(dense, {"x": annotation([1.0])})
     with pytest.raises(UsageError, match="holds none"):
         GEBDDataset(stores.make(tmp_path / "empty", {}, failed=["bad.mp4"]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -55,6 +56,13 @@ def test_lines_of_the_documentation_load_a_store(tmp_path: Path) -> None:
     )
     assert "joined                  5 of 5 annotated videos" in done.stdout and "read 6 1" in done.stdout
     assert not done.stderr
+
+
+def test_the_example_of_an_annotation_file_loads() -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs" / "gebd.md").read_text(), re.DOTALL)
+    annotations = load_annotations(json.loads(block))
+    assert [video.num_raters for video in annotations.values()] == [2, 1]
+    assert annotations["street.mp4"].rater_seconds == ((),)
 
 
 @pytest.mark.slow

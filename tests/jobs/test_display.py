@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from jobs.cli.display import TerminalWatcher, duration, paragraph, rows, size
+from jobs.cli.display import TerminalWatcher, duration, paragraph, rows, size, table
 from jobs.devices import Workers
 from jobs.outcome import Outcome
 
@@ -50,6 +50,18 @@ def test_rows_are_not_widened_by_text_that_ends_them() -> None:
         f"  SHA-256  {digest}",
         "  tensors    62  11 MB",
         "  name     text  more",
+    ]
+
+
+@pytest.mark.parametrize("columns", [12, 80])
+def test_table_has_headings_over_its_columns(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [("one", 1.5, "2..3"), ("another", 12), ("third", "", "")]
+    assert table(("name", "F1", "interval"), lines).splitlines() == [
+        "  name      F1  interval",
+        "  one      1.5      2..3",
+        "  another   12",
+        "  third",
     ]
 
 

@@ -41,6 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = [replace(video, video_id=video.video_id.removesuffix(".mp4")) for video in truth.values()]
     write_annotations(Annotations(named[:11]), place / "train.json")
     (place / "empty.json").write_text("{}")
+    (place / "p02.json").write_text('{"v02": [1.0]}')
     write_annotations(Annotations([*named[11:], replace(named[0], video_id="ghost")]), place / "test.json")
     return place
 
@@ -70,6 +71,7 @@ def test_train_shows_the_join_the_baselines_and_the_coverage(call: Call, place: 
     assert "joined                  11 of 11 annotated videos" in out
     assert "uniform-matched" in out and "random-matched" in out
     assert "2 of 2 annotated videos predicted, coverage 1.000" in out
+    assert f"msnet gebd predict {tmp_path / 'run'} {place / 'STORE'} --annotations TEST" in out
     assert len(re.findall(r"^epoch \d+: loss", err, re.MULTILINE)) == 3
     again = call("train", place / "STORE", place / "train.json", "--out", tmp_path / "run", *TRAINING)
     assert again[1] == out and again[2] == ""  # finished: nothing is trained again
@@ -110,9 +112,14 @@ def test_predict_and_evaluate(call: Call, place: Path, run: Path, tmp_path: Path
 def test_predictions_under_other_names_are_told(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
     predicted = call("predict", run, place / "STORE", "--out", tmp_path / "p.json", "--device", "cpu")
     assert predicted[0] == 0 and "in 16 videos" in predicted[1]
+    code, out, err = call("evaluate", tmp_path / "p.json", place / "test.json")
+    assert (code, out) == (1, "") and "--annotations" in err  # a score of nothing is none
+    boundaries = load_predictions(tmp_path / "p.json")
+    (tmp_path / "p.json").write_text(json.dumps({**boundaries, "v12": boundaries["v12.mp4"]}))
     code, out, _ = call("evaluate", tmp_path / "p.json", place / "test.json")
-    assert code == 0 and "0 of 6 annotated videos predicted, coverage 0.000" in out
+    assert code == 0 and "1 of 6 annotated videos predicted, coverage 0.167" in out
     assert "predicted, but not annotated by that name: 16 videos" in out
+    assert "intervals over 6 videos say little" in out
     assert "nan" not in out
 
 
@@ -173,7 +180,10 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         (("detect", "STORE", "--out", "p.txt"), "expected to end in .json or .pkl"),
         (("detect", "STORE", "--out", "p.json", "--stretches"), "--stretches"),
         (("evaluate", "train.json", "train.json"), "format was expected to be a list"),
-        (("evaluate", "empty.json", "train.json", "--tolerances-seconds", "much"), "tolerances like 0.5,1"),
+        (("evaluate", "empty.json", "train.json"), "and it is empty"),
+        (("evaluate", "p02.json", "train.json", "--tolerances-seconds", "much"), "tolerances like 0.5,1"),
+        (("join", "STORE", "train.json", "--pattern", "("), "--pattern"),
+        (("join", "STORE", "train.json", "--pattern", "q(x)"), "the pattern q(x) is to be one that finds"),
         (("plot", "video", "STORE", "nobody", "--out", "a.png"), "not 'nobody'"),
         (("plot", "video", "STORE", "v12.mp4", "--out", "a.png", "--videos", "."), "is not there"),
         (("plot", "run", "STORE", "--out", "a.png"), "validation_annotations.json cannot be read"),

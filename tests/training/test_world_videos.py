@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from extractor.video.encoding import available_codec, encode_video
+from gebd import load_annotations
 from training.world.videos import TRUTH_NAME, read_demo_videos, write_demo_videos
 
 
@@ -25,18 +26,24 @@ def test_write_demo_videos_writes_videos_with_their_truth(demo):
     folder, videos = demo
     truth = json.loads((folder / TRUTH_NAME).read_text())
     assert sorted(path.name for path in folder.iterdir()) == [TRUTH_NAME, "demo_00.mp4", "demo_01.mp4"]
-    assert truth["fps"] == 10
-    for video, entry in zip(videos, truth["videos"], strict=True):
+    for video, (name, entry) in zip(videos, truth["videos"].items(), strict=True):
         frames = decoded(video.path)
-        assert len(frames) == video.frames == entry["frames"]
+        assert len(frames) == video.frames == entry["num_frames"]
         assert frames[0].shape == (48, 64, 3)
         assert 2.0 <= video.duration_seconds <= 3.0
-        assert entry["path"] == video.path.name
+        assert (name, entry["fps"]) == (video.path.name, 10)
         assert len(video.boundaries) >= 2
-        assert [boundary["frame"] for boundary in entry["boundaries"]] == [b.frame for b in video.boundaries]
-        for boundary in entry["boundaries"]:
-            assert boundary["seconds"] == pytest.approx(boundary["frame"] / 10)
-            assert boundary["kind"] in {"direction", "speed", "actor", "camera", "cut", "fade"}
+        assert entry["boundaries_frames"] == [[b.frame for b in video.boundaries]]
+        assert entry["boundaries_seconds"][0] == pytest.approx([b.frame / 10 for b in video.boundaries])
+        assert set(entry["boundaries_kinds"][0]) <= {"direction", "speed", "actor", "camera", "cut", "fade"}
+
+
+def test_the_truth_is_an_annotation_file(demo):
+    folder, videos = demo
+    annotations = load_annotations(folder / TRUTH_NAME)
+    assert {name: found.rater_seconds for name, found in annotations.items()} == {
+        video.path.name: (tuple(b.seconds for b in video.boundaries),) for video in videos
+    }
 
 
 def test_read_demo_videos_gives_what_was_written(demo, tmp_path):

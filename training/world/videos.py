@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from extractor.video.encoding import encode_video
 from training.world.config import WorldConfig
@@ -14,6 +15,8 @@ __all__ = ["TRUTH_NAME", "DemoBoundary", "DemoVideo", "read_demo_videos", "write
 
 TRUTH_NAME = "boundaries.json"
 """The file beside the videos that says what happens in them, and when."""
+
+_HEADER = {"format": "gebd-annotations", "version": 1}  # gebd.formats, which must not be imported from here
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ def write_demo_videos(
 ) -> list[DemoVideo]:
     """Write `count` H.264 videos (MPEG-4 where there is no encoder for it) and `boundaries.json` into `folder`.
 
-    The JSON holds {"fps", "videos": [{"path", "frames", "duration_seconds", "boundaries": [{"frame", "seconds",
-    "kind"}]}]}, paths relative to the folder. The folder is made where there is none; files of the same names are
-    replaced. The same arguments give the same frames.
+    The JSON is an annotation file as package gebd reads it (docs/gebd.md, plain JSON), by file name, with the kinds
+    of the boundaries ("boundaries_kinds") beside it. The folder is made where there is none; files of the same names
+    are replaced. The same arguments give the same frames.
     """
     if count < 1 or seconds[0] <= 0 or seconds[1] < seconds[0]:
         raise ValueError(f"expected at least one video and a range of seconds above 0, got {count = }, {seconds = }")
@@ -68,20 +71,21 @@ def write_demo_videos(
         shortest = max(1, min(fps * 4 // 5, frames // 6))
         clip = world.variant(num_frames=frames, min_stretch_frames=shortest).sample(index, 1)
         videos.append(_write(clip, folder / f"demo_{index:02d}.mp4", fps))
-    truth = {
-        "fps": fps,
-        "videos": [
-            {
-                "path": video.path.name,
-                "frames": video.frames,
-                "duration_seconds": video.duration_seconds,
-                "boundaries": [vars(boundary) for boundary in video.boundaries],
-            }
-            for video in videos
-        ],
-    }
+    truth = {**_HEADER, "videos": {video.path.name: _annotation(video) for video in videos}}
     (folder / TRUTH_NAME).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
     return videos
+
+
+def _annotation(video: DemoVideo) -> dict[str, Any]:
+    """One entry of the annotations, by one rater."""
+    return {
+        "duration_seconds": video.duration_seconds,
+        "fps": video.fps,
+        "num_frames": video.frames,
+        "boundaries_seconds": [[boundary.seconds for boundary in video.boundaries]],
+        "boundaries_frames": [[boundary.frame for boundary in video.boundaries]],
+        "boundaries_kinds": [[boundary.kind for boundary in video.boundaries]],
+    }
 
 
 def read_demo_videos(folder: Path) -> list[DemoVideo]:
@@ -90,15 +94,13 @@ def read_demo_videos(folder: Path) -> list[DemoVideo]:
         truth = json.loads((folder / TRUTH_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
-    return [
-        DemoVideo(
-            folder / video["path"],
-            truth["fps"],
-            video["frames"],
-            tuple(DemoBoundary(**boundary) for boundary in video["boundaries"]),
-        )
-        for video in truth["videos"]
-    ]
+    return [_video(folder / name, entry) for name, entry in truth["videos"].items()]
+
+
+def _video(path: Path, entry: dict[str, Any]) -> DemoVideo:
+    parts = (entry[f"boundaries_{part}"][0] for part in ("frames", "seconds", "kinds"))
+    boundaries = tuple(DemoBoundary(*boundary) for boundary in zip(*parts, strict=True))
+    return DemoVideo(path, entry["fps"], entry["num_frames"], boundaries)
 
 
 def _demo_config(height: int, width: int, fps: int) -> WorldConfig:
