@@ -10,6 +10,7 @@ from gebd.heads import HeadName
 from gebd.picking import BoundaryPicker, PickingMethod
 from gebd.targets import Raters
 from schemas.errors import ConfigurationError
+from schemas.wording import first_refusal
 
 __all__ = ["TrainingConfig", "training_config"]
 
@@ -70,10 +71,16 @@ class TrainingConfig(BaseModel):
 
 
 def training_config(**values: Any) -> TrainingConfig:
-    """A configuration from values; raises ConfigurationError, in one sentence, for the first that cannot be."""
+    """A configuration from values; raises ConfigurationError, in one sentence, for the first that cannot be.
+
+    It has the name of the field and, where that is called otherwise, of the option of `msnet gebd train`.
+    """
     try:
         return TrainingConfig(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"{name}: {first['msg']}, not {first['input']!r:.60}") from None
+        raise ConfigurationError(first_refusal(error, _spoken)) from None
+
+
+def _spoken(name: str) -> str:
+    option = name.removeprefix("max_").removesuffix("_epochs").removesuffix("_seconds").replace("_", "-")
+    return f"{name} (--{option})"

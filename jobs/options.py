@@ -26,6 +26,7 @@ from schemas.config import (
 )
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.layout import NetworkShape, datasets_of
+from schemas.wording import first_refusal
 
 __all__ = [
     "Options",
@@ -133,13 +134,14 @@ def resolve(request: Request) -> Resolved:
     try:
         config = ExtractionConfig(**fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {message}, not {first['input']!r}" if name else message) from None
+        raise ConfigurationError(first_refusal(error, _option)) from None
     shape = network_shape(config, num_classes)
     datasets_of(config, shape)  # refuses outputs that this network does not have
     return Resolved(config, shape, member_frames_of(config), weights)
+
+
+def _option(field_name: str) -> str:
+    return f"--{field_name.replace('_', '-')}"
 
 
 def _given(value: int | None, default: int) -> int:
@@ -202,7 +204,7 @@ def _require_meaning(request: Request) -> None:
     for name, samplings in _SAMPLINGS_WITH.items():
         if getattr(request, name) is not None and request.sampling not in samplings:
             raise ConfigurationError(
-                f"--{name.replace('_', '-')} is for --sampling {' or '.join(samplings)} and means nothing for "
+                f"{_option(name)} is for --sampling {' or '.join(samplings)} and means nothing for "
                 f"{request.sampling}: leave it out, or choose another sampling"
             )
     if request.seed is not None and request.weights != RANDOM_WEIGHTS:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from extractor.models.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
+from schemas.wording import first_refusal
 from training.losses import MatchingTarget
 
 __all__ = [
@@ -157,6 +158,4 @@ def read_config(source: Path | str, **changes: Any) -> TrainingConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{source} is no TOML: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigurationError(f"{source} is no training configuration: {where}: {first['msg']}") from error
+        raise ConfigurationError(f"{source} is no training configuration: {first_refusal(error)}") from error

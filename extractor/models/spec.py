@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 from extractor.models.architecture import FEATURE_STRIDE_PX, RESNET_LAYERS, backbone_numbers
@@ -107,7 +108,9 @@ def describe_network(
         width = sum(member.feature_dim for member in members)
         return replace(members[-1], name=name, feature_dim=width, members=members)
     if name not in _BACKBONES:
-        raise ConfigurationError(f"there is no network called {name!r}; expected one of {', '.join(NETWORK_NAMES)}")
+        nearest = get_close_matches(name, NETWORK_NAMES, n=1)
+        advice = f"did you mean {nearest[0]}? " if nearest else ""
+        raise ConfigurationError(f"there is no network called {name!r}; {advice}`msnet weights list` names all")
     if num_segments is not None and num_segments < 2:
         raise ConfigurationError(f"a clip needs at least 2 frames ({num_segments = })")
     family, backbone = _BACKBONES[name]

@@ -246,7 +246,7 @@ def work_options(
         threads=threads,
         part=parse_part(part),
         ray_address=ray_address,
-        limits=DecoderLimits(decode_timeout, parse_bytes(decoder_memory)),
+        limits=DecoderLimits(decode_timeout, _decoder_memory(decoder_memory)),
     )
 
 
@@ -258,6 +258,17 @@ def shard_options(
     return {"compression": compression.value} | {name: value for name, value in given.items() if value is not None}
 
 
+def _decoder_memory(text: str) -> int:
+    count = parse_bytes(text)
+    if count < _LEAST_DECODER_BYTES:
+        raise ConfigurationError(
+            f"--decoder-memory of at least {_LEAST_DECODER_BYTES // 1024**2}MiB was expected, which the libraries of a "
+            f"decoder need, not {text!r}"
+        )
+    return count
+
+
+_LEAST_DECODER_BYTES = 256 * 1024**2
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kMGT])(i?))?B?", re.IGNORECASE)
 _PART = re.compile(r"(\d+)/(\d+)")
 

@@ -152,7 +152,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "half a frame": ({"a": made.processed_entry([1.0], num_frames=2.5)}, "a whole number and is 2.5"),
     "frames do not fit": ({"a": made.processed_entry([1.0], substages_myframeidx=[[]])}, "one frame number a boundary"),
     "agreement does not fit": ({"a": made.processed_entry([1.0], f1_consis=[])}, "one consistency a rater"),
-    "flat": ({"a": {"duration_seconds": 9, "boundaries_seconds": [1.5]}}, r"list for every rater, like \[\[1.5, 4.0\]\]"),
+    "flat": (
+        {"a": {"duration_seconds": 9, "boundaries_seconds": [1.5]}},
+        r"list for every rater, like \[\[1.5, 4.0\]\]",
+    ),
     "version": ({"format": "gebd-annotations", "version": 9, "videos": {}}, "is of version 9"),
 }
 
