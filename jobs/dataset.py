@@ -123,6 +123,7 @@ class Dataset:
         shards = []
         done: set[str] = set()
         failed: set[str] = set()
+        waiting: set[str] = set()  # to be done or tried again, whatever another shard tells
         staged: set[str] = set()
         for name, jobs in jobs_of_shards(inventory, self.root).items():
             if int(name.rpartition("-")[2]) % count != index:
@@ -134,10 +135,10 @@ class Dataset:
                 failed |= {failure.video_id for failure in records[name].failures}
             else:
                 shards.append(PlannedShard(name, jobs, int(sizes[name])))
-                failed -= video_ids  # tried again
+                waiting |= video_ids
                 staged |= set(staged_items(self.paths, self.run, name)) & video_ids
-        outcome.done_before, outcome.failed_before = len(done), len(failed - done)
-        outcome.staged_before = len(staged - done)
+        outcome.done_before, outcome.failed_before = len(done - waiting), len(failed - done - waiting)
+        outcome.staged_before = len(staged)
         return shards
 
     def _extended(self, inventory: pd.DataFrame, new: Listing) -> pd.DataFrame:

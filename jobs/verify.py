@@ -24,8 +24,8 @@ class VerifyReport:
     """What was found. damages: one entry for every damaged file or dataset. retired: shards taken out of the store.
     not_retired: why they were not, as a sentence, where that was asked for.
 
-    videos, failed: items with rows, and without, in sound shards. unfinished: items of the inventory that are in no
-    sound shard. bytes: of the sound shards' files.
+    videos: items with rows in sound shards. unfinished: others that are planned into a shard which is not there or not
+    sound, where a failed one may be tried again. failed: the rest. bytes: of the sound shards' files.
     """
 
     deep: bool
@@ -95,7 +95,10 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
             sound.append(record)
         progress(index, len(names))
     done = {video_id for record in sound for video_id in record.video_ids}
-    failed = {failure.video_id for record in sound for failure in record.failures} - done
+    inventory = read_inventory(paths)
+    unsound = ~inventory["shard"].isin({record.shard for record in sound})
+    waiting = set(inventory[unsound]["video_id"]) - done
+    failed = {failure.video_id for record in sound for failure in record.failures} - done - waiting
     return VerifyReport(
         deep=deep,
         shards=len(names),
@@ -103,6 +106,6 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
         failed=len(failed),
         clips=sum(record.rows["clips"] for record in sound),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in sound),
-        unfinished=len(set(read_inventory(paths)["video_id"]) - done - failed),
+        unfinished=len(waiting),
         damages=tuple(damages),
     )

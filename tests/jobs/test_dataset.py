@@ -16,6 +16,8 @@ from extractor.video.probing import ProbedItem
 from jobs.dataset import Dataset, require_same_videos
 from jobs.devices import Workers
 from jobs.outcome import Outcome
+from jobs.status import status
+from jobs.verify import verify_store
 from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
@@ -133,6 +135,24 @@ def test_rescan_takes_new_segments_of_a_known_file(videos: Path) -> None:
     table.write_text("path,start_seconds,end_seconds\na.mp4,0,1\na.mp4,1,2\n")
     assert planned(dataset.inventory(list_videos(table), rescan=True))["shard-00001"] == ["a.mp4#1-2"]
     assert said(dataset) == [f"1 new video in {videos}"]
+
+
+def test_a_retry_that_failed_is_counted_once_where_its_first_shard_is_gone(videos: Path) -> None:
+    """As after `verify --deep` took the first shard out: it waits there, and did not fail for good."""
+    dataset = dataset_of(videos, shard_bytes=10**9)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", good=["a.mp4"], bad=["b.mp4", "c.mp4"])
+    inventory = dataset.with_retries(inventory, [])
+    finish(dataset, "shard-00001", good=["b.mp4"], bad=["c.mp4"])
+    dataset.paths.commit("shard-00000").unlink()
+    outcome = Outcome(WORKERS)
+    (shard,) = dataset.pending(inventory, (0, 1), outcome)
+    assert (outcome.done_before, outcome.failed_before, outcome.settled) == (0, 0, 0)
+    assert [item.video_id for job in shard.jobs for item in job.items] == ["a.mp4", "b.mp4", "c.mp4"]
+    report = verify_store(dataset.paths.root)
+    assert (report.videos, report.failed, report.unfinished) == (1, 0, 2)
+    found = status(dataset.paths.root)
+    assert (found.done, found.failed, found.left) == (1, 0, 2)
 
 
 def test_retries_are_planned_anew_with_files_as_they_are_now(videos: Path) -> None:
