@@ -154,7 +154,8 @@ def _compare_failures(a: FeatureStore, b: FeatureStore, tally: _Tally) -> None:
     for video_id in sorted(mine.keys() | theirs.keys()):
         classes = mine.get(video_id), theirs.get(video_id)
         if classes[0] != classes[1]:
-            tally.differ(f"{video_id!r} failed as {classes[0]} in the first store, as {classes[1]} in the second")
+            fates = [f"failed as {failure}" if failure else "did not fail" for failure in classes]
+            tally.differ(f"{video_id!r} {fates[0]} in the first store and {fates[1]} in the second")
 
 
 def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:

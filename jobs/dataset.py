@@ -92,7 +92,7 @@ class Dataset:
             return known
         assert listing is not None
         new = _without(listing, set(known["video_id"]))
-        self.watcher.say(f"{counted(new.num_items, 'new video')} in {self.run.settings['videos']}")
+        self.watcher.say(f"{counted(new.num_items, 'new video')} in {listing.root}")
         return self._extended(known, new)
 
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ __all__ = ["TWIN_WEIGHTS", "EvaluatedWeights", "load_weights"]
 TWIN_WEIGHTS = Path("weights/tsn_resnet18.safetensors")
 """Where a checkout of this repository has the TSN that was trained as the bundled MSNet was."""
 
-_BUNDLED_MODEL = "msnet_resnet18"
+BUNDLED_MODEL = "msnet_resnet18"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[E
     of ours, or is an ensemble.
     """
     if str(weights) == BUNDLED_WEIGHTS:
-        weights = bundled_checkpoint(model or _BUNDLED_MODEL)
+        weights = bundled_checkpoint(model or BUNDLED_MODEL)
     if model is None and str(weights) == RANDOM_WEIGHTS:
         raise WeightsError("random weights need the name of a network: give --model")
     name = model or inspect_checkpoint(weights).architecture

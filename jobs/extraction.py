@@ -109,6 +109,8 @@ def resume(
     probe_storage(paths.root)
     found = _same_weights(run, weights)
     source = Path(videos or str(run.settings["videos"]))
+    if videos is None and not source.exists():
+        raise _moved(source)
     listing = None
     if rescan or not paths.inventory.exists():
         limit = None if rescan else run.settings.get("limit")  # what a limit left out is new to the store
@@ -136,10 +138,14 @@ def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Pat
     if videos is not None:
         root = videos.absolute() if videos.is_dir() else videos.absolute().parent
     if not root.is_dir():
-        raise InventoryError(
-            f"the dataset was expected in {root}, which is no folder now: mount it, or give --videos with its new place"
-        )
+        raise _moved(root)
     return root
+
+
+def _moved(place: Path) -> InventoryError:
+    return InventoryError(
+        f"the dataset was expected at {place}, which is not there now: mount it, or give --videos with its new place"
+    )
 
 
 def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -20,7 +22,7 @@ from schemas.errors import ConfigurationError, VideoError
 from training.config import HELD_OUT_SEED
 from training.evaluation.boundaries import CONTEXT_FRAMES, name_truth, probe_boundaries
 from training.evaluation.dis import DisFlow
-from training.evaluation.motion_class import MotionAccuracy, probe_motion
+from training.evaluation.motion_class import MOVERS, MotionAccuracy, probe_motion
 from training.evaluation.passes import run_clips, run_sequence, to_pixels
 from training.evaluation.procedural import STILL_BELOW_CELLS, ProceduralMatching, ProceduralScores
 from training.evaluation.real import (
@@ -78,6 +80,8 @@ Tell = Callable[[str, int, int], None]
 
 NETWORK, AGAINST, PIXELS, SPREAD = "network", "against", "pixel differences", "evenly spread"
 _CLIPS_AT_A_TIME = 8
+
+_Work = TypeVar("_Work")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,21 +194,21 @@ class _Run:
         """Probes for the classes of motion, on clips and videos."""
         fitting = [*self._fitting_clips, *self._fitting_videos]
         test = [*self._test_clips, *self._test_videos]
+        found: dict[str, dict[str, MotionAccuracy]] = {}
         with self._timed("probes for motion"):
-            return {
-                name: {
-                    "actor": probe_motion(fitting, test, name, "actor"),
-                    "camera": probe_motion(fitting, test, name, "camera"),
-                }
-                for name in test[0].features
-            }
+            for name, mover in self._told("probes for motion", product(test[0].features, MOVERS)):
+                found.setdefault(name, {})[mover] = probe_motion(fitting, test, name, mover)
+        return found
 
     def boundaries(self) -> BoundaryTest:
         """Probes for boundaries, fitted on the videos of one world, tested on those of another."""
         fitting, test = self._fitting_videos, self._test_videos
         with self._timed("probes for boundaries"):
             truth = name_truth(test)
-            probes = {name: probe_boundaries(fitting, test, name, boundary_f1) for name in test[0].features}
+            probes = {
+                name: probe_boundaries(fitting, test, name, boundary_f1)
+                for name in self._told("probes for boundaries", test[0].features)
+            }
             methods = {name: probe.predictions for name, probe in probes.items()}
             methods[SPREAD] = spread_evenly(methods[NETWORK], truth)
             return BoundaryTest(
@@ -260,6 +264,14 @@ class _Run:
             sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
             self._tell(what, len(sequences), self._sizes.videos)
         return sequences
+
+    def _told(self, part: str, work: Iterable[_Work]) -> Iterator[_Work]:
+        """Each piece of work, told of before it begins: probes take a while each."""
+        pieces = tuple(work)
+        for i, piece in enumerate(pieces):
+            self._tell(part, i, len(pieces))
+            yield piece
+        self._tell(part, len(pieces), len(pieces))
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any
 
 __all__ = [
+    "HOW_TO_MEND",
     "ConfigurationError",
     "DamagedShardError",
     "FailureClass",
@@ -33,6 +34,10 @@ __all__ = [
     "VideoError",
     "WeightsError",
 ]
+
+
+HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
+"""The end of a sentence on a damaged shard."""
 
 
 class FailureClass(StrEnum):

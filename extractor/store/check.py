@@ -12,7 +12,7 @@ from extractor.store.records import read_record
 from extractor.store.run import Run
 from extractor.store.shard import ShardReader
 from extractor.store.tables import read_fragment
-from schemas.errors import DamagedShardError, StoreError
+from schemas.errors import HOW_TO_MEND, DamagedShardError, StoreError
 from schemas.layout import LEVELS, StorePaths
 from schemas.records import CommitRecord, StoredFile
 
@@ -38,7 +38,7 @@ def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[
     try:
         record = read_record(paths, shard)
     except StoreError as error:
-        return [ShardDamage(shard, paths.commit(shard).relative_to(paths.root).as_posix(), None, str(error))]
+        return [ShardDamage(shard, paths.commit(shard).relative_to(paths.root).as_posix(), None, _told(error))]
     if record is None:
         return []
     if record.digest != run.digest:
@@ -47,6 +47,11 @@ def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[
     found += _check_file(paths, record, record.data, deep)
     found += _check_data(paths, run, record, deep)
     return _most_telling(found)
+
+
+def _told(error: StoreError) -> str:
+    """What is wrong, without the advice to find out by what is being done here."""
+    return str(error).removesuffix(HOW_TO_MEND)
 
 
 def _most_telling(found: list[ShardDamage]) -> list[ShardDamage]:
@@ -88,7 +93,7 @@ def _check_fragment(paths: StorePaths, record: CommitRecord) -> list[ShardDamage
             return []
         message = "its rows do not agree with the commit record"
     except DamagedShardError as error:
-        message = str(error)
+        message = _told(error)
     return [ShardDamage(record.shard, record.fragment.path, None, message)]
 
 
@@ -100,7 +105,7 @@ def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -
     except FileNotFoundError:
         return [ShardDamage(record.shard, record.data.path, None, "it is missing")]
     except DamagedShardError as error:
-        return [ShardDamage(record.shard, record.data.path, None, str(error))]
+        return [ShardDamage(record.shard, record.data.path, None, _told(error))]
     with reader:
         for spec in run.datasets:
             try:
@@ -110,7 +115,7 @@ def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -
                         ShardDamage(record.shard, record.data.path, spec.path, "its rows are not those written")
                     )
             except DamagedShardError as error:
-                found.append(ShardDamage(record.shard, record.data.path, spec.path, str(error)))
+                found.append(ShardDamage(record.shard, record.data.path, spec.path, _told(error)))
         levels = {spec.level for spec in run.datasets}
         wrong = [level for level in LEVELS if level in levels and reader.rows[level] != record.rows.get(level)]
         if wrong and not found:
@@ -121,5 +126,5 @@ def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -
             if reader.attributes.get("attempt") != record.attempt or reader.attributes.get("digest") != record.digest:
                 found.append(ShardDamage(record.shard, record.data.path, None, "its attributes are not the record's"))
         except DamagedShardError as error:
-            found.append(ShardDamage(record.shard, record.data.path, None, str(error)))
+            found.append(ShardDamage(record.shard, record.data.path, None, _told(error)))
     return found

@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 
 from extractor.store.atomic import errno_of
-from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
+from schemas.errors import HOW_TO_MEND, ConfigurationError, DamagedShardError, StorageError, StoreError
 
 __all__ = [
     "COMPRESSIONS",
@@ -190,7 +190,7 @@ def shard_errors(path: Path, shard: str, dataset: str | None = None) -> Iterator
         where = f"{dataset} of {path}" if dataset else str(path)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DamagedShardError(
-            f"{where} cannot be read as written ({detail}): run `msnet verify --deep`, then `msnet resume`",
+            f"{where} cannot be read as written ({detail}){HOW_TO_MEND}",
             shard=shard,
             dataset=dataset,
         ) from error

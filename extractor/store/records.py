@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from extractor.store.atomic import read_bounded
-from schemas.errors import DamagedShardError, StoreError
+from schemas.errors import HOW_TO_MEND, DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 
@@ -53,7 +53,7 @@ def decode_record(data: bytes, shard: str) -> CommitRecord:
     # whitespace between the values is not under the digest, so the text itself is held against what we would write
     if not sound or encode_record(record) != data:
         raise DamagedShardError(
-            f"the commit record of {shard} is not as written: run `msnet verify --deep`, then `msnet resume`",
+            f"the commit record of {shard} is not as written{HOW_TO_MEND}",
             shard=shard,
         )
     return record

@@ -163,7 +163,7 @@ class TerminalWatcher(Watcher):
         """Something happened."""
         rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
         failed = outcome.failed_before + outcome.failed
-        self._show(outcome.settled, {"clips/s": f"{rate:.1f}", "failed": failed})
+        self._show(outcome.settled, {"failed": failed, "clips/s": f"{rate:.1f}"})
 
     def end(self) -> None:
         """The bar is done."""

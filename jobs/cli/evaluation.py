@@ -59,7 +59,9 @@ def evaluate(
         float | None, typer.Option("--real-seconds", min=0.2, help=f"Of each. (default: {_FULL.real_seconds:g})")
     ] = None,
     size: Annotated[int, typer.Option("--size", help="Side of all frames in pixels.")] = _FULL.size_px,
-    short: Annotated[bool, typer.Option("--short", help="A first impression: a few clips and videos.")] = False,
+    short: Annotated[
+        bool, typer.Option("--short", help=f"A first impression: {SHORT.clips} clips, {SHORT.videos} videos.")
+    ] = False,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""

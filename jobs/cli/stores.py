@@ -57,8 +57,18 @@ def status(store: Store) -> int:
 
 
 @app.command()
-def show(store: Store, video_id: Annotated[str, typer.Argument(help="As in the manifest.", show_default=False)]) -> int:
-    """Show what a store holds of one video: its clips, its tensors, its decoder."""
+def show(
+    store: Store,
+    video_id: Annotated[
+        str | None, typer.Argument(help="As in the manifest. (default: list the ids)", show_default=False)
+    ] = None,
+) -> int:
+    """Show what a store holds of one video: its clips, its tensors, its decoder. Without an id, list those it has."""
+    if video_id is None:
+        features = FeatureStore(store)
+        print(*features.video_ids, sep="\n")
+        features.close()
+        return 0
     found = show_video(store, video_id)
     print(found.video_id)
     if found.failure:

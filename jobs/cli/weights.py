@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from extractor.models.bundled import bundled_networks
+from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_checkpoint, bundled_networks
 from extractor.models.conversion import convert_checkpoint
 from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli import app
 from jobs.cli.display import paragraph, rows, size, table
+from jobs.evaluated_weights import BUNDLED_MODEL
+from schemas.errors import WeightsError
 from schemas.wording import counted
 
 __all__ = ["convert", "inspect", "list_networks"]
@@ -22,6 +25,12 @@ app.add_typer(weights_app, name="weights")
 
 _Path = Annotated[
     Path, typer.Argument(help="A checkpoint: safetensors, or a file that torch.save wrote.", show_default=False)
+]
+_PathOrBundled = Annotated[
+    Path,
+    typer.Argument(
+        help=f"A checkpoint: safetensors, a file that torch.save wrote, or `{BUNDLED_WEIGHTS}`.", show_default=False
+    ),
 ]
 _Model = Annotated[
     str | None, typer.Option("--model", help="Network to hold it against. (default: the one it looks like)")
@@ -34,7 +43,7 @@ _KINDS = {
 }
 _METADATA = ("architecture", "licence", "notes", "recipe", "numbers")  # of our own files, in the order of interest
 _UNTOLD = ("format", "format_version")  # the kind says it
-_LONGEST_VALUE = 600
+_LONGEST_VALUE = 300
 
 
 @weights_app.command("list")
@@ -56,9 +65,20 @@ def list_networks() -> int:
 
 
 @weights_app.command()
-def inspect(path: _Path, model: _Model = None) -> int:
+def inspect(
+    path: _PathOrBundled,
+    model: _Model = None,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Print how the weights came to be, as JSON, and nothing else.")
+    ] = False,
+) -> int:
     """Say what a checkpoint is, what of it fits and what does not."""
+    if str(path) == BUNDLED_WEIGHTS:
+        path = bundled_checkpoint(model or BUNDLED_MODEL)
     report = inspect_checkpoint(path, model)
+    if recipe:
+        print(_recipe(report))
+        return 0
     _print_report(report, model)
     return 0 if report.fit.fits else 1
 
@@ -97,7 +117,9 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
     print(report.path)
     print(rows(lines))
     for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
-        print(paragraph(f"  {_shown(key)}: {_shown(report.metadata[key])}", indent="    "))
+        long_recipe = key == "recipe" and len(report.metadata[key]) > _LONGEST_VALUE
+        value = "--recipe prints it" if long_recipe else _shown(report.metadata[key])
+        print(paragraph(f"  {_shown(key)}: {value}", indent="    "))
     fit = report.fit
     if fit.fits:
         kept = f"; {counted(len(fit.kept), 'parameter')} of the MS module keep initial values" if fit.kept else ""
@@ -106,6 +128,16 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
         print(paragraph(f"it fits no network of ours; the nearest is {fit.model}: {fit.describe()}", indent="  "))
     else:
         print(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))
+
+
+def _recipe(report: CheckpointReport) -> str:
+    """The recipe of a file of ours, one value a line; json escapes what would move a terminal's cursor."""
+    try:
+        return json.dumps(json.loads(report.metadata["recipe"]), indent=2)
+    except (KeyError, ValueError, RecursionError):
+        raise WeightsError(
+            f"a file that tells its recipe was expected, {report.path} does not: leave --recipe out"
+        ) from None
 
 
 def _interest(key: str) -> tuple[int, str]:

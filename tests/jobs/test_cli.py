@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -37,6 +38,15 @@ def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> 
     assert heads == ["architecture", "licence", "notes", "recipe", "numbers"]
     assert re.fullmatch(r"  SHA-256    [0-9a-f]{64}", next(line for line in lines if "SHA-256" in line))
     assert lines[-1] == "it fits tsn_resnet18"
+
+
+def test_the_bundled_weights_are_inspected_and_tell_their_recipe(call: Call, tmp_path: Path) -> None:
+    code, out, _ = call("weights", "inspect", "bundled")
+    assert code == 0 and "it fits msnet_resnet18" in out and "recipe: --recipe prints it" in out
+    code, out, _ = call("weights", "inspect", "bundled", "--recipe")
+    assert code == 0 and json.loads(out)["configuration"]["model"] == "msnet_resnet18"
+    torch.save(random_state("resnet18", motion=False), tmp_path / "a.pth")
+    assert "leave --recipe out" in refused(call, tmp_path, "weights", "inspect", tmp_path / "a.pth", "--recipe")
 
 
 def test_weights_of_another_family_are_refused_with_what_to_do(call: Call, videos: Path) -> None:
@@ -134,6 +144,10 @@ def test_status_prints_where_a_store_stands(call: Call, store: StorePaths) -> No
         ["corrupt", "1"],
     ]
     assert "resume" not in out
+
+
+def test_show_lists_ids(call: Call, store: StorePaths) -> None:
+    assert call("show", store.root) == (0, "a.mp4\nb.mp4\nc/d.mp4\ne.mp4\n", "")
 
 
 def test_show_prints_tensors_and_clips(call: Call, store: StorePaths) -> None:

@@ -118,7 +118,7 @@ def test_watcher_tells_plain_lines_now_and_then(capsys: pytest.CaptureFixture, m
     run(TerminalWatcher())
     lines = capsys.readouterr().err.splitlines()
     assert "looking at files: 2 of 2" in lines
-    assert lines[-1] == "extracting: 4 of 5, 6.0 clips/s, 1 failed"
+    assert lines[-1] == "extracting: 4 of 5, 1 failed, 6.0 clips/s"
 
 
 @pytest.mark.parametrize("columns", [30, 60, 200])
