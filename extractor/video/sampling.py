@@ -73,7 +73,7 @@ def plan_item(
     if last - first < 1:
         raise VideoError(
             FailureClass.TOO_SHORT,
-            f"at least two frames were expected, {max(last - first + 1, 0)} lie between "
+            f"at least two frames were expected, {'one lies' if last == first else 'none lies'} between "
             f"{_start(item, times_seconds)} and {_end(item, end_seconds)} s: leave it out or widen the segment",
         )
     lengths = tuple(members) if members else (num_frames or 8,)

@@ -51,7 +51,9 @@ class _Compression(StrEnum):
 Videos = Annotated[
     Path,
     typer.Argument(
-        help="A folder (scanned recursively), or a csv, parquet or txt table with a column path.", show_default=False
+        help="A folder (scanned recursively), a video, a csv or parquet table with a column path, or a txt with a path "
+        "a line.",
+        show_default=False,
     ),
 ]
 Store = Annotated[Path, typer.Argument(help="The folder that `msnet extract --out` wrote.", show_default=False)]
