@@ -73,7 +73,7 @@ class TrainingConfig(BaseModel):
 def training_config(**values: Any) -> TrainingConfig:
     """A configuration from values; raises ConfigurationError, in one sentence, for the first that cannot be.
 
-    It has the name of the field and, where that is called otherwise, of the option of `msnet gebd train`.
+    It names the field, and the option of `msnet gebd train` that is called after it.
     """
     try:
         return TrainingConfig(**values)
