@@ -20,7 +20,6 @@ from functools import partial
 from typing import Any
 
 __all__ = [
-    "HOW_TO_MEND",
     "ConfigurationError",
     "DamagedShardError",
     "FailureClass",
@@ -34,10 +33,6 @@ __all__ = [
     "VideoError",
     "WeightsError",
 ]
-
-
-HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
-"""The end of a sentence on a damaged shard."""
 
 
 class FailureClass(StrEnum):

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from pydantic import ValidationError
 
-__all__ = ["counted", "first_refusal"]
+__all__ = ["HOW_TO_MEND", "counted", "first_refusal"]
+
+HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
+"""The end of a sentence on a damaged shard."""
 
 _BOUNDS = {  # pydantic's type of an error: its word for a person, the name of its limit
     "greater_than": ("above", "gt"),

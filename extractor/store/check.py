@@ -12,9 +12,10 @@ from extractor.store.records import read_record
 from extractor.store.run import Run
 from extractor.store.shard import ShardReader
 from extractor.store.tables import read_fragment
-from schemas.errors import HOW_TO_MEND, DamagedShardError, StoreError
+from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import LEVELS, StorePaths
 from schemas.records import CommitRecord, StoredFile
+from schemas.wording import HOW_TO_MEND
 
 __all__ = ["ShardDamage", "check_shard"]
 

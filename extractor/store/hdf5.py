@@ -13,7 +13,8 @@ from typing import Any
 import h5py
 
 from extractor.store.atomic import errno_of
-from schemas.errors import HOW_TO_MEND, ConfigurationError, DamagedShardError, StorageError, StoreError
+from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
+from schemas.wording import HOW_TO_MEND
 
 __all__ = [
     "COMPRESSIONS",

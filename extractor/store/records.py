@@ -12,9 +12,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from extractor.store.atomic import read_bounded
-from schemas.errors import HOW_TO_MEND, DamagedShardError, StoreError
+from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
+from schemas.wording import HOW_TO_MEND
 
 __all__ = [
     "committed",

@@ -89,7 +89,7 @@ def test_describe_network_has_the_published_numbers() -> None:
 
 
 def test_describe_network_refuses_what_does_not_exist() -> None:
-    with pytest.raises(ConfigurationError, match="no network called 'msnet_resnet19'; expected one of tsn_resnet18"):
+    with pytest.raises(ConfigurationError, match="no network called 'msnet_resnet19'; did you mean msnet_resnet18"):
         describe_network("msnet_resnet19")
     with pytest.raises(ConfigurationError, match="at least 2 frames"):
         describe_network("msnet_resnet18", num_segments=1)
