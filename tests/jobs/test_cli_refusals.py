@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from extractor.models.msnet import build_network
-from extractor.store import Lease
+from extractor.store import Lease, write_inventory, write_run
 from schemas.errors import FailureClass
 from schemas.layout import StorePaths
-from tests.extractor.store.making import make_store
+from tests.extractor.store.making import make_inventory, make_run, make_store
 from tests.jobs.conftest import Call, refused, snapshot
 
 RANDOM = ("--weights", "random", "--device", "cpu")
@@ -115,6 +116,18 @@ def test_store_of_another_configuration_is_refused_by_the_field(call: Call, vide
     command = ("extract", videos, "--out", store.root, *RANDOM, "--size", "128", "--model", "msnet_resnet34")
     line = refused(call, videos.parent, *command)
     assert "size: the store has 224, asked for is 128" in line
+
+
+@pytest.mark.parametrize("rescan", [False, True])
+def test_dataset_that_was_moved_is_asked_for(rescan: bool, call: Call, tmp_path: Path) -> None:
+    settings = {"videos": str(tmp_path / "moved"), "weights": "random"}
+    run = replace(make_run(), settings=settings, dataset_root=str(tmp_path / "moved"))
+    paths = StorePaths(tmp_path / "store")
+    paths.root.mkdir()
+    write_run(paths, run)
+    write_inventory(paths, make_inventory([["a.mp4"]]))
+    line = refused(call, tmp_path, "resume", paths.root, *(["--rescan"] if rescan else []))
+    assert f"expected at {tmp_path / 'moved'}, which is not there now" in line and "--videos" in line
 
 
 def test_layout_of_a_store_that_is_there_is_not_given_again(call: Call, videos: Path) -> None:
