@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,17 @@ def test_bundled_checkpoint_is_small_documented_and_says_what_made_it(name: str)
     assert metadata["architecture"] == name and metadata["licence"] == "Apache-2.0"
     recipe = json.loads(metadata["recipe"])
     assert recipe["configuration"]["model"] == name and recipe["steps"] > 0
+
+
+@pytest.mark.parametrize("name", ["tsm_resnet18", "tsn_resnet18"])
+def test_weights_for_comparison_load_and_are_documented(name: str) -> None:
+    path = Path("weights") / f"{name}.safetensors"
+    assert path.stat().st_size < 50_000_000
+    assert f"`{path.name}`" in (path.parent / "README.md").read_text()
+    network = load_model(name, weights=str(path))
+    assert isinstance(network, MSNet) and network.spec.weights_kind == "msnet" and not network.notes
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["recipe"])["configuration"]["model"] == name
 
 
 def test_bundled_networks_has_the_default_one() -> None:
