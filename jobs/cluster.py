@@ -57,8 +57,8 @@ class Cluster:
 def cluster(options: Options, *, store: Path | None = None, dataset: Path | None = None) -> Iterator[Cluster]:
     """Ray for the time of the block: a local one that is stopped at the end, or the cluster that `options` names.
 
-    The files of a local one in Ray's temporary folder go with it, unless the block raised or a worker had something to
-    tell there.
+    The files of a local one in Ray's temporary folder go with it, unless an error ended the block or a worker had
+    something to tell there.
 
     Raises ResourceError where there is less than was asked for or no cluster at the address, ConfigurationError for
     what is no address, StorageError where a node of the cluster does not see the store or the dataset.
@@ -66,17 +66,22 @@ def cluster(options: Options, *, store: Path | None = None, dataset: Path | None
     if ray.is_initialized():
         raise ResourceError("this program runs Ray already, and msnet starts its own: call it from a process without")
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    session = None
     try:
         if options.ray_address is None:
             machines = _start(options)
         else:
             machines = _join(options.ray_address, store, dataset, options)
+        session = machines.session
         yield machines
+    except Exception:  # an interruption is none: nobody will look for its reason
+        session = None
+        raise
     finally:
         with _silence():
             ray.shutdown()
-    if machines.session is not None:
-        _remove_session(machines.session)
+        if session is not None:
+            _remove_session(session)
 
 
 def _remove_session(folder: Path) -> None:

@@ -156,16 +156,21 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
         Interruptions() as interruptions,
         cluster(options, store=paths.root, dataset=task.root) as machines,
     ):
+        interruptions.insist()
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)
         run = write_run(paths, task.run)
         dataset = Dataset(paths, run, task.root, machines.workers, options.part[1], watcher)
-        inventory = dataset.inventory(task.listing, task.rescan)
-        if task.retry_failed is not None:
-            inventory = dataset.with_retries(inventory, task.retry_failed)
         session = _Session(paths, run, task.weights, options, watcher, machines.workers, lease, interruptions)
-        return session.extract(dataset, inventory)
+        try:
+            inventory = dataset.inventory(task.listing, task.rescan)
+            if task.retry_failed is not None:
+                inventory = dataset.with_retries(inventory, task.retry_failed)
+            return session.extract(dataset, inventory)
+        except KeyboardInterrupt:
+            watcher.say("leaving; it takes some seconds to end the other processes")
+            raise
 
 
 @dataclass(frozen=True)
@@ -237,9 +242,10 @@ class _Session:
                 f"{self.paths.root} was taken over by another process while this one was silent: nothing is lost, "
                 "but this run ends here"
             )
+        self.interruptions.insist()
         if self.interruptions.news():
             self.watcher.say(
-                "finishing the videos at hand; interrupt again to leave at once (nothing finished gets lost)"
+                "finishing the videos at hand; interrupt again to leave without them (nothing finished gets lost)"
             )
         return self.interruptions.happened
 

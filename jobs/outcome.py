@@ -111,7 +111,9 @@ class Outcome:
         busy = seconds.network + seconds.write + seconds.waiting
         if busy <= 0 or self.done == 0:
             return None
-        if seconds.waiting > _WAITING_SHARE * busy:
+        decoding = seconds.decode + seconds.transform
+        # less than that, and what was waited for is the first frames of a short run
+        if seconds.waiting > _WAITING_SHARE * busy and decoding > seconds.network + seconds.write:
             more = f"--decoders {2 * workers.decoders}"
             stage = "decode" if seconds.decode >= seconds.transform else "transform"
             return Bottleneck(stage, f"more decoders would help, as far as there are cores: {more}")

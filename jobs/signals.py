@@ -27,12 +27,22 @@ class Interruptions(AbstractContextManager["Interruptions"]):
     def __init__(self) -> None:
         self.happened = False
         self.draining = False
+        self._left = False
         self._told = False
         self._before: dict[signal.Signals, Any] = {}
 
     def drain_on_first(self) -> None:
         """From now on the first signal only sets `happened`; whoever asks for it lets the work at hand finish."""
+        self.insist()
         self.draining = True
+
+    def insist(self) -> None:
+        """Raise KeyboardInterrupt again where it was raised and nobody heard.
+
+        Python drops what is raised in a callback of its own, such as those of weak references, and importing has many.
+        """
+        if self._left:
+            raise KeyboardInterrupt
 
     def news(self) -> bool:
         """True once, after the first signal that drains."""
@@ -52,6 +62,7 @@ class Interruptions(AbstractContextManager["Interruptions"]):
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.happened or not self.draining:
+            self._left = True
             raise KeyboardInterrupt
         self.happened = True
 

@@ -78,6 +78,8 @@ class DecoderPolicy(StrEnum):
     DECORD = "decord"
 
 
+_OF_SAMPLING = ("num_frames", "rate_hz", "hop", "clips")
+
 MotionForm = str
 """How motion maps are kept: "pooled" (mean over cells), "full", or the side of a grid as digits ("4")."""
 
@@ -157,11 +159,12 @@ class ExtractionConfig(BaseModel):
     def require_equal(self, other: ExtractionConfig) -> None:
         """Raise ConfigurationError that names every field in which `other` (what was asked for now) differs."""
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        fields = [
-            f"{name}: the store has {mine[name]!r}, asked for is {theirs[name]!r}"
-            for name in mine
-            if mine[name] != theirs[name]
-        ]
+        differing = [name for name in mine if mine[name] != theirs[name]]
+        if "sampling" in differing:  # what only one of the two samplings has follows from it
+            differing = [
+                name for name in differing if name not in _OF_SAMPLING or None not in (mine[name], theirs[name])
+            ]
+        fields = [f"{name}: the store has {mine[name]!r}, asked for is {theirs[name]!r}" for name in differing]
         if fields:
             raise ConfigurationError(
                 "the store was made with another configuration (" + "; ".join(fields) + "): "

@@ -81,7 +81,8 @@ def read_run(paths: StorePaths) -> Run:
         data = read_bounded(paths.run, _MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
-            f"{paths.root} is not a store, it has no run.json: give the folder that `msnet extract --out` wrote"
+            f"{paths.root} is not a store, it has no run.json: give the folder that `msnet extract --out` wrote, or "
+            "call that command again if it was interrupted while it started"
         ) from error
     except OSError as error:
         raise StoreError(f"{paths.run} cannot be read ({error.strerror}): check its permissions") from error

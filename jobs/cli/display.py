@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -17,9 +18,21 @@ from jobs.outcome import Outcome
 from jobs.watcher import Watcher
 from schemas.wording import counted
 
-__all__ = ["TerminalWatcher", "duration", "notice", "paragraph", "progress", "rows", "size", "table"]
+__all__ = [
+    "TerminalWatcher",
+    "bar_width",
+    "duration",
+    "notice",
+    "open_bar",
+    "paragraph",
+    "progress",
+    "rows",
+    "size",
+    "table",
+]
 
 _LINE_EVERY_SECONDS = 10.0  # where there is no terminal
+_ROWS = 24  # of a terminal that bars are drawn on; they take one
 _LEAST_ROOM = 20  # in columns, for text that is wrapped below itself
 _NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -112,6 +125,23 @@ def _terminal_width() -> int:
     return min(shutil.get_terminal_size((100, 24)).columns, 120)
 
 
+def open_bar(**options: Any) -> tqdm[Any]:
+    """A progress bar on the standard error, where that is a terminal; `options` are tqdm's.
+
+    It has a size of its own: on a terminal that tells none, tqdm would draw nothing.
+    """
+    return tqdm(file=sys.stderr, ncols=bar_width(), nrows=_ROWS, disable=not sys.stderr.isatty(), **options)
+
+
+def bar_width() -> int:
+    """Columns of the terminal that bars are drawn on."""
+    try:
+        told = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        told = 0
+    return told or shutil.get_terminal_size().columns
+
+
 def notice(message: str) -> None:
     """A line on the standard error, above a progress bar where there is one."""
     tqdm.write(paragraph(message), file=sys.stderr)
@@ -120,10 +150,10 @@ def notice(message: str) -> None:
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on the standard error, where that is a terminal; yields what is to be called with (done, total)."""
-    with tqdm(desc=what, unit=unit, dynamic_ncols=True, disable=not sys.stderr.isatty(), leave=False) as bar:
+    with open_bar(desc=what, unit=unit, leave=False) as bar:
 
         def tell(done: int, total: int) -> None:
-            bar.total = total
+            bar.total, bar.ncols = total, bar_width()
             bar.update(done - bar.n)
 
         yield tell
@@ -173,15 +203,11 @@ class TerminalWatcher(Watcher):
 
     def _open(self, total: int, what: str, unit: str, initial: int = 0) -> None:
         if self._bar is None:
-            # A width of its own: tqdm would break the line on a terminal that tells none.
-            self._bar = tqdm(
+            self._bar = open_bar(
                 total=total,
                 initial=initial,
                 desc=what,
                 unit=unit,
-                dynamic_ncols=True,
-                disable=not self._tty,
-                file=sys.stderr,
                 leave=False,
                 bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}",
             )
@@ -191,6 +217,7 @@ class TerminalWatcher(Watcher):
         if self._bar is None:
             return
         if self._tty:
+            self._bar.ncols = bar_width()
             self._bar.set_postfix(extra, refresh=False)
             self._bar.update(at - self._bar.n)
         elif time.monotonic() - self._spoken >= _LINE_EVERY_SECONDS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -112,5 +113,8 @@ def _classes(text: str | None) -> list[str] | None:
         return []
     unknown = [name for name in names if name not in set(FailureClass)]
     if unknown or not names:
-        raise ConfigurationError(f"`all` or failure classes ({', '.join(FailureClass)}) were expected, not {text!r}")
+        meant = get_close_matches(unknown[0], list(FailureClass), n=1) if unknown else []
+        advice = f"; did you mean {meant[0]}?" if meant else ""
+        known = ", ".join(FailureClass)
+        raise ConfigurationError(f"`all` or failure classes ({known}) were expected, not {text!r}{advice}")
     return names

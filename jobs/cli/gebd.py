@@ -157,11 +157,13 @@ def join_options(pattern: str | None, stretches: bool, annotations: Path | None)
 def _of_annotated(path: Path, truth: Loaded) -> dict[str, list[float]]:
     """The predictions of a file, which have to be of annotated videos: a score of nothing would look like one."""
     found = load_predictions(path)
+    if not found:
+        raise UsageError(f"{path} was expected to predict annotated videos and is empty: predict some")
     if not any(video_id in truth for video_id in found):
-        there = f"it has {shown(next(iter(found)))}" if found else "it is empty"
         raise UsageError(
-            f"{path} was expected to predict annotated videos, like {shown(next(iter(truth)))}, and {there}: "
-            "`msnet gebd predict` and `detect` give videos the names of their annotations with --annotations"
+            f"{path} was expected to predict annotated videos, like {shown(next(iter(truth)))}, and has others, like "
+            f"{shown(next(iter(found)))}: `msnet gebd predict` and `detect` give videos the names of their annotations "
+            "with --annotations"
         )
     return found
 

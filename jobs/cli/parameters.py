@@ -158,7 +158,11 @@ _KeepCorrupt = Annotated[
 _DeviceOption = Annotated[DeviceChoice, _work("--device", help="Where the network runs.", shown=True)]
 _Extractors = Annotated[
     int | None,
-    _work("--extractors", min=1, help="Processes that run the network. (default: one a GPU, or one for 4 cores)"),
+    _work(
+        "--extractors",
+        min=1,
+        help="Processes that run the network. (default: one a GPU, or one for 4 or --threads cores)",
+    ),
 ]
 _Decoders = Annotated[
     int | None, _work("--decoders", min=1, help="Decoding processes for each extractor. (default: by cores)")

@@ -34,7 +34,7 @@ def print_outcome(outcome: Outcome, store: Path) -> None:
         stages = ("decode", "transform", "network", "write", "waiting")
         notes = {"waiting": "extractors without frames to work on"}
         print(rows([(stage, f"{getattr(seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
-        bottleneck = outcome.bottleneck()
+        bottleneck = None if outcome.interrupted else outcome.bottleneck()
         if bottleneck is not None:
             print(paragraph(f"The bottleneck is {bottleneck.stage}: {bottleneck.advice}."))
     print(f"\nstore: {store}")

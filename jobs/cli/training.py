@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from tqdm import tqdm
 
-from jobs.cli.display import paragraph, rows
+from jobs.cli.display import bar_width, open_bar, paragraph, rows
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
@@ -62,7 +62,7 @@ class _Display:
     """A bar on a terminal, a line now and then elsewhere; held-out evaluations as lines in both cases."""
 
     def __init__(self) -> None:
-        self._bar: tqdm[Any] = tqdm(desc="steps", unit="step", dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self._bar: tqdm[Any] = open_bar(desc="steps", unit="step")
         self._spoken = 0.0
 
     def __enter__(self) -> _Display:
@@ -75,7 +75,7 @@ class _Display:
         """One step was taken."""
         losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
         if not self._bar.disable:
-            self._bar.total = progress.steps
+            self._bar.total, self._bar.ncols = progress.steps, bar_width()
             self._bar.set_postfix_str(f"{progress.stage}, loss {sum(progress.losses.values()):.3f}", refresh=False)
             self._bar.update(progress.step - self._bar.n)
         elif time.monotonic() - self._spoken > _SPEAKS_EVERY_SECONDS:

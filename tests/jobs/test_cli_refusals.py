@@ -116,6 +116,9 @@ def test_store_of_another_configuration_is_refused_by_the_field(call: Call, vide
     command = ("extract", videos, "--out", store.root, *RANDOM, "--size", "128", "--model", "msnet_resnet34")
     line = refused(call, videos.parent, *command)
     assert "size: the store has 224, asked for is 128" in line
+    line = refused(call, videos.parent, *command, "--sampling", "dense")
+    assert "sampling: the store has 'windows', asked for is 'dense'" in line
+    assert "None" not in line  # a hop that dense does not have is no difference of its own
 
 
 @pytest.mark.parametrize("rescan", [False, True])
@@ -185,6 +188,8 @@ def test_unknown_videos_classes_and_tensors_are_refused(call: Call, store: Store
     assert "nobody.mp4" in refused(call, tmp_path, "show", store.root, "nobody.mp4")
     line = refused(call, tmp_path, "resume", store.root, "--retry-failed", "tired")
     assert "'tired'" in line and FailureClass.TIMED_OUT in line
+    line = refused(call, tmp_path, "resume", store.root, "--retry-failed", "corrupt,timd_out")
+    assert line.endswith("did you mean timed_out?")
     line = refused(call, tmp_path, "export", store.root, "--out", tmp_path / "out", "--tensors", "colour")
     assert "colour" in line
 

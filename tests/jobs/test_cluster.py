@@ -92,6 +92,10 @@ def test_local_ray_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> N
         assert session is not None and session.is_dir()
         assert ray.get(ray.remote(lambda: 3).remote()) == 3
     assert not session.exists()
+    with pytest.raises(KeyboardInterrupt), cluster(Options(device="cpu", extractors=1)) as machines:
+        session = machines.session
+        raise KeyboardInterrupt
+    assert session is not None and not session.exists()
     with pytest.raises(KeyError), cluster(Options(device="cpu", extractors=1)) as machines:
         session = machines.session
         raise KeyError

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import pytest
 
-from jobs.cli.display import TerminalWatcher, duration, paragraph, rows, size, table
+from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
 from jobs.devices import Workers
 from jobs.outcome import Outcome
 
@@ -119,6 +120,19 @@ def test_watcher_tells_plain_lines_now_and_then(capsys: pytest.CaptureFixture, m
     lines = capsys.readouterr().err.splitlines()
     assert "looking at files: 2 of 2" in lines
     assert lines[-1] == "extracting: 4 of 5, 1 failed, 6.0 clips/s"
+
+
+def test_bar_is_drawn_on_a_terminal_that_tells_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = os.openpty()  # 0 x 0
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert bar_width() > 0
+        run(TerminalWatcher())
+        terminal.flush()
+        shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "extracting 1/5 |" in shown
 
 
 @pytest.mark.parametrize("columns", [30, 60, 200])

@@ -87,6 +87,7 @@ def test_settle_of_an_empty_store() -> None:
         (CPU, StageSeconds(decode=9, transform=1, network=5, write=1, waiting=6), "decode", "--decoders 4"),
         (CPU, StageSeconds(decode=1, transform=9, network=5, write=1, waiting=6), "transform", "--decoders 4"),
         (CPU, StageSeconds(decode=9, network=5, write=1, waiting=1), "network", "a GPU"),
+        (CPU, StageSeconds(decode=0.2, network=0.5, write=0.1, waiting=6), "network", "a GPU"),  # for the first video
         (GPU, StageSeconds(decode=9, network=5, write=1, waiting=1), "network", "--dtype float16"),
         (GPU, StageSeconds(network=2, write=5, waiting=1), "write", "--outputs"),
     ],

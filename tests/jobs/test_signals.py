@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -32,6 +33,24 @@ def test_first_signal_drains_and_the_second_leaves(number: signal.Signals) -> No
         assert [interruptions.news(), interruptions.news()] == [True, False]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
+
+
+def test_interruption_that_python_dropped_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dropping:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)  # here it is raised, and goes nowhere
+
+    dropped: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
+    with Interruptions() as interruptions:
+        interruptions.insist()
+        Dropping()
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt):
+            interruptions.insist()
+        with pytest.raises(KeyboardInterrupt):
+            interruptions.drain_on_first()
 
 
 def test_handlers_are_put_back() -> None:
