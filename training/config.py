@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from extractor.models.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
-from training.losses import MatchingTarget
 
 __all__ = [
     "HELD_OUT_SEED",
@@ -65,7 +64,7 @@ class Stage(_Frozen):
     matching_fixed: leave what displacement and confidence depend on as it is, statistics of norms included, and train
         what follows alone: the feature transformation, the upper half, the heads. It is quick, and a network without
         the module, which has nothing to keep, is trained as a whole.
-    matching_temperature, matching_sharpness, matching_hidden, matching_gated: see training.losses.MatchingTarget.
+    matching_temperature, matching_sharpness: see training.losses.matching_loss.
     max_speed, still_camera, nuisances: of the world, see training.world.WorldConfig.
     """
 
@@ -81,8 +80,6 @@ class Stage(_Frozen):
     matching_fixed: bool = False
     matching_temperature: float = Field(default=30.0, gt=0)
     matching_sharpness: float = Field(default=1.0, ge=1)
-    matching_hidden: float = Field(default=0.0, ge=0, le=1)
-    matching_gated: bool = False
     max_speed: float = Field(default=0.3, gt=0, le=1)
     still_camera: float = Field(default=0.45, ge=0, le=1)
     nuisances: float = Field(default=1.0, ge=0)
@@ -93,13 +90,6 @@ class Stage(_Frozen):
         if self.matching_only and self.matching_fixed:
             raise ValueError("matching_only and matching_fixed together would leave nothing to train")
         return self
-
-    @property
-    def matching_target(self) -> MatchingTarget:
-        """What the matching loss asks for."""
-        return MatchingTarget(
-            self.matching_temperature, self.matching_sharpness, self.matching_hidden, self.matching_gated
-        )
 
 
 class TrainingConfig(_Frozen):

@@ -5,18 +5,14 @@ Cells without an answer (cuts, things that vanish) are left out; where nothing i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from extractor.models.motion_squeeze import KERNEL_SIGMA_CELLS
 from training.cells import SEARCH_RADIUS_CELLS, CellTruth
 from training.world import IGNORE, Boundary
 
 __all__ = [
-    "MatchingTarget",
     "boundary_loss",
     "confidence_loss",
     "matching_loss",
@@ -24,7 +20,6 @@ __all__ = [
     "regression_loss",
 ]
 
-_RADIUS = int(SEARCH_RADIUS_CELLS)
 # sqrt(d^2 + s^2) - s: nearly the distance, smooth at 0; the metric is a mean distance, so this is too.
 _SMOOTH_CELLS = 0.02
 # Full trust at no error, a third of it at half a cell: what a user wants to tell apart.
@@ -33,54 +28,29 @@ _TRUST_CELLS = 0.5
 _NO_BOUNDARY_WEIGHT = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class MatchingTarget:
-    """What the matching loss asks of the scores.
+def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpness: float = 1.0) -> Tensor:
+    """Cross-entropy of softmax(temperature * scores) over a cell's candidates against bilinear weights of the truth.
 
-    temperature: by which they are multiplied. sharpness: power of the bilinear weights; above 1 the nearest candidate
-    is asked to win clearly. hidden: how much a cell counts that the next frame does not show (one that it shows: 1);
-    where scores are near 1 such cells drown all others. gated: see the scores as the kernel soft-argmax does when it is
-    right, through its Gaussian around the nearest candidate, so that what it takes from the others is asked for.
+    The weights are raised to the power of `sharpness` first: above 1 the nearest candidate is asked to win clearly.
+
+    scores (B, T - 1, P * P, h, w), as the correlation gives them. It judges cells that are seen in both frames and
+    move as one. The kernel soft-argmax alone would learn slowly: its gate, fixed by the argmax, lets no gradient reach
+    the right candidate while a wrong one is best.
     """
-
-    temperature: float = 100.0
-    sharpness: float = 1.0
-    hidden: float = 0.0
-    gated: bool = False
-
-
-def matching_loss(scores: Tensor, truth: CellTruth, target: MatchingTarget) -> Tensor:
-    """Cross-entropy of the softmax of a cell's scores against bilinear weights of the truth.
-
-    scores (B, T - 1, P * P, h, w), as the correlation gives them. It judges cells that move as one and stay in the
-    window. The kernel soft-argmax alone would learn slowly: its gate, fixed by the argmax, lets no gradient reach the
-    right candidate while a wrong one is best.
-    """
-    judged = truth.inside & truth.coherent
-    if target.hidden == 0:
-        judged = judged & truth.visible
+    judged = truth.visible & truth.inside & truth.coherent
     candidates = scores.movedim(2, -1)[judged]  # (M, P * P)
     offset = truth.displacement.movedim(2, -1)[judged]  # (M, 2)
-    if target.gated:
-        candidates = candidates * _gate(offset)
-    log_share = torch.log_softmax(candidates * target.temperature, -1)
-    corner = offset.floor().clamp(-_RADIUS, _RADIUS - 1)
+    log_share = torch.log_softmax(candidates * temperature, -1)
+    radius = int(SEARCH_RADIUS_CELLS)
+    corner = offset.floor().clamp(-radius, radius - 1)
     fraction = offset - corner
-    column, row = (corner.long() + _RADIUS).unbind(-1)
+    column, row = (corner.long() + radius).unbind(-1)
     corners = ((0, 0), (1, 0), (0, 1), (1, 1))
     shares = [(fraction[:, 0] if dx else 1 - fraction[:, 0]) * (fraction[:, 1] if dy else 1 - fraction[:, 1])
               for dx, dy in corners]  # fmt: skip
-    weights = torch.stack(shares, 1) ** target.sharpness  # (M, 4)
-    places = torch.stack([(row + dy) * (2 * _RADIUS + 1) + column + dx for dx, dy in corners], 1)
-    losses = -(log_share.gather(1, places) * weights).sum(1) / weights.sum(1)
-    return _mean(losses, torch.where(truth.visible[judged], 1.0, target.hidden))
-
-
-def _gate(offset: Tensor) -> Tensor:
-    """(M, P * P): the Gaussian of the kernel soft-argmax around the candidates nearest to offsets (M, 2), x then y."""
-    side = torch.arange(-_RADIUS, _RADIUS + 1, device=offset.device)
-    along = torch.exp((side - offset.round().unsqueeze(-1)).square() / (-2 * KERNEL_SIGMA_CELLS**2))  # (M, 2, P)
-    return (along[:, 1].unsqueeze(2) * along[:, 0].unsqueeze(1)).flatten(1)
+    weights = torch.stack(shares, 1) ** sharpness  # (M, 4)
+    places = torch.stack([(row + dy) * (2 * radius + 1) + column + dx for dx, dy in corners], 1)
+    return _mean(-(log_share.gather(1, places) * weights).sum(1) / weights.sum(1))
 
 
 def regression_loss(displacement: Tensor, truth: CellTruth) -> Tensor:
@@ -116,7 +86,5 @@ def motion_class_loss(scores: Tensor, motion: Tensor) -> Tensor:
     return _mean(F.cross_entropy(scores[judged], motion[judged], reduction="none"))
 
 
-def _mean(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    if weights is None:
-        return values.sum() / max(1, values.numel())
-    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
+def _mean(values: Tensor) -> Tensor:
+    return values.sum() / max(1, values.numel())

@@ -115,7 +115,7 @@ class MotionTask(nn.Module):
                 torch.unflatten(tensor, 0, (batch, length - 1))
                 for tensor in (observer.scores, motion.displacement, motion.confidence)
             )
-            found["matching"] = matching_loss(scores, truth, stage.matching_target)
+            found["matching"] = matching_loss(scores, truth, stage.matching_temperature, stage.matching_sharpness)
             found["regression"] = regression_loss(displacement, truth)
             found["confidence"] = confidence_loss(confidence, displacement, truth)
         if features is not None:
