@@ -109,10 +109,10 @@ def resume(
     probe_storage(paths.root)
     found = _same_weights(run, weights)
     source = Path(videos or str(run.settings["videos"]))
-    if videos is None and not source.exists():
-        raise _moved(source)
     listing = None
     if rescan or not paths.inventory.exists():
+        if videos is None and not source.exists():
+            raise _moved(source)
         limit = None if rescan else run.settings.get("limit")  # what a limit left out is new to the store
         listing = limited(list_videos(source), None if limit is None else int(limit))
     root = _dataset_root(run, source if videos else None, listing)
