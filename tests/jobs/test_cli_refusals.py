@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from extractor.models.msnet import build_network
 from extractor.store import Lease, write_inventory, write_run
+from jobs.extraction import resume
 from schemas.errors import FailureClass
 from schemas.layout import StorePaths
 from tests.extractor.store.making import make_inventory, make_run, make_store
@@ -131,6 +133,19 @@ def test_dataset_that_was_moved_is_asked_for(rescan: bool, call: Call, tmp_path:
     write_inventory(paths, make_inventory([["a.mp4"]]))
     line = refused(call, tmp_path, "resume", paths.root, *(["--rescan"] if rescan else []))
     assert f"expected at {tmp_path / 'moved'}, which is not there now" in line and "--videos" in line
+
+
+def test_a_table_that_is_gone_is_not_asked_for_once_it_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.extraction._run", lambda task, *_: task)
+    settings = {"videos": str(tmp_path / "gone.csv"), "weights": "random"}
+    paths = StorePaths(tmp_path / "store")
+    paths.root.mkdir()
+    write_run(paths, replace(make_run(), settings=settings, dataset_root=str(tmp_path)))
+    write_inventory(paths, make_inventory([["a.mp4"]]))
+    task: Any = resume(paths.root)
+    assert (task.root, task.listing) == (tmp_path, None)
 
 
 def test_layout_of_a_store_that_is_there_is_not_given_again(call: Call, videos: Path) -> None:
