@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     from gebd.conversion import Conversion, Rules
     from gebd.dataset import GEBDDataset
     from gebd.detection import DetectionConfig, detect
-    from gebd.evaluation import Definition, Evaluation
+    from gebd.evaluation import Definition, Evaluation, Interval
     from gebd.heads import HeadName
     from gebd.identity import Join, JoinRule, join_videos, tapos_starts
-    from gebd.intervals import Interval
     from gebd.joining import JoinReport
     from gebd.metric import TOLERANCES, evaluate, in_frames
     from gebd.picking import BoundaryPicker, PickingMethod
@@ -61,10 +60,9 @@ __getattr__, __dir__ = import_on_use(
         "conversion": ("Conversion", "Rules"),
         "dataset": ("GEBDDataset",),
         "detection": ("DetectionConfig", "detect"),
-        "evaluation": ("Definition", "Evaluation"),
+        "evaluation": ("Definition", "Evaluation", "Interval"),
         "heads": ("HeadName",),
         "identity": ("Join", "JoinRule", "join_videos", "tapos_starts"),
-        "intervals": ("Interval",),
         "joining": ("JoinReport",),
         "metric": ("TOLERANCES", "evaluate", "in_frames"),
         "picking": ("BoundaryPicker", "PickingMethod"),

@@ -17,11 +17,11 @@ import pandas as pd
 
 from gebd.annotations import Source, load_annotations
 from gebd.evaluation import Evaluation
-from gebd.intervals import interval_of
 from gebd.metric import detections_inside, evaluate, in_frames
 from gebd.predictions import Predictions, checked_predictions
 from gebd.records import Annotations
 from schemas.errors import UsageError
+from schemas.intervals import interval_of
 
 __all__ = [
     "Comparison",

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gebd.intervals import Interval, Resampled, interval_of, resample
+from gebd.intervals import Resampled, resample
 from gebd.matching import f1_of
+from schemas.intervals import Interval, interval_of
 
 __all__ = [
     "TOLERANCE_DIGITS",
@@ -21,6 +22,7 @@ __all__ = [
     "Counts",
     "Definition",
     "Evaluation",
+    "Interval",
     "Matching",
     "Missing",
     "Status",

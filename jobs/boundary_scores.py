@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from gebd.baselines import uniform_matched
 from gebd.evaluation import Evaluation
-from gebd.intervals import Interval, interval_of
 from gebd.metric import evaluate
 from gebd.predictions import Predictions
 from gebd.records import Annotations, VideoAnnotation
+from schemas.intervals import Interval, interval_of
 from training.evaluation.boundaries import BoundaryTruth
 
 __all__ = ["TOLERANCE", "BoundaryScores", "boundary_f1", "compare_boundaries", "spread_evenly"]

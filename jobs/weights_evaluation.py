@@ -88,16 +88,18 @@ _Work = TypeVar("_Work")
 class Sizes:
     """How much is evaluated. Clips: as many of 8 frames for fitting as for the test; videos: likewise, of 10 s each.
 
-    `real_seconds` of every real video are looked at; `size_px` is the side of all frames.
+    `matching_clips`: those that displacement is judged on, never fewer than `clips`; the first of them are the test
+    clips of the probes. `real_seconds` of every real video are looked at; `size_px` is the side of all frames.
     """
 
+    matching_clips: int = 256
     clips: int = 64
     videos: int = 12
     real_seconds: float = 20.0
     size_px: int = 224
 
 
-SHORT = Sizes(clips=16, videos=4, real_seconds=5.0)
+SHORT = Sizes(matching_clips=48, clips=16, videos=4, real_seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,10 +185,11 @@ class _Run:
         self.seconds: dict[str, float] = {}
         matching = ProceduralMatching(dis) if networks[NETWORK].spec.has_motion else None
         with self._timed("matching"):
-            self._test_clips = self._see_clips("matching", _SEED, matching)
+            count = sizes.clips if matching is None else max(sizes.clips, sizes.matching_clips)
+            self._test_clips = self._see_clips("matching", _SEED, count, matching)[: sizes.clips]
             self.procedural = None if matching is None else matching.scores()
         with self._timed("features"):
-            self._fitting_clips = self._see_clips("clips for fitting", _SEED + 1, None)
+            self._fitting_clips = self._see_clips("clips for fitting", _SEED + 1, sizes.clips, None)
             self._fitting_videos = self._see_videos("videos for fitting", _SEED + 2)
             self._test_videos = self._see_videos("videos for the test", _SEED + 3)
 
@@ -239,17 +242,19 @@ class _Run:
         together = score_real(list(cells.values())) if cells else None
         return RealTest(together, {name: score_real([found]) for name, found in cells.items()}, left_out)
 
-    def _see_clips(self, what: str, seed: int, matching: ProceduralMatching | None) -> list[LabelledSequence]:
+    def _see_clips(
+        self, what: str, seed: int, count: int, matching: ProceduralMatching | None
+    ) -> list[LabelledSequence]:
         """Features of every input on clips of 8 frames; `matching` gets the network's displacement too."""
         sequences: list[LabelledSequence] = []
-        for clips in sample_clips(World(self._config, seed=seed), self._sizes.clips, _CLIPS_AT_A_TIME):
+        for clips in sample_clips(World(self._config, seed=seed), count, _CLIPS_AT_A_TIME):
             pixels = to_pixels(clips.frames)
             found = {name: run_clips(network, pixels) for name, network in self._networks.items()}
             if matching is not None:
                 matching.add(clips, pixels, found[NETWORK])
             features = {name: output.frame_features for name, output in found.items()}
             sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
-            self._tell(what, len(sequences), self._sizes.clips)
+            self._tell(what, len(sequences), count)
         return sequences
 
     def _see_videos(self, what: str, seed: int) -> list[LabelledSequence]:

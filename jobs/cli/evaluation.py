@@ -49,24 +49,36 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The JSON. (default: NAME.evaluation.json in this folder)")
     ] = None,
+    matching_clips: Annotated[
+        int | None,
+        typer.Option(
+            "--matching-clips", min=2, help=f"Clips that displacement is judged on. (default: {_FULL.matching_clips})"
+        ),
+    ] = None,
     clips: Annotated[
-        int | None, typer.Option("--clips", min=2, help=f"Clips of 8 frames a part. (default: {_FULL.clips})")
+        int | None, typer.Option("--clips", min=2, help=f"Clips of 8 frames for probes. (default: {_FULL.clips})")
     ] = None,
     videos: Annotated[
-        int | None, typer.Option("--videos", min=2, help=f"Videos of 10 s a part. (default: {_FULL.videos})")
+        int | None, typer.Option("--videos", min=2, help=f"Videos of 10 s for probes. (default: {_FULL.videos})")
     ] = None,
     real_seconds: Annotated[
         float | None, typer.Option("--real-seconds", min=0.2, help=f"Of each. (default: {_FULL.real_seconds:g})")
     ] = None,
     size: Annotated[int, typer.Option("--size", help="Side of all frames in pixels.")] = _FULL.size_px,
     short: Annotated[
-        bool, typer.Option("--short", help=f"A first impression: {SHORT.clips} clips, {SHORT.videos} videos.")
+        bool, typer.Option("--short", help=f"A first impression: {SHORT.matching_clips} clips, {SHORT.videos} videos.")
     ] = False,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
     base = SHORT if short else _FULL
-    sizes = Sizes(clips or base.clips, videos or base.videos, real_seconds or base.real_seconds, size)
+    sizes = Sizes(
+        matching_clips=matching_clips or base.matching_clips,
+        clips=clips or base.clips,
+        videos=videos or base.videos,
+        real_seconds=real_seconds or base.real_seconds,
+        size_px=size,
+    )
     if against is None and TWIN_WEIGHTS.is_file():
         against = TWIN_WEIGHTS
     out = out or Path(f"{path.stem}.evaluation.json")

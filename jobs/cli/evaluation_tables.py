@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gebd.intervals import Interval
 from jobs.boundary_scores import TOLERANCE
 from jobs.cli.display import duration, paragraph, rows, table
 from jobs.evaluated_weights import EvaluatedWeights
@@ -15,11 +14,12 @@ from jobs.weights_evaluation import (
     RealTest,
     WeightsEvaluation,
 )
+from schemas.intervals import Interval
 from schemas.wording import counted
 from training.evaluation.dis import HOW_TO_GET_DIS
-from training.evaluation.matching import ZERO, CellErrors
+from training.evaluation.matching import ZERO
 from training.evaluation.motion_class import MotionAccuracy
-from training.evaluation.procedural import ProceduralScores
+from training.evaluation.procedural import ErrorScores, ProceduralScores
 from training.evaluation.real import RealScores
 
 __all__ = ["print_evaluation"]
@@ -66,14 +66,15 @@ def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str
     print(f"\nDisplacement on {scores.clips} held-out procedural clips, {scores.frames} frames, {size_px} px")
     lines: Lines = []
     for title, errors in (("in the search window", scores.errors), ("and seen in both frames", scores.visible_errors)):
-        lines.append((title,))
-        lines += [_error_row(f"  {names.get(method, method)}", of, errors[ZERO]) for method, of in errors.items()]
-    print(table(("method", "cells", "mean error", "share of zero's", "within 1 cell"), lines))
+        lines.append((f"{title}: {counted(errors[ZERO].cells, 'cell')}",))
+        lines += [_error_row(f"  {names.get(method, method)}", of) for method, of in errors.items()]
+    print(table(("method", "error", "95 %", "of zero's", "95 %", "within 1 cell"), lines))
     world = scores.world
     speeds = ", ".join(f"{percent} % below {speed:.2f}" for percent, speed in world.speed_cells.items())
     print(
         paragraph(
-            f"  Share of zero's: of the mean error of predicting no motion. Cells are 8 px wide. Of {world.cells}: "
+            "  Error: the mean, in cells, which are 8 px wide. Of zero's: its share of the error of predicting no "
+            f"motion. 95 %: intervals by bootstrap over clips. Of {world.cells} cells: "
             f"{speeds} cells a frame; {world.still_share:.1%} stand, "
             f"{world.occluded_share:.1%} are hidden in one of the frames, {world.outside_share:.1%} leave the window. "
             f"Another {world.unknown_share:.1%} of all cells have no truth (over a cut, or what vanishes).",
@@ -93,9 +94,9 @@ def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str
     )
 
 
-def _error_row(name: str, of: CellErrors, zero: CellErrors) -> tuple[object, ...]:
-    share = of.mean_cells / zero.mean_cells if zero.mean_cells else float("nan")
-    return name, of.cells, f"{of.mean_cells:.3f}", f"{share:.2f}", f"{of.within_one_cell:.3f}"
+def _error_row(name: str, of: ErrorScores) -> tuple[object, ...]:
+    error = (f"{of.mean_cells:.3f}", _interval(of.mean_interval))
+    return name, *error, f"{of.zero_share:.2f}", _interval(of.zero_share_interval), f"{of.within_one_cell:.3f}"
 
 
 def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from training.evaluation.matching import ZERO
 from training.evaluation.procedural import DIS
 from training.world import WorldConfig
 
-SIZES = Sizes(clips=4, videos=2, real_seconds=1.0, size_px=32)
+SIZES = Sizes(matching_clips=6, clips=4, videos=2, real_seconds=1.0, size_px=32)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def found(place: Path, few_textures: None) -> WeightsEvaluation:
 def test_evaluation_has_every_part(found: WeightsEvaluation) -> None:
     assert found.network.model == "msnet_resnet18" and len(found.network.sha256 or "") == 64
     assert found.against is not None and found.against.model == "tsn_resnet18"
-    assert found.procedural is not None and found.procedural.clips == 4
+    assert found.procedural is not None and found.procedural.clips == 6
     assert list(found.motion) == [NETWORK, AGAINST, PIXELS]
     assert list(found.boundaries.scores) == [NETWORK, AGAINST, PIXELS, SPREAD]
     scores = found.boundaries.scores
@@ -120,22 +120,24 @@ def test_command_prints_what_the_json_has(
     out = tmp_path / "found.json"
     code, text, err = call(
         *("a.safetensors", "--against", "b.safetensors", "--out", out, "--real", place / "videos"),
-        *("--clips", 4, "--videos", 2, "--size", 32, "--device", "cpu"),
+        *("--matching-clips", 6, "--clips", 4, "--videos", 2, "--size", 32, "--device", "cpu"),
     )
     assert code == 2, "a real video was left out"
-    assert asked.pop("sizes") == Sizes(clips=4, videos=2, size_px=32)
+    assert asked.pop("sizes") == Sizes(matching_clips=6, clips=4, videos=2, size_px=32)
     paths = {"weights": Path("a.safetensors"), "against": Path("b.safetensors"), "real": place / "videos"}
     assert asked == {**paths, "model": None, "device": "cpu"}
     content = json.loads(out.read_text())
     assert max(len(line) for line in text.splitlines() if str(place) not in line and str(tmp_path) not in line) <= 80
     inside = content["procedural"]["errors"]["network"]
     line = next(line for line in text.splitlines() if line.split()[:1] == ["msnet_resnet18"])
-    assert line.split()[1:3] == [str(inside["cells"]), f"{inside['mean_cells']:.3f}"]
+    interval = inside["mean_interval"]
+    assert line.split()[1:3] == [f"{inside['mean_cells']:.3f}", f"{interval['low']:.2f}..{interval['high']:.2f}"]
+    assert line.split()[3] == f"{inside['zero_share']:.2f}" and f"{inside['cells']} cells" in text
     assert f"{content['boundaries']['scores']['network']['f1']:.3f}" in text
     assert f"{content['motion']['against']['camera']['accuracy']:.3f}" in text
     assert "left out: broken.mp4:" in text and f"written to {out}" in text
     assert content["definitions"]["real_consistent_px"] == 1.0 and content["versions"]["torch"]
-    assert content["sizes"] == {"clips": 4, "videos": 2, "real_seconds": 1.0, "size_px": 32}
+    assert content["sizes"] == {"matching_clips": 6, "clips": 4, "videos": 2, "real_seconds": 1.0, "size_px": 32}
     assert err.splitlines() == ["evaluating: matching", "evaluating: boundaries"]
 
 

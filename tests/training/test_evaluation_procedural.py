@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -93,6 +95,40 @@ def test_scores_equal_a_loop_over_cells(batches: list[Clips]) -> None:
     assert world.speed_cells[50] == pytest.approx(speeds[len(speeds) // 2], abs=0.02)
     assert list(world.speed_cells) == [50, 90, 99]
     assert min(unknown, world.occluded_share, world.still_share) > 0, "or the test would not look at them"
+
+
+def test_intervals_are_of_clips_drawn_again(batches: list[Clips]) -> None:
+    truths = [cell_truth(clips) for clips in batches]
+    found = [noisy(truth, seed) for seed, truth in enumerate(truths)]
+    scores = judge(batches, found)
+    clips: list[dict[str, tuple[Tensor, Tensor]]] = []
+    for truth, (displacement, _) in zip(truths, found, strict=True):
+        for b in range(4):
+            error, speed = ((truth.displacement - of).norm(dim=2)[b] for of in (displacement, 0.0))
+            inside, visible = truth.inside[b], truth.inside[b] & truth.visible[b]
+            clips.append({"inside": (error[inside], speed[inside]), "visible": (error[visible], speed[visible])})
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(0, 8, 8) for _ in range(1000)]
+    for key, by_method in (("inside", scores.errors), ("visible", scores.visible_errors)):
+        together = [[torch.cat([clips[i][key][of] for i in draw]).double().mean() for of in (0, 1)] for draw in drawn]
+        means, zeros = np.array(together).T
+        judged = by_method[NETWORK]
+        assert (judged.mean_interval.low, judged.mean_interval.high) == pytest.approx(
+            np.quantile(means, [0.025, 0.975])
+        )
+        shares = judged.zero_share_interval
+        assert (shares.low, shares.high) == pytest.approx(np.quantile(means / zeros, [0.025, 0.975]))
+        assert judged.zero_share == pytest.approx(judged.mean_cells / by_method[ZERO].mean_cells)
+        assert judged.mean_interval.low < judged.mean_cells < judged.mean_interval.high
+        assert (by_method[ZERO].zero_share, by_method[ZERO].zero_share_interval.high) == (1, 1)
+
+
+def test_intervals_of_clips_without_motion_are_not_a_number(batches: list[Clips]) -> None:
+    clips = batches[0]
+    still = replace(clips, displacement=torch.zeros_like(clips.displacement))
+    truth = cell_truth(still)
+    errors = judge([still], [noisy(truth, 0)]).errors[NETWORK]
+    assert math.isnan(errors.zero_share) and not math.isnan(errors.mean_interval.low)
 
 
 def test_dis_is_judged_on_the_same_cells(batches: list[Clips]) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from schemas.intervals import Interval, interval_of, resample_sums
 from training.cells import CellTruth, cell_truth
 from training.evaluation.dis import DisFlow, in_cells
-from training.evaluation.matching import NETWORK, CellErrors, MatchedCells, compare_cells
+from training.evaluation.matching import NETWORK, ZERO, CellErrors, MatchedCells, compare_cells
 from training.evaluation.passes import PassOutput
 from training.evaluation.texture import textured
 from training.world import Clips
@@ -20,6 +22,7 @@ __all__ = [
     "DIS",
     "STILL_BELOW_CELLS",
     "ConfidenceScores",
+    "ErrorScores",
     "ProceduralMatching",
     "ProceduralScores",
     "WorldFacts",
@@ -28,6 +31,8 @@ __all__ = [
 
 DIS = "DIS optical flow"
 STILL_BELOW_CELLS = 0.05
+_RESAMPLES = 1000
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +67,26 @@ class ConfidenceScores:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorScores(CellErrors):
+    """`zero_share`: the mean error over that of predicting no motion. 95 % intervals by bootstrap over clips.
+
+    Cells of a clip are alike, and a few clips of fast, bare things make much of the error: clips are what is drawn.
+    """
+
+    mean_interval: Interval
+    zero_share: float
+    zero_share_interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
 class ProceduralScores:
     """`errors` by method, of all cells within the search window; `visible_errors` of those that both frames show."""
 
     clips: int
     frames: int
     world: WorldFacts
-    errors: dict[str, CellErrors]
-    visible_errors: dict[str, CellErrors]
+    errors: dict[str, ErrorScores]
+    visible_errors: dict[str, ErrorScores]
     confidence: ConfidenceScores
 
 
@@ -80,6 +97,7 @@ class ProceduralMatching:
         self._dis = dis
         self._clips = self._frames = 0
         self._matched: list[MatchedCells] = []
+        self._cells_of_clips: list[Tensor] = []
         self._confidence: list[Tensor] = []
         self._textured: list[Tensor] = []
         self._speeds: list[Tensor] = []
@@ -95,6 +113,7 @@ class ProceduralMatching:
             flows = torch.stack([self._dis.forward(clip) for clip in pixels])
             displacements[DIS] = in_cells(flows)
         self._matched.append(compare_cells(truth, displacements))
+        self._cells_of_clips.append(truth.inside.flatten(1).sum(1).cpu())
         self._confidence.append(found.confidence[truth.inside])
         self._textured.append(textured(pixels[:, :-1])[truth.inside])
         self._note_facts(truth)
@@ -106,12 +125,17 @@ class ProceduralMatching:
         cells = MatchedCells.join(self._matched)
         judged = cells.visible & torch.cat(self._textured)
         error = cells.errors_cells[NETWORK][judged]
+        clip = torch.repeat_interleave(torch.cat(self._cells_of_clips))
         return ProceduralScores(
             self._clips,
             self._frames,
             self._world_facts(),
-            {method: cells.errors(method) for method in cells.errors_cells},
-            {method: cells.visible_errors(method) for method in cells.errors_cells},
+            _error_scores(cells.errors_cells, clip, self._clips),
+            _error_scores(
+                {name: errors[cells.visible] for name, errors in cells.errors_cells.items()},
+                clip[cells.visible],
+                self._clips,
+            ),
             _confidence_scores(torch.cat(self._confidence)[judged], error),
         )
 
@@ -132,6 +156,28 @@ class ProceduralMatching:
             outside / max(cells, 1),
             unknown / max(cells + unknown, 1),
         )
+
+
+def _error_scores(errors_cells: Mapping[str, Tensor], clip: Tensor, clips: int) -> dict[str, ErrorScores]:
+    """By method, of errors (N,) and the number of the clip that each is of (N,)."""
+    sums = [torch.bincount(clip, weights=errors.double(), minlength=clips) for errors in errors_cells.values()]
+    rows = torch.stack([torch.bincount(clip, minlength=clips).double(), *sums], 1).numpy()
+    count, *drawn = resample_sums(rows, resamples=_RESAMPLES, seed=0).T
+    zero = list(errors_cells).index(ZERO)
+    total = float(sums[zero].sum())
+    found = {}
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where nothing moves or nothing was drawn
+        for name, of_clips, resampled in zip(errors_cells, sums, drawn, strict=True):
+            cells = CellErrors.of(errors_cells[name])
+            found[name] = ErrorScores(
+                cells.cells,
+                cells.mean_cells,
+                cells.within_one_cell,
+                interval_of(resampled / count, _CONFIDENCE),
+                float(of_clips.sum()) / total if total else math.nan,
+                interval_of(resampled / drawn[zero], _CONFIDENCE),
+            )
+    return found
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:

@@ -1,0 +1,49 @@
+"""Bootstrap: how far a score would move with other samples (videos, clips) of the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Interval", "interval_of", "resample_sums"]
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of a confidence interval; NaN where there was nothing to resample."""
+
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"[{self.low:.3f}, {self.high:.3f}]"
+
+
+def resample_sums(rows: npt.NDArray[np.int64] | Scores, *, resamples: int, seed: int) -> Scores:
+    """Draw as many rows of (samples, columns) as there are, with replacement, and sum them up; (resamples, columns).
+
+    NaN without rows. The draws depend on the seed and the number of rows alone, so that two methods on the same samples
+    are resampled alike and their difference can be judged.
+    """
+    samples, columns = rows.shape
+    if not samples:
+        return np.full((resamples, columns), np.nan)
+    values = rows.astype(np.float64)  # exact for counts: small integers
+    sums = np.empty((resamples, columns))
+    rng = np.random.default_rng(seed)
+    for n in range(resamples):
+        sums[n] = np.bincount(rng.integers(0, samples, samples), minlength=samples) @ values
+    return sums
+
+
+def interval_of(scores: Scores, confidence: float) -> Interval:
+    """The middle part of resampled scores (resamples,) that holds `confidence` of them."""
+    if not scores.size:
+        return Interval(float("nan"), float("nan"))
+    outside = (1 - confidence) / 2
+    low, high = np.quantile(scores, [outside, 1 - outside])
+    return Interval(float(low), float(high))
