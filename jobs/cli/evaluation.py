@@ -51,9 +51,7 @@ def evaluate(
     ] = None,
     matching_clips: Annotated[
         int | None,
-        typer.Option(
-            "--matching-clips", min=2, help=f"Clips that displacement is judged on. (default: {_FULL.matching_clips})"
-        ),
+        typer.Option("--matching-clips", min=2, help=f"Clips for displacement. (default: {_FULL.matching_clips})"),
     ] = None,
     clips: Annotated[
         int | None, typer.Option("--clips", min=2, help=f"Clips of 8 frames for probes. (default: {_FULL.clips})")

@@ -126,16 +126,13 @@ class ProceduralMatching:
         judged = cells.visible & torch.cat(self._textured)
         error = cells.errors_cells[NETWORK][judged]
         clip = torch.repeat_interleave(torch.cat(self._cells_of_clips))
+        visible = {method: errors[cells.visible] for method, errors in cells.errors_cells.items()}
         return ProceduralScores(
             self._clips,
             self._frames,
             self._world_facts(),
             _error_scores(cells.errors_cells, clip, self._clips),
-            _error_scores(
-                {name: errors[cells.visible] for name, errors in cells.errors_cells.items()},
-                clip[cells.visible],
-                self._clips,
-            ),
+            _error_scores(visible, clip[cells.visible], self._clips),
             _confidence_scores(torch.cat(self._confidence)[judged], error),
         )
 
@@ -163,19 +160,19 @@ def _error_scores(errors_cells: Mapping[str, Tensor], clip: Tensor, clips: int) 
     sums = [torch.bincount(clip, weights=errors.double(), minlength=clips) for errors in errors_cells.values()]
     rows = torch.stack([torch.bincount(clip, minlength=clips).double(), *sums], 1).numpy()
     count, *drawn = resample_sums(rows, resamples=_RESAMPLES, seed=0).T
-    zero = list(errors_cells).index(ZERO)
-    total = float(sums[zero].sum())
+    resampled = dict(zip(errors_cells, drawn, strict=True))
+    zero = CellErrors.of(errors_cells[ZERO])
     found = {}
     with np.errstate(divide="ignore", invalid="ignore"):  # NaN where nothing moves or nothing was drawn
-        for name, of_clips, resampled in zip(errors_cells, sums, drawn, strict=True):
-            cells = CellErrors.of(errors_cells[name])
+        for name, errors in errors_cells.items():
+            cells = CellErrors.of(errors)
             found[name] = ErrorScores(
                 cells.cells,
                 cells.mean_cells,
                 cells.within_one_cell,
-                interval_of(resampled / count, _CONFIDENCE),
-                float(of_clips.sum()) / total if total else math.nan,
-                interval_of(resampled / drawn[zero], _CONFIDENCE),
+                interval_of(resampled[name] / count, _CONFIDENCE),
+                cells.mean_cells / zero.mean_cells if zero.mean_cells else math.nan,
+                interval_of(resampled[name] / resampled[ZERO], _CONFIDENCE),
             )
     return found
 
