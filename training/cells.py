@@ -35,6 +35,20 @@ class CellTruth:
     inside: Tensor
     coherent: Tensor
 
+    @property
+    def within_frame(self) -> Tensor:
+        """(B, T - 1, 2, h, w): the displacement, cut short at the border: it ends at the nearest cell of the frame."""
+        height, width = self.displacement.shape[-2:]
+        x = torch.arange(width, device=self.displacement.device)  # (w,)
+        y = torch.arange(height, device=self.displacement.device).unsqueeze(1)  # (h, 1)
+        dx, dy = self.displacement.unbind(2)
+        return torch.stack(((x + dx).clamp(0, width - 1) - x, (y + dy).clamp(0, height - 1) - y), 2)
+
+    @property
+    def leaving(self) -> Tensor:
+        """(B, T - 1, h, w), bool: defined, and the displacement ends more than half a cell outside of the frame."""
+        return self.defined & ((self.within_frame - self.displacement).abs().amax(2) > 0.5)
+
 
 def cell_truth(clips: Clips) -> CellTruth:
     """Pool the truth of every pixel to cells. Height and width must be multiples of FEATURE_STRIDE_PX."""

@@ -28,7 +28,14 @@ def test_cell_truth_equals_a_loop_over_cells() -> None:
         if abs(spread - 0.25) > 1e-4:
             assert bool(truth.coherent[b, t, y, x]) == (spread <= 0.25)
         assert bool(truth.inside[b, t, y, x]) == bool(mean.abs().max() <= 7)
+        dx, dy = mean.tolist()
+        beyond = max(-(x + dx), x + dx - 5, -(y + dy), y + dy - 7)  # of the outermost cells' centres
+        if abs(beyond - 0.5) > 1e-4:
+            assert bool(truth.leaving[b, t, y, x]) == (beyond > 0.5)
+        end = (min(max(x + dx, 0), 5), min(max(y + dy, 0), 7))
+        assert truth.within_frame[b, t, :, y, x].tolist() == pytest.approx([end[0] - x, end[1] - y], abs=1e-5)
     assert truth.coherent.any() and not truth.coherent.all()
+    assert truth.leaving.any() and not truth.leaving.all()
 
 
 def test_pool_to_cells_refuses_a_broken_cell() -> None:

@@ -30,20 +30,25 @@ def truth() -> CellTruth:
 
 
 def _slow_matching(scores: Tensor, truth: CellTruth, temperature: float, sharpness: float) -> float:
-    losses = []
-    judged = truth.visible & truth.inside & truth.coherent
-    for b, t, y, x in judged.nonzero().tolist():
+    losses, importances = [], []
+    height, width = truth.displacement.shape[-2:]
+    for b, t, y, x in (truth.inside & truth.coherent).nonzero().tolist():
         candidates = scores[b, t, :, y, x].double() * temperature
         share = (candidates - candidates.logsumexp(0)).view(15, 15)
         dx, dy = truth.displacement[b, t, :, y, x].double().tolist()
+        leaves = not (-0.5 <= x + dx <= width - 0.5 and -0.5 <= y + dy <= height - 0.5)
+        if not (truth.visible[b, t, y, x] or leaves):
+            continue
+        dx, dy = min(max(dx, -x), width - 1 - x), min(max(dy, -y), height - 1 - y)
         loss = total = 0.0
         for row in range(15):
             for column in range(15):
                 weight = max(0.0, 1 - abs(dx - (column - 7))) * max(0.0, 1 - abs(dy - (row - 7)))
                 loss -= weight**sharpness * float(share[row, column])
                 total += weight**sharpness
-        losses.append(loss / total)
-    return sum(losses) / len(losses)
+        importances.append(3 if leaves else 1)
+        losses.append(importances[-1] * loss / total)
+    return sum(losses) / sum(importances)
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 3.0])
@@ -55,7 +60,7 @@ def test_matching_loss_equals_a_loop_over_cells_and_candidates(truth: CellTruth,
 
 def test_matching_loss_of_a_perfect_score_is_the_entropy_of_its_target(truth: CellTruth) -> None:
     whole = CellTruth(truth.displacement.round(), truth.defined, truth.visible, truth.inside, truth.coherent)
-    offset = whole.displacement.clamp(-7, 7).long() + 7
+    offset = whole.within_frame.clamp(-7, 7).long() + 7
     scores = torch.zeros(2, 3, 225, 4, 5).scatter(2, offset[:, :, 1:] * 15 + offset[:, :, :1], 1.0)
     assert float(matching_loss(scores, whole, 100.0)) == pytest.approx(0, abs=1e-5)
     assert float(matching_loss(torch.zeros_like(scores), whole, 100.0)) == pytest.approx(math.log(225), rel=1e-5)
