@@ -37,8 +37,9 @@ def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpnes
 
     scores (B, T - 1, P * P, h, w), as the correlation gives them. It judges cells that move as one and are seen in both
     frames or leave the frame; what leaves is to match the nearest cell of the border: its own candidate would be
-    outside, where scores are 0 whatever is learned, and left alone it matches anything. The kernel soft-argmax alone would learn slowly: its gate, fixed by the argmax, lets no gradient reach
-    the right candidate while a wrong one is best.
+    outside, where scores are 0 whatever is learned, and left alone it matches anything. The kernel soft-argmax alone
+    would learn slowly: its gate, fixed by the argmax, lets no gradient reach the right candidate while a wrong one is
+    best.
     """
     judged = (truth.visible | truth.leaving) & truth.inside & truth.coherent
     candidates = scores.movedim(2, -1)[judged]  # (M, P * P)
