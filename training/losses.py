@@ -24,7 +24,7 @@ __all__ = [
 _SMOOTH_CELLS = 0.02
 # Full trust at no error, a third of it at half a cell: what a user wants to tell apart.
 _TRUST_CELLS = 0.5
-# What leaves the frame is a twentieth of the cells, has a quarter of all error, and is harder to learn.
+# Left alone, what leaves the frame was a twentieth of the cells and a quarter of all error; it is harder to learn.
 _LEAVING_WEIGHT = 3.0
 # Most frames are no boundary.
 _NO_BOUNDARY_WEIGHT = 0.2
@@ -37,11 +37,12 @@ def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpnes
 
     scores (B, T - 1, P * P, h, w), as the correlation gives them. It judges cells that move as one and are seen in both
     frames or leave the frame; what leaves is to match the nearest cell of the border: its own candidate would be
-    outside, where scores are 0 whatever is learned, and left alone it matches anything. The kernel soft-argmax alone
-    would learn slowly: its gate, fixed by the argmax, lets no gradient reach the right candidate while a wrong one is
-    best.
+    outside, where scores are 0 whatever is learned, and left alone it matches anything. It counts three times in the
+    mean. The kernel soft-argmax alone would learn slowly: its gate, fixed by the argmax, lets no gradient reach the
+    right candidate while a wrong one is best.
     """
-    judged = (truth.visible | truth.leaving) & truth.inside & truth.coherent
+    leaving = truth.leaving
+    judged = (truth.visible | leaving) & truth.inside & truth.coherent
     candidates = scores.movedim(2, -1)[judged]  # (M, P * P)
     offset = truth.within_frame.movedim(2, -1)[judged]  # (M, 2)
     log_share = torch.log_softmax(candidates * temperature, -1)
@@ -55,7 +56,7 @@ def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpnes
     weights = torch.stack(shares, 1) ** sharpness  # (M, 4)
     places = torch.stack([(row + dy) * (2 * radius + 1) + column + dx for dx, dy in corners], 1)
     losses = -(log_share.gather(1, places) * weights).sum(1) / weights.sum(1)
-    importance = torch.where(truth.leaving[judged], _LEAVING_WEIGHT, 1.0)
+    importance = torch.where(leaving[judged], _LEAVING_WEIGHT, 1.0)
     return (losses * importance).sum() / importance.sum().clamp_min(1)
 
 
