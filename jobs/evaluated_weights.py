@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
+from extractor.models.bundled import checkpoint_path
 from extractor.models.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS, load_model
 from extractor.models.msnet import MSNet
@@ -35,8 +35,7 @@ def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[E
     `weights` may be "random", which needs a name, or "bundled". WeightsError where it does not load, looks like none
     of ours, or is an ensemble.
     """
-    if str(weights) == BUNDLED_WEIGHTS:
-        weights = bundled_checkpoint(model or BUNDLED_MODEL)
+    weights = checkpoint_path(weights, model or BUNDLED_MODEL)
     if model is None and str(weights) == RANDOM_WEIGHTS:
         raise WeightsError("random weights need the name of a network: give --model")
     name = model or inspect_checkpoint(weights).architecture

@@ -1,4 +1,4 @@
-"""What this machine really has for us: cores by affinity and cgroup, memory, shared memory."""
+"""What this machine really has for us: cores by affinity and cgroup, memory, shared memory, instructions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["available_cores", "private_memory_bytes", "shared_memory_bytes"]
+__all__ = ["available_cores", "lacks_bfloat16", "private_memory_bytes", "shared_memory_bytes"]
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # version 2
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # version 1
 _CGROUP_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 _SHARED_MEMORY = Path("/dev/shm")
+_PROCESSORS = Path("/proc/cpuinfo")
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last of them on Arm
 
 
 def available_cores() -> int:
@@ -54,3 +56,13 @@ def private_memory_bytes(pid: int) -> int | None:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def lacks_bfloat16() -> bool:
+    """Whether the processors have no instructions for bfloat16, which is emulated then; False if nobody tells."""
+    try:
+        lines = _PROCESSORS.read_text().splitlines()
+    except OSError:
+        return False
+    known = [set(line.partition(":")[2].split()) for line in lines if line.startswith(("flags", "Features"))]
+    return bool(known) and not any(_BFLOAT16 & instructions for instructions in known)

@@ -143,8 +143,8 @@ def read_config(source: Path | str, **changes: Any) -> TrainingConfig:
             text = Path(source).read_text("utf-8")
         return TrainingConfig.model_validate({**tomllib.loads(text), **changes})
     except (OSError, UnicodeDecodeError) as error:
-        known = " or ".join(RECIPES)
-        raise ConfigurationError(f"{source} cannot be read ({error}); expected a TOML file, or {known}") from error
+        known, reason = " or ".join(RECIPES), error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ConfigurationError(f"{source} cannot be read ({reason}); expected a TOML file, or {known}") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{source} is no TOML: {error}") from error
     except ValidationError as error:

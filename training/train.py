@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
+from extractor.models.bundled import checkpoint_path
 from extractor.models.checkpoints import read_checkpoint, restore, save_checkpoint
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
 from extractor.store.atomic import replacing
+from extractor.store.probe import probe_storage, refuse_other_folder
 from schemas.errors import ConfigurationError
 from training.config import HELD_OUT_SEED, LossWeights, Stage, TrainingConfig
 from training.embedding import as_stored, enlarge_embedding
@@ -26,13 +28,12 @@ from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
 from training.motion_task import MotionTask, Task
 
-__all__ = ["LICENCE", "Progress", "TrainingRun", "train"]
+__all__ = ["LICENCE", "LOGS", "Progress", "TrainingRun", "train"]
 
 LICENCE = "Apache-2.0"
 _STATE = "state.pt"
 _CHECKPOINT = "model.safetensors"
-_LOSSES = "losses.csv"
-_EVALUATIONS = "evaluations.csv"
+_LOSSES, _EVALUATIONS = LOGS = ("losses.csv", "evaluations.csv")
 _EVALUATED_AT_A_TIME = 4
 
 
@@ -54,7 +55,7 @@ def train(
     out: Path,
     *,
     device: torch.device | str = "cpu",
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     save_every_seconds: float = 300.0,
     report: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -62,12 +63,15 @@ def train(
     """Train as `config` says and return the checkpoint, `out`/model.safetensors (convolutions in float16).
 
     `out` takes the state, losses.csv and evaluations.csv; where it holds the state of the same configuration, training
-    goes on from there. `weights` is a checkpoint to start from, of any kind that fits. `should_stop` is asked after
-    each step; the state is saved then, too, and a checkpoint is written for what has been learned so far.
+    goes on from there. `weights` is a checkpoint to start from, of any kind that fits, or "bundled" for the one that
+    comes with the package. `should_stop` is asked after each step; the state is saved then, too, and a checkpoint is
+    written for what has been learned so far.
 
-    ConfigurationError where `out` holds another training; WeightsError where `weights` does not fit.
+    ConfigurationError where `out` holds another training; StorageError where it holds other things or cannot be made;
+    WeightsError where `weights` does not fit.
     """
-    run = TrainingRun(_without_idle_stages(config), out, torch.device(device), weights)
+    start = None if weights is None else checkpoint_path(weights, config.model)
+    run = TrainingRun(_without_idle_stages(config), out, torch.device(device), start)
     saved = time.monotonic()
     while run.step < run.config.steps:
         report(run.advance())
@@ -93,7 +97,6 @@ class TrainingRun:
         self.task: Task = MotionTask(self.network, config, world_seed=config.seed, device=device)
         self._held_out = MotionTask(self.network, config, world_seed=HELD_OUT_SEED, device=device)
         self._optimizer = torch.optim.AdamW(_groups(self.network, self.task, config.weight_decay))
-        out.mkdir(parents=True, exist_ok=True)
         self._resume()
 
     def advance(self) -> Progress:
@@ -184,7 +187,9 @@ class TrainingRun:
     def _resume(self) -> None:
         path = self.out / _STATE
         if not path.exists():
-            for name in (_LOSSES, _EVALUATIONS):
+            refuse_other_folder(self.out, LOGS.__contains__, "a training")
+            probe_storage(self.out)
+            for name in LOGS:
                 (self.out / name).unlink(missing_ok=True)
             return
         try:
@@ -205,7 +210,7 @@ class TrainingRun:
         self.network.load_state_dict(state["network"])
         self.task.load_state_dict(state["task"])
         self._optimizer.load_state_dict(state["optimizer"])
-        for name in (_LOSSES, _EVALUATIONS):
+        for name in LOGS:
             _drop_rows_after(self.out / name, self.step)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.errors import WeightsError
 
-__all__ = ["BUNDLED_WEIGHTS", "bundled_checkpoint", "bundled_networks"]
+__all__ = ["BUNDLED_WEIGHTS", "bundled_checkpoint", "bundled_networks", "checkpoint_path"]
 
 BUNDLED_WEIGHTS = "bundled"
 """What stands for them where weights are asked for; a store remembers this and not a path, which is another on every
@@ -30,3 +30,8 @@ def bundled_checkpoint(name: str) -> Path:
             ' one (of two, A,B, for an ensemble), or "random", which is for a try-out whose features mean nothing'
         )
     return _FOLDER / f"{name}{_SUFFIX}"
+
+
+def checkpoint_path(weights: str | Path, name: str) -> Path:
+    """Where `weights` lies, which is a path, or "bundled" for that of the network `name`; WeightsError as above."""
+    return bundled_checkpoint(name) if str(weights) == BUNDLED_WEIGHTS else Path(weights)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_checkpoint, bundled_networks
+from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_networks, checkpoint_path
 from extractor.models.conversion import convert_checkpoint
 from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
@@ -73,9 +73,7 @@ def inspect(
     ] = False,
 ) -> int:
     """Say what a checkpoint is, what of it fits and what does not."""
-    if str(path) == BUNDLED_WEIGHTS:
-        path = bundled_checkpoint(model or BUNDLED_MODEL)
-    report = inspect_checkpoint(path, model)
+    report = inspect_checkpoint(checkpoint_path(path, model or BUNDLED_MODEL), model)
     if recipe:
         print(_recipe(report))
         return 0
@@ -118,8 +116,9 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
     print(rows(lines))
     for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
         long_recipe = key == "recipe" and len(report.metadata[key]) > _LONGEST_VALUE
-        value = "--recipe prints it" if long_recipe else _shown(report.metadata[key])
-        print(paragraph(f"  {_shown(key)}: {value}", indent="    "))
+        value = "--recipe prints it" if long_recipe else _shown(_in_words(report.metadata[key]))
+        if value:
+            print(paragraph(f"  {_shown(key)}: {value}", indent="    "))
     fit = report.fit
     if fit.fits:
         kept = f"; {counted(len(fit.kept), 'parameter')} of the MS module keep initial values" if fit.kept else ""
@@ -142,6 +141,21 @@ def _recipe(report: CheckpointReport) -> str:
 
 def _interest(key: str) -> tuple[int, str]:
     return (_METADATA.index(key) if key in _METADATA else len(_METADATA)), key
+
+
+def _in_words(text: str) -> str:
+    """A list or a dictionary in JSON as words, empty where it says nothing; other texts as they are."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, dict):
+        value = [f"{name} {_listed(entry)}" for name, entry in value.items() if entry not in (None, [], {}, "")]
+    return _listed(value) if isinstance(value, list) else text
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _shown(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs import machine
-from jobs.machine import available_cores, private_memory_bytes, shared_memory_bytes
+from jobs.machine import available_cores, lacks_bfloat16, private_memory_bytes, shared_memory_bytes
 
 
 @pytest.fixture
@@ -83,3 +83,24 @@ def test_shared_memory_is_the_size_of_its_file_system(monkeypatch: pytest.Monkey
     assert shared_memory_bytes() == status.f_frsize * status.f_blocks
     monkeypatch.setattr(machine, "_SHARED_MEMORY", tmp_path / "missing")
     assert shared_memory_bytes() is None
+
+
+@pytest.mark.parametrize(
+    ("content", "lacking"),
+    [
+        ("model name : AMD EPYC\nflags\t\t: fpu avx2 f16c\n", True),
+        ("flags\t\t: fpu avx512f avx512_bf16\n", False),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", False),
+        ("Features\t: fp asimd bf16\n", False),
+        ("no flags are told here\n", False),
+        (None, False),
+    ],
+)
+def test_lacks_bfloat16_reads_what_the_processor_can_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, lacking: bool
+) -> None:
+    processors = tmp_path / "cpuinfo"
+    if content is not None:
+        processors.write_text(content)
+    monkeypatch.setattr(machine, "_PROCESSORS", processors)
+    assert lacks_bfloat16() is lacking
