@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
+from jobs.demo_folder import begin_demo
 from jobs.extraction import extract
 from jobs.options import Options, Request
 from jobs.outcome import Outcome
 from jobs.watcher import Watcher
 from schemas.config import Sampling
-from training.world.videos import TRUTH_NAME, DemoVideo, read_demo_videos, write_demo_videos
+from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 
 __all__ = ["DemoResult", "DemoRow", "largest_changes", "run_demo"]
 
@@ -45,14 +45,15 @@ class DemoResult:
 
 
 def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None = None) -> DemoResult:
-    """Write `count` videos to out/videos and extract them, dense at 10 Hz, into out/store."""
+    """Write `count` videos to out/videos and extract them, dense at 10 Hz, into out/store.
+
+    Called again it goes on where it was; another count or seed is refused (see `begin_demo`).
+    """
     watcher = watcher or Watcher()
     folder, store = out / "videos", out / "store"
-    refuse_other_folder(out, (folder.name, store.name).__contains__, "a demonstration")
-    refuse_other_folder(folder, _is_of_demo, "the demonstration's videos")
-    probe_storage(out)
+    begin_demo(out, {"videos": count, "seed": seed})
     videos = read_demo_videos(folder)
-    if len(videos) != count:  # written anew, the files of an interrupted demonstration would count as changed
+    if not videos:  # written anew, the files of an interrupted demonstration would count as changed
         watcher.say(f"writing {count} procedural videos to {folder}")
         videos = write_demo_videos(folder, count, seed)
     request = Request(model=_MODEL, sampling=Sampling.DENSE)
@@ -62,10 +63,6 @@ def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None =
     rows = tuple(_row(features, video) for video in videos if video.path.name in done)
     features.close()
     return DemoResult(folder, store, outcome, rows)
-
-
-def _is_of_demo(name: str) -> bool:
-    return name == TRUTH_NAME or name.startswith("demo_")
 
 
 def _row(features: FeatureStore, video: DemoVideo) -> DemoRow:

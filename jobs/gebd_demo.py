@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from extractor.models.loading import RANDOM_WEIGHTS
-from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
 from gebd.annotations import write_annotations
 from gebd.baselines import Comparison, compare_with_baselines
@@ -23,6 +21,7 @@ from gebd.report import write_report
 from gebd.runs import Epoch
 from gebd.training import train_head
 from gebd.training_options import TrainingConfig
+from jobs.demo_folder import begin_demo
 from jobs.devices import choose_device
 from jobs.extraction import extract
 from jobs.options import Options, Request, resolve
@@ -37,8 +36,8 @@ __all__ = ["GEBDDemoPlan", "GEBDDemoResult", "run_gebd_demo"]
 _MOTION, _FEATURES, _TWIN, _DETECTOR = "msnet+motion", "msnet", "tsn", "no labels"
 _TWIN_MODEL = "tsn_resnet18"
 _SIZE_PX = (128, 160)
+_OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan: stores and runs remember the rest
 _WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and judged on
-_OURS = re.compile(r"^(videos|train\.json|test\.json|report\.json|(f1|timeline)\.png|(store|run|predictions)-.*)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,8 @@ def run_gebd_demo(
 ) -> GEBDDemoResult:
     """Write videos, extract them dense at 10 Hz, train heads on one part, judge them and the detector on the other.
 
-    Called again it goes on where it was. `tell` hears of every epoch of every training.
+    Called again it goes on where it was; videos of another seed, number or length are refused (see `begin_demo`).
+    `tell` hears of every epoch of every training.
     """
     return _Demo(out, plan or GEBDDemoPlan(), watcher or Watcher(), tell).run()
 
@@ -100,13 +100,13 @@ class _Demo:
 
     def run(self) -> GEBDDemoResult:
         """All of it; see `run_gebd_demo`."""
-        refuse_other_folder(self._out, lambda name: _OURS.match(name) is not None, "a demonstration of boundaries")
-        probe_storage(self._out)
+        plan = self._plan
         requests = self._requests()
-        training = self._write("train", self._plan.training_videos, _WORLD_SEED + 2 * self._plan.seed)
-        test = self._write("test", self._plan.test_videos, _WORLD_SEED + 2 * self._plan.seed + 1)
+        begin_demo(self._out, {name: getattr(plan, name) for name in _OF_VIDEOS})
+        training = self._write("train", plan.training_videos, _WORLD_SEED + 2 * plan.seed)
+        test = self._write("test", plan.test_videos, _WORLD_SEED + 2 * plan.seed + 1)
         for name, request in requests.items():
-            options = Options(device=self._plan.device)
+            options = Options(device=plan.device)
             outcome = extract(self._videos, self._store(name), request, options, self._watcher)
             if not outcome.complete:
                 return GEBDDemoResult(self._out, outcome, None)
@@ -122,7 +122,7 @@ class _Demo:
         """The videos of a part, unless they are there, and their annotations. Worlds of other seeds share nothing."""
         folder, plan = self._videos / part, self._plan
         videos = read_demo_videos(folder)
-        if len(videos) != count:
+        if not videos:
             self._watcher.say(f"writing {count} procedural videos to {folder}")
             height, width = _SIZE_PX
             videos = write_demo_videos(folder, count, seed, height=height, width=width, seconds=plan.seconds)

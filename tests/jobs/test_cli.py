@@ -73,20 +73,6 @@ def test_metadata_of_a_checkpoint_moves_no_cursor(call: Call, tmp_path: Path) ->
     assert len(out) < 3000
 
 
-def test_demo_where_no_folder_can_be_is_refused(call: Call, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("mine")
-    assert str(tmp_path / "file") in refused(call, tmp_path, "demo", "--out", tmp_path / "file")
-
-
-@pytest.mark.parametrize("name", ["thesis.tex", "videos/holiday.mp4"])
-def test_demo_in_a_folder_of_others_is_refused(name: str, call: Call, tmp_path: Path) -> None:
-    path = tmp_path / "mine" / name
-    path.parent.mkdir(parents=True)
-    path.write_text("mine")
-    line = refused(call, tmp_path, "demo", "--out", tmp_path / "mine")
-    assert f"holds {path.name!r}: give another --out" in line
-
-
 @pytest.mark.parametrize(
     "arguments",
     [

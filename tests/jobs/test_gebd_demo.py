@@ -55,7 +55,7 @@ def test_demo_refuses_weights_that_are_none_before_it_makes_anything(
         )
     assert ended.value.code == 1
     assert capsys.readouterr().err.splitlines()[-1].startswith("msnet: ")
-    assert not list((tmp_path / "demo").iterdir())
+    assert not (tmp_path / "demo").exists()
 
 
 def test_demo_refuses_a_folder_with_other_things(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extractor.store.atomic import write_bytes
 from extractor.video.encoding import encode_video
 from training.world.config import WorldConfig
 from training.world.scene import Clips, World
@@ -72,7 +73,7 @@ def write_demo_videos(
         clip = world.variant(num_frames=frames, min_stretch_frames=shortest).sample(index, 1)
         videos.append(_write(clip, folder / f"demo_{index:02d}.mp4", fps))
     truth = {**_HEADER, "videos": {video.path.name: _annotation(video) for video in videos}}
-    (folder / TRUTH_NAME).write_text(json.dumps(truth, indent=2) + "\n", encoding="utf-8")
+    write_bytes(folder / TRUTH_NAME, json.dumps(truth, indent=2).encode() + b"\n")  # last: the videos are whole
     return videos
 
 
