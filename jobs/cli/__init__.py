@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from jobs.signals import Interruptions
 from schemas.errors import MSNetError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "goes_on", "main"]
 
 _DISTRIBUTION = "msnet-features"
 _INTERRUPTED = 130
@@ -47,6 +49,29 @@ def _options(
     ] = False,
 ) -> None:
     """What `msnet` takes before a command; its help is the app's."""
+
+
+class _InterruptedHalfway(Exception):  # noqa: N818  no error, and not a KeyboardInterrupt: typer makes an exit of those
+    """What was done until the interruption is worth something."""
+
+
+def goes_on(command: Callable[..., int]) -> Callable[..., int]:
+    """Mark a command that, called again after an interruption, goes on where it was: the user is told so.
+
+    It may end by KeyboardInterrupt or, where it drained, return 130.
+    """
+
+    @functools.wraps(command)
+    def call(*arguments: Any, **options: Any) -> int:
+        try:
+            code = command(*arguments, **options)
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        if code == _INTERRUPTED:
+            raise _InterruptedHalfway
+        return code
+
+    return call
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -83,6 +108,9 @@ def _run(arguments: list[str] | None) -> int:
     except MSNetError as error:
         print(f"msnet: {error}", file=sys.stderr)
         return 1
+    except _InterruptedHalfway:
+        print("msnet: interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        return _INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception as error:
@@ -91,5 +119,5 @@ def _run(arguments: list[str] | None) -> int:
         error.show()
         return 1
     if code == _INTERRUPTED:  # by typer as well: some of its versions turn Ctrl-C into this code themselves
-        print("msnet: interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        print("msnet: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0

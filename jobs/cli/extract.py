@@ -12,7 +12,7 @@ import typer
 
 from extractor.models.bundled import bundled_networks
 from extractor.store.run import read_run
-from jobs.cli import app
+from jobs.cli import app, goes_on
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan
@@ -42,12 +42,18 @@ def extract(
         print_plan(plan_videos(videos, request, options, TerminalWatcher()))
         return 0
     _require_layout_of(out, layout)
+    return _extract(videos, out, request, options)
+
+
+@goes_on
+def _extract(videos: Path, out: Path, request: Request, options: Options) -> int:
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
     print_outcome(outcome, out)
     return outcome.exit_code
 
 
 @app.command()
+@goes_on
 @takes(options=work_options)
 def resume(
     store: Store,

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from gebd.runs import Epoch
+from jobs.cli import goes_on
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd import gebd_app
 from jobs.cli.gebd_tables import print_comparison
@@ -23,6 +24,7 @@ _EVERY = 10  # epochs that a line tells of
 
 
 @gebd_app.command()
+@goes_on
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all that is made.")] = Path("msnet-gebd-demo"),
     weights: Annotated[

@@ -21,6 +21,7 @@ from gebd.tracks import write_tracks
 from gebd.training import train_head
 from gebd.training_options import TrainingConfig, training_config
 from gebd.values import shown
+from jobs.cli import goes_on
 from jobs.cli.display import paragraph
 from jobs.cli.gebd import Annotations, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
@@ -81,6 +82,7 @@ def _head_options(
 
 
 @gebd_app.command()
+@goes_on
 @takes(config=_head_options)
 def train(
     store: Store,

@@ -10,7 +10,7 @@ import pandas as pd
 import typer
 
 from extractor.store.reader import FeatureStore
-from jobs.cli import app
+from jobs.cli import app, goes_on
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.compare import compare_stores
@@ -191,6 +191,7 @@ def compare(
 
 
 @app.command()
+@goes_on
 def export(
     store: Store,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],

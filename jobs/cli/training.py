@@ -11,6 +11,7 @@ import typer
 from tqdm import tqdm
 
 from extractor.models.bundled import BUNDLED_WEIGHTS
+from jobs.cli import goes_on
 from jobs.cli.display import bar_width, open_bar, paragraph, rows
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
@@ -37,6 +38,7 @@ _IN_WORDS = {
 
 
 @weights_app.command()
+@goes_on
 def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for state, logs and checkpoint.", show_default=False)

@@ -96,6 +96,42 @@ def test_usage_errors_end_with_1_and_no_traceback(arguments: tuple[str, ...], ca
     assert "Error: " in err
 
 
+GOING_ON = [  # a command, and what it calls
+    ("extract videos --out out", "extract.extract_videos"),
+    ("resume out", "extract.resume_store"),
+    ("export store --out out", "stores.export_store"),
+    ("demo --out out", "demo.run_demo"),
+    ("gebd demo --out out", "gebd_demo.run_gebd_demo"),
+    ("gebd train store a.json --out out --device cpu", "gebd_heads.train_head"),
+    ("weights train --out out --device cpu", "training.run_training"),
+]
+BEGUN_ANEW = [
+    ("extract videos --out out --dry-run", "extract.plan_videos"),
+    ("plan videos", "extract.plan_videos"),
+    ("verify store", "stores.verify_store"),
+    ("compare store other", "stores.compare_stores"),
+    ("weights evaluate --device cpu", "evaluation.evaluate_weights"),
+    ("weights picture a.mp4 --at 1 --out a.png --device cpu", "pictures.load_weights"),
+    ("gebd predict run store --out a.json --device cpu", "gebd_heads.predict_boundaries"),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "work", "kept"), [(*each, True) for each in GOING_ON] + [(*each, False) for each in BEGUN_ANEW]
+)
+def test_interrupted_command_says_that_it_goes_on_only_where_it_does(
+    command: str, work: str, kept: bool, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"jobs.cli.{work}", interrupt)
+    code, out, err = call(*command.split())
+    promise = "; what was finished is kept, and the same command goes on" if kept else ""
+    assert (code, out, err.splitlines()[-1]) == (130, "", f"msnet: interrupted{promise}")
+
+
 COMMANDS: list[tuple[str, ...]] = [
     (),
     *((name,) for name in ("extract", "resume", "plan", "status", "show", "report", "verify", "compare", "export")),
