@@ -97,8 +97,18 @@ class RunFolder:
             return {name: content[name] for name in ("config", "extraction", "training", "validation")}
         except (OSError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
             raise ConfigurationError(
-                f"{self.run} is not what `msnet gebd train` wrote ({str(error)[:80]}): choose another --out"
+                f"{self.run} is not what `msnet gebd train` wrote ({str(error)[:80]}): choose another folder"
             ) from error
+
+    def parts(self) -> Parts:
+        """Which videos the run was trained and validated on; none are known where a head lies there by itself.
+
+        Raises ConfigurationError where run.json is not that of a run.
+        """
+        if not self.run.exists():
+            return Parts((), ())
+        there = self._read_run()
+        return Parts(tuple(there["training"]), tuple(there["validation"]))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the state after an epoch, then the curves."""

@@ -14,15 +14,16 @@ from gebd.heads import HeadName
 from gebd.prediction import Prediction
 from gebd.prediction import predict as predict_boundaries
 from gebd.predictions import write_predictions
-from gebd.runs import Epoch
-from gebd.splitting import Validation
+from gebd.runs import Epoch, RunFolder
+from gebd.splitting import Parts, Validation
 from gebd.targets import Raters
 from gebd.tracks import write_tracks
+from gebd.trained import load_head
 from gebd.training import train_head
 from gebd.training_options import TrainingConfig, training_config
 from gebd.values import shown
 from jobs.cli import goes_on
-from jobs.cli.display import paragraph
+from jobs.cli.display import notice, paragraph
 from jobs.cli.gebd import Annotations, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
@@ -160,17 +161,26 @@ def predict(
     workers: _Workers = 0,
 ) -> int:
     """Predict boundaries with a trained head."""
+    trained = load_head(run, choose_device(device))
+    parts = RunFolder(run).parts()
     with spoken_warnings():
-        found = predict_boundaries(
-            run,
-            store,
-            annotations,
-            joining=join_options(pattern, stretches, annotations),
-            device=choose_device(device),
-            workers=workers,
-        )
+        joining = join_options(pattern, stretches, annotations)
+        found = predict_boundaries(trained, store, annotations, joining=joining, workers=workers)
     _write(found, out, scores, annotations)
+    _tell_of_known(found, parts)
     return 0
+
+
+def _tell_of_known(found: Prediction, parts: Parts) -> None:
+    """Say how many of the predicted videos had a say in the head, so that no score on them is taken for a test."""
+    known = [
+        f"{verb} on {count}"
+        for verb, part in (("trained", parts.training), ("validated", parts.validation))
+        if (count := len(found.boundaries.keys() & set(part)))
+    ]
+    if known:
+        predicted = counted(len(found.boundaries), "predicted video")
+        notice(f"the head was {' and '.join(known)} of {predicted}: a score on these says little")
 
 
 @gebd_app.command()

@@ -109,6 +109,32 @@ def test_predict_and_evaluate(call: Call, place: Path, run: Path, tmp_path: Path
     assert float(shown[1]) == pytest.approx(methods["ours"]["by_tolerance"][0]["f1"], abs=5e-4)
 
 
+def test_predict_tells_of_videos_that_had_a_say_in_the_head(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
+    known = load_annotations(place / "train.json")
+    new = load_annotations(place / "test.json")
+    write_annotations(Annotations([*known.values(), new["v12"]]), tmp_path / "mixed.json")
+    for name, said in {
+        place / "train.json": "trained on 9 and validated on 2 of 11 predicted videos",
+        tmp_path / "mixed.json": "trained on 9 and validated on 2 of 12 predicted videos",
+        place / "test.json": None,
+    }.items():
+        code, _, err = call(
+            "predict", run, place / "STORE", "--annotations", name, "--out", tmp_path / "p.json", "--device", "cpu"
+        )
+        assert code == 0
+        line = " ".join(err.split())
+        assert line == ("" if said is None else f"the head was {said}: a score on these says little")
+
+
+def test_predict_knows_no_videos_of_a_head_by_itself(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "head.safetensors").write_bytes((run / "head.safetensors").read_bytes())
+    for head in (tmp_path / "run", tmp_path / "run" / "head.safetensors"):
+        arguments = (place / "STORE", "--annotations", place / "train.json", "--out", tmp_path / "p.json")
+        code, _, err = call("predict", head, *arguments, "--device", "cpu")
+        assert (code, err) == (0, "")
+
+
 def test_predictions_under_other_names_are_told(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
     predicted = call("predict", run, place / "STORE", "--out", tmp_path / "p.json", "--device", "cpu")
     assert predicted[0] == 0 and "in 16 videos" in predicted[1]
