@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from gebd.conversion import Rules, convert_raw
 from gebd.records import AnnotationFormat, Annotations, PerRater, VideoAnnotation
 from gebd.values import mapping, number, numbers, sequence, shown, text, whole
@@ -78,6 +80,11 @@ def _entries(content: Any, source: str) -> Mapping[str, Mapping[str, Any]]:
         found = mapping(found.get("videos"), f"{source}: videos")
     if not found:
         raise UsageError(f"{source} was expected to annotate videos and has none")
+    if all(isinstance(entry, list | tuple | np.ndarray) for entry in found.values()):
+        raise UsageError(
+            f"{source} was expected to hold annotations and has a list for every video, as predictions have: give the "
+            "annotations (the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
+        )
     return {video_id: mapping(entry, f"{source}: {shown(video_id)}") for video_id, entry in found.items()}
 
 

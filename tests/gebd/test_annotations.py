@@ -127,7 +127,9 @@ def test_summary_counts_what_is_odd() -> None:
 WRONG: dict[str, tuple[Any, str]] = {
     "no video": ({}, "annotate videos and has none"),
     "unknown format": ({"a": {"boxes": []}}, "no known annotation format.* and this one has boxes"),
-    "a list": ({"a": [1.0]}, "a was expected to be a dictionary"),
+    "a list": ({"a": {"boundaries_seconds": [[]]}, "b": [1.0]}, "b was expected to be a dictionary"),
+    "predictions": ({"a": [1.0], "b": []}, "as predictions have: .* evaluate PREDICTIONS ANNOTATIONS"),
+    "predictions as arrays": ({"a": np.ones(2)}, "as predictions have"),
     "number as id": ({1: {}}, "dictionary with text as keys"),
     "no duration": (
         {"a": {"fps": 25.0, "num_frames": 9, "substages_timestamps": [[1.0], []]}},

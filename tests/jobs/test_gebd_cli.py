@@ -209,6 +209,7 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         (("detect", "STORE", "--out", "p.txt"), "expected to end in .json or .pkl"),
         (("detect", "STORE", "--out", "p.json", "--stretches"), "--stretches"),
         (("evaluate", "train.json", "train.json"), "format was expected to be a list"),
+        (("evaluate", "train.json", "p02.json"), "p02.json was expected to hold annotations"),
         (("evaluate", "empty.json", "train.json"), "and is empty"),
         (("evaluate", "p02.json", "train.json", "--tolerances-seconds", "much"), "tolerances like 0.5,1"),
         (("join", "STORE", "train.json", "--pattern", "("), "--pattern"),
