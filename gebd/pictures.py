@@ -21,7 +21,7 @@ from gebd.plots import Timeline, plot_comparison, plot_timeline
 from gebd.prediction import JoinOptions, predict
 from gebd.predictions import Predictions, checked_predictions
 from gebd.records import Annotations, PerRater
-from gebd.runs import RunFolder
+from gebd.runs import RunFolder, file_of_run
 from gebd.samples import Sample
 from gebd.tracks import Track
 from gebd.trained import TrainedHead
@@ -176,15 +176,13 @@ def plot_run(
     """Draw F1 against tolerance of a run, with all baselines and their intervals.
 
     Of the validation part that the run's folder holds, or of `predictions` and `annotations` of a test part, which
-    come together.
+    come together. Raises WeightsError where the folder is not that of a finished run.
     """
-    folder = RunFolder(Path(run))
     if (predictions is None) != (annotations is None):
         raise UsageError("predictions and annotations were expected together: one of the two came")
-    name = "validation part" if predictions is None else "method"
-    found = compare_with_baselines(
-        folder.predictions if predictions is None else predictions,
-        folder.annotations if annotations is None else annotations,
-        name=name,
-    )
-    return plot_comparison(found, path)
+    if predictions is None or annotations is None:
+        folder, name = RunFolder(Path(run)), "validation part"
+        predictions, annotations = file_of_run(folder.predictions), file_of_run(folder.annotations)
+    else:
+        name = "method"
+    return plot_comparison(compare_with_baselines(predictions, annotations, name=name), path)

@@ -25,7 +25,7 @@ from gebd.training_options import TrainingConfig
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError, WeightsError
 
-__all__ = ["Checkpoint", "Epoch", "RunFolder"]
+__all__ = ["Checkpoint", "Epoch", "RunFolder", "file_of_run"]
 
 _VERSION = 1
 _MAX_BYTES = 1 << 30
@@ -49,6 +49,15 @@ class Checkpoint:
     epochs: list[Epoch]
     head: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+
+
+def file_of_run(path: Path) -> Path:
+    """A file that a finished training has left, to be read; raises WeightsError where it is not there."""
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is not there: give the folder that `msnet gebd train --out` wrote, of a training that has finished"
+        )
+    return path
 
 
 class RunFolder:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from extractor.store.atomic import write_bytes
 from gebd.heads import Head, HeadSpec, build_head
 from gebd.picking import BoundaryPicker
+from gebd.runs import file_of_run
 from gebd.training_options import TrainingConfig
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, WeightsError
@@ -82,7 +83,7 @@ def load_head(run: str | os.PathLike[str], device: str | torch.device = "cpu") -
     Raises WeightsError where there is none, or the file is not what `train_head` wrote.
     """
     path = Path(run)
-    path = path / HEAD_NAME if path.is_dir() else path
+    path = file_of_run(path / HEAD_NAME if path.is_dir() else path)
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise WeightsError(f"{path} was expected to hold at most {_MAX_BYTES} bytes and holds more: it is not ours")
@@ -91,9 +92,7 @@ def load_head(run: str | os.PathLike[str], device: str | torch.device = "cpu") -
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dictionary
         return _trained(json.loads(metadata[_FORMAT]), state, torch.device(device))
     except OSError as error:
-        raise WeightsError(
-            f"{path} cannot be read ({error.strerror or error}): give the folder that `msnet gebd train --out` wrote"
-        ) from error
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}): check its permissions") from error
     except (SafetensorError, ValidationError, KeyError, ValueError, TypeError, RuntimeError, RecursionError) as error:
         detail = str(error).splitlines()[0][:120]
         raise WeightsError(

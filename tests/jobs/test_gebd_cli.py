@@ -216,7 +216,7 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         (("join", "STORE", "train.json", "--pattern", "q(x)"), "the pattern q(x) is to be one that finds"),
         (("plot", "video", "STORE", "nobody", "--out", "a.png"), "not 'nobody'"),
         (("plot", "video", "STORE", "v12.mp4", "--out", "a.png", "--videos", "."), "is not there"),
-        (("plot", "run", "STORE", "--out", "a.png"), "validation_annotations.json cannot be read"),
+        (("plot", "run", "STORE", "--out", "a.png"), "give the folder that `msnet gebd train --out` wrote"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
