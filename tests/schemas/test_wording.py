@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from schemas.wording import counted, first_refusal
 
@@ -17,15 +17,35 @@ def test_counted_takes_an_irregular_plural() -> None:
     assert [counted(count, "class", "classes") for count in (1, 3)] == ["1 class", "3 classes"]
 
 
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    steps: int
+    kind: Literal["long", "short"] = "long"
+
+    @model_validator(mode="after")
+    def _check(self) -> Any:
+        if self.name == "none":
+            raise ValueError("the name says nothing")
+        return self
+
+
 class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     share: float = Field(default=0.5, gt=0, le=1)
     count: int = Field(default=1, ge=1, lt=9)
+    parts: list[Part] = Field(default=[], max_length=2)
 
     @model_validator(mode="after")
     def _check(self) -> Any:
         if self.count == self.share:
             raise ValueError("both are the same")
         return self
+
+
+NAMED = {"name": "a", "steps": 1}
 
 
 @pytest.mark.parametrize(
@@ -35,12 +55,39 @@ class Model(BaseModel):
         ({"share": 2}, "SHARE was expected to be at most 1.0, not 2"),
         ({"count": 0}, "COUNT was expected to be at least 1, not 0"),
         ({"count": 9}, "COUNT was expected to be below 9, not 9"),
-        ({"count": "x" * 99}, "COUNT: Input should be a valid integer, unable to parse string as an integer, not 'xx"),
+        ({"count": "six"}, "COUNT was expected to be a whole number, not 'six'"),
+        ({"count": 1.5}, "COUNT was expected to be a whole number, not 1.5"),
+        ({"share": "half"}, "SHARE was expected to be a number, not 'half'"),
         ({"count": 1, "share": 1}, "both are the same"),
+        ({"counts": 1}, "COUNTS is not known: correct its name, or leave it out"),
+        ({"parts": [{"name": "a"}]}, "PARTS.0.STEPS was expected and is missing"),
+        ({"parts": [{"name": "a", "stepz": 1}]}, "PARTS.0.STEPZ is not known: correct its name, or leave it out"),
+        ({"parts": [{**NAMED, "kind": "wide"}]}, "PARTS.0.KIND was expected to be 'long' or 'short', not 'wide'"),
+        ({"parts": [{**NAMED, "name": "none"}]}, "PARTS.0: the name says nothing"),
+        ({"parts": [NAMED] * 3}, "PARTS: List should have at most 2 items after validation, not 3"),
     ],
 )
 def test_first_refusal_is_a_sentence(values: dict[str, Any], text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Model(**values)
-    said = first_refusal(caught.value, str.upper)
-    assert said.startswith(text) and len(said) < 180
+    assert first_refusal(caught.value, str.upper) == text
+
+
+def test_first_refusal_cuts_what_is_long() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Model(count="x" * 999)
+    assert first_refusal(caught.value).startswith("count was expected to be a whole number, not 'xxx")
+    assert len(first_refusal(caught.value)) < 120
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (int, "x", "a whole number was expected, not 'x'"),
+        (Annotated[int, Field(ge=2)], "1", "at least 2 was expected, not '1'"),
+    ],
+)
+def test_first_refusal_of_a_value_without_a_name(kind: Any, value: str, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(kind).validate_python(value)
+    assert first_refusal(caught.value) == text
