@@ -215,7 +215,7 @@ def _rate(rate_hz: float | None) -> float | None:
     if rate_hz is None:
         return 10.0
     if not (math.isfinite(rate_hz) and rate_hz >= 0):
-        raise ConfigurationError(f"a rate in frames a second was expected, or 0 for every frame, not {rate_hz}")
+        raise ConfigurationError(f"--rate-hz was expected to be frames a second, or 0 for every frame, not {rate_hz:g}")
     return rate_hz or None
 
 

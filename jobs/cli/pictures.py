@@ -30,8 +30,8 @@ def picture(
         str, typer.Option("--weights", "-w", help="A checkpoint, or `random` with --model.")
     ] = BUNDLED_WEIGHTS,
     model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
-    rate_hz: Annotated[float, typer.Option("--rate-hz", help="Frames a second.")] = 10.0,
-    size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = 224,
+    rate_hz: Annotated[float, typer.Option("--rate-hz", min=0.1, max=1000, help="Frames a second.")] = 10.0,
+    size: Annotated[int, typer.Option("--size", min=32, max=1024, help="Side of the network's input in pixels.")] = 224,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Draw frames of a video with their displacement and confidence beside them."""

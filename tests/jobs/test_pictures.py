@@ -71,3 +71,13 @@ def test_picture_command_draws(video: Path, tmp_path: Path, capsys: pytest.Captu
         main(["weights", "picture", str(video), *options, "--at", "1", "--at", "2.5", "--out", str(out)])
     assert ended.value.code == 0 and out.read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out.split()[-1] == str(out)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--rate-hz", 0), ("--rate-hz", -3), ("--size", 7), ("--size", 2000)])
+def test_picture_command_refuses_rates_and_sizes(
+    option: str, value: int, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["weights", "picture", str(video), "--at", "1", "--out", str(tmp_path / "a.png"), option, str(value)])
+    assert ended.value.code == 1 and option in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
