@@ -35,7 +35,7 @@ def print_comparison(comparison: Comparison) -> None:
         gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", f"{low:.3f}..{high:.3f}")
         cells = score_cells(comparison.evaluations[str(name)])
         lines.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
-    print(table(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
+    print(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
     print(
         paragraph(
             f"  average: F1 over all tolerances; marks: boundaries predicted a video; gain: F1 of "
@@ -44,6 +44,15 @@ def print_comparison(comparison: Comparison) -> None:
         )
     )
     print_coverage(method)
+
+
+def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """One table or, where its last column would be wrapped to the terminal, the two of the gains below the others."""
+    whole = table(head, lines)
+    if whole.count("\n") == len(lines):
+        return whole
+    gains = [(line[0], *line[-2:]) for line in lines if line[-1]]
+    return f"{table(head[:-2], [line[:-2] for line in lines])}\n{table((head[0], *head[-2:]), gains)}"
 
 
 def score_cells(found: Evaluation) -> tuple[str, str, str]:

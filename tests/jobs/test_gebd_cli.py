@@ -42,6 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_annotations(Annotations(named[:11]), place / "train.json")
     (place / "empty.json").write_text("{}")
     (place / "p02.json").write_text('{"v02": [1.0]}')
+    (place / "p12.json").write_text('{"v12": [2.0, 5.0]}')
     write_annotations(Annotations([*named[11:], replace(named[0], video_id="ghost")]), place / "test.json")
     return place
 
@@ -149,13 +150,21 @@ def test_predictions_under_other_names_are_told(call: Call, place: Path, run: Pa
     assert "nan" not in out
 
 
-def test_evaluate_names_its_variant(call: Call, place: Path, tmp_path: Path) -> None:
-    (tmp_path / "p.json").write_text('{"v12": [2.0, 5.0]}')
+def test_evaluate_names_its_variant(call: Call, place: Path) -> None:
     code, out, _ = call(
-        "evaluate", tmp_path / "p.json", place / "test.json", "--missing", "skip", "--tolerances-seconds", "0.5,1"
+        "evaluate", place / "p12.json", place / "test.json", "--missing", "skip", "--tolerances-seconds", "0.5,1"
     )
     assert code == 0 and "F1 at 0.5 s" in out and "(tolerances in seconds, missing videos" in out
     assert "1 of 6 annotated videos predicted, coverage 0.167" in out
+
+
+def test_evaluate_fits_a_narrow_terminal(call: Call, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = call("evaluate", place / "p12.json", place / "test.json")[1]
+    monkeypatch.setenv("COLUMNS", "60")
+    code, out, _ = call("evaluate", place / "p12.json", place / "test.json")
+    assert code == 0 and max(map(len, out.splitlines())) <= 60
+    assert sorted(set(out.split())) == sorted(set(wide.split()))  # nothing is left out or cut
+    assert out.count("uniform-5") == 2 and wide.count("uniform-5") == 1
 
 
 def test_detect_needs_no_labels(call: Call, place: Path, tmp_path: Path) -> None:
