@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,10 +40,12 @@ def see_moments(
 
 
 def _see(network: MSNet, job: FileJob, seconds: float, rate_hz: float, size: int) -> Moment:
+    nothing = f"a time with a frame after it was expected, {job.path} has none at {seconds:g} s: give another --at"
+    if not math.isfinite(seconds):
+        raise ConfigurationError(nothing)
     # Sampling starts a whole number of steps before the moment, so that its own frame is among the samples.
     back = min(network.spec.reach.back, int(seconds * rate_hz + TOLERANCE_SECONDS))
     start, end = seconds - back / rate_hz, seconds + (network.spec.reach.forward + 1) / rate_hz
-    nothing = f"a time with a frame after it was expected, {job.path} has none at {seconds:g} s: give another --at"
     try:
         found = read_frames(job, start_seconds=start, end_seconds=end, rate_hz=rate_hz, size=size)
     except VideoError as error:

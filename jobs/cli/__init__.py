@@ -100,6 +100,16 @@ def _pipe_broken() -> int:
     return _PIPE_BROKEN
 
 
+def _tell_in_our_words(refusal: Exception) -> None:
+    """Some versions of typer leave values to pydantic, and its wording to the user."""
+    from pydantic import ValidationError
+
+    from schemas.wording import first_refusal
+
+    if isinstance(refusal.__cause__, ValidationError) and hasattr(refusal, "message"):
+        refusal.message = first_refusal(refusal.__cause__)
+
+
 def _run(arguments: list[str] | None) -> int:
     from jobs.cli import commands  # noqa: F401  registers the commands; here, so that --help stays quick to import
 
@@ -116,6 +126,7 @@ def _run(arguments: list[str] | None) -> int:
     except Exception as error:
         if not hasattr(error, "show"):  # not one of click's, which lie in click or in typer by the version of typer
             raise
+        _tell_in_our_words(error)
         error.show()
         return 1
     if code == _INTERRUPTED:  # by typer as well: some of its versions turn Ctrl-C into this code themselves

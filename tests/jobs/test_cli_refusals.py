@@ -88,6 +88,27 @@ def test_options_that_cannot_be_are_refused(
     assert leftovers(videos.parent / "store") == set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("extract", "V", "--out", "S", "--sampling", "windwos"), "'windwos' is not one of 'windows', 'segments'"),
+        (("export", "S", "--out", "E", "--format", "csv"), "'csv' is not one of 'npy', 'safetensors'"),
+        (("weights", "picture", "v.mp4", "--out", "p.png", "--at", "1", "--at", "x"), "'x'"),
+        (("extract", "V", "--out", "S", "--num-frames", "six"), "'six'"),
+        (("extract", "V", "--out", "S", "--threads", "0"), "at least 1 was expected, not '0'"),
+    ],
+)
+def test_values_of_another_kind_are_refused_by_option_and_value(
+    arguments: tuple[str, ...], words: str, call: Call
+) -> None:
+    code, out, err = call(*arguments)
+    assert (code, out) == (1, "")
+    line = err.splitlines()[-1]
+    option = next(one for one in reversed(arguments) if one.startswith("--"))
+    assert f"Invalid value for '{option}'" in line and words in line
+    assert "Value error" not in line and "Input should" not in line and "parse" not in line
+
+
 def leftovers(store: Path) -> set[str]:
     """What a run that could not begin left of a store: its log may stay."""
     return {path.name for path in store.iterdir()} - {"logs", "leases"} if store.is_dir() else set()

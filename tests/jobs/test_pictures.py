@@ -54,7 +54,7 @@ def test_see_moments_are_those_of_the_whole_video(video: Path) -> None:
 def test_see_moments_refuses_what_cannot_be_shown(video: Path) -> None:
     with pytest.raises(ConfigurationError, match="tsn_resnet18 has none: take an msnet_ network"):
         see_moments(network("tsn_resnet18"), video, (1.0,), size=SIZE)
-    for at in (3.95, 7.0, -1.0):
+    for at in (3.95, 7.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ConfigurationError, match="give another --at"):
             see_moments(network("msnet_resnet18"), video, (at,), size=SIZE)
     table = video.parent / "two.csv"
