@@ -10,7 +10,7 @@ import pandas as pd
 import ray
 
 from extractor.store.records import committed, committed_names
-from extractor.store.run import Run
+from extractor.store.run import Run, read_run
 from extractor.store.staging import staged_items
 from extractor.store.tables import merge_failures, read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
@@ -31,6 +31,7 @@ from schemas.wording import counted
 
 __all__ = ["Dataset", "probe_listing", "require_same_videos"]
 
+_NAMED = 5  # of the videos whose files were replaced
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
 
 
@@ -48,7 +49,7 @@ def probe_listing(
 
 
 def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, watcher: Watcher) -> None:
-    """Hold a listing against the inventory of the store that it is to go on with; say what is new and what is gone.
+    """Hold a listing against the inventory of the store that it is to go on with; say what is new, gone or replaced.
 
     Raises ConfigurationError where they have no video in common: the store is another dataset's.
     """
@@ -65,6 +66,44 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
         )
     if not limited and (gone := len(known - listed)):
         watcher.say(f"in the store's inventory, but no longer in {listing.root}: {counted(gone, 'video')}")
+    _tell_replaced(paths, listing, watcher)
+
+
+def _tell_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> None:
+    """Name finished videos whose files are not those that were planned; others fail as changed when they are read."""
+    inventory = read_inventory(paths).drop_duplicates("video_id", keep="last")
+    known = inventory[inventory["video_id"].isin(_finished(paths, inventory)) & (inventory["bytes"] >= 0)]
+    planned = {row.video_id: (row.bytes, row.mtime_ns) for row in known.itertuples()}
+    resized, touched = [], []
+    for job in listing.jobs:
+        for item in job.items if job.size_bytes is not None else ():
+            size_bytes, mtime_ns = planned.get(item.video_id, (job.size_bytes, job.mtime_ns))
+            if size_bytes != job.size_bytes:
+                resized.append(item.video_id)
+            elif mtime_ns != job.mtime_ns:
+                touched.append(item.video_id)
+    for names, what, how in (
+        (resized, "replaced", "another size"),
+        (touched, "copied, touched or replaced", "another time, the same size"),
+    ):
+        if names:
+            first = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+            finished = counted(len(names), "finished video")
+            watcher.say(f"{what} since the store was planned ({how}): {finished}, {first}")
+    if resized or touched:
+        watcher.say(
+            "finished features are kept as they are; for those of a file that was replaced, extract to another --out, "
+            f"or give the file another name: msnet resume {paths.root} --rescan"
+        )
+
+
+def _finished(paths: StorePaths, inventory: pd.DataFrame) -> set[str]:
+    """Videos with features, committed or staged: none of them is decoded again."""
+    records, run = committed(paths), read_run(paths)
+    finished = {video_id for record in records.values() for video_id in record.video_ids}
+    for shard in set(inventory["shard"]) - set(records):
+        finished |= set(staged_items(paths, run, shard))
+    return finished
 
 
 @dataclass(frozen=True)
@@ -93,6 +132,7 @@ class Dataset:
         assert listing is not None
         new = _without(listing, set(known["video_id"]))
         self.watcher.say(f"{counted(new.num_items, 'new video')} in {listing.root}")
+        _tell_replaced(self.paths, listing, self.watcher)
         return self._extended(known, new)
 
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

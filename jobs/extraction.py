@@ -97,7 +97,8 @@ def resume(
     """Go on with a store: its inventory, minus what is committed, minus what is staged.
 
     videos, weights: where the dataset and the checkpoint lie now, if they were moved. retry_failed: failure classes
-    to try again (empty: all). rescan: look for videos that are new in the dataset.
+    to try again (empty: all). rescan: add videos that are new in the dataset, and name finished ones whose
+    files were replaced.
     """
     options, watcher = options or Options(), watcher or Watcher()
     if options.part != (0, 1) and (rescan or retry_failed is not None):

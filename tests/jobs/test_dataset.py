@@ -137,6 +137,58 @@ def test_rescan_takes_new_segments_of_a_known_file(videos: Path) -> None:
     assert said(dataset) == [f"1 new video in {videos}"]
 
 
+def test_rescan_names_finished_videos_whose_files_are_others_now(videos: Path) -> None:
+    """And plans nothing for them; what is not finished, or of which nothing was known, fails or is as it is."""
+    add(videos, "d.mp4", "e.mp4")
+    dataset = dataset_of(videos)
+    listing = list_videos(videos)
+    unknown = replace(listing.jobs[4], size_bytes=None, mtime_ns=None)
+    before = dataset.inventory(replace(listing, jobs=(*listing.jobs[:4], unknown)), rescan=False)
+    finish(dataset, "shard-00000", good=["a.mp4"])
+    stage(new_attempt(dataset.paths, dataset.run, "shard-00001", "token"), "b.mp4")
+    finish(dataset, "shard-00004", good=["e.mp4"])
+    (videos / "a.mp4").write_text("another video, and a longer one")
+    os.utime(videos / "b.mp4", ns=(7, 7))
+    for name in ("c.mp4", "d.mp4", "e.mp4"):
+        (videos / name).write_text("not finished, or never measured")
+    pd.testing.assert_frame_equal(dataset.inventory(list_videos(videos), rescan=True), before)
+    new, size, time, advice = said(dataset)
+    assert new == f"0 new videos in {videos}"
+    assert size == "replaced since the store was planned (another size): 1 finished video, a.mp4"
+    assert time == (
+        "copied, touched or replaced since the store was planned (another time, the same size): 1 finished video, b.mp4"
+    )
+    assert advice.startswith("finished features are kept as they are; ") and "another --out" in advice
+
+
+def test_of_many_replaced_videos_the_first_are_named(videos: Path) -> None:
+    names = [f"v{i}.mp4" for i in range(7)]
+    add(videos, *names)
+    dataset = dataset_of(videos, shard_bytes=10**9)
+    dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", good=["a.mp4", "b.mp4", "c.mp4", *names])
+    for name in names:
+        (videos / name).write_text("another")
+    heard = Heard()
+    require_same_videos(dataset.paths, list_videos(videos), limited=False, watcher=heard)  # as does a second `extract`
+    assert heard.lines[0].endswith("7 finished videos, v0.mp4, v1.mp4, v2.mp4, v3.mp4, v4.mp4, ...")
+
+
+def test_a_video_that_was_mended_and_tried_again_is_held_against_its_later_file(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", bad=["a.mp4"])
+    (videos / "a.mp4").write_text("mended")
+    dataset.with_retries(inventory, [])
+    finish(dataset, "shard-00003", good=["a.mp4"])
+    dataset.inventory(list_videos(videos), rescan=True)
+    table = videos / "table.csv"
+    table.write_text("path\na.mp4\n")
+    (videos / "a.mp4").unlink()  # gone is not replaced
+    require_same_videos(dataset.paths, list_videos(table), limited=True, watcher=dataset.watcher)
+    assert said(dataset)[1:] == [f"0 new videos in {videos}"]
+
+
 def test_a_retry_that_failed_is_counted_once_where_its_first_shard_is_gone(videos: Path) -> None:
     """As after `verify --deep` took the first shard out: it waits there, and did not fail for good."""
     dataset = dataset_of(videos, shard_bytes=10**9)
