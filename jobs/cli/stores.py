@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +30,7 @@ _ODD = {  # what is worth a look, and the column of the manifest that tells it
     "at their own, lower rate": "rate_capped",
     "with damaged packets": "bad_packets",
     "with damaged frames kept": "bad_frames",
+    "flagged, so decoded by PyAV": "flags",
 }
 
 
@@ -108,11 +110,14 @@ def report(store: Store) -> int:
     features = FeatureStore(store)
     manifest, failures = features.manifest, features.failures
     videos = manifest.drop_duplicates("video_id")
+    videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can be wrapped
     print(f"{counted(len(videos), 'video')} with {counted(len(manifest), 'clip')}, {len(failures)} failed")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
     odd = {name: _odd(videos, column) for name, column in _ODD.items()}
     lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
-    print(rows([*lines, *((name, len(found)) for name, found in odd.items())]))
+    lines += [(name, len(found)) for name, found in odd.items()]
+    flags = Counter(flag for told in videos["flags"] for flag in told.split(", ") if flag)
+    print(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
     for failure, group in failures.groupby("failure"):

@@ -194,14 +194,20 @@ def test_report_names_the_videos_that_are_odd(call: Call, store: StorePaths, mon
     manifest.loc[clips == "a.mp4", "fallback_reason"] = "decord counts 3 frames, demuxing 4"
     manifest.loc[clips == "b.mp4", "times_made_up"] = True
     manifest.loc[clips.isin(["b.mp4", "e.mp4"]), "bad_frames"] = [3, 3, 7, 7]
+    manifest.loc[clips == "a.mp4", "flags"] = "container:mpegts,long"
+    manifest.loc[clips == "e.mp4", "flags"] = "long"
     monkeypatch.setattr(FeatureStore, "manifest", manifest)
+    monkeypatch.setenv("COLUMNS", "60")
     _, out, _ = call("report", store.root)
+    assert max(map(len, out.splitlines()[:-1])) <= 60
     heads, _, below = out.partition("\n\n")
-    assert [line.split()[-1] for line in heads.splitlines()[2:]] == ["1", "1", "0", "0", "2"]
+    assert [line.split()[-1] for line in heads.splitlines()[2:]] == ["1", "1", "0", "0", "2", "2", "2", "1"]
+    assert heads.endswith("    long                          2\n    container:mpegts              1")
     assert below.split("\n\n")[:-1] == [
         "begun again by another decoder: 1\n  a.mp4: decord counts 3 frames, demuxing 4",
         "with made-up times: 1\n  b.mp4",
         "with damaged frames kept: 2\n  b.mp4: 3\n  e.mp4: 7",
+        "flagged, so decoded by PyAV: 2\n  a.mp4: container:mpegts, long\n  e.mp4: long",
     ]
 
 
