@@ -44,8 +44,8 @@ def check_job(job: FileJob) -> FileJob:
         if then is not None and then != value:
             raise VideoError(
                 FailureClass.CHANGED,
-                f"{job.path} has another {name} ({told(value)}) than when it was listed ({told(then)}): "
-                "`msnet resume STORE --retry-failed changed` takes it as it is then",
+                f"{job.path} has another {name} ({told(value)}) than when it was listed ({told(then)}): try it again, "
+                "which takes it as it is then",
             )
     return replace(job, size_bytes=now[0], mtime_ns=now[1])
 
@@ -69,8 +69,7 @@ def not_reached(path: Path | str, error: OSError) -> VideoError:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return VideoError(
             FailureClass.MISSING,
-            f"{error.filename or path} does not exist (any more): restore it, then `msnet resume STORE --retry-failed "
-            "missing`",
+            f"{error.filename or path} does not exist (any more): restore it, or leave it out",
         )
     return VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be reached: {error.strerror or error}")
 

@@ -71,11 +71,8 @@ def plan_item(
     """
     first, last = item_frames(times_seconds, end_seconds, item)
     if last - first < 1:
-        raise VideoError(
-            FailureClass.TOO_SHORT,
-            f"at least two frames were expected, {'one lies' if last == first else 'none lies'} between "
-            f"{_start(item, times_seconds)} and {_end(item, end_seconds)} s: leave it out or widen the segment",
-        )
+        found = _too_few("one" if last == first else "none", item, times_seconds, end_seconds)
+        raise VideoError(FailureClass.TOO_SHORT, f"at least two frames were expected, {found}")
     lengths = tuple(members) if members else (num_frames or 8,)
     if sampling is Sampling.SEGMENTS:
         return _plan_segments(times_seconds, first, last, item, lengths, clips or 1)
@@ -179,6 +176,13 @@ def _sample(
         index = np.unique(np.append(index, last))
     count = last - first + 1
     return index.astype(np.int64), len(index) == count and instants > count
+
+
+def _too_few(count: str, item: Item, times: Float64Array, end_seconds: float) -> str:
+    if item.start_seconds is None and item.end_seconds is None:
+        return f"the video has {count}: leave it out"
+    start, end = _start(item, times), _end(item, end_seconds)
+    return f"{count} lies between {start} and {end} s: leave it out or widen the segment"
 
 
 def _start(item: Item, times: Float64Array) -> float:

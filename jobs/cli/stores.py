@@ -123,6 +123,10 @@ def report(store: Store) -> int:
     for failure, group in failures.groupby("failure"):
         told = [f"{row.video_id}: {row.message}" for row in group.itertuples()]
         _print_listed(str(failure), told, str(features.paths.failures))
+    if len(failures):
+        classes = ",".join(sorted(set(failures["failure"])))
+        again = f"to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
+        print("\n" + paragraph(again, indent="  "))
     features.close()
     return 0
 

@@ -39,9 +39,10 @@ def test_check_job_tells_missing_from_changed(path: Path) -> None:
         (FileJob(str(path.with_name("b.mp4")), (), 3, mtime), FailureClass.MISSING),
         (FileJob(str(path / "b.mp4"), (), 3, mtime), FailureClass.MISSING),
     ]:
-        with pytest.raises(VideoError, match=f"`msnet resume STORE --retry-failed {failure}`") as caught:
+        with pytest.raises(VideoError) as caught:
             check_job(job)
         assert caught.value.failure is failure
+        assert "STORE" not in caught.value.message  # there may be none yet
 
 
 @pytest.mark.parametrize(

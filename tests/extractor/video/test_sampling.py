@@ -100,12 +100,22 @@ def test_plan_item_adds_the_last_frame_where_the_rate_gives_one() -> None:
     assert plan.num_valid.tolist() == [2]
 
 
-@pytest.mark.parametrize("item", [Item("a"), Item("a", 0.0, 0.04), Item("a", 5.0, 9.0), Item("a", 0.05, 0.07)])
-def test_plan_item_with_fewer_than_two_frames_is_too_short(item: Item) -> None:
-    times = np.array([0.0]) if item.start_seconds is None else np.array([0.0, 0.04, 0.08])
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [
+        (Item("a"), "the video has one: leave it out"),
+        (Item("a", 0.0, 0.04), "one lies between 0.0 and 0.04 s: leave it out or widen the segment"),
+        (Item("a", 5.0, 9.0), "none lies between 5.0 and 9.0 s: leave it out or widen the segment"),
+        (Item("a", 0.05, 0.07), "one lies between 0.05 and 0.07 s: leave it out or widen the segment"),
+        (Item("a", None, 0.04), "one lies between 0.0 and 0.04 s: leave it out or widen the segment"),
+    ],
+)
+def test_plan_item_with_fewer_than_two_frames_is_too_short(item: Item, told: str) -> None:
+    times = np.array([0.0]) if item == Item("a") else np.array([0.0, 0.04, 0.08])
     with pytest.raises(VideoError) as caught:
         plan_item(times, float(times[-1]) + 0.04, item)
     assert caught.value.failure is FailureClass.TOO_SHORT
+    assert caught.value.message == f"at least two frames were expected, {told}"
 
 
 def test_plan_item_of_a_segment_begins_with_the_frame_on_display() -> None:
