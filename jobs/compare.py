@@ -26,7 +26,7 @@ __all__ = ["RELATIVE_NORM", "CompareReport", "compare_stores", "float16_step"]
 Array = npt.NDArray[Any]
 
 RELATIVE_NORM = 1e-4
-_MAX_DIFFERENCES = 100
+_MAX_DIFFERENCES = 20
 _SMALLEST = 2.0**-24  # of float16, above zero
 _BLOCK_VALUES = 1024 * 1024
 _EXACT = ("time_seconds", "index", "valid", "frame_member", "pair_member")
@@ -79,9 +79,10 @@ class _Pair:
 class CompareReport:
     """What differs between two stores.
 
-    differences: sentences, the first hundred; more: how many were left out. clips: how many both have and were
+    differences: sentences, the first twenty; more: how many were left out. clips: how many both have and were
     compared. tied_cells: displacement cells that were left out. worst: by tensor, the largest share of a clip's norm
-    by which it differs beyond a float16 step. same_digest: whether both were made with one configuration.
+    by which it differs beyond a float16 step. configurations: by field, its two values where they differ, which is no
+    difference of features.
     """
 
     differences: tuple[str, ...]
@@ -89,7 +90,7 @@ class CompareReport:
     clips: int
     tied_cells: int
     worst: dict[str, float]
-    same_digest: bool
+    configurations: dict[str, tuple[Any, Any]]
 
     @property
     def equal(self) -> bool:
@@ -115,8 +116,8 @@ def compare_stores(a: Path, b: Path, *, progress: Callable[[int, int], None] | N
             progress(done, len(first.video_ids))
     first.close()
     second.close()
-    same = first.run.digest == second.run.digest
-    return CompareReport(tuple(tally.differences), tally.more, tally.clips, tally.tied_cells, tally.worst, same)
+    made = first.config.differences(second.config)
+    return CompareReport(tuple(tally.differences), tally.more, tally.clips, tally.tied_cells, tally.worst, made)
 
 
 def _pair_of(a: FeatureStore, b: FeatureStore, tally: _Tally) -> _Pair:
@@ -164,27 +165,33 @@ def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
         {name: column[clips.start : clips.stop] for name, column in table.items()}
         for table, clips in zip(pair.tables, (mine, theirs), strict=True)
     )
-    for column in _MANIFEST_EXACT:
-        x, y = left[column], right[column]
-        if not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
-            tally.differ(f"{video_id!r} differs in {column}")
-            if column in _SAME_ROWS:
-                return
+    differing = [name for name in _MANIFEST_EXACT if not _equal(left[name], right[name])]
+    rows = [name for name in differing if name in _SAME_ROWS]
+    if differing:  # with other rows than its partner, no column has values that could be equal
+        tally.differ(f"{video_id!r} differs in {', '.join(rows or differing)}")
+    if rows:
+        return
     tally.clips += len(mine)
     for name in pair.tensors:
         level = TENSORS[name].split("/")[0]
         counts = np.ones(len(mine), dtype=np.int64) if level == "clips" else left[level]
         if name in _EXACT:
             if not all(np.array_equal(x, y) for x, y in _blocks(pair, name, mine, theirs)):
-                tally.differ(f"{video_id!r} differs in {name}")
+                tally.differ(f"{video_id!r}: {name} differs")
         elif name != "tied":
             shares = _excess(pair, name, mine, theirs, np.repeat(np.arange(len(mine)), counts), tally)
             tally.worst[name] = max(tally.worst.get(name, 0.0), float(shares.max()))
-            for clip in np.flatnonzero(~(shares <= RELATIVE_NORM)).tolist():
+            beyond = np.flatnonzero(~(shares <= RELATIVE_NORM))
+            if len(beyond):
+                which = f"clip {left['clip'][beyond[0]]}" if len(beyond) == 1 else f"{len(beyond)} of {len(mine)} clips"
                 tally.differ(
-                    f"{video_id!r} clip {left['clip'][clip]}: {name} differs by {shares[clip]:.2g} of its norm "
-                    "beyond a float16 step"
+                    f"{video_id!r}: {name} differs in {which}, by {'up to ' * (len(beyond) > 1)}"
+                    f"{shares[beyond].max():.2g} of its norm beyond a float16 step"
                 )
+
+
+def _equal(x: Array, y: Array) -> bool:
+    return np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
 
 
 def _blocks(pair: _Pair, name: str, mine: range, theirs: range, like: str = "") -> Iterator[tuple[Array, Array]]:

@@ -156,15 +156,22 @@ class ExtractionConfig(BaseModel):
         canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def require_equal(self, other: ExtractionConfig) -> None:
-        """Raise ConfigurationError that names every field in which `other` (what was asked for now) differs."""
+    def differences(self, other: ExtractionConfig) -> dict[str, tuple[Any, Any]]:
+        """Fields in which `other` differs, with both values as JSON has them: {"size": (64, 96)}."""
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         differing = [name for name in mine if mine[name] != theirs[name]]
         if "sampling" in differing:  # what only one of the two samplings has follows from it
             differing = [
                 name for name in differing if name not in _OF_SAMPLING or None not in (mine[name], theirs[name])
             ]
-        fields = [f"{name}: the store has {mine[name]!r}, asked for is {theirs[name]!r}" for name in differing]
+        return {name: (mine[name], theirs[name]) for name in differing}
+
+    def require_equal(self, other: ExtractionConfig) -> None:
+        """Raise ConfigurationError that names every field in which `other` (what was asked for now) differs."""
+        fields = [
+            f"{name}: the store has {mine!r}, asked for is {theirs!r}"
+            for name, (mine, theirs) in self.differences(other).items()
+        ]
         if fields:
             raise ConfigurationError(
                 "the store was made with another configuration (" + "; ".join(fields) + "): "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -24,6 +24,7 @@ from schemas.wording import counted
 __all__ = ["compare", "export", "report", "show", "status", "verify"]
 
 _LISTED = 20
+_DIGITS = 12  # of a hash: enough to tell two apart
 _ODD = {  # what is worth a look, and the column of the manifest that tells it
     "begun again by another decoder": "fallback_reason",
     "with made-up times": "times_made_up",
@@ -186,6 +187,9 @@ def compare(
     """Compare two stores: ids, rows and times exactly, tensors within 1e-4 of their norm and a float16 step."""
     with progress("comparing", "video") as tell:
         found = compare_stores(store_a, store_b, progress=tell)
+    if found.configurations:
+        fields = [f"{name} {_value(a)} / {_value(b)}" for name, (a, b) in found.configurations.items()]
+        print(paragraph(f"configurations differ: {', '.join(fields)}", indent="  "))
     for difference in found.differences:
         print(paragraph(difference, indent="  "))
     if found.more:
@@ -197,6 +201,13 @@ def compare(
     print(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out")
     print("equal" if found.equal else "different")
     return 0 if found.equal else 1
+
+
+def _value(value: Any) -> str:
+    """A value of a configuration; of a checkpoint's SHA-256 the beginning."""
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return "none" if value is None else ",".join(part[:_DIGITS] for part in str(value).split(","))
 
 
 @app.command()
