@@ -42,8 +42,8 @@ class Plan:
     """What an extraction would do.
 
     bad: (video_id, class, message). duplicates: groups of paths with the same content. skipped: what of the folder is
-    not taken. decode_seconds, network_seconds: of all workers together; wall_seconds: with the workers there are.
-    None where nothing could be measured.
+    not taken. decode_seconds, network_seconds: of all workers together; the first is None where no file of those
+    tried was decoded.
     """
 
     files: int
@@ -65,14 +65,20 @@ class Plan:
         return Counter(failure for _, failure, _ in self.bad)
 
     @property
-    def wall_seconds(self) -> float | None:
-        """Decoding and network run side by side; the longer one decides."""
-        if self.decode_seconds is None:
-            return None
+    def wall_seconds(self) -> float:
+        """With the workers there are. Decoding and network run side by side: the longer one decides.
+
+        Where decoding was not measured it is the network's, and the least that it takes.
+        """
         workers = self.workers
-        decode = self.decode_seconds / (workers.extractors * workers.decoders)
+        decode = (self.decode_seconds or 0.0) / (workers.extractors * workers.decoders)
         network = self.network_seconds / workers.extractors
         return max(decode, network)
+
+    @property
+    def exit_code(self) -> int:
+        """As the extraction would end: 0, or 2 with bad videos."""
+        return 2 if self.bad else 0
 
 
 def plan(videos: Path | str, request: Request, options: Options | None = None, watcher: Watcher | None = None) -> Plan:
@@ -132,6 +138,8 @@ def _decode_seconds(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any
 
 
 def _scaled(seconds: float, work: float, total: float) -> float | None:
+    if not total:  # no good file: there is nothing to decode
+        return 0.0
     return seconds * total / work if work else None
 
 

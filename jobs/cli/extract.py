@@ -39,8 +39,7 @@ def extract(
     """Extract features from VIDEOS into a store. Called again, it goes on where it was."""
     options = replace(options, **layout)
     if dry_run:
-        print_plan(plan_videos(videos, request, options, TerminalWatcher()))
-        return 0
+        return _planned(videos, request, options)
     _require_layout_of(out, layout)
     return _extract(videos, out, request, options)
 
@@ -91,8 +90,13 @@ def plan(videos: Videos, request: Request, options: Options, layout: dict[str, A
     if request.weights is None and request.model not in bundled_networks():
         notice(f"no --weights given for {request.model}: the time is estimated on random ones, which are as fast")
         request = replace(request, weights="random")
-    print_plan(plan_videos(videos, request, replace(options, **layout), TerminalWatcher()))
-    return 0
+    return _planned(videos, request, replace(options, **layout))
+
+
+def _planned(videos: Path, request: Request, options: Options) -> int:
+    found = plan_videos(videos, request, options, TerminalWatcher())
+    print_plan(found)
+    return found.exit_code
 
 
 def _require_layout_of(out: Path, layout: Mapping[str, Any]) -> None:

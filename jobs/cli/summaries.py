@@ -59,7 +59,7 @@ def _what_next(outcome: Outcome, store: Path) -> list[str]:
 
 def print_plan(plan: Plan) -> None:
     """What an extraction would do."""
-    wall = "not measured" if plan.wall_seconds is None else f"about {duration(plan.wall_seconds)}"
+    wall = f"{'at least' if plan.decode_seconds is None else 'about'} {duration(plan.wall_seconds)}"
     table: list[tuple[object, ...]] = [
         ("files", plan.files),
         ("videos", plan.items, "a segment counts as one" if plan.items != plan.files else ""),
@@ -70,7 +70,9 @@ def print_plan(plan: Plan) -> None:
         ("store", size(plan.store_bytes), "before compression"),
         ("time", wall, f"with {plan.workers}, start-up apart"),
     ]
-    if plan.decode_seconds is not None:
+    if plan.decode_seconds is None:
+        table.append(("  decode", "not measured", "none of the files tried was decoded"))
+    else:
         table.append(("  decode", duration(plan.decode_seconds), "one core"))
     table.append(("  network", duration(plan.network_seconds), "one extractor"))
     print(rows(table))

@@ -162,6 +162,6 @@ def test_a_second_driver_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_dry_run_writes_nothing(folder: Path, tmp_path: Path) -> None:
     run = msnet("extract", folder, "--out", tmp_path / "store", *WINDOWS, "--dry-run")
-    assert run.process.returncode == 0, run.err
+    assert run.process.returncode == 2, run.err
     assert not (tmp_path / "store").exists()
     assert re.search(r"videos +6\b", run.out) and re.search(r"bad +2\b", run.out)
