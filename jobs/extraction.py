@@ -135,12 +135,10 @@ def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Pat
     """Folder that the inventory's paths count from. Without it every video would be taken for missing."""
     if listing is not None:
         return listing.root
-    root = Path(run.dataset_root)
-    if videos is not None:
-        root = videos.absolute() if videos.is_dir() else videos.absolute().parent
-    if not root.is_dir():
-        raise _moved(root)
-    return root
+    place = (videos or Path(run.dataset_root)).absolute()
+    if not place.exists():
+        raise _moved(place)
+    return place if place.is_dir() else place.parent
 
 
 def _moved(place: Path) -> InventoryError:

@@ -156,6 +156,15 @@ def test_dataset_that_was_moved_is_asked_for(rescan: bool, call: Call, tmp_path:
     assert f"expected at {tmp_path / 'moved'}, which is not there now" in line and "--videos" in line
 
 
+@pytest.mark.parametrize("rescan", [False, True])
+def test_resume_refuses_a_dataset_that_is_not_there(rescan: bool, call: Call, tmp_path: Path) -> None:
+    """Also where nothing of it would be read, as in a finished store."""
+    paths = make_store(tmp_path / "store")
+    flags = ("--weights", "random", *(["--rescan"] if rescan else []))
+    line = refused(call, tmp_path, "resume", paths.root, "--videos", tmp_path / "nowhere", *flags)
+    assert str(tmp_path / "nowhere") in line
+
+
 def test_a_table_that_is_gone_is_not_asked_for_once_it_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
