@@ -113,7 +113,7 @@ BEGUN_ANEW = [
     ("compare store other", "stores.compare_stores"),
     ("weights evaluate --device cpu", "evaluation.evaluate_weights"),
     ("weights picture a.mp4 --at 1 --out a.png --device cpu", "pictures.load_weights"),
-    ("gebd predict run store --out a.json --device cpu", "gebd_heads.predict_boundaries"),
+    ("gebd predict run store --out a.json --device cpu", "gebd_heads.load_head"),
 ]
 
 

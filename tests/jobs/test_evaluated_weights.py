@@ -33,7 +33,7 @@ def test_load_weights_of_the_package(checkpoint: Path, monkeypatch: pytest.Monke
         asked.append(name)
         return checkpoint
 
-    monkeypatch.setattr("jobs.evaluated_weights.bundled_checkpoint", bundled)
+    monkeypatch.setattr("extractor.models.bundled.bundled_checkpoint", bundled)
     assert load_weights("bundled", "tsn_resnet18", "cpu")[0].weights == str(checkpoint)
     load_weights(Path("bundled"), None, "cpu")
     assert asked == ["tsn_resnet18", "msnet_resnet18"]
