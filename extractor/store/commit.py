@@ -19,7 +19,7 @@ from extractor.store.probe import require_space
 from extractor.store.records import decode_record, encode_record, next_generation, read_record, retired_path
 from extractor.store.shard import ShardReader, ShardWriter
 from extractor.store.staging import Attempt, StagedItem, all_staged, open_staged, set_aside, staged_columns
-from extractor.store.sweeping import sweep_shard
+from extractor.store.sweeping import remove_empty_staging, sweep_shard
 from extractor.store.tables import write_table
 from schemas.errors import DamagedShardError, StorageError, StoreError
 from schemas.layout import StorePaths
@@ -144,6 +144,7 @@ def _remove_own(attempt: Attempt) -> None:
         remove_files(own)
         if record is not None:
             shutil.rmtree(attempt.staging, ignore_errors=True)
+            remove_empty_staging(attempt.paths, attempt.shard)  # the winner's sweep may have come before
 
 
 def _write_files(attempt: Attempt, items: Sequence[StagedItem]) -> CommitRecord:

@@ -14,7 +14,7 @@ from extractor.store.records import committed_names, read_record
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
 
-__all__ = ["Swept", "sweep", "sweep_shard"]
+__all__ = ["Swept", "remove_empty_staging", "sweep", "sweep_shard"]
 
 _SHARD_FILE = re.compile(r"\.?(shard-\d{5,})\..+")
 
@@ -71,11 +71,19 @@ def _remove(paths: StorePaths, shard: str, files: list[Path], others: list[Holde
     keep = {paths.root / record.data.path, paths.root / record.fragment.path}
     doomed = [path for path in files if path not in keep]
     freed = remove_files(doomed)
-    with suppress(OSError):  # a folder that was written into meanwhile stays for the next sweep
-        for folder in _entries(paths.staged(shard)):
-            folder.rmdir()
-        paths.staged(shard).rmdir()
+    remove_empty_staging(paths, shard)
     return Swept(len(doomed), freed)
+
+
+def remove_empty_staging(paths: StorePaths, shard: str) -> None:
+    """Remove a shard's staging folders that are empty.
+
+    One that was written into meanwhile stays for the next sweep; another process may be removing the same ones.
+    """
+    staged = paths.staged(shard)
+    for folder in (*_entries(staged), staged):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _staged(folder: Path) -> list[Path]:

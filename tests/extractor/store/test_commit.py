@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+from pathlib import Path
 
 import h5py
 import pytest
@@ -100,6 +101,7 @@ def test_attempt_that_loses_at_the_last_moment_removes_its_files(attempt, monkey
     def other_first(source, target, **options):
         monkeypatch.setattr(os, "link", link)
         assert commit_shard(other, IDS).status is CommitStatus.WON
+        stage(attempt, "a.mp4")  # after the winner has swept
         link(source, target, **options)
 
     monkeypatch.setattr(os, "link", other_first)
@@ -107,7 +109,22 @@ def test_attempt_that_loses_at_the_last_moment_removes_its_files(attempt, monkey
     assert result.status is CommitStatus.LOST
     assert result.record.attempt == other.name
     assert all(other.name in name for name in names(attempt.paths.shards))
+    assert names(attempt.paths.staging) == []
     assert verify_store_is_sound(attempt)
+
+
+def test_winner_leaves_no_staging_where_a_loser_removes_the_same_folders(attempt, monkeypatch):
+    stage_all(attempt)
+    rmdir = Path.rmdir
+
+    def loser_first(folder):
+        monkeypatch.setattr(Path, "rmdir", rmdir)
+        rmdir(folder)
+        rmdir(folder)
+
+    monkeypatch.setattr(Path, "rmdir", loser_first)
+    assert commit_shard(attempt, IDS).status is CommitStatus.WON
+    assert names(attempt.paths.staging) == []
 
 
 def verify_store_is_sound(attempt) -> bool:
