@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -15,10 +16,12 @@ from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
 __all__ = [
+    "ALL",
     "HELD_OUT_SEED",
     "RECIPES",
     "LossWeights",
     "Precision",
+    "Share",
     "Stage",
     "TrainingConfig",
     "read_config",
@@ -92,11 +95,24 @@ class Stage(_Frozen):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of a step's clips a process has: number `index` of `count`."""
+
+    index: int
+    count: int
+
+
+ALL = Share(0, 1)
+"""Of a step's clips."""
+
+
 class TrainingConfig(_Frozen):
     """Everything that decides what a training gives; the same configuration on the same device gives the same losses.
 
     seed: of the first weights, the world and the order of clip lengths; below HELD_OUT_SEED.
     num_segments: clip length the checkpoint is declared for; it takes any.
+    processes: that share the clips of a step, on a CPU; norms take their statistics from each share alone.
     embedding_halvings: the MS module's embedding is trained 2^n times as large as it is stored, see training.embedding;
         12 leaves scores of about two thirds to random weights, 13 of a third.
     textures, shapes: how many the world draws from at a time, see training.world.WorldConfig.
@@ -107,6 +123,7 @@ class TrainingConfig(_Frozen):
     seed: int = Field(default=0, ge=0, lt=HELD_OUT_SEED)
     num_segments: int = Field(default=8, ge=2)
     precision: Precision = Precision.FLOAT32
+    processes: int = Field(default=1, ge=1, le=64)
     embedding_halvings: int = Field(default=13, ge=0, le=20)
     textures: int = Field(default=96, ge=1)
     shapes: int = Field(default=128, ge=1)
@@ -116,6 +133,14 @@ class TrainingConfig(_Frozen):
     evaluation_clips: int = Field(default=32, ge=1)
     evaluation_size_px: int = Field(default=224, ge=64, multiple_of=FEATURE_STRIDE_PX)
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_clips_for_all(self) -> Self:
+        for stage in self.stages:
+            clips = stage.frames_per_step // max(stage.num_frames)
+            if clips < self.processes and self.processes > 1:
+                raise ValueError(f"{self.processes} processes need a clip each; a step of {stage.name!r} has {clips}")
+        return self
 
     @property
     def steps(self) -> int:

@@ -14,7 +14,7 @@ from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.msnet import MSNet
 from extractor.models.timeline import ClipTimeline
 from training.cells import cell_truth
-from training.config import Precision, Stage, TrainingConfig
+from training.config import ALL, Precision, Share, Stage, TrainingConfig
 from training.losses import boundary_loss, confidence_loss, matching_loss, motion_class_loss, regression_loss
 from training.world import Boundary, Clips, Motion, World, WorldConfig
 
@@ -28,8 +28,8 @@ class Task(Protocol):
     if it has heads to be trained with the network.
     """
 
-    def losses(self, network: MSNet, stage: Stage, step: int) -> dict[str, Tensor]:
-        """The losses of batch number `step`, by name, weighted: their sum is what the step descends."""
+    def losses(self, network: MSNet, stage: Stage, step: int, share: Share = ALL) -> dict[str, Tensor]:
+        """The losses of a share of batch number `step`, by name, weighted: their sum is what the step descends."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """What is trained along with the network."""
@@ -75,12 +75,12 @@ class MotionTask(nn.Module):
         self._seed = config.seed
         self._amp = config.precision is Precision.BFLOAT16
 
-    def losses(self, network: MSNet, stage: Stage, step: int) -> dict[str, Tensor]:
-        """Of batch number `step`; see `Task`."""
-        return self.losses_on(network, self.clips(stage, step), stage)
+    def losses(self, network: MSNet, stage: Stage, step: int, share: Share = ALL) -> dict[str, Tensor]:
+        """Of a share of batch number `step`; see `Task`."""
+        return self.losses_on(network, self.clips(stage, step, share), stage)
 
-    def clips(self, stage: Stage, step: int) -> Clips:
-        """Batch number `step`, as `stage` wants it."""
+    def clips(self, stage: Stage, step: int, share: Share = ALL) -> Clips:
+        """A share of batch number `step`, as `stage` wants it: all shares have clips of one length."""
         draw = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
         frames = stage.num_frames[int(torch.randint(len(stage.num_frames), (), generator=draw))]
         world = self._world.variant(
@@ -92,7 +92,7 @@ class MotionTask(nn.Module):
             still_camera=stage.still_camera,
             nuisances=stage.nuisances,
         )
-        return world.sample(step, max(1, stage.frames_per_step // frames))
+        return world.sample(step * share.count + share.index, max(1, stage.frames_per_step // frames // share.count))
 
     def losses_on(self, network: MSNet, clips: Clips, stage: Stage) -> dict[str, Tensor]:
         """The losses of `network` on `clips`, weighted as in `stage`; those of the MS module where it has one."""

@@ -23,6 +23,7 @@ from extractor.store.atomic import replacing
 from extractor.store.probe import probe_storage, refuse_other_folder
 from schemas.errors import ConfigurationError
 from training.config import HELD_OUT_SEED, LossWeights, Stage, TrainingConfig
+from training.descent import Descent
 from training.embedding import as_stored, enlarge_embedding
 from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
@@ -64,22 +65,27 @@ def train(
 
     `out` takes the state, losses.csv and evaluations.csv; where it holds the state of the same configuration, training
     goes on from there. `weights` is a checkpoint to start from, of any kind that fits, or "bundled" for the one that
-    comes with the package. `should_stop` is asked after each step; the state is saved then, too, and a checkpoint is
+    comes with the package. A script that asks for several processes needs `if __name__ == "__main__":`, as each of them
+    imports it. `should_stop` is asked after each step; the state is saved then, too, and a checkpoint is
     written for what has been learned so far.
 
     ConfigurationError where `out` holds another training; StorageError where it holds other things or cannot be made;
-    WeightsError where `weights` does not fit.
+    WeightsError where `weights` does not fit; ResourceError where one of several processes is killed.
     """
+    device = torch.device(device)
+    if config.processes > 1 and device.type != "cpu":
+        raise ConfigurationError(f"{config.processes} processes share the clips of a step on a CPU alone: expected 1")
     start = None if weights is None else checkpoint_path(weights, config.model)
-    run = TrainingRun(_without_idle_stages(config), out, torch.device(device), start)
+    run = TrainingRun(_without_idle_stages(config), out, device, start)
     saved = time.monotonic()
-    while run.step < run.config.steps:
-        report(run.advance())
-        if should_stop():
-            break
-        if time.monotonic() - saved > save_every_seconds:
-            run.save_state()
-            saved = time.monotonic()
+    with run.descent:
+        while run.step < run.config.steps:
+            report(run.advance())
+            if should_stop():
+                break
+            if time.monotonic() - saved > save_every_seconds:
+                run.save_state()
+                saved = time.monotonic()
     run.save_state()
     return run.save_checkpoint()
 
@@ -98,6 +104,7 @@ class TrainingRun:
         self._held_out = MotionTask(self.network, config, world_seed=HELD_OUT_SEED, device=device)
         self._optimizer = torch.optim.AdamW(_groups(self.network, self.task, config.weight_decay))
         self._resume()
+        self.descent = Descent(self.network, self.task, config)
 
     def advance(self) -> Progress:
         """One step of the optimizer."""
@@ -106,17 +113,13 @@ class TrainingRun:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         started = time.monotonic()
-        _set_training(self.network, stage)
-        losses = self.task.losses(self.network, stage, self.step)
-        total = torch.stack(list(losses.values())).sum()
-        if not bool(total.isfinite()):
+        losses = self.descent.gradients(self.step)
+        if not all(loss.isfinite() for loss in losses.values()):
             raise ConfigurationError(f"the loss is no number at step {self.step}: try a lower learning_rate")
-        self._optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
         parameters = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         self._optimizer.step()
-        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        values = {name: float(loss) for name, loss in losses.items()}
         seconds = time.monotonic() - started
         self._trained_seconds += seconds
         self.step += 1
@@ -222,14 +225,6 @@ def _without_idle_stages(config: TrainingConfig) -> TrainingConfig:
     if not stages:
         raise ConfigurationError(f"{config.model} has no MS module: expected a stage that is not matching_only")
     return config.model_copy(update={"stages": stages})
-
-
-def _set_training(network: MSNet, stage: Stage) -> None:
-    """Training mode and gradients for what `stage` trains."""
-    network.train().requires_grad_(True)
-    if stage.matching_fixed:
-        for module in network.matching_modules():
-            module.eval().requires_grad_(False)
 
 
 def _first_network(config: TrainingConfig, weights: Path | None) -> MSNet:

@@ -55,10 +55,16 @@ def train(
     model: Annotated[str | None, typer.Option("--model", help="Instead of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Instead of the configuration's.")] = None,
     precision: Annotated[Precision | None, typer.Option("--precision", help="Instead of the configuration's.")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", min=1, max=64, help="That share each step, on a CPU. Instead of the configuration's."
+        ),
+    ] = None,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Train a network on procedural video. The same command goes on with a training that was stopped."""
-    changes: dict[str, Any] = {"model": model, "seed": seed, "precision": precision}
+    changes: dict[str, Any] = {"model": model, "seed": seed, "precision": precision, "processes": processes}
     wanted = read_config(config, **{name: value for name, value in changes.items() if value is not None})
     chosen = choose_device(device)
     if wanted.precision is Precision.BFLOAT16 and chosen == "cpu" and lacks_bfloat16():

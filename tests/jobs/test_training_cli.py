@@ -73,6 +73,15 @@ def test_train_stopped_by_ctrl_c_goes_on_where_it_was(
     assert code == 0 and "trained to the end already" in said
 
 
+def test_train_in_two_processes(call: Call, config: Path, tmp_path: Path) -> None:
+    arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
+    code, _, told = call(*arguments, "--processes", 2)
+    assert code == 0, told
+    assert '"processes": 2' in read_checkpoint(tmp_path / "run/model.safetensors").metadata["recipe"]
+    code, _, told = call(*arguments)
+    assert code == 1 and "another configuration (processes differs)" in " ".join(told.split())
+
+
 def test_train_says_where_bfloat16_would_be_slow(
     call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +119,7 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
         (("--config", "miniature", "--seed", "1000000"), "seed"),
         (("--config", "miniature", "--weights", "missing.pth"), "missing.pth"),
         (("--config", "miniature", "--device", "gpu"), "GPU"),
+        (("--config", "miniature", "--processes", "60"), "60 processes need a clip each"),
     ],
 )
 def test_train_refuses_in_a_sentence(
