@@ -48,6 +48,11 @@ def load_predictions(path: str | os.PathLike[str]) -> dict[str, list[float]]:
 
 def _checked(content: Any, source: str) -> dict[str, list[float]]:
     found = mapping(content, source)
+    if any(isinstance(times, Mapping) for times in found.values()):
+        raise UsageError(
+            f"{source} was expected to hold predictions, a list of boundaries for every video, and has more, as "
+            "annotations have: give the predictions (the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
+        )
     return {video_id: numbers(times, f"{source}: {shown(video_id)}") for video_id, times in found.items()}
 
 

@@ -38,6 +38,13 @@ def test_predictions_that_are_no_numbers_are_refused(wrong: Any, tmp_path: Path)
         load_predictions(tmp_path / "wrong.pkl")
 
 
+@pytest.mark.parametrize("videos", [{"a": {"boundaries_seconds": [[1.0]]}}, {"format": "msnet", "videos": {"a": {}}}])
+def test_annotations_are_no_predictions(videos: Any, tmp_path: Path) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps(videos))
+    with pytest.raises(UsageError, match=r"truth.json .* as annotations have: .* evaluate PREDICTIONS ANNOTATIONS"):
+        load_predictions(tmp_path / "truth.json")
+
+
 @pytest.mark.parametrize("read", [load_predictions, load_scores])
 @pytest.mark.parametrize("text", ["this is no json", "a,b\n1,2\n"])
 def test_text_that_is_no_json_is_no_predictions(read: Any, text: str, tmp_path: Path) -> None:
