@@ -5,12 +5,15 @@ names that comes earlier on the module path would be imported in their stead; th
 has, notices and says so before anything is imported.
 """
 
+import atexit
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
 __all__ = ["PACKAGES", "main", "shadowed_packages"]
 
+_INTERRUPTED = 130
 PACKAGES = ("schemas", "extractor", "training", "gebd", "jobs")
 
 
@@ -42,7 +45,19 @@ def main() -> None:
         run()
     except KeyboardInterrupt:  # while modules are being imported
         print("msnet: interrupted before anything was begun", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            _leave()
+        raise
+
+
+def _leave() -> None:
+    """End an interrupted process by its own code: parts of Ray that were cut off while starting abort in C++'s end."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -94,6 +95,26 @@ def test_sigterm_while_ray_starts_is_a_ctrl_c(seconds: float, tmp_path: Path) ->
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.end() == 130
     assert "interrupted" in running.err and "Traceback" not in running.err and "SIGTERM" not in running.err
+
+
+def test_interrupted_process_ends_by_130_where_the_interpreter_would_abort() -> None:
+    """As Ray does that was cut off while it started, for a part of a second of its start."""
+    script = """
+import atexit, os, sys, jobs.cli, msnet_features
+
+class Aborting:
+    def __del__(self):
+        os.abort()
+
+kept = Aborting()
+atexit.register(print, "exit handlers are called")
+jobs.cli.main = lambda: sys.exit(CODE)
+msnet_features.main()
+"""
+    for code, ending in ((130, 130), (2, -signal.SIGABRT)):
+        command = [sys.executable, "-c", script.replace("CODE", str(code))]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stdout) == (ending, "exit handlers are called\n"), ended.stderr
 
 
 def test_other_threads_are_left_alone() -> None:
