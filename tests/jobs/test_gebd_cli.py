@@ -217,7 +217,7 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         (("predict", "STORE", "STORE", "--out", "p.json"), "give the folder that `msnet gebd train --out` wrote"),
         (("detect", "STORE", "--out", "p.txt"), "expected to end in .json or .pkl"),
         (("detect", "STORE", "--out", "p.json", "--stretches"), "--stretches"),
-        (("evaluate", "train.json", "train.json"), "format was expected to be a list"),
+        (("evaluate", "train.json", "train.json"), "as annotations have: give the predictions"),
         (("evaluate", "train.json", "p02.json"), "p02.json was expected to hold annotations"),
         (("evaluate", "empty.json", "train.json"), "and is empty"),
         (("evaluate", "p02.json", "train.json", "--tolerances-seconds", "much"), "tolerances like 0.5,1"),
