@@ -72,7 +72,7 @@ class Descent:
             self._shared = _memory_for(state)
             for index in range(1, self._config.processes):
                 self._helpers.append(_Helper(self._config, index, threads, self._shared))
-        _pack(state, self._shared)
+        _copy(state, _views(self._shared, state))
         for helper in self._helpers:
             helper.begin(step)
 
@@ -131,12 +131,14 @@ def _help(
     network = build_network(describe_network(config.model, num_segments=config.num_segments))
     enlarge_embedding(network, config.embedding_halvings)
     task = MotionTask(network, config, world_seed=config.seed, device=torch.device("cpu"))
+    own = _state(network, task)
     with suppress(EOFError, OSError):  # the first process has gone
         while True:
             step = connection.recv()
-            _unpack(state, _state(network, task))
+            _copy(_views(state, own), own)
             losses = _descend(network, task, config, step, Share(index, config.processes))
-            _pack(_gradients(network, task), gradients)
+            found = _gradients(network, task)
+            _copy(found, _views(gradients, found))
             connection.send({name: float(loss) for name, loss in losses.items()})
 
 
@@ -192,12 +194,6 @@ def _views(flat: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _pack(tensors: Sequence[Tensor], flat: Tensor) -> None:
-    for view, tensor in zip(_views(flat, tensors), tensors, strict=True):
-        view.copy_(tensor)
-
-
-@torch.no_grad()
-def _unpack(flat: Tensor, tensors: Sequence[Tensor]) -> None:
-    for view, tensor in zip(_views(flat, tensors), tensors, strict=True):
-        tensor.copy_(view)
+def _copy(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> None:
+    for source, target in zip(sources, targets, strict=True):
+        target.copy_(source)
