@@ -101,6 +101,7 @@ class StoreItems:
         if not np.isfinite(times).all():
             raise StoreError(f"times of {self.ids[item]!r} are not finite: run `msnet verify --deep`")
         runs = self._bounds[self.clip[item] : self.clip_stop[item]] - self._bounds[self.clip[item], [0, 0, 2, 2]]
+        runs = joined(runs)
         if self.member is not None:
             runs = self._of_member(runs, rows["frame_member"])
         return FrameRows(times, rows["index"], rows["valid"], runs)
@@ -117,6 +118,20 @@ class StoreItems:
             pairs = pair_start + start - frame_start - before
             found.append((start, stop, min(pairs, pair_stop), min(pairs + stop - start - 1, pair_stop)))
         return np.array(found, dtype=np.int64)
+
+
+def joined(runs: Int64Array) -> Int64Array:
+    """Runs (n, 4) with those made one that are ranges of one pass.
+
+    There the number of a frame's pair less that of the frame is the same in neighbouring ranges, whereas every clip by
+    itself, and every gap between windows, makes it one less.
+    """
+    starts_anew = np.ones(len(runs), np.bool_)
+    if len(runs) and runs[-1, 3]:
+        starts_anew[1:] = np.diff(runs[:, 2] - runs[:, 0]) != 0
+    first = np.flatnonzero(starts_anew)
+    last = np.append(first[1:], len(runs)) - 1
+    return np.stack([runs[first, 0], runs[last, 1], runs[first, 2], runs[last, 3]], axis=1)
 
 
 def _segments(store: FeatureStore, ids: tuple[str, ...]) -> tuple[Float64Array, Float64Array]:

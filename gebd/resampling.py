@@ -36,9 +36,10 @@ def frame_order(index: Int64Array, valid: BoolArray, runs: Int64Array) -> FrameO
     """The distinct frames of a video that is stored as runs of frames (clips, or the clips of one member).
 
     index: (m,) number of every stored frame in its file. valid: (m,) False where it repeats the one before it or is
-    damaged. runs: (n, 4) first and one past the last row of the frames and of the pairs of every run.
+    damaged. runs: (n, 4) first and one past the last row of the frames and of the pairs of every run. Windows of one
+    pass are one run.
 
-    Of a frame that several windows hold, the row is taken that lies deepest inside its window, since a network saw
+    Of a frame that several clips hold, the row is taken that lies deepest inside its clip, since a network saw
     most of its surroundings there; a row that is not valid only where there is no other. A frame that only repeats
     its predecessor to fill a clip never comes up. A pair counts where it leads to another frame.
     """

@@ -30,9 +30,10 @@ _MAX_DIFFERENCES = 20
 _SMALLEST = 2.0**-24  # of float16, above zero
 _BLOCK_VALUES = 1024 * 1024
 _EXACT = ("time_seconds", "index", "valid", "frame_member", "pair_member")
-_SAME_ROWS = ("clip", "frames", "pairs")
+_RANGES = ("frame_start", "frame_stop", "pair_start", "pair_stop")  # counted from the video's first row
+_SAME_ROWS = ("clip", *_RANGES)
 _MANIFEST_EXACT = (
-    *_SAME_ROWS,  # the last two are counts of rows
+    *_SAME_ROWS,
     "start_seconds",
     "end_seconds",
     "num_valid_frames",
@@ -135,12 +136,11 @@ def _pair_of(a: FeatureStore, b: FeatureStore, tally: _Tally) -> _Pair:
 
 
 def _columns(store: FeatureStore) -> dict[str, Array]:
-    """Columns of the manifest that must agree, and how many rows every clip has."""
+    """Columns of the manifest that must agree."""
     table = store.manifest
-    columns = {name: table[name].to_numpy() for name in _MANIFEST_EXACT if name in table}
-    for level in ("frame", "pair"):
-        columns[f"{level}s"] = (table[f"{level}_stop"] - table[f"{level}_start"]).to_numpy()
-    return columns
+    firsts = table.groupby("video_id", sort=False)[["frame_start", "pair_start"]].transform("first")
+    columns = {name: table[name].to_numpy() for name in _MANIFEST_EXACT}
+    return columns | {name: (table[name] - firsts[f"{name.split('_')[0]}_start"]).to_numpy() for name in _RANGES}
 
 
 def _compare_names(a: FeatureStore, b: FeatureStore, tally: _Tally) -> None:
@@ -168,18 +168,21 @@ def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
     differing = [name for name in _MANIFEST_EXACT if not _equal(left[name], right[name])]
     rows = [name for name in differing if name in _SAME_ROWS]
     if differing:  # with other rows than its partner, no column has values that could be equal
-        tally.differ(f"{video_id!r} differs in {', '.join(rows or differing)}")
+        tally.differ(f"{video_id!r} differs in {'its rows' if rows else ', '.join(differing)}")
     if rows:
         return
     tally.clips += len(mine)
     for name in pair.tensors:
         level = TENSORS[name].split("/")[0]
-        counts = np.ones(len(mine), dtype=np.int64) if level == "clips" else left[level]
         if name in _EXACT:
             if not all(np.array_equal(x, y) for x, y in _blocks(pair, name, mine, theirs)):
                 tally.differ(f"{video_id!r}: {name} differs")
         elif name != "tied":
-            shares = _excess(pair, name, mine, theirs, np.repeat(np.arange(len(mine)), counts), tally)
+            if level == "clips":
+                starts, stops = np.arange(len(mine)), np.arange(1, len(mine) + 1)
+            else:
+                starts, stops = left[f"{level[:-1]}_start"], left[f"{level[:-1]}_stop"]
+            shares = _excess(pair, name, mine, theirs, (starts, stops), tally)
             tally.worst[name] = max(tally.worst.get(name, 0.0), float(shares.max()))
             beyond = np.flatnonzero(~(shares <= RELATIVE_NORM))
             if len(beyond):
@@ -202,12 +205,11 @@ def _blocks(pair: _Pair, name: str, mine: range, theirs: range, like: str = "") 
     return zip(a.blocks(name, mine, rows), b.blocks(name, theirs, rows), strict=True)
 
 
-def _excess(pair: _Pair, name: str, mine: range, theirs: range, owner: Array, tally: _Tally) -> Array:
-    """By clip (`owner` of each row): norm of |a - b| beyond a float16 step as a share of the larger of both norms."""
-    sums = np.zeros((3, len(mine)))
+def _excess(pair: _Pair, name: str, mine: range, theirs: range, ranges: tuple[Array, Array], tally: _Tally) -> Array:
+    """By clip, of rows `ranges`: norm of |a - b| beyond a float16 step as a share of the larger of both norms."""
+    squares: list[Array] = []  # (3, rows): of the gap, of a, of b
     leave_out = name == "displacement"
     ties = _blocks(pair, "tied", mine, theirs, like=name) if leave_out else repeat((None, None))
-    row = 0
     for (x, y), (tied, also_tied) in zip(_blocks(pair, name, mine, theirs), ties, strict=leave_out):
         x, y = x.astype(np.float64), y.astype(np.float64)
         if tied is not None and also_tied is not None:
@@ -217,10 +219,10 @@ def _excess(pair: _Pair, name: str, mine: range, theirs: range, owner: Array, ta
         gap = np.abs(x - y)
         if pair.half:
             gap = np.maximum(0.0, gap - float16_step(np.maximum(np.abs(x), np.abs(y))))
-        for total, values in zip(sums, (gap, x, y), strict=True):
-            flat = values.reshape(len(values), -1)
-            np.add.at(total, owner[row : row + len(flat)], np.einsum("ij,ij->i", flat, flat))
-        row += len(x)
+        flat = [values.reshape(len(values), -1) for values in (gap, x, y)]
+        squares.append(np.stack([np.einsum("ij,ij->i", values, values) for values in flat]))
+    edges = np.stack(ranges, axis=1).ravel()  # clips may share rows, hence every second sum counts
+    sums = np.add.reduceat(np.concatenate([*squares, np.zeros((3, 1))], axis=1), edges, axis=1)[:, ::2]
     norms = np.maximum(sums[1], sums[2])
     shares: Array = np.sqrt(np.divide(sums[0], norms, out=np.zeros_like(norms), where=norms > 0))
     return shares

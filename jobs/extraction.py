@@ -107,6 +107,7 @@ def resume(
         )
     paths = StorePaths(Path(store).absolute())
     run = read_run(paths)
+    run.require_current(paths)
     probe_storage(paths.root)
     found = _same_weights(run, weights)
     source = Path(videos or str(run.settings["videos"]))
@@ -122,13 +123,13 @@ def resume(
 
 def _same_weights(run: Run, weights: str | None) -> str:
     source = weights or str(run.settings.get("weights", ""))
-    found, digest, _ = resolve_weights(describe_network(run.config.model), source)
-    if digest != run.config.weights:
+    found = resolve_weights(describe_network(run.config.model), source)
+    if found.digest != run.config.weights:
         raise ConfigurationError(
             f"the weights that the store was made with were expected (SHA-256 {run.config.weights}), "
-            f"{found} are others: give --weights with the path of the right ones"
+            f"{found.source} are others: give --weights with the path of the right ones"
         )
-    return found
+    return found.source
 
 
 def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Path:

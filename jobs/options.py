@@ -17,6 +17,7 @@ from extractor.models.spec import NetworkSpec, describe_network
 from jobs.decoder_pool import DecoderLimits
 from schemas.config import (
     DecoderPolicy,
+    Edges,
     ExtractionConfig,
     Output,
     Precision,
@@ -32,6 +33,7 @@ __all__ = [
     "Options",
     "Request",
     "Resolved",
+    "ResolvedWeights",
     "member_frames_of",
     "network_shape",
     "resolve",
@@ -40,9 +42,9 @@ __all__ = [
 
 _MOTION_FORM = re.compile("pooled|full|[1-9][0-9]?")
 _SAMPLINGS_WITH = {
-    "num_frames": (Sampling.WINDOWS, Sampling.SEGMENTS),
-    "rate_hz": (Sampling.WINDOWS, Sampling.DENSE),
-    "hop": (Sampling.WINDOWS,),
+    "num_frames": (Sampling.WINDOWS, Sampling.SEGMENTS, Sampling.CLIPS),
+    "rate_hz": (Sampling.WINDOWS, Sampling.DENSE, Sampling.CLIPS),
+    "hop": (Sampling.WINDOWS, Sampling.CLIPS),
     "clips": (Sampling.SEGMENTS,),
 }
 
@@ -52,8 +54,9 @@ class Request:
     """What changes features. None means the default for the network and the sampling.
 
     weights: path of a checkpoint ("A,B" for MSNet-En), "bundled", or "random". rate_hz: 0 takes every frame. outputs:
-    names of `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full. What means
-    nothing beside the rest (a hop of segments, a seed of a checkpoint) is refused unless it is None.
+    names of `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full. edges: None
+    takes what the checkpoint was made for. What means nothing beside the rest (a hop of segments, a seed of a
+    checkpoint) is refused unless it is None.
     """
 
     model: str = "msnet_resnet18"
@@ -64,6 +67,7 @@ class Request:
     rate_hz: float | None = None
     hop: int | None = None
     clips: int | None = None
+    edges: Edges | None = None
     outputs: tuple[str, ...] | None = None
     size: int = 224
     resize: Resize = Resize.STRETCH
@@ -110,18 +114,19 @@ def resolve(request: Request) -> Resolved:
     """
     spec = describe_network(request.model)
     _require_sampling(spec, request)
-    _require_meaning(request)
-    weights, digest, num_classes = resolve_weights(spec, request.weights)
+    _require_meaning(spec, request)
+    weights = resolve_weights(spec, request.weights)
     outputs, motion_form = _outputs(spec, request.outputs)
     fields: dict[str, Any] = {
         "model": request.model,
-        "weights": digest,
+        "weights": weights.digest,
         "seed": _given(request.seed, 0),
         "sampling": request.sampling,
         "num_frames": None if spec.is_ensemble else _given(request.num_frames, spec.num_segments),
         "rate_hz": _rate(request.rate_hz),
         "hop": request.hop,
         "clips": _given(request.clips, 1),
+        "edges": request.edges or weights.declared_edges(),
         "outputs": outputs,
         "motion_form": motion_form,
         "size": request.size,
@@ -135,9 +140,14 @@ def resolve(request: Request) -> Resolved:
         config = ExtractionConfig(**fields)
     except ValidationError as error:
         raise ConfigurationError(first_refusal(error, _option)) from None
-    shape = network_shape(config, num_classes)
+    shape = network_shape(config, weights.num_classes)
     datasets_of(config, shape)  # refuses outputs that this network does not have
-    return Resolved(config, shape, member_frames_of(config), weights)
+    return Resolved(config, shape, member_frames_of(config), weights.source)
+
+
+def _either(samplings: tuple[Sampling, ...]) -> str:
+    *most, last = samplings
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _option(field_name: str) -> str:
@@ -169,10 +179,31 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
     )
 
 
-def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, int | None]:
-    """Weights as `load_model` takes them, what the digest says of them, and the classes of their classifier."""
+@dataclass(frozen=True, slots=True)
+class ResolvedWeights:
+    """Weights as `load_model` takes them (`source`) and what was found out about them.
+
+    digest: what the configuration says of them. num_classes: of their classifier. edges: what each member was made for.
+    """
+
+    source: str
+    digest: str
+    num_classes: int | None
+    edges: tuple[Edges, ...]
+
+    def declared_edges(self) -> Edges:
+        """The edges that all members were made for; ConfigurationError where they differ."""
+        if len(set(self.edges)) > 1:
+            raise ConfigurationError(
+                f"the checkpoints were made for different edges ({' and '.join(self.edges)}): choose by --edges"
+            )
+        return self.edges[0]
+
+
+def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
+    """Look into the checkpoints; WeightsError where they are missing, unreadable or of another network."""
     if weights == RANDOM_WEIGHTS:
-        return weights, RANDOM_WEIGHTS, None
+        return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
     members = spec.members or (spec,)
     bundled = weights in (None, "", BUNDLED_WEIGHTS)
     if bundled or weights is None:
@@ -189,7 +220,8 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> tuple[str, str, i
                 advice += f", or convert the checkpoint that it was made from again, with --model {spec.name}"
             raise WeightsError(f"{report.path} does not fit {spec.name}: {report.fit.describe()}{advice}")
     source = BUNDLED_WEIGHTS if bundled else ",".join(map(str, paths))
-    return source, ",".join(report.sha256 for report in reports), reports[0].num_classes
+    digest = ",".join(report.sha256 for report in reports)
+    return ResolvedWeights(source, digest, reports[0].num_classes, tuple(report.edges for report in reports))
 
 
 def _require_sampling(spec: NetworkSpec, request: Request) -> None:
@@ -199,14 +231,16 @@ def _require_sampling(spec: NetworkSpec, request: Request) -> None:
         raise ConfigurationError(f"{spec.name} has members of 8 and 16 frames by definition: leave --num-frames out")
 
 
-def _require_meaning(request: Request) -> None:
+def _require_meaning(spec: NetworkSpec, request: Request) -> None:
     """Refuse what was given and would change nothing, so that nobody takes it for obeyed."""
     for name, samplings in _SAMPLINGS_WITH.items():
         if getattr(request, name) is not None and request.sampling not in samplings:
             raise ConfigurationError(
-                f"{_option(name)} is for --sampling {' or '.join(samplings)} and means nothing for "
+                f"{_option(name)} is for --sampling {_either(samplings)} and means nothing for "
                 f"{request.sampling}: leave it out, or choose another sampling"
             )
+    if request.edges is not None and not spec.shifted_blocks:
+        raise ConfigurationError(f"--edges is for the temporal shift, which {spec.name} does not have: leave it out")
     if request.seed is not None and request.weights != RANDOM_WEIGHTS:
         raise ConfigurationError("--seed is for --weights random and means nothing for a checkpoint: leave it out")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from schemas.config import ExtractionConfig, Sampling
+from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 
 __all__ = ["ITEMS_OF_FILE", "ITEMS_OF_SHARD", "PlannedFile", "assign_shards", "item_bytes", "rows_of_item"]
@@ -30,9 +30,9 @@ def rows_of_item(
     config: ExtractionConfig, clips: int, sampled_frames: int, member_frames: Sequence[int]
 ) -> dict[str, int]:
     """Rows that an item of so many clips and sampled frames has in each group of a shard."""
-    if config.sampling is Sampling.DENSE:
-        return {"clips": 1, "frames": sampled_frames, "pairs": max(0, sampled_frames - 1)}
     frames = sum(member_frames)
+    if config.sampling.is_continuous and (config.hop is None or config.hop <= frames):
+        return {"clips": clips, "frames": sampled_frames, "pairs": max(0, sampled_frames - 1)}
     return {"clips": clips, "frames": clips * frames, "pairs": clips * (frames - len(member_frames))}
 
 

@@ -26,7 +26,6 @@ from jobs.inventory import limited
 from jobs.options import Options, Request, Resolved, resolve
 from jobs.planner import item_bytes, rows_of_item
 from jobs.watcher import Watcher
-from schemas.config import Sampling
 from schemas.errors import VideoError
 from schemas.layout import datasets_of
 from schemas.records import Decoded, FileJob
@@ -160,10 +159,8 @@ def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
 
 
 def _run_once(runner: NetworkRunner, frames: Any, resolved: Resolved) -> int:
-    if resolved.config.sampling is Sampling.DENSE:
-        sequence = runner.sequence()
-        sequence.push(frames)
-        sequence.finish()
+    if resolved.config.sampling.is_continuous:
+        runner.sequence(np.array([[0, len(frames)]])).push(frames, last=True)
         return len(frames)
     for member, length in enumerate(resolved.member_frames):
         runner.submit(member, np.resize(frames, (length, *frames.shape[1:])), lambda rows: None)

@@ -14,6 +14,7 @@ from schemas.errors import ConfigurationError
 __all__ = [
     "FORMAT_VERSION",
     "DecoderPolicy",
+    "Edges",
     "ExtractionConfig",
     "MotionForm",
     "Output",
@@ -23,16 +24,36 @@ __all__ = [
     "StorageFloat",
 ]
 
-FORMAT_VERSION = 1
-"""Version of the store's layout; docs/format.md describes this one."""
+FORMAT_VERSION = 2
+"""Version of the store's layout; docs/format.md describes this one and tells how version 1 differs."""
 
 
 class Sampling(StrEnum):
-    """How clips are cut from an item."""
+    """How clips are cut from an item.
+
+    Windows and dense are ranges of one continuous pass over the item; segments and clips are sequences by themselves.
+    """
 
     WINDOWS = "windows"
-    SEGMENTS = "segments"
     DENSE = "dense"
+    SEGMENTS = "segments"
+    CLIPS = "clips"
+
+    @property
+    def is_continuous(self) -> bool:
+        """Whether clips are ranges of one pass over the item, so that each frame is computed and stored once."""
+        return self in (Sampling.WINDOWS, Sampling.DENSE)
+
+
+class Edges(StrEnum):
+    """What the temporal shift reads in place of a neighbour beyond the ends of a sequence.
+
+    Zeros are what the reference and the releases of TSM were trained with; no inner frame ever sees them. Repeat is
+    the frame itself.
+    """
+
+    REPEAT = "repeat"
+    ZEROS = "zeros"
 
 
 class Resize(StrEnum):
@@ -103,6 +124,7 @@ class ExtractionConfig(BaseModel):
     rate_hz: float | None = Field(default=10.0, gt=0, le=1000, allow_inf_nan=False)
     hop: int | None = Field(default=None, ge=1)
     clips: int | None = Field(default=1, ge=1, le=1000)
+    edges: Edges = Edges.REPEAT
     outputs: tuple[Output, ...] = (
         Output.CLIP,
         Output.FRAME,
@@ -126,7 +148,7 @@ class ExtractionConfig(BaseModel):
             return data
         data = dict(data)
         sampling = data.get("sampling", Sampling.WINDOWS)
-        if sampling == Sampling.WINDOWS:
+        if sampling in (Sampling.WINDOWS, Sampling.CLIPS):
             data["clips"] = None
             if data.get("hop") is None:
                 data["hop"] = data.get("num_frames") or 8
@@ -136,6 +158,8 @@ class ExtractionConfig(BaseModel):
             data["num_frames"] = data["hop"] = data["clips"] = None
         if data.get("weights") != "random":
             data["seed"] = None
+        if data.get("format_version", FORMAT_VERSION) == 1:
+            data["edges"] = Edges.ZEROS
         if "outputs" in data:
             chosen = {Output(value) for value in data["outputs"]}
             data["outputs"] = tuple(output for output in Output if output in chosen)
@@ -153,7 +177,10 @@ class ExtractionConfig(BaseModel):
 
     def digest(self) -> str:
         """SHA-256 (hex) over all fields in canonical JSON."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        fields = self.model_dump(mode="json")
+        if self.format_version < 2:  # which knew no other edges than zeros
+            del fields["edges"]
+        canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: ExtractionConfig) -> dict[str, tuple[Any, Any]]:

@@ -99,8 +99,10 @@ class ItemPlan:
     """Which frames of a file an item needs, and how its clips are made of them.
 
     index: (m,) native frame numbers in output order, strictly increasing. time_seconds: (m,) their times.
-    clips: one (n, T) array of positions in `index` for each member of the network, one row a clip (a clip longer
-    than the item repeats its last position); empty for the dense sampling, whose one clip is all m frames.
+    Clips are one of two things. ranges: (n, 2), first and one past the last position in `index` of every clip, both
+    ascending; they are parts of one pass over all m frames and may overlap. clips: one (n, T) array of positions for
+    each member of the network, one row a clip that is a sequence by itself (one longer than the item repeats its last
+    position). The other is None.
     num_valid: (n,) how many leading frames of a clip are not repetitions. rate_capped: the rate asked for exceeds
     the file's own, so every frame is there once.
     """
@@ -108,8 +110,9 @@ class ItemPlan:
     video_id: str
     index: Int64Array
     time_seconds: Float64Array
-    clips: tuple[Int64Array, ...]
     num_valid: Int64Array
+    ranges: Int64Array | None = None
+    clips: tuple[Int64Array, ...] | None = None
     rate_capped: bool = False
 
 

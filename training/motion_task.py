@@ -98,7 +98,7 @@ class MotionTask(nn.Module):
         """The losses of `network` on `clips`, weighted as in `stage`; those of the MS module where it has one."""
         frames = normalize_frames(clips.frames)
         batch, length = frames.shape[:2]
-        observer = _Observer(length)
+        observer = _Observer(length, network.spec.edges)
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=self._amp):
             if stage.matching_only and network.motion_squeeze is not None:
                 x = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)

@@ -231,7 +231,7 @@ def _first_network(config: TrainingConfig, weights: Path | None) -> MSNet:
     if weights is None:
         return build_network(describe_network(config.model, num_segments=config.num_segments), seed=config.seed)
     spec = describe_network(config.model, num_segments=config.num_segments)
-    return restore(spec, read_checkpoint(weights), seed=config.seed)
+    return restore(spec, read_checkpoint(weights), seed=config.seed, edges=spec.edges)
 
 
 def _provenance(weights: Path | None) -> str | dict[str, Any]:

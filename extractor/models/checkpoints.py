@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -22,6 +22,7 @@ from extractor.models.checkpoint_files import read_weights_file
 from extractor.models.checkpoint_names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import NetworkSpec, describe_network
+from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 
 __all__ = ["Checkpoint", "CheckpointKind", "Fit", "check_fit", "read_checkpoint", "restore", "save_checkpoint"]
@@ -46,6 +47,7 @@ class Checkpoint:
     shifted_blocks: tuple[str, ...] | None  # None where the file does not say
     num_classes: int | None
     architecture: str | None  # what one of our own files says it is
+    edges: Edges  # what it was made for
     metadata: Mapping[str, str]
 
     @property
@@ -114,9 +116,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         size_bytes=file.size_bytes,
         tensors=tensors,
         originals=originals,
-        shifted_blocks=own[1] if own else (tuple(sorted(shifted)) or None),
+        shifted_blocks=own.shifted_blocks if own else (tuple(sorted(shifted)) or None),
         num_classes=None if head is None or not head.ndim else head.shape[0],
-        architecture=own[0] if own else None,
+        architecture=own.architecture if own else None,
+        edges=own.edges if own else Edges.ZEROS,
         metadata=file.metadata,
     )
 
@@ -160,16 +163,19 @@ def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSp
     return fit, with_classes
 
 
-def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0) -> MSNet:
+def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: Edges | None = None) -> MSNet:
     """A trainable network, in training mode, with the weights of `checkpoint`; WeightsError where they do not fit.
 
     An MS module that the checkpoint lacks (TSM, ImageNet) keeps its initial weights from `seed`; `notes` says so.
+    `edges` are those the checkpoint was made for unless given.
     """
     fit, spec = check_fit(checkpoint, spec)
     if not fit.fits:
         raise WeightsError(f"{checkpoint.path} ({checkpoint.kind}) does not fit {spec.name}: {fit.describe()}")
     _check_values(checkpoint)
-    spec = replace(spec, weights_kind=checkpoint.kind, weights_sha256=checkpoint.sha256)
+    spec = replace(
+        spec, weights_kind=checkpoint.kind, weights_sha256=checkpoint.sha256, edges=edges or checkpoint.edges
+    )
     network = build_network(spec, seed=seed)
     ours = {canonical: name for name, canonical in _names(network).items()}
     state = {ours[name]: tensor for name, tensor in checkpoint.tensors.items()}
@@ -202,6 +208,7 @@ def save_checkpoint(
         "feature_dim": spec.feature_dim,
         "motion_channels": spec.motion_channels,
         "shifted_blocks": spec.shifted_blocks,
+        "edges": spec.edges.value,
     }
     metadata = {
         "format": FORMAT,
@@ -243,18 +250,29 @@ def _recognise(
     return "reference" if head is not None and head.ndim == 3 else "tsm"
 
 
-def _own_numbers(path: Path, metadata: Mapping[str, str]) -> tuple[str | None, tuple[str, ...] | None]:
-    """Architecture and shifted blocks from the metadata of one of our own files."""
+class _OwnNumbers(NamedTuple):
+    """What the metadata of one of our own files decides."""
+
+    architecture: str | None
+    shifted_blocks: tuple[str, ...]
+    edges: Edges
+
+
+def _own_numbers(path: Path, metadata: Mapping[str, str]) -> _OwnNumbers:
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise WeightsError(f"{path} has format version {version}; this program reads version {FORMAT_VERSION}")
     try:
-        shifted = json.loads(metadata.get("numbers", "{}"))["shifted_blocks"]
+        numbers = json.loads(metadata.get("numbers", "{}"))
+        shifted = numbers["shifted_blocks"]
         if not isinstance(shifted, list) or not all(isinstance(block, str) for block in shifted):
             raise TypeError
+        edges = Edges(numbers.get("edges", Edges.ZEROS))  # files from before there was a choice were made with zeros
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path} does not say in its metadata which blocks shift") from error
-    return metadata.get("architecture"), tuple(shifted)
+        raise WeightsError(
+            f"{path} does not say in its metadata which blocks shift, or which edges it is for"
+        ) from error
+    return _OwnNumbers(metadata.get("architecture"), tuple(shifted), edges)
 
 
 def _own_notes(metadata: Mapping[str, str]) -> list[str]:

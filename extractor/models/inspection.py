@@ -10,6 +10,7 @@ from extractor.models.architecture import RESNET_LAYERS, backbone_numbers, resne
 from extractor.models.checkpoint_names import is_motion_name
 from extractor.models.checkpoints import Checkpoint, CheckpointKind, Fit, check_fit, read_checkpoint
 from extractor.models.spec import NETWORK_NAMES, Family, describe_network
+from schemas.config import Edges
 
 __all__ = ["CheckpointReport", "inspect_checkpoint"]
 
@@ -19,8 +20,9 @@ class CheckpointReport:
     """What `inspect_checkpoint` finds.
 
     `architecture` is the network the file was made for as far as its content tells, None where it is none of ours;
-    `shifted_blocks` those that its names (or our metadata) say shift, None where it does not say; `fit` how it fits
-    the network that was asked about, or else `architecture`, or else the network that it misses by least.
+    `shifted_blocks` those that its names (or our metadata) say shift, None where it does not say; `edges` those it was
+    made for; `fit` how it fits the network that was asked about, or else `architecture`, or else the network that it
+    misses by least.
     """
 
     path: Path
@@ -33,6 +35,7 @@ class CheckpointReport:
     num_parameters: int
     has_motion: bool
     shifted_blocks: tuple[str, ...] | None
+    edges: Edges
     metadata: Mapping[str, str]
     fit: Fit
 
@@ -59,6 +62,7 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
         num_parameters=sum(t.numel() for name, t in checkpoint.tensors.items() if "running_" not in name),
         has_motion=checkpoint.has_motion,
         shifted_blocks=checkpoint.shifted_blocks,
+        edges=checkpoint.edges,
         metadata=checkpoint.metadata,
         fit=fit,
     )

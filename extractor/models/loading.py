@@ -16,6 +16,7 @@ from extractor.models.checkpoints import read_checkpoint, restore
 from extractor.models.fusion import fuse
 from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
+from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RANDOM_WEIGHTS", "load_model", "normalize"]
@@ -37,6 +38,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     num_classes: int | None = None,
+    edges: Edges | None = None,
 ) -> MSNet | MSNetEnsemble:
     """The network called `name` in evaluation mode, folded for inference; it does not track gradients.
 
@@ -45,7 +47,8 @@ def load_model(
     `num_segments` is the clip length the network is declared for; it takes any from 2 on. `dtype` is what convolutions
     compute in; matching, pooling and classifier stay float32. `num_classes` of random weights may be None (no logits);
     otherwise the checkpoint decides, and a number that differs from its own is refused. What the user should know about
-    the weights is in `.notes`.
+    the weights is in `.notes`. `edges` is what the temporal shift reads beyond the ends of a sequence: what the
+    checkpoint was made for unless given, "repeat" for random weights.
 
     Folding leaves a `state_dict` of other names and values, which no network loads again: what is to be trained on or
     saved comes from `build_network` or `restore`.
@@ -59,9 +62,9 @@ def load_model(
     target = _usable_device(device)
     paths = _split(weights, spec)
     if not spec.is_ensemble:
-        return _load(spec, paths[0], seed, dtype, target)
+        return _load(spec, paths[0], seed, dtype, target, edges)
     members = [
-        _load(member, path, seed + i, dtype, target)
+        _load(member, path, seed + i, dtype, target, edges)
         for i, (member, path) in enumerate(zip(spec.members, paths, strict=True))
     ]
     if len({member.spec.num_classes for member in members}) > 1:
@@ -92,14 +95,21 @@ def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
     return ((pixels - mean) / std).movedim(-1, -3)
 
 
-def _load(spec: NetworkSpec, weights: str | Path, seed: int, dtype: torch.dtype, device: torch.device) -> MSNet:
+def _load(
+    spec: NetworkSpec,
+    weights: str | Path,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    edges: Edges | None,
+) -> MSNet:
     if weights == RANDOM_WEIGHTS:
-        network = build_network(replace(spec, weights_kind=RANDOM_WEIGHTS), seed=seed)
+        network = build_network(replace(spec, weights_kind=RANDOM_WEIGHTS, edges=edges or spec.edges), seed=seed)
         network.notes = (
             f"{spec.name} runs on random weights (seed {seed}): its features describe no motion and serve tests only",
         )
     else:
-        network = restore(spec, read_checkpoint(Path(weights)), seed=seed)
+        network = restore(spec, read_checkpoint(Path(weights)), seed=seed, edges=edges)
     fused = fuse(network, dtype=dtype, device=device)
     fused.compute_dtype = dtype
     return fused

@@ -94,7 +94,7 @@ class MSNet(nn.Module):
                 f"expected float frames (B, T, 3, H, W) with T >= 2; got {frames.dtype} {tuple(frames.shape)}"
             )
         clips = frames.shape[:1]
-        features, motion = self.run(frames.flatten(0, 1), ClipTimeline(frames.shape[1]))
+        features, motion = self.run(frames.flatten(0, 1), ClipTimeline(frames.shape[1], self.spec.edges))
         features = torch.unflatten(features, 0, (*clips, -1))  # (B, T, D)
         clip_features = features.mean(1)
         logits = None

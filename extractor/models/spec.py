@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 from extractor.models.architecture import FEATURE_STRIDE_PX, RESNET_LAYERS, backbone_numbers
+from schemas.config import Edges
 from schemas.errors import ConfigurationError
 
 __all__ = ["NETWORK_NAMES", "Family", "NetworkSpec", "Reach", "describe_network"]
@@ -41,7 +42,7 @@ class NetworkSpec:
     `feature_dim` is the width of a clip feature; `frame_feature_dim` that of a frame feature (half of it in an
     ensemble of two members). `motion_channels` is None without an MS module. `weights_kind` and `weights_sha256` are
     None before weights are loaded; the SHA-256 is also None for random weights, and two, joined by a comma, for an
-    ensemble.
+    ensemble. `edges` is what the temporal shift reads beyond the ends of a sequence.
     """
 
     name: str
@@ -56,6 +57,7 @@ class NetworkSpec:
     weights_kind: str | None = None
     weights_sha256: str | None = None
     members: tuple[NetworkSpec, ...] = ()
+    edges: Edges = Edges.REPEAT
 
     @property
     def has_motion(self) -> bool:

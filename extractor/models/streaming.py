@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,48 +19,67 @@ from extractor.models.timeline import StreamTimeline
 
 __all__ = ["DenseStream", "StreamOutput"]
 
+Int64Array = npt.NDArray[np.int64]
+
 
 @dataclass(frozen=True, slots=True)
 class StreamOutput:
-    """What became known with a push: consecutive frames and pairs of the sequence, each exactly once and in order.
+    """What became known with a push: consecutive frames, pairs and clips, each exactly once and in order.
 
     `frame_features` (n, D) are those of frames `first_frame`, ...; `motion` (m, C, h, w) of frames `first_motion`,
     ... (known earlier); `displacement` (k, 2, h, w) in cells, `confidence` (k, 1, h, w) and `tied` (k, h, w) of the
-    pairs `first_pair`, ... (frame i and i + 1). n, m and k may be 0. Without an MS module the last four are None.
-    `clip_features` (D,) and `logits` (classes,) are those of the whole sequence, given by `DenseStream.finish` only.
+    pairs `first_pair`, ... (frame i and i + 1). Without an MS module the last four are None. `clip_features` (c, D)
+    and `logits` (c, classes) are those of the clips `first_clip`, ...; logits are None without a classifier. n, m, k
+    and c may be 0.
     """
 
     first_frame: int
     first_motion: int
     first_pair: int
+    first_clip: int
     frame_features: Tensor
     motion: Tensor | None
     displacement: Tensor | None
     confidence: Tensor | None
     tied: Tensor | None
-    clip_features: Tensor | None = None
-    logits: Tensor | None = None
+    clip_features: Tensor
+    logits: Tensor | None
 
 
 class DenseStream:
     """One sequence through `network` as it comes; make one for each sequence.
 
-    The clip feature is the mean of all frame features, summed in float64. The network must be in evaluation mode: in
-    training, batch norm would depend on how the sequence was cut.
+    `clips` (c, 2) are the first and one past the last frame of the clips, both ascending and free to overlap; None
+    makes the whole sequence the one clip. A clip's feature is the mean of its frame features, summed in float64. The
+    network must be in evaluation mode: in training, batch norm would depend on how the sequence was cut.
     """
 
-    def __init__(self, network: MSNet) -> None:
+    def __init__(self, network: MSNet, clips: Int64Array | None = None) -> None:
         if network.training:
             raise ValueError("expected a network in evaluation mode; call .eval() first")
         self._network = network
-        self._timeline = StreamTimeline()
+        self._timeline = StreamTimeline(network.spec.edges)
         self._size: tuple[int, int] | None = None
         self._frames = self._pushed = self._motion = self._pairs = 0
-        self._sum: Tensor | None = None
+        self._clips = None if clips is None else _ClipMeans(clips)
 
     @torch.no_grad()
     def push(self, frames: Tensor) -> StreamOutput:
         """Take the next n >= 1 frames, (n, 3, H, W) float, normalised; return what is known now."""
+        self._take(frames)
+        return self._advance(frames)
+
+    @torch.no_grad()
+    def finish(self, frames: Tensor | None = None) -> StreamOutput:
+        """End the sequence, with its last frames if some are left, after at least 2 in all; return the rest."""
+        if frames is not None:
+            self._take(frames)
+        if self._timeline.ended or self._size is None or self._pushed < 2:
+            raise ValueError(f"expected an unfinished sequence of at least 2 frames; got {self._pushed}")
+        self._timeline.ended = True
+        return self._advance(torch.empty(0, 3, *self._size) if frames is None else frames)
+
+    def _take(self, frames: Tensor) -> None:
         if self._timeline.ended:
             raise ValueError("this stream is finished; make another for another sequence")
         if frames.ndim != 4 or len(frames) < 1 or frames.shape[1] != 3 or not frames.is_floating_point():
@@ -68,38 +89,57 @@ class DenseStream:
             raise ValueError(f"expected frames of {self._size} like those before; got {size}")
         self._size = size
         self._pushed += len(frames)
-        return self._advance(frames)
-
-    @torch.no_grad()
-    def finish(self) -> StreamOutput:
-        """End the sequence, which must have had at least 2 frames; return the rest and the clip feature."""
-        if self._timeline.ended or self._size is None or self._pushed < 2:
-            raise ValueError(f"expected an unfinished sequence of at least 2 frames; got {self._pushed}")
-        self._timeline.ended = True
-        return self._advance(torch.empty(0, 3, *self._size))
 
     def _advance(self, frames: Tensor) -> StreamOutput:
         features, motion = self._network.run(frames, self._timeline)
-        total = features.sum(0, dtype=torch.float64)
-        self._sum = total if self._sum is None else self._sum + total
-        clip_features = logits = None
-        if self._timeline.ended:
-            clip_features = (self._sum / self._pushed).float()
-            classifier = self._network.classifier
-            logits = None if classifier is None else classifier(clip_features)
+        if self._clips is None:
+            self._clips = _ClipMeans(np.array([[0, np.iinfo(np.int64).max]]))
+        first_clip = self._clips.done
+        clip_features = self._clips.add(features, ended=self._timeline.ended)
+        classifier = self._network.classifier
         output = StreamOutput(
             self._frames,
             self._motion,
             self._pairs,
+            first_clip,
             features,
             None if motion is None else motion.features.float(),
             None if motion is None else motion.displacement,
             None if motion is None else motion.confidence,
             None if motion is None else motion.tied,
             clip_features,
-            logits,
+            None if classifier is None else classifier(clip_features),
         )
         self._frames += len(features)
         self._motion += 0 if motion is None else len(motion.features)
         self._pairs += 0 if motion is None else len(motion.tied)
         return output
+
+
+class _ClipMeans:
+    """Means of frame features over ranges of frames, as the frames come."""
+
+    def __init__(self, clips: Int64Array) -> None:
+        self._starts, self._stops = clips[:, 0], clips[:, 1]
+        self._sums: Tensor | None = None  # (open clips, D), float64, of the clips from `done` on
+        self._frames = 0
+        self.done = 0
+
+    def add(self, features: Tensor, *, ended: bool) -> Tensor:
+        """Take the next frames' features (n, D); return the means (c, D), float32, of the clips that end with them."""
+        first, stop = self._frames, self._frames + len(features)
+        self._frames = stop
+        begun = int(np.searchsorted(self._starts, stop))
+        of_clip = np.arange(first, stop) >= self._starts[self.done : begun, None]
+        of_clip &= np.arange(first, stop) < self._stops[self.done : begun, None]
+        # All sums at once: hundreds of clips may be open, and a float64 sum of float32 values is exact in any order
+        # but for values 2^20 times apart.
+        sums = torch.from_numpy(of_clip).to(features.device, torch.float64) @ features.double()
+        if self._sums is not None:
+            sums[: len(self._sums)] += self._sums
+        ends = len(self._starts) if ended else int(np.searchsorted(self._stops, stop, side="right"))
+        count = max(0, min(ends, begun) - self.done)
+        self._sums = sums[count:].clone()
+        lengths = np.minimum(self._stops, stop)[self.done : self.done + count] - self._starts[self.done :][:count]
+        self.done += count
+        return (sums[:count] / torch.from_numpy(lengths).to(features.device)[:, None]).float()

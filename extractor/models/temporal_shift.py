@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from schemas.config import Edges
+
 __all__ = ["SHIFT_DIVISOR", "future_slice", "past_slice", "temporal_shift"]
 
 SHIFT_DIVISOR = 8  # an eighth of the channels comes from the future, the next eighth from the past
@@ -25,13 +27,14 @@ def past_slice(x: Tensor) -> Tensor:
 
 
 def temporal_shift(
-    x: Tensor, num_segments: int, *, before: Tensor | None = None, after: Tensor | None = None
+    x: Tensor, num_segments: int, edges: Edges, *, before: Tensor | None = None, after: Tensor | None = None
 ) -> Tensor:
     """Shift the first eighth of the channels from frame t + 1, the second from t - 1; the rest stays.
 
     `x` is (B*T, C, h, w) with T = `num_segments`, any float dtype; the result is a new tensor of the same shape and
     memory format. `before` is the `past_slice` of the frame before each clip and `after` the `future_slice` of the
-    one after it, both (B, C // 8, h, w); None stands for zeros, which is what lies outside a clip.
+    one after it, both (B, C // 8, h, w); None stands for the end of a sequence, where `edges` says what is read: zeros,
+    or the frame itself.
     """
     if x.shape[0] == 0:
         return x
@@ -41,7 +44,13 @@ def temporal_shift(
     out = torch.unflatten(shifted, 0, (-1, num_segments))
     future, past = slice(0, fold), slice(fold, 2 * fold)  # future first: the order the checkpoints were trained with
     out[:, :-1, future] = clips[:, 1:, future]
-    out[:, -1, future] = 0 if after is None else after
+    if after is not None:
+        out[:, -1, future] = after
+    elif edges is Edges.ZEROS:  # where the frame repeats itself, the copy is right already
+        out[:, -1, future] = 0
     out[:, 1:, past] = clips[:, :-1, past]
-    out[:, 0, past] = 0 if before is None else before
+    if before is not None:
+        out[:, 0, past] = before
+    elif edges is Edges.ZEROS:
+        out[:, 0, past] = 0
     return shifted

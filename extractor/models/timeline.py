@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.temporal_shift import future_slice, past_slice, temporal_shift
+from schemas.config import Edges
 
 __all__ = ["ClipTimeline", "StreamTimeline", "Timeline"]
 
@@ -29,14 +30,15 @@ class Timeline(Protocol):
 
 
 class ClipTimeline:
-    """Frames are B whole clips of `num_segments` frames, folded to (B*T, C, h, w); outside of a clip is zero."""
+    """Frames are B whole clips of `num_segments` frames, folded to (B*T, C, h, w), each a sequence by itself."""
 
-    def __init__(self, num_segments: int) -> None:
+    def __init__(self, num_segments: int, edges: Edges) -> None:
         self.num_segments = num_segments
+        self.edges = edges
 
     def shift(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         """All frames, and all of them shifted."""
-        return x, temporal_shift(x, self.num_segments)
+        return x, temporal_shift(x, self.num_segments, self.edges)
 
     def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
         """All frames with their motion features."""
@@ -68,7 +70,8 @@ class StreamTimeline:
     through one network.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, edges: Edges) -> None:
+        self.edges = edges
         self.ended = False
         self._shifted: dict[nn.Module, _HeldFrame] = {}
         self._squeezed: dict[nn.Module, _HeldMotion] = {}
@@ -86,7 +89,7 @@ class StreamTimeline:
             ready, after = frames[:-1], future_slice(frames[-1:])
             last = past_slice(ready[-1:]).clone() if len(ready) else before
             self._shifted[block] = _HeldFrame(frames[-1:].clone(), last)
-        return ready, temporal_shift(ready, len(ready), before=before, after=after)
+        return ready, temporal_shift(ready, len(ready), self.edges, before=before, after=after)
 
     def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
         """The frames whose pair is complete; at the end also the last frame, with the last pair's features."""

@@ -17,6 +17,9 @@ from schemas.records import ItemPlan
 __all__ = ["ClipsRun", "ItemRun", "ItemWriter", "SequenceItemRun", "start_item"]
 
 
+_Span = tuple[int, int]
+
+
 class ItemWriter(Protocol):
     """Where the rows of one item go; `extractor.store.staging.StagedItemWriter` is one."""
 
@@ -111,17 +114,17 @@ class ItemRun(ABC):
         except NotFiniteError as error:  # a value that the store's number format cannot hold
             self.refused = str(error)
 
-    def _add_clip(self, frame_start: int, pair_start: int, first: int, last: int, num_valid: int) -> None:
-        """Note the manifest row of the clip whose rows were just written; `first` and `last` valid positions."""
+    def _add_clip(self, frames: _Span, pairs: _Span, positions: _Span, num_valid: int) -> None:
+        """Note the manifest row of the next clip: its rows, [start, stop), and its first and last valid position."""
         self.clips.append(
             {
                 "clip": len(self.clips),
-                "frame_start": frame_start,
-                "frame_stop": self._frame_rows,
-                "pair_start": pair_start,
-                "pair_stop": self._pair_rows,
-                "start_seconds": float(self.plan.time_seconds[first]),
-                "end_seconds": float(self.plan.time_seconds[last]),
+                "frame_start": frames[0],
+                "frame_stop": frames[1],
+                "pair_start": pairs[0],
+                "pair_stop": pairs[1],
+                "start_seconds": float(self.plan.time_seconds[positions[0]]),
+                "end_seconds": float(self.plan.time_seconds[positions[1]]),
                 "num_valid_frames": num_valid,
                 "rate_capped": self.plan.rate_capped,
             }
@@ -129,19 +132,21 @@ class ItemRun(ABC):
 
 
 class ClipsRun(ItemRun):
-    """An item cut into clips of T frames (one length a member of the network)."""
+    """An item cut into clips of T frames, each a sequence by itself (one length a member of the network)."""
 
     def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
         super().__init__(plan, runner, writer)
+        assert plan.clips is not None
+        self._positions = plan.clips
         # Clips in the order in which their last frame comes: (last position, clip, member).
         self._due = sorted(
             (int(positions.max()), clip, member)
-            for member, clips in enumerate(plan.clips)
+            for member, clips in enumerate(self._positions)
             for clip, positions in enumerate(clips)
         )
         self._submitted = 0
         # From the k-th due clip on, no frame before this position is needed.
-        firsts = [int(plan.clips[member][clip].min()) for _, clip, member in self._due]
+        firsts = [int(self._positions[member][clip].min()) for _, clip, member in self._due]
         self._needed_from = np.minimum.accumulate(firsts[::-1])[::-1]
         self._frames: dict[int, Frames] = {}
         self._results: dict[int, dict[int, Rows]] = {}
@@ -152,7 +157,7 @@ class ClipsRun(ItemRun):
 
     def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
         for position, frame in zip(positions.tolist(), frames, strict=True):
-            # Between windows that are further apart than they are long lie frames that no clip needs.
+            # Between clips that are further apart than they are long lie frames that none needs.
             if self._submitted < len(self._due) and position >= self._needed_from[self._submitted]:
                 self._frames[position] = frame.copy()
                 self._submit_due(position)
@@ -163,7 +168,7 @@ class ClipsRun(ItemRun):
         while self._submitted < len(self._due) and self._due[self._submitted][0] <= position:
             _, clip, member = self._due[self._submitted]
             self._submitted += 1
-            wanted = self.plan.clips[member][clip].tolist()
+            wanted = self._positions[member][clip].tolist()
             if all(p in self._frames for p in wanted):  # else the item fails at its end, for the missing frames
                 clip_frames = np.stack([self._frames[p] for p in wanted])
                 self._runner.submit(member, clip_frames, self._receiver(clip, member))
@@ -181,7 +186,7 @@ class ClipsRun(ItemRun):
             if self._cancelled:
                 return
             self._results.setdefault(clip, {})[member] = rows
-            while len(self._results.get(len(self.clips), {})) == len(self.plan.clips):
+            while len(self._results.get(len(self.clips), {})) == len(self._positions):
                 self._write_clip(len(self.clips))
 
         return receive
@@ -191,7 +196,7 @@ class ClipsRun(ItemRun):
         num_valid = int(self.plan.num_valid[clip])
         frame_start, pair_start = self._frame_rows, self._pair_rows
         rows = merge_members([members[m] for m in range(len(members))])
-        positions = [self.plan.clips[m][clip] for m in range(len(members))]
+        positions = [self._positions[m][clip] for m in range(len(members))]
         pair_rows = sum(len(p) - 1 for p in positions) if any(path.startswith("pairs/") for path in rows) else 0
         if len(positions) > 1:
             rows["frames/member"] = np.repeat(np.arange(len(positions), dtype=np.uint8), [len(p) for p in positions])
@@ -201,48 +206,82 @@ class ClipsRun(ItemRun):
                 )
         self._pair_rows += pair_rows
         self._write_frames(rows, np.concatenate(positions))
-        first, last = min(int(p[0]) for p in positions), max(int(p[-1]) for p in positions)
-        self._add_clip(frame_start, pair_start, first, last, num_valid)
+        self._add_clip(
+            (frame_start, self._frame_rows),
+            (pair_start, self._pair_rows),
+            (min(int(p[0]) for p in positions), max(int(p[-1]) for p in positions)),
+            num_valid,
+        )
 
 
 class SequenceItemRun(ItemRun):
-    """An item as one sequence (the dense sampling); its rows are written as they become known."""
+    """An item as one sequence whose clips are ranges of it; its rows are written as they become known.
+
+    A row is written once however many clips share it. Frames between windows that are further apart than they are long
+    are computed, as their neighbours need them, and not written; nor are pairs with such a frame.
+    """
 
     def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
         super().__init__(plan, runner, writer)
-        self._sequence = runner.sequence()
+        assert plan.ranges is not None
+        self._ranges = plan.ranges
+        self._sequence = runner.sequence(plan.ranges)
         self._pending: Rows = {}  # motion is known earlier than the frame's feature
+        covering = np.zeros(len(plan.index) + 1, np.int64)  # how many clips hold a frame
+        np.add.at(covering, plan.ranges[:, 0], 1)
+        np.add.at(covering, plan.ranges[:, 1], -1)
+        self._kept = np.cumsum(covering[:-1]) > 0
+        self._kept_pairs = self._kept[:-1] & self._kept[1:]
+        self._frames_known = self._pairs_known = 0
 
     @property
     def _all_written(self) -> bool:
         return bool(self.clips)
 
     def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
-        for rows in self._sequence.push(np.array(frames)):
+        for rows in self._sequence.push(np.array(frames), last=not self.missing_frames):
             self._write(rows)
 
     def end(self) -> None:
-        """Write the rest, and the clip."""
-        self._write(self._sequence.finish())
-        rest = np.arange(self._frame_rows, len(self.plan.index))
-        if len(rest):  # outputs without any row for frames
-            self._write_frames({}, rest)
-        self._add_clip(0, 0, 0, len(self.plan.index) - 1, len(self.plan.index))
+        """Note the clips; all rows were written when the last frame came."""
+        if self._frames_known < len(self._kept):  # outputs without any row for frames
+            self._write_known({}, len(self._kept) - self._frames_known)
+        frame_row, pair_row = _rows_before(self._kept), _rows_before(self._kept_pairs)
+        has_pairs = self._pair_rows > 0
+        for (start, stop), num_valid in zip(self._ranges.tolist(), self.plan.num_valid.tolist(), strict=True):
+            pairs = (int(pair_row[start]), int(pair_row[stop - 1])) if has_pairs else (0, 0)
+            self._add_clip((int(frame_row[start]), int(frame_row[stop])), pairs, (start, stop - 1), num_valid)
 
     def _write(self, rows: Rows) -> None:
-        of_frames = {path: array for path, array in rows.items() if path.startswith("frames/")}
-        others = {path: array for path, array in rows.items() if path not in of_frames}
-        self._pair_rows += max((len(array) for path, array in others.items() if path.startswith("pairs/")), default=0)
-        if others:
-            self._append(others)
-        self._pending = concatenate_rows(self._pending, of_frames)
+        pairs = {path: array for path, array in rows.items() if path.startswith("pairs/")}
+        clips = {path: array for path, array in rows.items() if path.startswith("clips/")}
+        frames = {path: array for path, array in rows.items() if path.startswith("frames/")}
+        count = max((len(array) for array in pairs.values()), default=0)
+        kept = self._kept_pairs[self._pairs_known : self._pairs_known + count]
+        self._pairs_known += count
+        self._pair_rows += int(kept.sum())
+        if clips or pairs:
+            self._append(clips | {path: array[kept] for path, array in pairs.items()})
+        self._pending = concatenate_rows(self._pending, frames)
         ready = min((len(array) for array in self._pending.values()), default=0)
         if ready:
-            positions = np.arange(self._frame_rows, self._frame_rows + ready)
-            self._write_frames({path: array[:ready] for path, array in self._pending.items()}, positions)
+            self._write_known({path: array[:ready] for path, array in self._pending.items()}, ready)
             self._pending = {path: array[ready:] for path, array in self._pending.items()}
+
+    def _write_known(self, rows: Rows, count: int) -> None:
+        """Write the next `count` frames, less those that no clip holds."""
+        first, self._frames_known = self._frames_known, self._frames_known + count
+        kept = np.flatnonzero(self._kept[first : self._frames_known])
+        if len(kept):
+            self._write_frames({path: array[kept] for path, array in rows.items()}, first + kept)
+
+
+def _rows_before(kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """(m + 1,) how many rows are written before each of m frames or pairs, and in all."""
+    return np.concatenate([[0], np.cumsum(kept)])
 
 
 def start_item(plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> ItemRun:
-    """The run that fits a plan: clips where it has any, else one sequence."""
-    return ClipsRun(plan, runner, writer) if plan.clips else SequenceItemRun(plan, runner, writer)
+    """The run that fits a plan: one sequence where clips are ranges of it, else clips by themselves."""
+    kind = ClipsRun if plan.ranges is None else SequenceItemRun
+    return kind(plan, runner, writer)

@@ -47,11 +47,11 @@ class RowMaker:
         )
 
     def of_stream(self, output: StreamOutput) -> Rows:
-        """Rows of one push of a `DenseStream`; the clip's only at its end."""
+        """Rows of one push of a `DenseStream`."""
         chosen = self._chosen(
             {
-                "clips/feature": None if output.clip_features is None else output.clip_features[None],
-                "clips/logits": None if output.logits is None else output.logits[None],
+                "clips/feature": output.clip_features,
+                "clips/logits": output.logits,
                 "frames/feature": output.frame_features,
                 "frames/motion": output.motion,
                 "pairs/displacement": output.displacement,

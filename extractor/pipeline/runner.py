@@ -41,6 +41,7 @@ def load_network(config: ExtractionConfig, weights: str, device: str) -> MSNet |
         seed=config.seed or 0,
         dtype=getattr(torch, config.dtype.value),
         device=device,
+        edges=config.edges,
     )
 
 
@@ -76,9 +77,9 @@ class NetworkRunner:
             self._launch(key)
         self._collect()
 
-    def sequence(self) -> SequenceRun:
-        """A run over one long sequence."""
-        return SequenceRun(self, self._members[0], self._rows, self._batch_frames)
+    def sequence(self, clips: npt.NDArray[np.int64]) -> SequenceRun:
+        """A run over one long sequence whose clips are these ranges of its frames, (c, 2)."""
+        return SequenceRun(self, DenseStream(self._members[0], clips), self._rows, self._batch_frames)
 
     def to_device(self, frames: Frames) -> Tensor:
         """uint8 (..., size, size, 3) to normalised floats (..., 3, size, size) on the network's device."""
@@ -114,23 +115,23 @@ class NetworkRunner:
 class SequenceRun:
     """One sequence of frames through the network as it comes, see `DenseStream`."""
 
-    def __init__(self, runner: NetworkRunner, network: MSNet, rows: RowMaker, piece_frames: int) -> None:
+    def __init__(self, runner: NetworkRunner, stream: DenseStream, rows: RowMaker, piece_frames: int) -> None:
         self._runner = runner
-        self._stream = DenseStream(network)
+        self._stream = stream
         self._rows = rows
         self._piece_frames = piece_frames
 
-    def push(self, frames: Frames) -> list[Rows]:
-        """Rows that became known with the next frames, (n, size, size, 3) uint8 RGB, n >= 1."""
-        started = time.perf_counter()
-        pieces = [frames[i : i + self._piece_frames] for i in range(0, len(frames), self._piece_frames)]
-        rows = [self._rows.of_stream(self._stream.push(self._runner.to_device(piece))) for piece in pieces]
-        self._runner.network_seconds += time.perf_counter() - started
-        return rows
+    def push(self, frames: Frames, *, last: bool) -> list[Rows]:
+        """Rows that became known with the next frames, (n, size, size, 3) uint8 RGB, n >= 1.
 
-    def finish(self) -> Rows:
-        """The rest of the rows, and the clip's."""
+        last: no more frames come. What layers held back then comes out in the same pass as these frames.
+        """
         started = time.perf_counter()
-        rows = self._rows.of_stream(self._stream.finish())
+        starts = range(0, len(frames), self._piece_frames)
+        rows = []
+        for start in starts:
+            piece = self._runner.to_device(frames[start : start + self._piece_frames])
+            ends = last and start == starts[-1]
+            rows.append(self._rows.of_stream(self._stream.finish(piece) if ends else self._stream.push(piece)))
         self._runner.network_seconds += time.perf_counter() - started
         return rows

@@ -23,7 +23,7 @@ _PYTHON: dict[str, type] = {"str": str, "int64": int, "float64": float, "bool": 
 def to_columns(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Rows of one item's clips as {"constant": {column: value}, "listed": {column: values}}.
 
-    Raises StoreError where a column is missing or unknown, or the row ranges do not follow one another from 0.
+    Raises StoreError where a column is missing or unknown, or the row ranges do not cover an item's rows in order.
     """
     if not clips:
         raise StoreError("at least one clip was expected of a finished item: an item without any is a failure")
@@ -32,7 +32,7 @@ def to_columns(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             missing, unknown = set(_GIVEN) - row.keys(), row.keys() - set(MANIFEST_COLUMNS)
             raise StoreError(f"manifest rows lack {sorted(missing)} and have the unknown {sorted(unknown)}")
     columns = {name: [_PYTHON[MANIFEST_COLUMNS[name]](row[name]) for row in clips] for name in _GIVEN}
-    _require_tiling(columns)
+    _require_cover(columns)
     constant = {name: values[0] for name, values in columns.items() if name not in _LISTED and _all_equal(values)}
     return {"constant": constant, "listed": {name: columns[name] for name in _GIVEN if name not in constant}}
 
@@ -41,13 +41,19 @@ def _all_equal(values: list[Any]) -> bool:
     return all(value == values[0] for value in values)
 
 
-def _require_tiling(columns: Mapping[str, list[Any]]) -> None:
+def _require_cover(columns: Mapping[str, list[Any]]) -> None:
+    """Clips in order, whose rows begin at 0 and leave none out but a pair between two neighbouring windows."""
     if columns["clip"] != sorted(set(columns["clip"])):
         raise StoreError("clips in ascending order, each once, were expected")
-    for level, least in (("frame", 1), ("pair", 0)):
+    for level, least, gap in (("frame", 1, 0), ("pair", 0, 1)):
         starts, stops = columns[f"{level}_start"], columns[f"{level}_stop"]
-        if starts != [0, *stops[:-1]] or any(b - a < least for a, b in zip(starts, stops, strict=True)):
-            raise StoreError(f"{level} ranges that follow one another from row 0 were expected, not {starts} {stops}")
+        ordered = starts == sorted(starts) and stops == sorted(stops) and starts[0] == 0
+        if (
+            not ordered
+            or any(start > stop + gap for start, stop in zip(starts[1:], stops[:-1], strict=True))
+            or any(stop - start < least for start, stop in zip(starts, stops, strict=True))
+        ):
+            raise StoreError(f"{level} ranges that cover all rows from 0 on were expected, not {starts} {stops}")
 
 
 def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -60,7 +66,7 @@ def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     if any(type(value) is not _PYTHON[MANIFEST_COLUMNS[name]] for name in _GIVEN for value in columns[name]):
         raise ValueError("values of the manifest's types were expected")
     try:
-        _require_tiling(columns)
+        _require_cover(columns)
     except StoreError as error:
         raise ValueError(str(error)) from error
     return columns

@@ -17,6 +17,7 @@ from schemas.layout import DatasetSpec, NetworkShape, StorePaths, datasets_of
 __all__ = ["Run", "read_run", "write_run"]
 
 _MAX_BYTES = 16 * 1024 * 1024
+_READ_VERSIONS = (1, FORMAT_VERSION)
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,14 @@ class Run:
     @property
     def digest(self) -> str:
         return self.config.digest()
+
+    def require_current(self, paths: StorePaths) -> None:
+        """Raise ConfigurationError for a store of an earlier format, which is read and not added to."""
+        if self.config.format_version != FORMAT_VERSION:
+            raise ConfigurationError(
+                f"{paths.root} is a store of format version {self.config.format_version}, to which this program cannot "
+                "add: finish it with the version of msnet-features that began it, or extract to another folder"
+            )
 
     @property
     def datasets(self) -> tuple[DatasetSpec, ...]:
@@ -89,10 +98,10 @@ def read_run(paths: StorePaths) -> Run:
     try:
         document = json.loads(data)
         version = document["format_version"]
-        if version != FORMAT_VERSION:
+        if version not in _READ_VERSIONS:
             raise StoreError(
-                f"{paths.root} is a store of format version {version!r}, this program reads {FORMAT_VERSION}: "
-                "use the version of msnet-features that wrote it"
+                f"{paths.root} is a store of format version {version!r}, this program reads "
+                f"{' and '.join(map(str, _READ_VERSIONS))}: use the version of msnet-features that wrote it"
             )
         run = TypeAdapter(Run).validate_python(document["run"])
         digest = document["digest"]

@@ -124,7 +124,7 @@ class StagedItemWriter:
         """Publish the item with the manifest rows of its clips, in order; True when it is staged.
 
         `clips` has every column of the manifest but video_id, shard, file and clip_row, with row ranges that count
-        from the item's first row and follow one another without a gap. `extra` is any JSON that `staged_items`
+        from the item's first row and cover all of its rows in order. `extra` is any JSON that `staged_items`
         gives back. False means that the shard was committed by another attempt meanwhile and the item is not needed.
         """
         columns = to_columns(clips)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from extractor.video.decoding import inspect_job, plan_items
-from schemas.config import ExtractionConfig, Sampling
+from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Failure, FileJob
 
@@ -44,7 +44,8 @@ def probe(job: FileJob, config: ExtractionConfig, member_frames: Sequence[int]) 
             continue
         start = info.start_seconds if item.start_seconds is None else item.start_seconds
         end = info.end_seconds if item.end_seconds is None else min(item.end_seconds, info.end_seconds)
-        clips = 1 if config.sampling is Sampling.DENSE else len(plan.num_valid)
         pixels = info.width * info.height
-        probed.append(ProbedItem(item.video_id, end - start, len(plan.index), clips, info.num_frames, pixels))
+        probed.append(
+            ProbedItem(item.video_id, end - start, len(plan.index), len(plan.num_valid), info.num_frames, pixels)
+        )
     return probed

@@ -11,7 +11,15 @@ from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError, FailureClass, VideoError
 from schemas.records import Item, ItemPlan
 
-__all__ = ["TOLERANCE_SECONDS", "item_frames", "plan_for", "plan_item", "segment_positions", "window_positions"]
+__all__ = [
+    "TOLERANCE_SECONDS",
+    "clip_positions",
+    "item_frames",
+    "plan_for",
+    "plan_item",
+    "segment_positions",
+    "window_ranges",
+]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -85,14 +93,13 @@ def plan_item(
     else:
         index, capped = _sample(times_seconds, first, last, item, end_seconds, rate_hz)
     count = len(index)
-    if sampling is Sampling.DENSE:
-        positions: tuple[Int64Array, ...] = ()
-        num_valid = np.array([count], np.int64)
-    else:
-        one = window_positions(count, lengths[0], hop or lengths[0])
-        positions = (one,) * len(lengths)
-        num_valid = np.full(len(one), min(count, lengths[0]), np.int64)
-    return ItemPlan(item.video_id, index, times_seconds[index], positions, num_valid, capped)
+    length = count if sampling is Sampling.DENSE else lengths[0]
+    ranges = window_ranges(count, length, hop or length)
+    num_valid = ranges[:, 1] - ranges[:, 0]
+    if sampling.is_continuous:
+        return ItemPlan(item.video_id, index, times_seconds[index], num_valid, ranges, rate_capped=capped)
+    positions = (clip_positions(ranges, length),) * len(lengths)
+    return ItemPlan(item.video_id, index, times_seconds[index], num_valid, clips=positions, rate_capped=capped)
 
 
 def item_frames(times_seconds: Float64Array, end_seconds: float, item: Item) -> tuple[int, int]:
@@ -113,18 +120,24 @@ def item_frames(times_seconds: Float64Array, end_seconds: float, item: Item) -> 
     return first, last
 
 
-def window_positions(count: int, num_frames: int, hop: int) -> Int64Array:
-    """(n, num_frames) positions of windows over `count` sampled frames, `hop` apart.
+def window_ranges(count: int, num_frames: int, hop: int) -> Int64Array:
+    """(n, 2) first and one past the last position of windows over `count` sampled frames, `hop` apart.
 
     The last window is shifted back so that it ends on the last frame; where there are fewer frames than a window
-    holds, the last one is repeated. window_positions(10, 4, 4): starts 0, 4 and 6.
+    holds, one window has them all. window_ranges(10, 4, 4): [0, 4], [4, 8] and [6, 10].
     """
     if count <= num_frames:
-        return np.minimum(np.arange(num_frames, dtype=np.int64), count - 1)[None]
+        return np.array([[0, count]], np.int64)
     starts = np.arange(0, count - num_frames + 1, hop, dtype=np.int64)
     if starts[-1] != count - num_frames:
         starts = np.append(starts, np.int64(count - num_frames))
-    return starts[:, None] + np.arange(num_frames, dtype=np.int64)
+    return np.stack([starts, starts + num_frames], axis=1)
+
+
+def clip_positions(ranges: Int64Array, num_frames: int) -> Int64Array:
+    """(n, num_frames) positions of the frames of ranges (n, 2); a shorter one repeats its last frame."""
+    positions: Int64Array = np.minimum(ranges[:, :1] + np.arange(num_frames, dtype=np.int64), ranges[:, 1:] - 1)
+    return positions
 
 
 def segment_positions(count: int, num_frames: int, clips: int = 1) -> Int64Array:
@@ -152,7 +165,7 @@ def _plan_segments(
     # Members of an ensemble share num_valid: that of the longest clip, from which a shorter one's follows as a minimum.
     num_valid = np.full(clips, min(count, max(lengths)), np.int64)
     index = union + first
-    return ItemPlan(item.video_id, index, times[index], positions, num_valid)
+    return ItemPlan(item.video_id, index, times[index], num_valid, clips=positions)
 
 
 def _sample(

@@ -14,7 +14,7 @@ import typer
 
 from jobs.decoder_pool import DecoderLimits
 from jobs.options import Options, Request
-from schemas.config import DecoderPolicy, Precision, Resize, Sampling, StorageFloat
+from schemas.config import DecoderPolicy, Edges, Precision, Resize, Sampling, StorageFloat
 from schemas.errors import ConfigurationError
 
 __all__ = [
@@ -112,21 +112,31 @@ _Seed = Annotated[int | None, _feature("--seed", help="Of random weights. (defau
 _Sampling = Annotated[
     Sampling,
     _feature(
-        "--sampling", help="windows: clips at a rate; segments: frames spread evenly; dense: the video as one sequence."
+        "--sampling",
+        help="windows: clips at a rate, ranges of one pass; dense: the video as one clip; segments: frames spread "
+        "evenly; clips: clips at a rate, each a sequence by itself.",
     ),
 ]
 _NumFrames = Annotated[
     int | None,
-    _feature("--num-frames", help="Frames a clip (T), for windows and segments. (default: 8)", shown=False),
+    _feature("--num-frames", help="Frames a clip (T), for all but dense. (default: 8)", shown=False),
 ]
 _RateHz = Annotated[
     float | None,
     _feature(
-        "--rate-hz", help="Frames a second, for windows and dense; 0 takes every frame. (default: 10)", shown=False
+        "--rate-hz", help="Frames a second, for all but segments; 0 takes every frame. (default: 10)", shown=False
     ),
 ]
-_Hop = Annotated[int | None, _feature("--hop", help="Frames from one window to the next. (default: T)", shown=False)]
+_Hop = Annotated[int | None, _feature("--hop", help="Frames from one clip to the next. (default: T)", shown=False)]
 _Clips = Annotated[int | None, _feature("--clips", help="Clips a video, for segments. (default: 1)", shown=False)]
+_Edges = Annotated[
+    Edges | None,
+    _feature(
+        "--edges",
+        help="Beyond the ends of a sequence: the frame itself, or zeros. (default: what the checkpoint was made for)",
+        shown=False,
+    ),
+]
 _Outputs = Annotated[
     str | None,
     _feature(
@@ -206,6 +216,7 @@ def request_options(
     rate_hz: _RateHz = None,
     hop: _Hop = None,
     clips: _Clips = None,
+    edges: _Edges = None,
     outputs: _Outputs = None,
     size: _Size = 224,
     resize: _Resize = Resize.STRETCH,
@@ -224,6 +235,7 @@ def request_options(
         rate_hz=rate_hz,
         hop=hop,
         clips=clips,
+        edges=edges,
         outputs=parse_outputs(outputs),
         size=size,
         resize=resize,

@@ -110,6 +110,7 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
         ("tensors", report.num_tensors, f"{parameters}, {size(report.size_bytes)}"),
         ("classes", report.num_classes or "no classifier"),
         ("MS module", "yes" if report.has_motion else "no"),
+        ("edges", report.edges),
         ("SHA-256", report.sha256),
     ]
     print(report.path)

@@ -66,9 +66,9 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
         (("--hop", "0"), "--hop was expected to be at least 1, not 0"),
         (("--rate-hz", "-5"), "--rate-hz was expected to be frames a second, or 0 for every frame, not -5"),
         (("--rate-hz", "nan"), "--rate-hz was expected to be frames a second"),
-        (("--sampling", "dense", "--num-frames", "8"), "--num-frames is for --sampling windows or segments"),
-        (("--sampling", "segments", "--rate-hz", "10"), "--rate-hz is for --sampling windows or dense"),
-        (("--sampling", "segments", "--hop", "8"), "--hop is for --sampling windows and"),
+        (("--sampling", "dense", "--num-frames", "8"), "--num-frames is for --sampling windows, segments or clips"),
+        (("--sampling", "segments", "--rate-hz", "10"), "--rate-hz is for --sampling windows, dense or clips"),
+        (("--sampling", "segments", "--hop", "8"), "--hop is for --sampling windows or clips and"),
         (("--clips", "1"), "--clips is for --sampling segments"),
         (("--shard-bytes", "much"), "a size like 256MiB"),
         (("--decoder-memory", "0"), "a size like 256MiB"),
@@ -91,7 +91,7 @@ def test_options_that_cannot_be_are_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("extract", "V", "--out", "S", "--sampling", "windwos"), "'windwos' is not one of 'windows', 'segments'"),
+        (("extract", "V", "--out", "S", "--sampling", "windwos"), "'windwos' is not one of 'windows', 'dense'"),
         (("export", "S", "--out", "E", "--format", "csv"), "'csv' is not one of 'npy', 'safetensors'"),
         (("weights", "picture", "v.mp4", "--out", "p.png", "--at", "1", "--at", "x"), "'x'"),
         (("extract", "V", "--out", "S", "--num-frames", "six"), "'six'"),

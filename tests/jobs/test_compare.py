@@ -71,6 +71,28 @@ def test_one_float16_step_everywhere_is_allowed(compared):
     assert compared(of_clip("frames/feature", slice(None))).equal
 
 
+def test_a_row_that_windows_share_counts_for_each_of_them(tmp_path):
+    """Windows of 4 frames, one every 2: most rows are of two of them."""
+    make_store(tmp_path / "one", (("a.mp4",),), clips=5, hop=2)
+    for path, row, told in (
+        ("frames/feature", 4, "2 of 5 clips"),
+        ("pairs/confidence", 5, "clip 2"),
+        ("pairs/confidence", 6, "2 of 5 clips"),
+        ("pairs/confidence", 10, "clip 4"),
+        ("clips/feature", 3, "clip 3"),
+    ):
+
+        def change(video_id, arrays, path=path, row=row):
+            arrays[path][row] += 1
+
+        place = tmp_path / f"{path}{row}"
+        make_store(place, (("a.mp4",),), clips=5, hop=2, change=change)
+        report = compare_stores(tmp_path / "one", place)
+        name = {"frames/feature": "frame", "pairs/confidence": "confidence", "clips/feature": "clip"}[path]
+        assert len(report.differences) == 1 and report.worst[name] > 0.1
+        assert f"{name} differs in {told}, by" in report.differences[0]
+
+
 @pytest.mark.parametrize(("factor", "equal"), [(0.5, True), (2.0, False)])
 def test_norm_beyond_the_step_is_held_against_the_bound(tmp_path, factor, equal):
     """In float32 the step is nothing, so a relative change of the whole clip is the share itself."""
@@ -156,7 +178,7 @@ def test_clips_that_one_lacks_are_told_without_comparing_rows(tmp_path):
     make_store(tmp_path / "one", (("a.mp4",),), clips=3)
     make_store(tmp_path / "two", (("a.mp4",),), clips=2)
     report = compare_stores(tmp_path / "one", tmp_path / "two")
-    assert report.differences == ("'a.mp4' differs in clip, frames, pairs",)
+    assert report.differences == ("'a.mp4' differs in its rows",)
     assert report.clips == 0
 
 

@@ -59,7 +59,8 @@ def test_extract_writes_what_the_reader_reads(finished: tuple[Path, Running]) ->
         tensors = store.video(video_id)
         clips = store.manifest[store.manifest["video_id"] == video_id]
         assert tensors["clip"].shape == (len(clips), 512)
-        assert tensors["displacement"].shape == (7 * len(clips), 2, 8, 8)
+        assert tensors["displacement"].shape == (len(tensors["frame"]) - 1, 2, 8, 8)
+        assert (np.diff(tensors["index"]) > 0).all()
         np.testing.assert_allclose(tensors["clip"][0], tensors["frame"][:8].astype(np.float32).mean(0), atol=2e-3)
 
 

@@ -78,8 +78,11 @@ def test_inventory_has_the_columns_of_the_schema_and_estimates_what_is_known() -
     bytes_of_rows = {"clips": 0, "frames": 0, "pairs": 0}
     for spec in run.datasets:
         bytes_of_rows[spec.level] += spec.row_bytes
-    expected = 3 * bytes_of_rows["clips"] + 12 * bytes_of_rows["frames"] + 9 * bytes_of_rows["pairs"]
-    assert list(frame["estimated_bytes"]) == [expected, 0, expected]
+    expected = [
+        3 * bytes_of_rows["clips"] + frames * bytes_of_rows["frames"] + (frames - 1) * bytes_of_rows["pairs"]
+        for frames in (8 + len("a.mp4"), 8 + len("b"))
+    ]
+    assert list(frame["estimated_bytes"]) == [expected[0], 0, expected[1]]
 
 
 def test_split_jobs_keeps_all_items_and_what_is_known_of_the_file() -> None:

@@ -74,7 +74,10 @@ def config(**fields: object) -> ExtractionConfig:
 @pytest.mark.parametrize(
     ("fields", "clips", "frames", "members", "expected"),
     [
-        ({}, 3, 20, (8,), {"clips": 3, "frames": 24, "pairs": 21}),
+        ({}, 3, 20, (8,), {"clips": 3, "frames": 20, "pairs": 19}),
+        ({"hop": 1}, 13, 20, (8,), {"clips": 13, "frames": 20, "pairs": 19}),
+        ({"hop": 30}, 3, 90, (8,), {"clips": 3, "frames": 24, "pairs": 21}),
+        ({"sampling": "clips"}, 3, 20, (8,), {"clips": 3, "frames": 24, "pairs": 21}),
         ({"sampling": "segments"}, 2, 11, (8,), {"clips": 2, "frames": 16, "pairs": 14}),
         ({"sampling": "segments"}, 2, 30, (8, 16), {"clips": 2, "frames": 48, "pairs": 44}),
         ({"sampling": "dense"}, 1, 20, (8,), {"clips": 1, "frames": 20, "pairs": 19}),

@@ -98,11 +98,11 @@ def max_pool(x: Array) -> Array:
     return out
 
 
-def shift(x: Array) -> Array:
-    """Temporal shift of one clip (T, C, h, w)."""
+def shift(x: Array, edges: str = "zeros") -> Array:
+    """Temporal shift of one clip (T, C, h, w); beyond its ends are zeros, or with "repeat" the frame itself."""
     frames, channels = x.shape[:2]
     eighth = channels // 8
-    out = np.zeros_like(x)
+    out = np.zeros_like(x) if edges == "zeros" else x.copy()
     for t in range(frames):
         if t + 1 < frames:
             out[t, :eighth] = x[t + 1, :eighth]
@@ -177,8 +177,10 @@ def motion_squeeze(
     return y, displacement, confidence, tied
 
 
-def residual_block(x: Array, weights: Weights, name: str, stride: int, bottleneck: bool, shifted: bool) -> Array:
-    branch = shift(x) if shifted else x
+def residual_block(
+    x: Array, weights: Weights, name: str, stride: int, bottleneck: bool, shifted: bool, edges: str
+) -> Array:
+    branch = shift(x, edges) if shifted else x
     strides = (1, stride, 1) if bottleneck else (stride, 1)
     for i, step in enumerate(strides, start=1):
         branch = norm(conv(branch, weights[f"{name}.conv{i}.weight"], step), weights, f"{name}.bn{i}")
@@ -189,10 +191,10 @@ def residual_block(x: Array, weights: Weights, name: str, stride: int, bottlenec
     return relu(branch + x)
 
 
-def inverted_residual(x: Array, weights: Weights, i: int, shifted: bool) -> Array:
+def inverted_residual(x: Array, weights: Weights, i: int, shifted: bool, edges: str) -> Array:
     into, out, stride, expand = INVERTED[i - 1]
     keeps = stride == 1 and into == out
-    branch = shift(x) if shifted and keeps else x
+    branch = shift(x, edges) if shifted and keeps else x
     name = f"features.{i}.conv"
     layer = 0
     if expand != 1:
@@ -211,6 +213,7 @@ def run_clip(
     *,
     shifted: Callable[[str], bool] = lambda name: True,
     at_ties: Array | None = None,
+    edges: str = "zeros",
 ) -> Reference:
     """One clip (T, 3, H, W), normalised, through `backbone`, with the MS module where there are weights for it."""
     has_motion = "chnl_reduction.0.weight" in weights
@@ -218,7 +221,7 @@ def run_clip(
     if backbone == "mobilenetv2":
         x = relu6(norm(conv(frames, weights["features.0.0.weight"], 2), weights, "features.0.1"))
         for i in range(1, 18):
-            x = inverted_residual(x, weights, i, shifted(f"features.{i}"))
+            x = inverted_residual(x, weights, i, shifted(f"features.{i}"), edges)
             if i == 6 and has_motion:
                 squeezed = motion_squeeze(x, weights, at_ties)
                 x = x + squeezed[0]
@@ -230,7 +233,7 @@ def run_clip(
             for i in range(blocks):
                 name = f"layer{stage}.{i}"
                 stride = 2 if stage > 1 and i == 0 else 1
-                x = residual_block(x, weights, name, stride, depth >= 50, shifted(name))
+                x = residual_block(x, weights, name, stride, depth >= 50, shifted(name), edges)
             if stage == 2 and has_motion:
                 squeezed = motion_squeeze(x, weights, at_ties)
                 x = x + squeezed[0]

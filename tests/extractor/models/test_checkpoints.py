@@ -17,6 +17,7 @@ from extractor.models.checkpoint_names import canonical_name
 from extractor.models.checkpoints import read_checkpoint, restore, save_checkpoint
 from extractor.models.inspection import inspect_checkpoint
 from extractor.models.spec import describe_network
+from schemas.config import Edges
 from schemas.errors import WeightsError
 from tests.extractor.models.checkpoint_factory import State, random_state, save_reference
 from tests.extractor.models.reference import INVERTED, read_reference_checkpoint, run_clip
@@ -157,6 +158,35 @@ def test_save_checkpoint_keeps_everything(tmp_path: Path) -> None:
     before, after = (load_model("msnet_resnet18", weights=w)(frames()) for w in (path, own))
     assert torch.equal(before.logits, after.logits)
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+
+
+def test_a_checkpoint_declares_the_edges_it_was_made_for(tmp_path: Path) -> None:
+    """Ours say it; those of the reference, of TSM and of ImageNet, and ours of before, were made with zeros."""
+    state, backbone = random_state("resnet18"), random_state("resnet18", motion=False)
+    reference = save_reference(tmp_path / "reference.pth", state)
+    paths = [reference, save_tsm(tmp_path / "tsm.pth", backbone, set(blocks_of(backbone)))]
+    for path in paths:
+        assert inspect_checkpoint(path).edges is Edges.ZEROS
+        assert load_model("msnet_resnet18", weights=path).spec.edges is Edges.ZEROS
+        assert load_model("msnet_resnet18", weights=path, edges=Edges.REPEAT).spec.edges is Edges.REPEAT
+    for edges in Edges:
+        own = tmp_path / f"{edges}.safetensors"
+        network = restore(describe_network("msnet_resnet18"), read_checkpoint(reference), edges=edges)
+        save_checkpoint(own, network, licence="CC0-1.0")
+        assert inspect_checkpoint(own).edges is load_model("msnet_resnet18", weights=own).spec.edges is edges
+    with safetensors.safe_open(own, "pt") as file:
+        metadata = file.metadata()
+    tensors = safetensors.torch.load_file(own)
+    numbers = json.loads(metadata["numbers"])
+    for value, expected in ((None, Edges.ZEROS), ("mirror", None)):
+        numbers.pop("edges", None)
+        numbers |= {"edges": value} if value else {}
+        safetensors.torch.save_file(tensors, own, metadata | {"numbers": json.dumps(numbers)})
+        if expected:
+            assert inspect_checkpoint(own).edges is expected
+        else:
+            with pytest.raises(WeightsError, match="which edges"):
+                inspect_checkpoint(own)
 
 
 def test_save_checkpoint_keeps_which_blocks_shift(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from extractor import load_model
+from schemas.config import Edges
 from tests.extractor.models.checkpoint_factory import random_state, save_reference
 from tests.extractor.models.reference import read_reference_checkpoint, run_clip
 
@@ -32,13 +33,16 @@ def relative(got: torch.Tensor, expected: np.ndarray, keep: np.ndarray | None = 
     return float(np.linalg.norm(difference) / np.linalg.norm(expected))
 
 
-def check_parity(tmp_path: Path, backbone: str, count: int, size: tuple[int, int], seed: int = 0) -> None:
+def check_parity(
+    tmp_path: Path, backbone: str, count: int, size: tuple[int, int], seed: int = 0, edges: Edges | None = None
+) -> None:
     path = save_reference(tmp_path / "reference.pth.tar", random_state(backbone, seed=seed))
     frames = smooth_frames(count, *size, seed=seed)
-    got = load_model(f"msnet_{backbone}", weights=path, num_segments=count)(frames.unsqueeze(0))
+    got = load_model(f"msnet_{backbone}", weights=path, num_segments=count, edges=edges)(frames.unsqueeze(0))
     assert got.displacement is not None
     at_ties = got.displacement[0].double().numpy()
-    expected = run_clip(frames.double().numpy(), read_reference_checkpoint(path), backbone, at_ties=at_ties)
+    weights = read_reference_checkpoint(path)
+    expected = run_clip(frames.double().numpy(), weights, backbone, at_ties=at_ties, edges=edges or "zeros")
 
     assert got.logits is not None and got.motion is not None and got.confidence is not None
     assert got.tied is not None and expected.tied is not None
@@ -69,6 +73,11 @@ def check_parity(tmp_path: Path, backbone: str, count: int, size: tuple[int, int
 )
 def test_msnet_equals_the_reference(tmp_path: Path, backbone: str, count: int, size: tuple[int, int]) -> None:
     check_parity(tmp_path, backbone, count, size)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenetv2"])
+def test_msnet_that_repeats_at_its_edges_equals_the_loops(tmp_path: Path, backbone: str) -> None:
+    check_parity(tmp_path, backbone, 6, (64, 64), edges=Edges.REPEAT)
 
 
 @pytest.mark.slow

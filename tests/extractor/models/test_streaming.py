@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from extractor.models.fusion import fuse
 from extractor.models.msnet import build_network
 from extractor.models.spec import describe_network
 from extractor.models.streaming import StreamOutput
+from schemas.config import Edges
 
 BOUND = 1e-4
 
@@ -30,12 +32,13 @@ def stream(network: MSNet, frames: torch.Tensor, sizes: list[int]) -> list[Strea
 def check_equals_uncut(network: MSNet, frames: torch.Tensor, sizes: list[int]) -> None:
     expected = network(frames.unsqueeze(0))
     outputs = stream(network, frames, sizes)
-    starts = {"first_frame": 0, "first_motion": 0, "first_pair": 0}
+    starts = {"first_frame": 0, "first_motion": 0, "first_pair": 0, "first_clip": 0}
     for output in outputs:
         assert {name: getattr(output, name) for name in starts} == starts
         starts["first_frame"] += len(output.frame_features)
         starts["first_motion"] += 0 if output.motion is None else len(output.motion)
         starts["first_pair"] += 0 if output.tied is None else len(output.tied)
+        starts["first_clip"] += len(output.clip_features)
     names = ["frame_features"] + ["motion", "displacement", "confidence"] * network.spec.has_motion
     for name in names:
         whole, pieces = getattr(expected, name)[0], torch.cat([getattr(output, name) for output in outputs])
@@ -45,17 +48,64 @@ def check_equals_uncut(network: MSNet, frames: torch.Tensor, sizes: list[int]) -
             keep = ~expected.tied[0].unsqueeze(1)
             whole, pieces = whole * keep, pieces * keep
         assert (pieces - whole).norm() / whole.norm() < BOUND, name
-    assert all(output.clip_features is None and output.logits is None for output in outputs[:-1])
-    torch.testing.assert_close(outputs[-1].clip_features, expected.clip_features[0], rtol=BOUND, atol=1e-6)
+    assert [len(output.clip_features) for output in outputs] == [0] * (len(outputs) - 1) + [1]
+    torch.testing.assert_close(outputs[-1].clip_features, expected.clip_features, rtol=BOUND, atol=1e-6)
     assert expected.logits is not None
-    torch.testing.assert_close(outputs[-1].logits, expected.logits[0], rtol=BOUND, atol=1e-6)
+    torch.testing.assert_close(outputs[-1].logits, expected.logits, rtol=BOUND, atol=1e-6)
 
 
+@pytest.mark.parametrize("edges", Edges)
 @pytest.mark.parametrize("size", [1, 5, 16, 100])
 @pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_resnet50", "msnet_mobilenetv2"])
-def test_dense_stream_equals_one_uncut_pass(name: str, size: int) -> None:
-    network = load_model(name, weights="random", num_classes=3)
+def test_dense_stream_equals_one_uncut_pass(name: str, size: int, edges: Edges) -> None:
+    network = load_model(name, weights="random", num_classes=3, edges=edges)
     check_equals_uncut(network, sequence(21), pushes(21, size))
+
+
+@pytest.mark.parametrize("clips", [[[0, 8], [8, 16], [13, 21]], [[k, k + 4] for k in range(18)], [[0, 2], [15, 17]]])
+@pytest.mark.parametrize("sizes", [[21], [1] * 21, [9, 2, 10]])
+def test_clips_of_a_stream_are_means_over_their_frames(clips: list[list[int]], sizes: list[int]) -> None:
+    network = load_model("msnet_resnet18", weights="random", num_classes=3)
+    frames = sequence(21, 32, 32)
+    dense = DenseStream(network, np.array(clips))
+    pieces = frames.split(sizes)
+    outputs = [*map(dense.push, pieces[:-1]), dense.finish(pieces[-1])]
+    features = torch.cat([output.frame_features for output in outputs]).double()
+    assert len(features) == 21
+    expected = torch.stack([features[start:stop].mean(0) for start, stop in clips]).float()
+    found = torch.cat([output.clip_features for output in outputs])
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    assert network.classifier is not None
+    torch.testing.assert_close(torch.cat([output.logits for output in outputs]), network.classifier(expected))
+    known = np.cumsum([len(output.frame_features) for output in outputs])
+    first = [output.first_clip for output in outputs] + [len(clips)]
+    assert first[1:] == [sum(stop <= frames for _, stop in clips) for frames in known]
+
+
+@pytest.mark.parametrize("sizes", [[5], [2, 3], [4, 1]])
+def test_the_last_frames_may_come_with_the_end(sizes: list[int]) -> None:
+    network = load_model("msnet_resnet18", weights="random")
+    frames = sequence(5, 32, 32)
+    dense = DenseStream(network)
+    pieces = frames.split(sizes)
+    outputs = [*map(dense.push, pieces[:-1]), dense.finish(pieces[-1])]
+    alone = stream(network, frames, sizes)
+    for name in ("frame_features", "displacement", "clip_features"):
+        whole = torch.cat([getattr(output, name) for output in alone])
+        assert torch.equal(torch.cat([getattr(output, name) for output in outputs]), whole), name
+
+
+@pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_mobilenetv2", "tsm_resnet50"])
+def test_frames_that_stand_still_have_one_feature_where_edges_repeat(name: str) -> None:
+    network = load_model(name, weights="random")
+    still = sequence(1).expand(12, -1, -1, -1)
+    pieces = torch.cat([output.frame_features for output in stream(network, still, [5, 7])])
+    for features in (network(still.unsqueeze(0)).frame_features[0], pieces):
+        norms = features.norm(dim=1)
+        assert norms.max() / norms.median() < 1 + 1e-4
+    network = load_model(name, weights="random", edges=Edges.ZEROS)
+    norms = network(still.unsqueeze(0)).frame_features[0].norm(dim=1)
+    assert norms.max() / norms.min() > 1.02
 
 
 @pytest.mark.parametrize("name", ["tsn_resnet18", "tsm_resnet18"])

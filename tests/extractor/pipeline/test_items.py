@@ -42,7 +42,7 @@ def clip_of(row: dict[str, Any]) -> tuple[Any, ...]:
     return (*(row[name] for name in names), row["num_valid_frames"])
 
 
-@pytest.mark.parametrize(
+WINDOWS = pytest.mark.parametrize(
     ("count", "num_frames", "hop", "starts"),
     [
         (16, 8, 8, [0, 8]),
@@ -54,10 +54,13 @@ def clip_of(row: dict[str, Any]) -> tuple[Any, ...]:
         (9, 2, 1, [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
 )
-def test_windows_are_clips_of_consecutive_frames(
+
+
+@WINDOWS
+def test_clips_are_runs_of_frames_by_themselves(
     count: int, num_frames: int, hop: int, starts: list[int], network: MSNet
 ) -> None:
-    config = make_config(num_frames=num_frames, hop=hop, outputs=ALL)
+    config = make_config(sampling="clips", num_frames=num_frames, hop=hop, outputs=ALL)
     frames = make_frames(count, seed=count)
     found = extract(network, config, frames, [make_plan(count, config, Item("a"))]).writers["a"]
     index = [start + k for start in starts for k in range(num_frames)]
@@ -75,8 +78,48 @@ def test_windows_are_clips_of_consecutive_frames(
     ]
 
 
-def test_short_item_repeats_its_last_frame(network: MSNet) -> None:
+@WINDOWS
+@pytest.mark.parametrize("chunks", [(1,), (5,), (100,)])
+def test_windows_are_ranges_of_one_pass(
+    count: int, num_frames: int, hop: int, starts: list[int], chunks: tuple[int, ...], network: MSNet
+) -> None:
+    """Each frame once, as dense gives it; windows that overlap share rows, and the mean over its rows is a clip."""
+    config = make_config(num_frames=num_frames, hop=hop, outputs=ALL)
+    frames = make_frames(count, seed=count)
+    found = extract(network, config, frames, [make_plan(count, config, Item("a"))], chunks=chunks).writers["a"]
+    kept = sorted({start + k for start in starts for k in range(num_frames)})
+    pairs = [k for k in kept if k + 1 in kept]
+    whole = expected_clips(network, [frames])
+    rows = {"frames": kept, "pairs": pairs, "clips": [0]}
+    expected = {path: array[rows[path.split("/")[0]]] for path, array in whole.items()}
+    ranges = [slice(start, start + num_frames) for start in starts]
+    means = np.stack([whole["frames/feature"][one].astype(np.float64).mean(0) for one in ranges])
+    expected["clips/feature"] = means.astype(np.float32)
+    expected["clips/logits"] = network.classifier(torch.from_numpy(expected["clips/feature"])).detach().numpy()
+    assert_close(found.rows, expected | of_frames(kept, [1] * len(kept)))
+    assert found.clips is not None
+    for row, start in zip(found.clips, starts, strict=True):
+        assert found.rows["frames/index"][row["frame_start"] : row["frame_stop"]].tolist() == list(
+            range(start, start + num_frames)
+        )
+        assert [pairs[k] for k in range(row["pair_start"], row["pair_stop"])] == list(
+            range(start, start + num_frames - 1)
+        )
+        times = (row["start_seconds"], row["end_seconds"], row["num_valid_frames"])
+        assert times == (start / FPS, (start + num_frames - 1) / FPS, num_frames)
+
+
+def test_windows_of_a_short_item_are_one_of_all_its_frames(network: MSNet) -> None:
     config = make_config(outputs=ALL)
+    frames = make_frames(3)
+    found = extract(network, config, frames, [make_plan(3, config, Item("a"))]).writers["a"]
+    assert_close(found.rows, expected_clips(network, [frames]) | of_frames([0, 1, 2], [1] * 3))
+    assert found.clips is not None
+    assert [clip_of(row) for row in found.clips] == [(0, 0, 3, 0, 2, 0.0, 0.2, 3)]
+
+
+def test_short_item_repeats_its_last_frame_in_a_clip_by_itself(network: MSNet) -> None:
+    config = make_config(sampling="clips", outputs=ALL)
     frames = make_frames(3)
     found = extract(network, config, frames, [make_plan(3, config, Item("a"))]).writers["a"]
     index = [0, 1, 2, 2, 2, 2, 2, 2]
@@ -142,7 +185,7 @@ def test_dense_equals_one_uncut_pass(chunks: tuple[int, ...], batch_frames: int,
     assert [clip_of(row) for row in found.clips] == [(0, 0, 33, 0, 32, 0.0, 3.2, 33)]
 
 
-@pytest.mark.parametrize("sampling", ["dense", "windows"])
+@pytest.mark.parametrize("sampling", ["dense", "windows", "clips"])
 @pytest.mark.parametrize(
     ("outputs", "form"),
     [
@@ -164,11 +207,16 @@ def test_outputs_are_those_that_were_asked_for(
     found = extract(network, config, frames, [make_plan(12, config, Item("a"))]).writers["a"]
     wanted = {spec.path for spec in datasets_of(config, NetworkShape(512, 512, 128, (8, 8), 5))}
     assert {path for path, array in found.rows.items() if len(array)} == wanted
-    clips = [frames] if sampling == "dense" else [frames[:8], frames[4:]]
+    clips = [frames[:8], frames[4:]] if sampling == "clips" else [frames]
     expected = expected_clips(network, clips, form)
+    if sampling == "windows":
+        features = expected["frames/feature"]
+        expected["clips/feature"] = np.stack([features[:8].mean(0), features[4:].mean(0)])
+        of_frame = network.classifier(torch.from_numpy(features)).detach().numpy()
+        expected["clips/logits"] = np.stack([of_frame[:8].mean(0), of_frame[4:].mean(0)])
     tied = {"pairs/tied"} if "pairs/displacement" in wanted else set()
     assert_close(found.rows, {path: expected[path] for path in expected if path in wanted | tied})
-    index = list(range(12)) if sampling == "dense" else [*range(8), *range(4, 12)]
+    index = [*range(8), *range(4, 12)] if sampling == "clips" else list(range(12))
     assert_close(found.rows, of_frames(index, [1] * len(index)))
     assert found.clips is not None
     has_pairs = any(path.startswith("pairs/") for path in wanted)
@@ -196,7 +244,7 @@ def test_frames_kept_on_the_users_word_are_marked(network: MSNet) -> None:
 
 @pytest.mark.parametrize("batch_frames", [1, 8, 20, 64, 1000])
 def test_results_do_not_depend_on_batches_and_chunks(batch_frames: int, network: MSNet) -> None:
-    config = make_config(hop=3)
+    config = make_config(sampling="clips", hop=3)
     frames = make_frames(30)
     plan = make_plan(30, config, Item("a"))
     starts = [*range(0, 23, 3), 22]
@@ -209,10 +257,10 @@ def test_results_do_not_depend_on_batches_and_chunks(batch_frames: int, network:
 @pytest.mark.parametrize(
     ("sampling", "first", "second"),
     [
-        ("windows", (0, 12), (7, 20)),
+        ("clips", (0, 12), (7, 20)),
         ("dense", (0, 12), (7, 20)),
         ("dense", (3, 6), (0, 20)),
-        ("windows", (0, 4), (16, 20)),
+        ("clips", (0, 4), (16, 20)),
     ],
 )
 def test_two_items_share_the_frames_of_a_file(
@@ -238,7 +286,7 @@ def test_two_items_share_the_frames_of_a_file(
 
 
 def test_item_below_the_files_rate_uses_its_frames_only(network: MSNet) -> None:
-    config = make_config(rate_hz=5.0, num_frames=4)
+    config = make_config(sampling="clips", rate_hz=5.0, num_frames=4)
     frames = make_frames(17)
     found = extract(network, config, frames, [make_plan(17, config, Item("a"))]).writers["a"]
     index = [0, 2, 4, 6, 8, 10, 12, 14, 10, 12, 14, 16]
@@ -254,10 +302,10 @@ def kept_frames(run: ClipsRun) -> int:
 @pytest.mark.parametrize(
     ("config", "count", "most"),
     [
-        (make_config(), 100, 8),
-        (make_config(hop=1), 60, 8),
-        (make_config(hop=40), 130, 8),
-        (make_config(num_frames=2, hop=30), 100, 2),
+        (make_config(sampling="clips"), 100, 8),
+        (make_config(sampling="clips", hop=1), 60, 8),
+        (make_config(sampling="clips", hop=40), 130, 8),
+        (make_config(sampling="clips", num_frames=2, hop=30), 100, 2),
         (make_config(sampling="segments"), 1000, 8),
     ],
 )
@@ -313,11 +361,12 @@ def test_read_only_frames_are_taken(network: MSNet) -> None:
         assert len(found.reports) == 1
 
 
-def test_start_item_takes_a_sequence_where_there_are_no_clips(network: MSNet) -> None:
+def test_start_item_takes_a_sequence_where_clips_are_ranges_of_it(network: MSNet) -> None:
     times = np.arange(10) / FPS
     runner = NetworkRunner(network, make_config(), batch_frames=8)
-    for sampling, kind in ((Sampling.DENSE, SequenceItemRun), (Sampling.WINDOWS, ClipsRun)):
+    for sampling in Sampling:
         plan = plan_item(times, 1.0, Item("a"), sampling=sampling)
+        kind = SequenceItemRun if sampling.is_continuous else ClipsRun
         assert type(start_item(plan, runner, MemoryWriter("a"))) is kind
 
 

@@ -79,17 +79,15 @@ def test_motion_is_pooled_before_it_is_rounded() -> None:
     assert set(maker.split_clips(maker.of_clips(made))[0]["frames/motion"].ravel().tolist()) == {1 + 2**-10}
 
 
-def test_rows_of_a_stream_have_its_clip_at_the_end_only() -> None:
+def test_rows_of_a_stream_are_those_that_became_known() -> None:
     one = make_output(1)
     fields = (one.frame_features[0], one.motion[0], one.displacement[0], one.confidence[0], one.tied[0])
     maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense"))
-    rows = maker.of_stream(StreamOutput(0, 0, 0, *fields))
-    assert rows.keys() == {"frames/feature", "frames/motion", "pairs/displacement", "pairs/confidence", "pairs/tied"}
+    rows = maker.of_stream(StreamOutput(0, 0, 0, 0, *fields, one.clip_features, one.logits))
     np.testing.assert_allclose(rows["frames/motion"], one.motion[0].mean((2, 3)).numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(rows["pairs/displacement"], one.displacement[0].numpy())
-    last = maker.of_stream(StreamOutput(0, 0, 0, *fields, one.clip_features[0], one.logits[0]))
-    np.testing.assert_array_equal(last["clips/feature"], one.clip_features.numpy())
-    np.testing.assert_array_equal(last["clips/logits"], one.logits.numpy())
+    np.testing.assert_array_equal(rows["clips/feature"], one.clip_features.numpy())
+    np.testing.assert_array_equal(rows["clips/logits"], one.logits.numpy())
 
 
 def test_rows_of_a_push_that_told_nothing_are_empty() -> None:
@@ -97,7 +95,8 @@ def test_rows_of_a_push_that_told_nothing_are_empty() -> None:
     fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
     for form in ("pooled", "full", "2"):
         maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense", motion_form=form))
-        rows = maker.of_stream(StreamOutput(0, 0, 0, *fields, nothing.tied[0, :0]))
+        clips = (nothing.clip_features[:0], nothing.logits[:0])
+        rows = maker.of_stream(StreamOutput(0, 0, 0, 0, *fields, nothing.tied[0, :0], *clips))
         assert {len(array) for array in rows.values()} == {0}
         fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
 

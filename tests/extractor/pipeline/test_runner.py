@@ -107,9 +107,7 @@ def test_time_of_the_network_is_counted(network: MSNet) -> None:
     runner.submit(0, make_frames(8), lambda rows: None)
     runner.flush()
     of_clips = runner.network_seconds - before
-    sequence = runner.sequence()
-    sequence.push(make_frames(8))
-    sequence.finish()
+    runner.sequence(np.array([[0, 8]])).push(make_frames(8), last=True)
     assert before == 0
     assert 0 < of_clips < runner.network_seconds
 
@@ -129,14 +127,15 @@ def test_members_of_an_ensemble_see_their_own_clips(ensemble: MSNetEnsemble) -> 
 @pytest.mark.parametrize("pieces", [1, 3, 100])
 def test_sequence_gives_every_row_once(pieces: int, network: MSNet) -> None:
     frames = make_frames(26)
-    sequence = NetworkRunner(network, make_config(sampling="dense"), batch_frames=pieces).sequence()
-    rows = [one for part in (frames[:2], frames[2:19], frames[19:]) for one in sequence.push(part)]
-    rows.append(sequence.finish())
+    runner = NetworkRunner(network, make_config(sampling="dense"), batch_frames=pieces)
+    sequence = runner.sequence(np.array([[0, 26]]))
+    parts = (frames[:2], frames[2:19], frames[19:])
+    rows = [one for part in parts for one in sequence.push(part, last=part is parts[-1])]
     joined = {path: np.concatenate([one[path] for one in rows if path in one]) for path in rows[-1]}
     expected = expected_clips(network, [frames])
     del expected["clips/logits"]
     assert_close(joined, expected)
-    assert not any("clips/feature" in one for one in rows[:-1])
+    assert [len(one["clips/feature"]) for one in rows] == [0] * (len(rows) - 1) + [1]
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,11 @@ def make_run(*, compression: str = "none", shape: NetworkShape = SHAPE, **config
 
 
 def item_arrays(run: Run, clips: int, seed: int) -> dict[str, np.ndarray]:
-    """Arrays by dataset path for `clips` clips of T frames, T = the run's num_frames."""
+    """Arrays by dataset path for `clips` clips of the run's num_frames, which overlap where its hop is smaller."""
     rng = np.random.default_rng(seed)
-    frames = clips * (run.config.num_frames or 4)
-    rows = {"clips": clips, "frames": frames, "pairs": frames - clips}
+    ranges = item_clips(run, clips)
+    frames = ranges[-1]["frame_stop"]
+    rows = {"clips": clips, "frames": frames, "pairs": ranges[-1]["pair_stop"]}
     arrays: dict[str, np.ndarray] = {}
     for spec in run.datasets:
         shape = (rows[spec.level], *spec.shape)
@@ -59,13 +60,15 @@ def item_arrays(run: Run, clips: int, seed: int) -> dict[str, np.ndarray]:
 def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
     """Manifest rows of such an item, as the pipeline hands them to the store."""
     size = run.config.num_frames or 4
+    hop = min(run.config.hop or size, size)
+    pair_hop = hop if hop < size else size - 1
     return [
         {
             "clip": k,
-            "frame_start": k * size,
-            "frame_stop": (k + 1) * size,
-            "pair_start": k * (size - 1),
-            "pair_stop": (k + 1) * (size - 1),
+            "frame_start": k * hop,
+            "frame_stop": k * hop + size,
+            "pair_start": k * pair_hop,
+            "pair_stop": k * pair_hop + size - 1,
             "start_seconds": k * size / 10,
             "end_seconds": ((k + 1) * size - 1) / 10,
             "num_valid_frames": size,

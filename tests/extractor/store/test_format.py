@@ -32,7 +32,7 @@ def canonical_sha256(value) -> str:
 def read_by_the_document(root: Path):
     """(run, records by shard, manifest) of a store."""
     run = json.loads((root / "run.json").read_text())
-    assert run["format_version"] == 1
+    assert run["format_version"] == 2
     assert run["digest"] == canonical_sha256(run["run"]["config"])
     records = {}
     for path in (root / "commits").iterdir():

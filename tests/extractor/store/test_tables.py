@@ -26,6 +26,7 @@ from extractor.store import (
 from extractor.store.commit import stored_file
 from extractor.store.run import Run
 from extractor.store.tables import merge_fragments
+from schemas.config import Edges
 from schemas.errors import ConfigurationError, DamagedShardError, StoreError
 from schemas.layout import NetworkShape, StorePaths
 from schemas.manifest import empty_manifest
@@ -80,7 +81,7 @@ def test_compression_that_cannot_be_done_is_refused_before_anything_is_written(t
     ("change", "match"),
     [
         (lambda text: text[: len(text) // 2], "not what extract wrote"),
-        (lambda text: text.replace('"format_version": 1', '"format_version": 99', 1), "format version 99"),
+        (lambda text: text.replace('"format_version": 2', '"format_version": 99', 1), "format version 99"),
         (lambda text: text.replace('"rate_hz": 10.0', '"rate_hz": 5.0'), "altered"),
         (lambda text: text.replace('"rate_hz": 10.0', '"colour": 5.0'), "not what extract wrote"),
         (lambda text: "[" * 100_000, "not what extract wrote"),
@@ -192,3 +193,19 @@ def test_fragment_that_is_not_its_records_is_refused(tmp_path, change, match):
     tables.write_table(path, pd.read_parquet(path).assign(**change))
     with pytest.raises(DamagedShardError, match=match):
         tables.read_fragment(paths, dataclasses.replace(record, fragment=stored_file(paths, path, path)))
+
+
+def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):
+    """It knew no edges, and its windows were sequences by themselves. The digest is one that version 1 wrote."""
+    paths = StorePaths(tmp_path)
+    write_run(paths, make_run(format_version=1, num_frames=8))
+    document = json.loads(paths.run.read_text())
+    del document["run"]["config"]["edges"]
+    paths.run.write_text(json.dumps(document | {"format_version": 1}))
+    run = read_run(paths)
+    assert run.digest == "c5f219781ed9cf6a34cc3237d6df9bdbddb177087453c2b8b4ff6ff925c73158"
+    assert run.config.edges is Edges.ZEROS
+    with pytest.raises(ConfigurationError, match="format version 1, to which this program cannot add"):
+        run.require_current(paths)
+    with pytest.raises(ConfigurationError, match="format_version: the store has 1, asked for is 2"):
+        write_run(paths, make_run())

@@ -9,11 +9,12 @@ import pytest
 
 from extractor.video.sampling import (
     TOLERANCE_SECONDS,
+    clip_positions,
     item_frames,
     plan_for,
     plan_item,
     segment_positions,
-    window_positions,
+    window_ranges,
 )
 from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError, FailureClass, VideoError
@@ -75,7 +76,7 @@ def test_plan_item_samples_as_a_plain_loop_does(seed: int) -> None:
         expected.append(last)
     assert plan.index.tolist() == expected
     assert plan.time_seconds.tolist() == times[expected].tolist()
-    assert plan.clips == ()
+    assert plan.clips is None and plan.ranges.tolist() == [[0, len(expected)]]
     assert plan.num_valid.tolist() == [len(expected)]
 
 
@@ -96,8 +97,11 @@ def test_plan_item_above_the_files_rate_takes_every_frame_once_and_says_so() -> 
 def test_plan_item_adds_the_last_frame_where_the_rate_gives_one() -> None:
     plan = plan_item(np.array([0.0, 0.02]), 0.04, Item("a"), rate_hz=10)
     assert plan.index.tolist() == [0, 1]
-    assert plan.clips[0].tolist() == [[0, 1, 1, 1, 1, 1, 1, 1]]
+    assert plan.ranges.tolist() == [[0, 2]]
     assert plan.num_valid.tolist() == [2]
+    alone = plan_item(np.array([0.0, 0.02]), 0.04, Item("a"), rate_hz=10, sampling=Sampling.CLIPS)
+    assert alone.clips[0].tolist() == [[0, 1, 1, 1, 1, 1, 1, 1]]
+    assert alone.num_valid.tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -143,11 +147,14 @@ def test_plan_item_of_a_header_that_claims_days_stays_small() -> None:
 @pytest.mark.parametrize(
     ("count", "length", "hop"), [(c, t, h) for c in range(2, 40, 3) for t in (2, 8) for h in (1, 5, 8, 11)]
 )
-def test_window_positions_cover_the_end_and_nothing_twice(count: int, length: int, hop: int) -> None:
-    rows = window_positions(count, length, hop).tolist()
+def test_window_ranges_cover_the_end_and_nothing_twice(count: int, length: int, hop: int) -> None:
+    ranges = window_ranges(count, length, hop)
+    rows = clip_positions(ranges, length).tolist()
     if count <= length:
+        assert ranges.tolist() == [[0, count]]
         assert rows == [[min(position, count - 1) for position in range(length)]]
         return
+    assert (ranges[:, 1] - ranges[:, 0] == length).all()
     starts = []
     start = 0
     while start + length <= count:
@@ -198,4 +205,7 @@ def test_plan_for_takes_the_options_of_a_configuration() -> None:
     config = ExtractionConfig(model="m", weights="random", seed=0, num_frames=4, rate_hz=5, hop=2)
     plan = plan_for(np.arange(50) / 25, 2.0, Item("a"), config)
     assert plan.index.tolist() == list(range(0, 50, 5))
-    assert plan.clips[0].tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
+    assert plan.ranges.tolist() == [[0, 4], [2, 6], [4, 8], [6, 10]]
+    assert plan.num_valid.tolist() == [4] * 4
+    alone = plan_for(np.arange(50) / 25, 2.0, Item("a"), ExtractionConfig(**{**dict(config), "sampling": "clips"}))
+    assert alone.clips[0].tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
