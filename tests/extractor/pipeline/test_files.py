@@ -57,6 +57,7 @@ def test_manifest_rows_say_all_that_is_known_of_the_video(network: MSNet) -> Non
         "video_end_seconds": 0.8,
         "width": 96,  # as displayed: turned by 90 degrees
         "height": 128,
+        "pixel_aspect": 1.0,
         "codec": "hevc",
         "container": "mov",
         "scale_x": 2.0,

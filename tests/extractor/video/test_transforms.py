@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extractor.video.transforms import Resizer, pixel_grid, rotate
+from extractor.video.transforms import Resizer, orient, pixel_grid
 from schemas.config import Resize
 
 SIZES = [(256, 340), (272, 640), (720, 1280), (95, 131), (131, 95), (224, 224), (40, 30)]
@@ -76,8 +76,8 @@ def test_pixel_grid_finds_a_bright_block_of_the_original(resize: Resize, width: 
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270, -90])
-def test_rotate_turns_counter_clockwise(rotation: int) -> None:
+def test_orient_turns_counter_clockwise(rotation: int) -> None:
     frame = noise(20, 30)
-    turned = rotate(frame, rotation)
+    turned = orient(frame, rotation)
     assert np.array_equal(turned, np.rot90(frame, k=rotation // 90 % 4))
     assert turned.flags.c_contiguous
