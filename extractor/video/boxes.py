@@ -135,6 +135,9 @@ def _begins_a_box(rest: bytes) -> bool:
     """Whether fewer than 8 bytes behind the last box may be the start of a further fragment: not text, not padding."""
     if not 0 < len(rest) < 8 or not rest.strip(b"\0") or rest[0]:
         return False
+    length = int.from_bytes(rest[:4], "big")
+    if len(rest) >= 4 and length < 8 and length != 1:
+        return False
     return len(rest) <= 4 or any(kind.startswith(rest[4:]) for kind in _FRAGMENT_KINDS)
 
 

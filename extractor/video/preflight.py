@@ -38,6 +38,7 @@ MAX_FRAMES = 10_000_000
 MAX_DURATION_SECONDS = 360_000.0
 """What a file may claim (8K frames, four days at 30 Hz, a hundred hours) before it is taken for damaged or hostile."""
 
+_MOVING_IMAGES = 5  # images that make a video; where there are fewer, another stream is the video
 _RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
 
 
@@ -105,14 +106,14 @@ def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...])
                 unreadable = unreadable or error
             else:
                 found = replace(found, info=replace(found.info, flags=(*found.info.flags, *flags)))
-                if found.info.num_frames > 1:
+                if found.info.num_frames >= (_MOVING_IMAGES if found.info.codec in IMAGE_CODECS else 2):
                     return found
                 single = single or found
         number += 1
     if single is None:
         assert unreadable is not None
         raise unreadable
-    if has_audio and single.info.codec in IMAGE_CODECS:
+    if has_audio and single.info.num_frames == 1 and single.info.codec in IMAGE_CODECS:
         raise only_a_picture(path)
     return single
 
