@@ -22,8 +22,8 @@ Uint64Array = npt.NDArray[np.uint64]
 _FIRST_KINDS = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _FRAGMENT_KINDS = frozenset({b"moof", b"mdat", b"sidx", b"styp", b"moov", b"emsg", b"prft", b"ssix"})
 _ENCRYPTED_KINDS = frozenset({b"encv", b"drmi"})  # Common Encryption; FairPlay
-_MAX_BOXES = 100_000  # of the highest level
-_MAX_CHILDREN = 1000
+_MAX_BOXES = 400_000  # of the highest level: a second's reading, and days of fragments
+_MAX_CHILDREN = 200
 _MAX_TRACKS = 100
 _MAX_TABLE_BYTES = 32 * 1024 * 1024
 _SELF_CONTAINED = 1  # flag of a data reference: the samples lie in this file
@@ -84,6 +84,7 @@ class _Scan:
         self.file = file
         self.size = size
         self.index: _Index | None = None
+        self.count = 0
         self.kinds: set[bytes] = set()
         self.last: _Box | None = None
         self.position = 0
@@ -91,6 +92,7 @@ class _Scan:
         self.fragment_open = False  # a fragment whose data has not come yet
 
     def take(self, box: _Box) -> None:
+        self.count += 1
         self.kinds.add(box.kind)
         self.last = box
         self.position = box.stop
@@ -106,7 +108,9 @@ class _Scan:
             self.promised = max(self.promised, _segments_end(self.file, box))
 
     def missing(self) -> str:
-        """Why the end of the file must be missing, '' where it is not."""
+        """Why the end of the file must be missing, '' where it is not, or where there are more boxes than are read."""
+        if self.count == _MAX_BOXES:
+            return ""
         claimed = max(self.position, self.index.end if self.index else 0, self.promised)
         claim = f"it claims {claimed} bytes and has {self.size}"
         overrun = self.last is not None and not self.last.whole

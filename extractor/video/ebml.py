@@ -1,4 +1,4 @@
-"""Which tracks of a Matroska or WebM file are encrypted: FFmpeg says it in a tag only, which anyone can write.
+"""Whether a Matroska or WebM file is encrypted: FFmpeg says it in a tag only, which anyone can write.
 
 Total: no bytes make it raise, and it reads a bounded number of headers. Names of elements are those of RFC 9559.
 """
@@ -9,38 +9,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["encrypted_matroska_tracks"]
+__all__ = ["has_encrypted_video"]
 
-_EBML, _SEGMENT, _TRACKS, _TRACK_ENTRY, _TRACK_NUMBER = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0xD7
+_EBML, _SEGMENT, _TRACKS, _TRACK_ENTRY, _TRACK_TYPE = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0x83
 _ENCODINGS, _ENCODING, _ENCRYPTION = 0x6D80, 0x6240, 0x5035
-_MAX_ELEMENTS = 1000
+_VIDEO = 1  # a type of track
+_MAX_ELEMENTS = 200  # a level
 
 _Range = tuple[int, int]
 
 
-def encrypted_matroska_tracks(path: Path | str) -> frozenset[int]:
-    """Numbers of the tracks with encrypted frames; none for other files. Raises OSError where it cannot be read."""
+def has_encrypted_video(path: Path | str) -> bool:
+    """Whether a video track of a Matroska file is encrypted. Raises OSError where the file cannot be read."""
     with Path(path).open("rb") as file:
-        size = file.seek(0, 2)
-        whole = (0, size)
+        whole = (0, file.seek(0, 2))
         if next(_elements(file, whole), (0, whole))[0] != _EBML:
-            return frozenset()
-        found = set()
-        for segment in _children(file, whole, _SEGMENT):
-            for tracks in _children(file, segment, _TRACKS):
-                for track in _children(file, tracks, _TRACK_ENTRY):
-                    if _is_encrypted(file, track):
-                        found |= {_number(file, number) for number in _children(file, track, _TRACK_NUMBER)}
-                return frozenset(found)
-    return frozenset()
+            return False
+        segment = next(_children(file, whole, _SEGMENT), None)
+        tracks = next(_children(file, segment, _TRACKS), None) if segment else None
+        return any(_is_encrypted_video(file, track) for track in _children(file, tracks or (0, 0), _TRACK_ENTRY))
 
 
-def _is_encrypted(file: BinaryIO, track: _Range) -> bool:
-    for encodings in _children(file, track, _ENCODINGS):
-        for encoding in _children(file, encodings, _ENCODING):
-            if next(_children(file, encoding, _ENCRYPTION), None) is not None:
-                return True
-    return False
+def _is_encrypted_video(file: BinaryIO, track: _Range) -> bool:
+    if not any(_number(file, kind) == _VIDEO for kind in _children(file, track, _TRACK_TYPE)):
+        return False
+    encodings = next(_children(file, track, _ENCODINGS), (0, 0))
+    ways = _children(file, encodings, _ENCODING)
+    return any(next(_children(file, way, _ENCRYPTION), None) is not None for way in ways)
 
 
 def _children(file: BinaryIO, parent: _Range, kind: int) -> Iterator[_Range]:

@@ -21,7 +21,6 @@ __all__ = [
     "carries_orientation",
     "exif_orientation",
     "orientation_of",
-    "prefer_container",
     "read_orientation",
 ]
 
@@ -73,7 +72,8 @@ def read_orientation(
     in_stream = in_stream or carries_orientation(codec, bytes(packet), stream.codec_context.extradata or b"")
     if not (described or in_stream or codec in IMAGE_CODECS):
         return Orientation()
-    context, data = prefer_container(stream), bytes(packet)
+    context, data = stream.codec_context, bytes(packet)
+    context.thread_count = 1
     try:
         # A packet without the flags of the file's: one that an edit list discards would give no frame.
         frames = [*context.decode(av.Packet(data)), *context.decode(None)]
@@ -84,29 +84,21 @@ def read_orientation(
     return orientation_of(frames[0], data if codec in IMAGE_CODECS else b"", described)
 
 
-def prefer_container(stream: av.VideoStream) -> av.VideoCodecContext:
-    """The decoder of a stream, on one thread, told that the container's matrix holds where the stream has its own."""
-    context = stream.codec_context
-    context.options = {**context.options, "side_data_prefer_packet": "displaymatrix"}
-    context.thread_count = 1  # parallel by processes: threads cost more CPU than they save
-    return context
-
-
 def orientation_of(frame: av.VideoFrame, exif: bytes = b"", described: bool = False) -> Orientation:
     """Orientation of one decoded frame. exif: its packet, where that may hold EXIF. described: a matrix may be there,
     even where the frame's rotation is 0."""
     try:
-        side_data = frame.side_data
+        side_data: Any = frame.side_data
     except ValueError:  # PyAV 18 shows no side data at all where one is of a kind that it does not know, as EXIF is
         stated = _OF_EXIF.get(exif_orientation(exif), Orientation())
         if exif and (_ffmpeg_rotation(stated) - frame.rotation) % 360 == 0:
             return stated
         rounded = round(frame.rotation / 90) % 4 * 90
         return Orientation(rounded, known=not (frame.rotation or described or exif))
-    matrix: Any = side_data.get("DISPLAYMATRIX")
-    if matrix is None or len(bytes(matrix)) < 36:
-        return Orientation()
-    return _of_matrix(np.frombuffer(bytes(matrix)[:36], np.int32).tolist())
+    for entry in side_data:  # where container and stream both have one, the container's comes first, and FFmpeg's
+        if entry.type.name == "DISPLAYMATRIX" and len(bytes(entry)) >= 36:  # own tools take that, too
+            return _of_matrix(np.frombuffer(bytes(entry)[:36], np.int32).tolist())
+    return Orientation()
 
 
 def exif_orientation(data: bytes) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.boxes import mp4_layout
-from extractor.video.ebml import encrypted_matroska_tracks
+from extractor.video.ebml import has_encrypted_video
 from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.geometry import read_geometry
 from extractor.video.orientation import IMAGE_CODECS
@@ -81,8 +81,9 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         cut_off = layout.missing if layout.is_mp4 else _cut_off(path)
         if cut_off and not keep_corrupt:
             raise VideoError(FailureClass.TRUNCATED, f"{path} is cut off: {cut_off}; fetch it anew")
-        encrypted = layout.encrypted if layout.is_mp4 else encrypted_matroska_tracks(path)
-        return _inspect_file(path, encrypted, ("cut_off",) * bool(cut_off))
+        if not layout.is_mp4 and has_encrypted_video(path):
+            raise _encrypted(path)
+        return _inspect_file(path, layout.encrypted, ("cut_off",) * bool(cut_off))
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
         if cut_off:
             raise VideoError(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from extractor.video.backends import NativeFrame, NativeFrames, Request, distribution_version
 from extractor.video.damage import means_damage, means_truncation
-from extractor.video.orientation import IMAGE_CODECS, Orientation, orientation_of, prefer_container
+from extractor.video.orientation import IMAGE_CODECS, Orientation, orientation_of
 from extractor.video.streams import open_video
 from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
@@ -37,7 +37,7 @@ def pyav_frames(request: Request) -> NativeFrames:
     with open_video(request.path, further=request.inspection.probed_further) as container:
         stream = container.streams[request.inspection.stream_index]
         assert isinstance(stream, av.VideoStream)
-        prefer_container(stream)
+        stream.codec_context.thread_count = 1  # parallel by processes: threads cost more CPU than they save
         judge = _Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
         frames = _watched(_decoded(container.demux(stream), judge), request)
         yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
