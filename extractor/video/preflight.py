@@ -28,15 +28,17 @@ from extractor.video.structure import claimed_bytes
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
-__all__ = ["MAX_DURATION_SECONDS", "MAX_FRAMES", "MAX_PIXELS", "Inspection", "inspect_video"]
+__all__ = ["MAX_DURATION_SECONDS", "MAX_ELONGATION", "MAX_FRAMES", "MAX_PIXELS", "Inspection", "inspect_video"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 MAX_PIXELS = 8192 * 8192
+MAX_ELONGATION = 256.0
 MAX_FRAMES = 10_000_000
 MAX_DURATION_SECONDS = 360_000.0
-"""What a file may claim (8K frames, four days at 30 Hz, a hundred hours) before it is taken for damaged or hostile."""
+"""What a file may claim (8K frames, their shape, four days at 30 Hz, a hundred hours) before it is taken for damaged or
+hostile. Cropping scales the short side to the network's input, and the long one with it: hence the bound on shapes."""
 
 _MOVING_IMAGES = 5  # images that make a video; where there are fewer, another stream is the video
 _RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
@@ -144,7 +146,7 @@ def _inspect_stream(
     times, stamps = presentation_times(packets, stream.time_base, rate)
     last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
-    _check_bounds(path, context.width, context.height, len(times), end - float(times[0]))
+    _check_bounds(path, context.width, context.height, len(times), end - float(times[0]), geometry.pixel_aspect)
     info = VideoInfo(
         codec=codec,
         container=container.format.name,
@@ -179,9 +181,13 @@ def _encrypted(path: Path) -> VideoError:
     return VideoError(FailureClass.CANNOT_OPEN, f"{path} is encrypted: decrypt it, or leave it out")
 
 
-def _check_bounds(path: Path, width: int, height: int, frames: int, duration_seconds: float) -> None:
+def _check_bounds(
+    path: Path, width: int, height: int, frames: int, duration_seconds: float, pixel_aspect: float = 1.0
+) -> None:
+    shown = width * pixel_aspect / height if width and height else 1.0
     for what, value, limit in (
         ("pixels a frame", width * height, MAX_PIXELS),
+        ("times as long as wide", max(shown, 1 / shown), MAX_ELONGATION),
         ("frames", frames, MAX_FRAMES),
         ("seconds", duration_seconds, MAX_DURATION_SECONDS),
     ):
@@ -217,7 +223,7 @@ def _inspect_images(folder: Path, fps: float | None) -> Inspection:
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{images[0]} is no image: {_reason(error)}") from error
     times = np.arange(len(images), dtype=np.float64) / fps
-    _check_bounds(folder, width, height, len(images), float(times[-1]))
+    _check_bounds(folder, width, height, len(images), float(times[-1]), geometry.pixel_aspect)
     end = len(images) / fps
     info = VideoInfo(
         codec,
