@@ -1,7 +1,7 @@
 """How frames are to be turned and flipped: from the display matrix, never from text that a tag can imitate.
 
 PyAV shows the matrix on decoded frames only. One frame is decoded where there may be one: where FFmpeg's description of
-the file has side data at all (a tag that imitates it costs the decoding of one frame and nothing else), where H.264 or
+the file speaks of a matrix (a tag that imitates it costs the decoding of one frame and nothing else), where H.264 or
 HEVC carry an orientation in the stream, and where the codec is one of images, which have EXIF.
 """
 
@@ -74,11 +74,12 @@ def read_orientation(
         return Orientation()
     context, data = stream.codec_context, bytes(packet)
     context.thread_count = 1
-    try:
-        # A packet without the flags of the file's: one that an edit list discards would give no frame.
-        frames = [*context.decode(av.Packet(data)), *context.decode(None)]
-    except av.FFmpegError:
-        frames = []
+    with av.logging.Capture():  # what is wrong with the frame is for the decoding to tell
+        try:
+            # A packet without the flags of the file's: one that an edit list discards would give no frame.
+            frames = [*context.decode(av.Packet(data)), *context.decode(None)]
+        except av.FFmpegError:
+            frames = []
     if not frames:
         return Orientation(known=False)
     return orientation_of(frames[0], data if codec in IMAGE_CODECS else b"", described)
@@ -155,7 +156,7 @@ def _may_have_matrix(container: av.container.InputContainer) -> bool:
         description: str = container.dumps_format()  # type: ignore[attr-defined]  # its stub lacks it
     finally:
         av.logging.set_level(level)
-    return "side data" in description.lower() or not description
+    return not description or any(word in description.lower() for word in ("matrix", "rotation"))
 
 
 def carries_orientation(codec: str, packet: bytes, extradata: bytes) -> bool:
