@@ -189,13 +189,14 @@ def _units(data: bytes, length_size: int) -> list[bytes]:
 def _units_of_header(extradata: bytes) -> list[bytes]:
     """NAL units of HEVC's configuration record (ISO/IEC 14496-15, 8.3.3), none of them empty."""
     units, at = [], 23
-    for _ in range(extradata[22]):
+    while at + 3 < len(extradata):
         count = int.from_bytes(extradata[at + 1 : at + 3], "big")
         at += 3
-        for _ in range(min(count, len(extradata))):
+        while count and at + 2 < len(extradata):
             length = int.from_bytes(extradata[at : at + 2], "big")
-            units += [extradata[at + 2 : at + 2 + length]] if length and at + 2 < len(extradata) else []
+            units += [extradata[at + 2 : at + 2 + length]] if length else []
             at += 2 + length
+            count -= 1
     return units
 
 

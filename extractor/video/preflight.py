@@ -23,7 +23,15 @@ from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.geometry import read_geometry
 from extractor.video.orientation import IMAGE_CODECS
 from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets
-from extractor.video.streams import COVER_PICTURE, LATE_VIDEO, only_a_picture, open_video, opened, video_streams
+from extractor.video.streams import (
+    COVER_PICTURE,
+    LATE_VIDEO,
+    is_image,
+    only_a_picture,
+    open_video,
+    opened,
+    video_streams,
+)
 from extractor.video.structure import claimed_bytes
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
@@ -41,6 +49,7 @@ MAX_DURATION_SECONDS = 360_000.0
 hostile. Cropping scales the short side to the network's input, and the long one with it: hence the bound on shapes."""
 
 _MOVING_IMAGES = 5  # images that make a video; where there are fewer, another stream is the video
+_MOST_STREAMS = 8  # that are looked at in turn
 _RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
 
 
@@ -98,18 +107,20 @@ def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...])
     """Look at the first video stream that has frames, since a cover picture may stand in front of it."""
     number, count, has_audio = 0, 1, False
     single: Inspection | None = None
-    unreadable: _UnreadableStreamError | None = None
+    unreadable: VideoError | None = None
     while number < count:
         with opened(path) as (container, further):  # anew for each stream: demuxing goes forward only
             streams = video_streams(path, container)
-            count, has_audio = len(streams), bool(container.streams.audio)
+            count, has_audio = min(len(streams), _MOST_STREAMS), bool(container.streams.audio)
             try:
                 found = _inspect_stream(path, container, streams[number], encrypted, further)
-            except _UnreadableStreamError as error:
+            except VideoError as error:
+                if not is_image(streams[number]) or error.failure is FailureClass.TOO_LARGE:
+                    raise  # another stream may stand in for a picture, not for a video
                 unreadable = unreadable or error
             else:
                 found = replace(found, info=replace(found.info, flags=(*found.info.flags, *flags)))
-                if found.info.num_frames >= (_MOVING_IMAGES if found.info.codec in IMAGE_CODECS else 2):
+                if found.info.num_frames >= (_MOVING_IMAGES if is_image(streams[number]) else 2):
                     return found
                 single = single or found
         number += 1
@@ -119,10 +130,6 @@ def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...])
     if has_audio and single.info.num_frames == 1 and single.info.codec in IMAGE_CODECS:
         raise only_a_picture(path)
     return single
-
-
-class _UnreadableStreamError(VideoError):
-    """A stream that another one may stand in for."""
 
 
 def _inspect_stream(
@@ -136,8 +143,7 @@ def _inspect_stream(
     flags += header_flags(container.format.name, codec, context)
     packets = read_packets(path, container, stream, codec, look_inside=not flags, max_frames=MAX_FRAMES)
     if packets.first is None or not packets.stamps:
-        reason = f"{path} has a video stream, but no packet of it can be read"
-        raise _UnreadableStreamError(FailureClass.CORRUPT, reason)
+        raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
     if packets.first.has_sidedata("encryption_info"):
         raise _encrypted(path)
     flags += packet_flags(packets, codec, flags)
@@ -172,7 +178,7 @@ def _check_header(path: Path, stream: av.VideoStream, encrypted: frozenset[int])
         raise _encrypted(path)
     context = stream.codec_context
     if context is None or not context.width or not context.height:
-        raise _UnreadableStreamError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
+        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
     _check_bounds(path, context.width, context.height, stream.frames, duration)
 

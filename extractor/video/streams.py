@@ -8,9 +8,10 @@ from pathlib import Path
 
 import av
 
+from extractor.video.orientation import IMAGE_CODECS
 from schemas.errors import FailureClass, VideoError
 
-__all__ = ["COVER_PICTURE", "LATE_VIDEO", "only_a_picture", "open_video", "opened", "video_streams"]
+__all__ = ["COVER_PICTURE", "LATE_VIDEO", "is_image", "only_a_picture", "open_video", "opened", "video_streams"]
 
 COVER_PICTURE, LATE_VIDEO = "cover_picture", "late_video"
 """Flags: another stream than FFmpeg's choice was taken; FFmpeg had to read on to find the video."""
@@ -63,6 +64,12 @@ def video_streams(path: Path, container: av.container.InputContainer) -> list[av
     if best is None:
         raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{path} has no video stream")
     raise only_a_picture(path)
+
+
+def is_image(stream: av.VideoStream) -> bool:
+    """Whether the frames of a stream are stored as images, as covers are, and some videos."""
+    context = stream.codec_context
+    return context is not None and context.codec.canonical_name in IMAGE_CODECS
 
 
 def only_a_picture(path: Path) -> VideoError:

@@ -57,6 +57,19 @@ def test_one_picture_alone_is_a_short_video(tmp_path: Path) -> None:
     assert (info.num_frames, info.codec) == (1, "mjpeg")
 
 
+def test_cover_that_cannot_be_read_does_not_hide_the_video(tmp_path: Path) -> None:
+    path = write_with_cover(tmp_path / "a.mp4", codec="png")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"\x89PNG", b"\x89PNX"))
+    assert inspect_video(path).info.num_frames == 30
+
+
+def test_video_of_unknown_codec_is_not_replaced_by_another(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", frames=10, extra_stream=(48, 64))
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
+    assert failure_of(path).failure is FailureClass.CANNOT_OPEN
+
+
 def test_images_that_move_are_the_video(tmp_path: Path) -> None:
     info = inspect_video(write_with_cover(tmp_path / "a.mkv", images=25, frames=10)).info
     assert (info.num_frames, info.codec) == (25, "mjpeg")
