@@ -16,6 +16,7 @@ import av
 import numpy as np
 
 __all__ = [
+    "EXIF_BYTES",
     "IMAGE_CODECS",
     "Orientation",
     "carries_orientation",
@@ -27,10 +28,12 @@ __all__ = [
 IMAGE_CODECS = frozenset({"apng", "bmp", "gif", "jpeg2000", "jpegls", "jpegxl", "mjpeg", "png", "tiff", "webp"})
 """Codecs whose frames are images that may carry EXIF, and that covers are stored in."""
 
+EXIF_BYTES = 1024 * 1024
+"""At the start and at the end of an image, where its EXIF is looked for."""
+
 _SEI_OF_H264, _SEI_OF_HEVC = 6, 39  # kinds of NAL units
 _ORIENTATION_MESSAGE = 47  # display orientation, of both
 _EXIF_TAG = 0x0112
-_EXIF_LIMIT_BYTES = 1024 * 1024
 _TINY = 1e-4  # a share of the larger entry of a matrix: rounding of sine and cosine
 
 
@@ -104,7 +107,7 @@ def orientation_of(frame: av.VideoFrame, exif: bytes = b"", described: bool = Fa
 
 def exif_orientation(data: bytes) -> int:
     """The orientation (1 to 8) in the EXIF of a JPEG, PNG or WebP image, 1 where it has none that can be read."""
-    data = data[:_EXIF_LIMIT_BYTES] + data[_EXIF_LIMIT_BYTES:][-_EXIF_LIMIT_BYTES:]  # WebP has it at its end
+    data = data[:EXIF_BYTES] + data[EXIF_BYTES:][-EXIF_BYTES:]  # WebP has it at its end
     for mark, skip in ((b"Exif\0\0", 6), (b"eXIf", 4), (b"EXIF", 8)):
         at = data.find(mark)
         if at >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,8 +13,8 @@ import numpy.typing as npt
 
 from extractor.video.backends import NativeFrame, NativeFrames, Request, distribution_version
 from extractor.video.damage import means_damage, means_truncation
-from extractor.video.orientation import IMAGE_CODECS, Orientation, orientation_of
-from extractor.video.streams import open_video
+from extractor.video.orientation import EXIF_BYTES, Orientation, orientation_of
+from extractor.video.streams import is_image, open_video
 from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
@@ -54,7 +55,7 @@ def pyav_image_frames(request: Request) -> NativeFrames:
             with open_video(images[index]) as container:
                 stream = container.streams.video[0]
                 judge.names = {stream.codec_context.name}
-                exif = images[index].read_bytes() if stream.codec_context.codec.canonical_name in IMAGE_CODECS else b""
+                exif = _ends_of(images[index]) if is_image(stream) else b""
                 for frame in _decoded(container.demux(stream), judge):
                     found = orientation_of(frame, exif)
                     pixels = orient(_rgb(frame), found.rotation, found.mirrored)
@@ -142,6 +143,14 @@ def _watched(frames: Iterator[av.VideoFrame], request: Request) -> Iterator[av.V
         if frame.rotation and frame.rotation % 360 != of_file and "odd_rotation" not in info.flags:
             request.tally.flags.add("orientation_changes")
         yield frame
+
+
+def _ends_of(image: Path) -> bytes:
+    """The start and the end of a file: EXIF stands in one or the other, and the file may be of any size."""
+    with image.open("rb") as file:
+        start = file.read(EXIF_BYTES)
+        file.seek(max(file.seek(0, 2) - EXIF_BYTES, len(start)))
+        return start + file.read(EXIF_BYTES)
 
 
 def _note_change(request: Request, found: Orientation) -> None:
