@@ -42,6 +42,7 @@ _MANIFEST_EXACT = (
     "video_end_seconds",
     "width",
     "height",
+    "pixel_aspect",
     "scale_x",
     "scale_y",
     "offset_x",

@@ -45,7 +45,7 @@ def thumbnails(store: FeatureStore, video_id: str, videos: Path) -> Thumbnails:
         float(first[f"video_{name}_seconds"] if np.isnan(row[f"{name}_seconds"]) else row[f"{name}_seconds"])
         for name in ("start", "end")
     )
-    aspect = float(first["width"]) / float(first["height"])
+    aspect = float(first["width"]) * float(first["pixel_aspect"]) / float(first["height"])
     times = np.array(thumbnail_times(end - start, aspect))
     fps = float(row["fps"])
     found = read_frames(

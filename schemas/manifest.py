@@ -44,6 +44,7 @@ MANIFEST_COLUMNS: Mapping[str, str] = {
     "video_end_seconds": "float64",
     "width": "int64",  # as displayed, after rotation
     "height": "int64",
+    "pixel_aspect": "float64",  # width over height of a pixel as displayed, after rotation
     "codec": "str",
     "container": "str",
     # from the network's input to the original: original = offset + scale * input, in pixels

@@ -78,6 +78,8 @@ class VideoInfo:
     degrees (0, 90, 180, 270) that `np.rot90(frame, k=rotation // 90)` applies. num_frames: packets that are not
     discarded. start_seconds: time of the first frame; end_seconds: time of the last one plus its duration.
     flags: why decord is not trusted with the file (empty: it is). bad_packets: packets marked corrupt.
+    pixel_aspect: width over height of a pixel as displayed, after rotation. mirrored: the frame is flipped left to
+    right before it is rotated.
     """
 
     codec: str
@@ -92,6 +94,13 @@ class VideoInfo:
     times_made_up: bool = False
     flags: tuple[str, ...] = ()
     bad_packets: int = 0
+    pixel_aspect: float = 1.0
+    mirrored: bool = False
+
+    @property
+    def displayed_size(self) -> tuple[int, int]:
+        """(width, height) after rotation, in stored pixels."""
+        return (self.width, self.height) if self.rotation % 180 == 0 else (self.height, self.width)
 
 
 @dataclass(frozen=True, slots=True)

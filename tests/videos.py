@@ -69,13 +69,18 @@ def write_video(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     times_ms: Sequence[int] | None = None,
-    rotation: int = 0,
+    rotation: float = 0,
+    flip: tuple[bool, bool] = (False, False),
+    pixel_aspect: Fraction | None = None,
+    metadata: dict[str, str] | None = None,
     extra_stream: tuple[int, int] | None = None,
 ) -> Path:
     """Encode a moving texture to `path` (the suffix names the container) and return the path.
 
     size: (height, width). times_ms: presentation time of every frame in milliseconds (variable frame rate or a late
     start) instead of number / fps. rotation: counter-clockwise degrees that a player is told to turn the frames by.
+    flip: whether it is told to flip them left to right, and upside down. pixel_aspect: width over height of a pixel.
+    metadata: tags of the file and of its video.
     extra_stream: size of a further video stream, the first in the file and half as long.
     """
     path = Path(path)
@@ -91,8 +96,12 @@ def write_video(
                 (_stream(container, codec, fps, extra_stream, pix_fmt, chosen), max(frames // 2, 1), seed + 1)
             )
         main = _stream(container, codec, fps, size, pix_fmt, chosen)
-        if rotation:
-            main.set_display_rotation(rotation)
+        if rotation or any(flip):
+            main.set_display_rotation(rotation, *flip)
+        if pixel_aspect is not None:
+            main.codec_context.sample_aspect_ratio = pixel_aspect
+        container.metadata.update(metadata or {})
+        main.metadata.update(metadata or {})
         streams.append((main, frames, seed))
         for stream, count, stream_seed in streams:
             shape = (stream.height, stream.width)

@@ -133,13 +133,14 @@ class FileRun:
     def _manifest_rows(self, run: ItemRun) -> Sequence[Mapping[str, Any]]:
         assert self._header is not None and self._decoded is not None
         info, grid, decoded = self._header.info, self._header.grid, self._decoded
-        width, height = (info.width, info.height) if info.rotation % 180 == 0 else (info.height, info.width)
+        width, height = info.displayed_size
         of_video = {
             "fps": info.fps,
             "video_start_seconds": info.start_seconds,
             "video_end_seconds": info.end_seconds,
             "width": width,
             "height": height,
+            "pixel_aspect": info.pixel_aspect,
             "codec": info.codec,
             "container": info.container,
             "scale_x": grid.scale_x,

@@ -29,10 +29,14 @@ NativeFrames = Iterator[NativeFrame]
 
 @dataclass(slots=True)
 class Tally:
-    """Counts that a decoder keeps while it works: only kept-on-request damage is counted, other damage raises."""
+    """What a decoder notes while it works: only kept-on-request damage is counted, other damage raises.
+
+    flags: what only the frames told, beside the flags of demuxing.
+    """
 
     bad_frames: int = 0
     bad_packets: int = 0
+    flags: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

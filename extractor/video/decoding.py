@@ -87,8 +87,8 @@ def _events(
     inspection = _flag_what_decord_would_hold(inspection)
     info = inspection.info
     plans = plan_items(inspection, job.items, config, members)
-    wide, high = (info.width, info.height) if info.rotation % 180 == 0 else (info.height, info.width)
-    yield Header(info, pixel_grid(wide, high, config.resize, config.size), plans)
+    grid = pixel_grid(*info.displayed_size, config.resize, config.size, info.pixel_aspect)
+    yield Header(info, grid, plans)
     index = _union(plans)
     if not len(index):
         yield Decoded("", "", flags=info.flags)
@@ -154,7 +154,7 @@ class _Run:
 
     def __init__(self, request: Request, config: ExtractionConfig, chunk_bytes: int) -> None:
         self.request = request
-        self.resizer = Resizer(config.resize, config.size)
+        self.resizer = Resizer(config.resize, config.size, request.inspection.info.pixel_aspect)
         frame_bytes = config.size * config.size * 3
         self.capacity = max(chunk_bytes // frame_bytes, 1)
         self.decode_seconds = 0.0
@@ -191,7 +191,7 @@ class _Run:
             bad_frames=tally.bad_frames,
             decode_seconds=self.decode_seconds,
             transform_seconds=self.transform_seconds,
-            flags=info.flags,
+            flags=tuple(dict.fromkeys((*info.flags, *sorted(tally.flags)))),
         )
 
     def _finish(self, frames: NativeFrames) -> None:

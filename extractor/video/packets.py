@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.orientation import carries_orientation
 from extractor.video.structure import extradata_signature, is_hidden, may_interlace, resolution_signature
 from schemas.errors import FailureClass, VideoError
 
@@ -32,6 +34,7 @@ class Packets:
 
     stamps: list[int | None] = field(default_factory=list)
     last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
+    first: av.Packet[Any] | None = None  # the first keyframe; the first packet where there is none
     discarded: int = 0
     hidden: int = 0
     empty: int = 0
@@ -39,6 +42,7 @@ class Packets:
     before_keyframe: bool = False
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
+    oriented: bool = False  # a keyframe carries an orientation of its own
 
 
 def read_packets(
@@ -65,10 +69,13 @@ def read_packets(
             continue
         if not keyframe_seen and not packet.is_keyframe:
             found.before_keyframe = True
+        if found.first is None or (packet.is_keyframe and not keyframe_seen):
+            found.first = packet
         keyframe_seen |= packet.is_keyframe
         found.corrupt += packet.is_corrupt
         if look_inside and packet.is_keyframe:
             found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
+            found.oriented |= carries_orientation(codec, bytes(packet), extradata)
             found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
         if packet.is_discard:
             found.discarded += 1
@@ -129,6 +136,7 @@ def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> li
         "duplicate_stamps": len(set(known)) < len(known),
         "starts_before_keyframe": packets.before_keyframe,
         "several_resolutions": packets.new_extradata or len(packets.signatures - {b""}) > 1,
+        "orientation_in_stream": packets.oriented,
         "maybe_interlaced": any(may_interlace(codec, signature) for signature in packets.signatures),
     }
     return [name for name, present in signs.items() if present and name not in known_flags]

@@ -6,11 +6,10 @@ The result holds the true presentation times and the flags: reasons not to trust
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,24 +17,39 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.boxes import mp4_layout
+from extractor.video.ebml import has_encrypted_video
 from extractor.video.fingerprints import not_reached, numbered_images
+from extractor.video.geometry import read_geometry
+from extractor.video.orientation import IMAGE_CODECS
 from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets
+from extractor.video.streams import (
+    COVER_PICTURE,
+    LATE_VIDEO,
+    is_image,
+    only_a_picture,
+    open_video,
+    opened,
+    video_streams,
+)
 from extractor.video.structure import claimed_bytes
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
-__all__ = ["MAX_DURATION_SECONDS", "MAX_FRAMES", "MAX_PIXELS", "Inspection", "inspect_video", "open_video"]
+__all__ = ["MAX_DURATION_SECONDS", "MAX_ELONGATION", "MAX_FRAMES", "MAX_PIXELS", "Inspection", "inspect_video"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 MAX_PIXELS = 8192 * 8192
+MAX_ELONGATION = 256.0
 MAX_FRAMES = 10_000_000
 MAX_DURATION_SECONDS = 360_000.0
-"""What a file may claim (8K frames, four days at 30 Hz, a hundred hours) before it is taken for damaged or hostile."""
+"""What a file may claim (8K frames, their shape, four days at 30 Hz, a hundred hours) before it is taken for damaged or
+hostile. Cropping scales the short side to the network's input, and the long one with it: hence the bound on shapes."""
 
-_REFERRING_CONTAINERS = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})  # files that name other files
-_ROTATION = re.compile(r"rotation of (-?\d+(?:\.\d+)?) degrees")
+_MOVING_IMAGES = 5  # images that make a video; where there are fewer, another stream is the video
+_MOST_STREAMS = 8  # that are looked at in turn
 _RIFF_SLACK_BYTES = 16  # writers of AVI disagree on whether padding and the header itself count
 
 
@@ -44,21 +58,24 @@ class Inspection:
     """What demuxing told.
 
     times_seconds: (n,) float64, sorted, one a frame. stamps: (n,) int64 presentation stamps that the times were made
-    of, None where they are made up. images: files of a folder of images, in order.
+    of, None where they are made up. images: files of a folder of images, in order. stream_index: the stream of the
+    file that is meant. probed_further: it only shows where the file is opened with `further`.
     """
 
     info: VideoInfo
     times_seconds: Float64Array
     stamps: Int64Array | None = None
     images: tuple[Path, ...] = ()
+    stream_index: int = 0
+    probed_further: bool = False
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
     """Demux a file, or look at a folder of numbered images that are shown at `fps`.
 
-    Raises VideoError: missing, cannot_open, no_video_stream, too_large, truncated (a file that ends before its header
-    says; with keep_corrupt only where nothing is left to open, as in an MP4 that lost the index at its end), corrupt
-    (a stream without packets).
+    Raises VideoError: missing, cannot_open (also where it is encrypted), no_video_stream, too_large, truncated (a file
+    that ends before its header or index says; with keep_corrupt only where nothing is left to open, as in an MP4 that
+    lost the index at its end), corrupt (a stream without packets).
     """
     path = Path(path)
     try:
@@ -71,11 +88,13 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is neither a file nor a folder of images")
     cut_off = ""
     try:
-        cut_off = _cut_off(path)
+        layout = mp4_layout(path)
+        cut_off = layout.missing if layout.is_mp4 else _cut_off(path)
         if cut_off and not keep_corrupt:
-            raise VideoError(FailureClass.TRUNCATED, f"{path} is cut off: {cut_off}")
-        with open_video(path) as container:
-            return _inspect(path, container, cut_off)
+            raise VideoError(FailureClass.TRUNCATED, f"{path} is cut off: {cut_off}; fetch it anew")
+        if not layout.is_mp4 and has_encrypted_video(path):
+            raise _encrypted(path)
+        return _inspect_file(path, layout.encrypted, ("cut_off",) * bool(cut_off))
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
         if cut_off:
             raise VideoError(
@@ -84,84 +103,97 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be opened as a video: {_reason(error)}") from error
 
 
-def open_video(path: Path) -> av.container.InputContainer:
-    """Open a local file with PyAV. A name like `concat:x` or a playlist's address is never followed."""
-    return av.open(
-        f"file:{path.absolute()}", metadata_errors="replace", container_options={"protocol_whitelist": "file"}
-    )
+def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...]) -> Inspection:
+    """Look at the first video stream that has frames, since a cover picture may stand in front of it."""
+    number, count, has_audio = 0, 1, False
+    single: Inspection | None = None
+    unreadable: VideoError | None = None
+    while number < count:
+        with opened(path) as (container, further):  # anew for each stream: demuxing goes forward only
+            streams = video_streams(path, container)
+            count, has_audio = min(len(streams), _MOST_STREAMS), bool(container.streams.audio)
+            try:
+                found = _inspect_stream(path, container, streams[number], encrypted, further)
+            except VideoError as error:
+                if not is_image(streams[number]) or error.failure is FailureClass.TOO_LARGE:
+                    raise  # another stream may stand in for a picture, not for a video
+                unreadable = unreadable or error
+            else:
+                found = replace(found, info=replace(found.info, flags=(*found.info.flags, *flags)))
+                if found.info.num_frames >= (_MOVING_IMAGES if is_image(streams[number]) else 2):
+                    return found
+                single = single or found
+        number += 1
+    if single is None:
+        assert unreadable is not None
+        raise unreadable
+    if has_audio and single.info.num_frames == 1 and single.info.codec in IMAGE_CODECS:
+        raise only_a_picture(path)
+    return single
 
 
-def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -> Inspection:
-    stream = _video_stream(path, container)
+def _inspect_stream(
+    path: Path, container: av.container.InputContainer, stream: av.VideoStream, encrypted: frozenset[int], further: bool
+) -> Inspection:
     context = stream.codec_context
+    _check_header(path, stream, encrypted)
     codec = context.codec.canonical_name
-    flags = header_flags(container.format.name, codec, context)
-    rotation, odd_rotation = _rotation(container, stream.index)
+    best = container.streams.best("video")
+    flags = [LATE_VIDEO] * further + [COVER_PICTURE] * (best is None or best.index != stream.index)
+    flags += header_flags(container.format.name, codec, context)
     packets = read_packets(path, container, stream, codec, look_inside=not flags, max_frames=MAX_FRAMES)
-    if not packets.stamps:
+    if packets.first is None or not packets.stamps:
         raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
+    if packets.first.has_sidedata("encryption_info"):
+        raise _encrypted(path)
     flags += packet_flags(packets, codec, flags)
-    flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
+    geometry = read_geometry(container, stream, packets.first, in_stream=packets.oriented)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = presentation_times(packets, stream.time_base, rate)
     last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
-    _check_bounds(path, context.width, context.height, len(times), end - float(times[0]))
+    _check_bounds(path, context.width, context.height, len(times), end - float(times[0]), geometry.pixel_aspect)
     info = VideoInfo(
         codec=codec,
         container=container.format.name,
         width=context.width,
         height=context.height,
-        rotation=rotation,
+        rotation=geometry.rotation,
         fps=float(rate),
         num_frames=len(times),
         start_seconds=float(times[0]),
         end_seconds=end,
         times_made_up=stamps is None,
-        flags=tuple(flags),
+        flags=tuple(dict.fromkeys((*flags, *geometry.flags))),
         bad_packets=packets.corrupt,
+        pixel_aspect=geometry.pixel_aspect,
+        mirrored=geometry.mirrored,
     )
-    return Inspection(info, times, stamps)
+    return Inspection(info, times, stamps, stream_index=stream.index, probed_further=further)
 
 
-def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
-    """The stream to decode. Raises VideoError where there is none, or where its header is not to be trusted."""
-    if container.format.name in _REFERRING_CONTAINERS:
-        raise VideoError(FailureClass.CANNOT_OPEN, f"{path} is a list of other files ({container.format.name})")
-    stream = container.streams.best("video")
-    if stream is None:
-        raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{path} has no video stream")
-    assert isinstance(stream, av.VideoStream)
+def _check_header(path: Path, stream: av.VideoStream, encrypted: frozenset[int]) -> None:
+    """Raises VideoError where the header of a stream says that it cannot be decoded, or is not to be trusted."""
+    if stream.id in encrypted:
+        raise _encrypted(path)
     context = stream.codec_context
     if context is None or not context.width or not context.height:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
     _check_bounds(path, context.width, context.height, stream.frames, duration)
-    return stream
 
 
-def _rotation(container: av.container.InputContainer, stream_index: int) -> tuple[int, bool]:
-    """Counter-clockwise degrees (0, 90, 180, 270) of the stream's display matrix, and whether they had to be rounded.
-
-    PyAV shows the matrix on decoded frames only; without decoding, FFmpeg's own description of the file has it.
-    """
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
-    try:
-        description: str = container.dumps_format()  # type: ignore[attr-defined]  # its stub lacks it
-    finally:
-        av.logging.set_level(level)
-    for part in description.split("Stream #")[1:]:
-        if re.match(rf"\d+:{stream_index}\D", part):
-            found = _ROTATION.search(part)
-            degrees = float(found.group(1)) if found else 0.0
-            return round(degrees / 90) % 4 * 90, not math.isclose(degrees % 90, 0.0, abs_tol=0.01)
-    return 0, False
+def _encrypted(path: Path) -> VideoError:
+    return VideoError(FailureClass.CANNOT_OPEN, f"{path} is encrypted: decrypt it, or leave it out")
 
 
-def _check_bounds(path: Path, width: int, height: int, frames: int, duration_seconds: float) -> None:
+def _check_bounds(
+    path: Path, width: int, height: int, frames: int, duration_seconds: float, pixel_aspect: float = 1.0
+) -> None:
+    shown = width * pixel_aspect / height if width and height else 1.0
     for what, value, limit in (
         ("pixels a frame", width * height, MAX_PIXELS),
+        ("times as long as wide", max(shown, 1 / shown), MAX_ELONGATION),
         ("frames", frames, MAX_FRAMES),
         ("seconds", duration_seconds, MAX_DURATION_SECONDS),
     ):
@@ -174,7 +206,7 @@ def _cut_off(path: Path) -> str:
     claimed, size = claimed_bytes(path), path.stat().st_size
     if claimed is None or claimed <= size + _RIFF_SLACK_BYTES:
         return ""
-    return f"it claims {claimed} bytes and has {size}; fetch it anew"
+    return f"it claims {claimed} bytes and has {size}"
 
 
 def _inspect_images(folder: Path, fps: float | None) -> Inspection:
@@ -189,14 +221,31 @@ def _inspect_images(folder: Path, fps: float | None) -> Inspection:
         raise VideoError(FailureClass.NO_VIDEO_STREAM, f"{folder} holds no images whose names end in a number")
     try:
         with open_video(images[0]) as container:
-            context = container.streams.video[0].codec_context
+            stream = container.streams.video[0]
+            context = stream.codec_context
             codec, width, height = context.codec.canonical_name, context.width, context.height
+            _check_bounds(folder, width, height, len(images), 0.0)
+            geometry = read_geometry(container, stream, next(container.demux(stream)))
     except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{images[0]} is no image: {_reason(error)}") from error
     times = np.arange(len(images), dtype=np.float64) / fps
-    _check_bounds(folder, width, height, len(images), float(times[-1]))
+    _check_bounds(folder, width, height, len(images), float(times[-1]), geometry.pixel_aspect)
     end = len(images) / fps
-    info = VideoInfo(codec, "images", width, height, 0, fps, len(images), 0.0, end, True, ("images",))
+    info = VideoInfo(
+        codec,
+        "images",
+        width,
+        height,
+        geometry.rotation,
+        fps,
+        len(images),
+        0.0,
+        end,
+        True,
+        ("images", *geometry.flags),
+        pixel_aspect=geometry.pixel_aspect,
+        mirrored=geometry.mirrored,
+    )
     return Inspection(info, times, None, tuple(images))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,9 +13,11 @@ import numpy.typing as npt
 
 from extractor.video.backends import NativeFrame, NativeFrames, Request, distribution_version
 from extractor.video.damage import means_damage, means_truncation
-from extractor.video.preflight import open_video
-from extractor.video.transforms import rotate
+from extractor.video.orientation import EXIF_BYTES, Orientation, orientation_of
+from extractor.video.streams import is_image, open_video
+from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
+from schemas.records import VideoInfo
 
 __all__ = ["pyav_frames", "pyav_image_frames", "pyav_name_and_version"]
 
@@ -32,12 +35,12 @@ def pyav_frames(request: Request) -> NativeFrames:
     Raises VideoError (corrupt or truncated) on a frame marked corrupt, an error, a message that means damage, or
     another number of frames than stamps. With keep_corrupt it goes on instead: see `_Keeper`.
     """
-    with open_video(request.path) as container:
-        stream = container.streams.best("video")
+    with open_video(request.path, further=request.inspection.probed_further) as container:
+        stream = container.streams[request.inspection.stream_index]
         assert isinstance(stream, av.VideoStream)
         stream.codec_context.thread_count = 1  # parallel by processes: threads cost more CPU than they save
         judge = _Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
-        frames = _decoded(container.demux(stream), judge)
+        frames = _watched(_decoded(container.demux(stream), judge), request)
         yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
 
 
@@ -52,8 +55,11 @@ def pyav_image_frames(request: Request) -> NativeFrames:
             with open_video(images[index]) as container:
                 stream = container.streams.video[0]
                 judge.names = {stream.codec_context.name}
+                exif = _ends_of(images[index]) if is_image(stream) else b""
                 for frame in _decoded(container.demux(stream), judge):
-                    pixels = _pixels(frame, 0)
+                    found = orientation_of(frame, exif)
+                    pixels = orient(_rgb(frame), found.rotation, found.mirrored)
+                    _note_change(request, found)
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             judge.complain(f"{images[index].name}: {error}")
         if pixels is None:
@@ -129,6 +135,32 @@ def _decoded(packets: Iterator[av.Packet[Any]], judge: _Judge) -> Iterator[av.Vi
             judge.complain(getattr(error, "strerror", None) or str(error))
 
 
+def _watched(frames: Iterator[av.VideoFrame], request: Request) -> Iterator[av.VideoFrame]:
+    """The same frames; one that asks to be turned otherwise than the file is noted, as all are turned alike."""
+    info = request.inspection.info
+    of_file = (info.rotation + 180 * info.mirrored) % 360  # the angle that FFmpeg names takes no notice of flips
+    for frame in frames:
+        if frame.rotation and frame.rotation % 360 != of_file and "odd_rotation" not in info.flags:
+            request.tally.flags.add("orientation_changes")
+        yield frame
+
+
+def _ends_of(image: Path) -> bytes:
+    """The start and the end of a file: EXIF stands in one or the other, and the file may be of any size."""
+    with image.open("rb") as file:
+        start = file.read(EXIF_BYTES)
+        file.seek(max(file.seek(0, 2) - EXIF_BYTES, len(start)))
+        return start + file.read(EXIF_BYTES)
+
+
+def _note_change(request: Request, found: Orientation) -> None:
+    info = request.inspection.info
+    if (found.rotation, found.mirrored) != (info.rotation, info.mirrored):
+        request.tally.flags.add("orientation_changes")
+    if not found.known:
+        request.tally.flags.add("orientation_unread")
+
+
 def _strict(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
     """Frames counted in output order; as many as there are stamps, or the file is damaged."""
     count = request.inspection.info.num_frames
@@ -141,7 +173,7 @@ def _strict(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) ->
         if frame.is_corrupt:
             judge.complain(f"frame {number} is corrupt")
         if number in sampled:
-            yield NativeFrame(number, _pixels(frame, request.inspection.info.rotation), True)
+            yield NativeFrame(number, _pixels(frame, request.inspection.info), True)
         if number >= last:
             return
     if number + 1 != count:
@@ -170,7 +202,7 @@ def _keep(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> N
             yield NativeFrame(wanted[cursor], last, False)
             cursor += 1
         if cursor < len(wanted) and wanted[cursor] == index:
-            last = _pixels(frame, inspection.info.rotation)
+            last = _pixels(frame, inspection.info)
             yield NativeFrame(wanted[cursor], last, not doubted)
             cursor += 1
     for lost in wanted[cursor:]:
@@ -186,11 +218,14 @@ def _index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:
     return index if index < len(stamps) and stamps[index] == stamp else None
 
 
-def _pixels(frame: av.VideoFrame, rotation: int) -> Uint8Array:
-    return rotate(frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False), rotation)
+def _pixels(frame: av.VideoFrame, info: VideoInfo) -> Uint8Array:
+    return orient(_rgb(frame), info.rotation, info.mirrored)
+
+
+def _rgb(frame: av.VideoFrame) -> Uint8Array:
+    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
 def _black(request: Request) -> Uint8Array:
-    info = request.inspection.info
-    shape = (info.height, info.width) if info.rotation % 180 == 0 else (info.width, info.height)
-    return np.zeros((*shape, 3), np.uint8)
+    width, height = request.inspection.info.displayed_size
+    return np.zeros((height, width, 3), np.uint8)

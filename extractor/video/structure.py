@@ -12,16 +12,14 @@ __all__ = ["claimed_bytes", "extradata_signature", "is_hidden", "may_interlace",
 
 _EBML_HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
-_MAX_BOXES = 100_000
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 
 
 def claimed_bytes(path: Path | str) -> int | None:
-    """Size in bytes that an MP4, AVI or Matroska file claims for itself; None for other files or an open-ended one.
+    """Size in bytes that an AVI or Matroska file claims for itself; None for other files or an open-ended one.
 
     More than the file has means that its end is missing. Such files demux without a word: FFmpeg calls it the end.
     """
-    size = Path(path).stat().st_size
     with Path(path).open("rb") as file:
         head = file.read(64)
         if head[:4] == b"RIFF":
@@ -29,23 +27,7 @@ def claimed_bytes(path: Path | str) -> int | None:
             return None if length in (0, 0xFFFFFFFF) else 8 + length  # left open by a recorder that was stopped
         if head[:4] == _EBML_HEADER:
             return _matroska_end(head)
-        if head[4:8] not in (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"):
-            return None
-        position = 0
-        for _ in range(_MAX_BOXES):
-            file.seek(position)
-            box = file.read(16)
-            if len(box) < 8:
-                break
-            length = int.from_bytes(box[:4], "big")
-            if length == 1 and len(box) == 16:
-                length = int.from_bytes(box[8:], "big")
-            if length < 8:  # 0: to the end of the file; anything else is no box at all
-                break
-            position += length
-            if position >= size:
-                break
-    return position or None
+    return None
 
 
 def _matroska_end(head: bytes) -> int | None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from schemas.config import Resize
 from schemas.records import PixelGrid
 
-__all__ = ["Resizer", "pixel_grid", "rotate"]
+__all__ = ["Resizer", "orient", "pixel_grid"]
 
 Uint8Array = npt.NDArray[np.uint8]
 
@@ -23,11 +23,15 @@ class Resizer:
 
     The arithmetic is torch's on uint8 in channels-last memory: no conversion, no copy, and it is the same whichever
     decoder the frame came from. One instance serves frames of any resolution, as a file may change it.
+
+    pixel_aspect: width over height of a pixel of the frames as displayed; `crop` and `letterbox` keep the displayed
+    shape, the others see the whole frame whatever its shape.
     """
 
-    def __init__(self, resize: Resize, size: int) -> None:
+    def __init__(self, resize: Resize, size: int, pixel_aspect: float = 1.0) -> None:
         self.resize = resize
         self.size = size
+        self.pixel_aspect = pixel_aspect
 
     def __call__(self, frame: Uint8Array) -> Uint8Array:
         """(H, W, 3) uint8, already rotated -> (size, size, 3) uint8."""
@@ -35,7 +39,7 @@ class Resizer:
             raise ValueError(f"a frame of shape (H, W, 3) and uint8 was expected, not {frame.shape} {frame.dtype}")
         size = self.size
         height, width = frame.shape[:2]
-        new_height, new_width = _resized(self.resize, height, width, size)
+        new_height, new_width = _resized(self.resize, height, width * self.pixel_aspect, size)
         resized = _interpolate(frame, new_height, new_width)
         top, left = (new_height - size) // 2, (new_width - size) // 2
         if self.resize is not Resize.LETTERBOX:
@@ -45,29 +49,33 @@ class Resizer:
         return canvas
 
 
-def pixel_grid(width: int, height: int, resize: Resize, size: int) -> PixelGrid:
-    """Where the network's input lies in a frame of width x height as displayed (after rotation), in its pixels."""
-    new_height, new_width = _resized(resize, height, width, size)
+def pixel_grid(width: int, height: int, resize: Resize, size: int, pixel_aspect: float = 1.0) -> PixelGrid:
+    """Where the network's input lies in a frame of width x height stored pixels (after rotation), in those pixels."""
+    new_height, new_width = _resized(resize, height, width * pixel_aspect, size)
     scale_x, scale_y = width / new_width, height / new_height
     left, top = (new_width - size) // 2, (new_height - size) // 2
     return PixelGrid(scale_x, scale_y, left * scale_x, top * scale_y)
 
 
-def rotate(frame: Uint8Array, rotation: int) -> Uint8Array:
-    """Turn (H, W, 3) counter-clockwise by a multiple of 90 degrees; contiguous, as resizing wants it."""
-    if rotation % 360 == 0:
+def orient(frame: Uint8Array, rotation: int, mirrored: bool = False) -> Uint8Array:
+    """Flip (H, W, 3) left to right where it is mirrored, then turn it counter-clockwise by a multiple of 90 degrees.
+
+    Returns contiguous memory, as resizing wants it.
+    """
+    if rotation % 360 == 0 and not mirrored:
         return frame
-    return np.ascontiguousarray(np.rot90(frame, k=(rotation // 90) % 4))
+    flipped = frame[:, ::-1] if mirrored else frame
+    return np.ascontiguousarray(np.rot90(flipped, k=(rotation // 90) % 4))
 
 
-def _resized(resize: Resize, height: int, width: int, size: int) -> tuple[int, int]:
-    """Height and width to which a whole frame is scaled, before something is cut off or added."""
+def _resized(resize: Resize, height: float, width: float, size: int) -> tuple[int, int]:
+    """Height and width to which a whole frame of this displayed shape is scaled, before it is cropped or padded."""
     match resize:
         case Resize.STRETCH:
             return size, size
         case Resize.CROP:
             short = min(height, width)
-            return max(height * size // short, size), max(width * size // short, size)
+            return max(int(height * size // short), size), max(int(width * size // short), size)
         case Resize.REFERENCE:
             return round(_REFERENCE_HEIGHT * size / _REFERENCE_SIZE), round(_REFERENCE_WIDTH * size / _REFERENCE_SIZE)
         case Resize.LETTERBOX:

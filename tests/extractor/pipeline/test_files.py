@@ -42,7 +42,14 @@ def start(network: MSNet, *items: str, sampling: str = "windows", **fields: Any)
 def test_manifest_rows_say_all_that_is_known_of_the_video(network: MSNet) -> None:
     config = make_config()
     info = make_info(
-        8, rotation=90, flags=("rotated", "vfr"), times_made_up=True, codec="hevc", container="mov", fps=25.0
+        8,
+        rotation=90,
+        flags=("rotated", "vfr"),
+        times_made_up=True,
+        codec="hevc",
+        container="mov",
+        fps=25.0,
+        pixel_aspect=0.75,
     )
     decoded = Decoded("decord", "3.4", "begun again", 2, 3, 1.0, 1.0, ("vfr", "slow"))
     found = extract(network, config, make_frames(8), [make_plan(8, config, Item("a"))], info=info, decoded=decoded)
@@ -57,6 +64,7 @@ def test_manifest_rows_say_all_that_is_known_of_the_video(network: MSNet) -> Non
         "video_end_seconds": 0.8,
         "width": 96,  # as displayed: turned by 90 degrees
         "height": 128,
+        "pixel_aspect": 0.75,
         "codec": "hevc",
         "container": "mov",
         "scale_x": 2.0,

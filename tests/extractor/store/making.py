@@ -77,6 +77,7 @@ def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
             "video_end_seconds": clips * size / 10,
             "width": 320,
             "height": 240,
+            "pixel_aspect": 1.0,
             "codec": "h264",
             "container": "mp4",
             "scale_x": 1.5,

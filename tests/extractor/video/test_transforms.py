@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from extractor.video.transforms import Resizer, pixel_grid, rotate
+from extractor.video.transforms import Resizer, orient, pixel_grid
 from schemas.config import Resize
 
 SIZES = [(256, 340), (272, 640), (720, 1280), (95, 131), (131, 95), (224, 224), (40, 30)]
@@ -62,22 +62,62 @@ def test_resizer_refuses_what_is_not_a_frame() -> None:
 
 
 @pytest.mark.parametrize("resize", list(Resize))
+@pytest.mark.parametrize("pixel_aspect", [1.0, 16 / 11, 0.5])
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (360, 640), (341, 257)])
-def test_pixel_grid_finds_a_bright_block_of_the_original(resize: Resize, width: int, height: int) -> None:
+def test_pixel_grid_finds_a_bright_block_of_the_original(
+    resize: Resize, width: int, height: int, pixel_aspect: float
+) -> None:
     frame = np.zeros((height, width, 3), np.uint8)
     top, left, side = height // 2 - 20, width // 2 + 6, 24
     frame[top : top + side, left : left + side] = 255
-    result = Resizer(resize, 224)(frame)[..., 0].astype(float)
-    grid = pixel_grid(width, height, resize, 224)
+    result = Resizer(resize, 224, pixel_aspect)(frame)[..., 0].astype(float)
+    grid = pixel_grid(width, height, resize, 224, pixel_aspect)
     centre_y = np.average(np.arange(224) + 0.5, weights=result.sum(axis=1))
     centre_x = np.average(np.arange(224) + 0.5, weights=result.sum(axis=0))
     assert grid.offset_x + grid.scale_x * centre_x == pytest.approx(left + side / 2, abs=0.5)
     assert grid.offset_y + grid.scale_y * centre_y == pytest.approx(top + side / 2, abs=0.5)
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180, 270, -90])
-def test_rotate_turns_counter_clockwise(rotation: int) -> None:
+@pytest.mark.parametrize("resize", list(Resize))
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("pixel_aspect", [16 / 11, 0.5, 4.0])
+def test_resizer_of_pixels_that_are_not_square_keeps_the_displayed_shape(
+    resize: Resize, size: tuple[int, int], pixel_aspect: float
+) -> None:
+    frame = noise(*size)
+    result = Resizer(resize, 64, pixel_aspect)(frame)
+    if resize in (Resize.STRETCH, Resize.REFERENCE):  # these see the whole frame whatever its shape
+        assert np.array_equal(result, Resizer(resize, 64)(frame))
+        return
+    height, width = size[0], size[1] * pixel_aspect
+    scale = 64 / (min if resize is Resize.CROP else max)(height, width)
+    new_height, new_width = round(height * scale), round(width * scale)
+    assert result.shape == (64, 64, 3)
+    grid = pixel_grid(size[1], size[0], resize, 64, pixel_aspect)
+    # cropping rounds down
+    assert grid.scale_x == pytest.approx(size[1] / new_width, rel=1.5 / new_width)
+    assert grid.scale_y == pytest.approx(size[0] / new_height, rel=1.5 / new_height)
+
+
+@pytest.mark.parametrize("resize", list(Resize))
+@pytest.mark.parametrize("size", SIZES)
+def test_resizer_of_square_pixels_is_as_if_nothing_was_said(resize: Resize, size: tuple[int, int]) -> None:
+    frame = noise(*size)
+    assert np.array_equal(Resizer(resize, 224, 1.0)(frame), Resizer(resize, 224)(frame))
+    assert pixel_grid(size[1], size[0], resize, 224, 1.0) == pixel_grid(size[1], size[0], resize, 224)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_orient_flips_before_it_turns(rotation: int) -> None:
     frame = noise(20, 30)
-    turned = rotate(frame, rotation)
+    turned = orient(frame, rotation, True)
+    assert np.array_equal(turned, np.rot90(np.fliplr(frame), k=rotation // 90))
+    assert turned.flags.c_contiguous
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270, -90])
+def test_orient_turns_counter_clockwise(rotation: int) -> None:
+    frame = noise(20, 30)
+    turned = orient(frame, rotation)
     assert np.array_equal(turned, np.rot90(frame, k=rotation // 90 % 4))
     assert turned.flags.c_contiguous
