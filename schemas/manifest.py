@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ MANIFEST_COLUMNS: Mapping[str, str] = {
     "bad_frames": "int64",
 }
 
+_LATER_COLUMNS = {"pixel_aspect": math.nan}  # with what they are for a store of format version 1, which lacks them
+
 FAILURE_COLUMNS: Mapping[str, str] = {
     "video_id": "str",
     "failure": "str",
@@ -98,7 +101,12 @@ def manifest_from_columns(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 
 
 def typed_columns(frame: pd.DataFrame, columns: Mapping[str, str], what: str) -> pd.DataFrame:
-    """`frame` with exactly these columns, in order and of these types; StoreError, about `what`, where it lacks one."""
+    """`frame` with exactly these columns, in order and of these types; StoreError, about `what`, where it lacks one.
+
+    Columns that stores of an earlier version do not have are filled in.
+    """
+    later = _LATER_COLUMNS.keys() & columns.keys() - set(frame.columns)
+    frame = frame.assign(**{name: _LATER_COLUMNS[name] for name in later})
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise StoreError(f"{what} lacks the columns {', '.join(missing)}: it was written by something else")

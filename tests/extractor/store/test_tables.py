@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from extractor.store import (
+    FeatureStore,
     commit_shard,
     committed,
     new_attempt,
@@ -24,6 +25,7 @@ from extractor.store import (
     write_run,
 )
 from extractor.store.commit import stored_file
+from extractor.store.records import encode_record
 from extractor.store.run import Run
 from extractor.store.tables import merge_fragments
 from schemas.config import Edges
@@ -196,9 +198,13 @@ def test_fragment_that_is_not_its_records_is_refused(tmp_path, change, match):
 
 
 def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):
-    """It knew no edges, and its windows were sequences by themselves. The digest is one that version 1 wrote."""
-    paths = StorePaths(tmp_path)
-    write_run(paths, make_run(format_version=1, num_frames=8))
+    """It knew no edges and no pixel_aspect, and its windows were clips. The digest is one that version 1 wrote."""
+    paths = make_store(tmp_path, format_version=1, num_frames=8)
+    for shard, record in committed(paths).items():
+        fragment = paths.root / record.fragment.path
+        pd.read_parquet(fragment).drop(columns="pixel_aspect").to_parquet(fragment)
+        record = dataclasses.replace(record, fragment=stored_file(paths, fragment, fragment))
+        paths.commit(shard).write_bytes(encode_record(record))
     document = json.loads(paths.run.read_text())
     del document["run"]["config"]["edges"]
     paths.run.write_text(json.dumps(document | {"format_version": 1}))
@@ -209,3 +215,6 @@ def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):
         run.require_current(paths)
     with pytest.raises(ConfigurationError, match="format_version: the store has 1, asked for is 2"):
         write_run(paths, make_run())
+    manifest = FeatureStore(paths.root).manifest
+    assert manifest["pixel_aspect"].isna().all() and len(manifest) == 8
+    assert FeatureStore(paths.root).video("a.mp4")["frame"].shape == (16, 16)
