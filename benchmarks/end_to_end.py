@@ -27,7 +27,7 @@ from extractor.video.listing import list_videos
 from jobs.options import Request, resolve
 from schemas.config import Sampling
 from schemas.errors import VideoError
-from schemas.records import Decoded, FrameChunk, Restart
+from schemas.records import FrameChunk, Header, ItemPlan, Restart
 
 __all__ = ["main"]
 
@@ -74,7 +74,7 @@ def _bare(folder: Path) -> tuple[float, float, float, float]:
     runner = NetworkRunner(load_model(_MODEL, weights="random"), resolved.config, batch_frames=16)
     spent = [0.0, 0.0, 0.0, 0.0]
     for job in list_videos(folder).jobs:
-        events, sequence = decode(job, resolved.config, members=resolved.member_frames), runner.sequence()
+        events = decode(job, resolved.config, members=resolved.member_frames)
         while True:
             cpu, wall = time.process_time(), time.perf_counter()
             try:
@@ -85,12 +85,13 @@ def _bare(folder: Path) -> tuple[float, float, float, float]:
             spent[1] += time.perf_counter() - wall
             cpu, wall = time.process_time(), time.perf_counter()
             match event:
+                case Header(plans=(ItemPlan(ranges=ranges),)) if ranges is not None:
+                    sequence, left = runner.sequence(ranges), int(ranges[-1, 1])
                 case FrameChunk(frames=frames):
-                    sequence.push(frames)
-                case Restart():
-                    sequence = runner.sequence()
-                case Decoded():
-                    sequence.finish()
+                    left -= len(frames)
+                    sequence.push(frames, last=not left)
+                case Restart() if ranges is not None:
+                    sequence, left = runner.sequence(ranges), int(ranges[-1, 1])
                 case None:
                     break
             spent[2] += time.process_time() - cpu

@@ -72,9 +72,9 @@ def measure_networks(repetitions: int) -> Rows:
 
 
 def measure_dense(num_frames: int) -> Rows:
-    """A dense stream against windows of 8 with hop 1, on one item: CPU seconds for each distinct frame.
+    """A dense stream against clips of 8 by themselves with hop 1, on one item: CPU seconds for each distinct frame.
 
-    Every push of the stream alternates with one of the windows; as all windows cost the same, theirs is the mean of
+    Every push of the stream alternates with one of the clips; as all of them cost the same, theirs is the mean of
     those times their number.
     """
     network = load_model("msnet_resnet50", weights="random")
@@ -94,11 +94,11 @@ def measure_dense(num_frames: int) -> Rows:
     stream.finish()
     dense = (dense + time.process_time() - begin) / num_frames
     hop_one = statistics.mean(windows) * (num_frames - FRAMES + 1) / num_frames
-    note = f"{num_frames} frames, {len(windows)} of {num_frames - FRAMES + 1} windows timed"
+    note = f"{num_frames} frames, {len(windows)} of {num_frames - FRAMES + 1} clips timed"
     return [
         ("dense: CPU seconds a frame", dense, note),
-        ("windows of 8, hop 1: CPU seconds a frame", hop_one, ""),
-        ("dense: times less than windows", hop_one / dense, ">= 6.5"),
+        ("clips of 8, hop 1: CPU seconds a frame", hop_one, ""),
+        ("dense: times less than clips", hop_one / dense, ">= 6.5"),
     ]
 
 
