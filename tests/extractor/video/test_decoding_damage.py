@@ -154,3 +154,16 @@ def test_decode_hears_a_message_that_the_last_file_gave_as_well(tmp_path: Path) 
     _, chunks, end = kept(events(folder, fps=10.0, keep_corrupt=True))
     assert np.flatnonzero(~np.concatenate([chunk.valid for chunk in chunks])).tolist() == [3, 4, 5]
     assert end.bad_frames == 3
+
+
+def test_decode_fails_where_a_broken_length_of_matroska_loses_frames(tmp_path: Path) -> None:
+    """The second cluster's time claims more bytes than a number has: FFmpeg passes over the cluster, and says so."""
+    path = write_video(tmp_path / "a.mkv", options={"g": "10"}, container_options={"cluster_time_limit": "400"})
+    content = bytearray(path.read_bytes())
+    cluster = content.index(b"\x1f\x43\xb6\x75", content.index(b"\x1f\x43\xb6\x75") + 4)
+    at = content.index(b"\xe7", cluster + 4)
+    assert content[at + 1] == 0x82  # two bytes
+    content[at + 1] = 0xBF
+    path.write_bytes(bytes(content))
+    assert len(true_frames(path)) < 40
+    assert failure_of(path).failure is FailureClass.CORRUPT
