@@ -11,7 +11,7 @@ import hashlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
@@ -43,6 +43,7 @@ Known = Mapping[bytes, tuple[str, int, float]]
 
 SIZE = 128  # that of the files' own frames: what differs by a grey level is not averaged away
 _SAME_SECONDS = 5e-7
+_LEAVES_OUT = frozenset({"leading_pictures", "clock_restarts"})
 _NO_STAMPS_ON_FRAMES = frozenset({"avi", "mpeg"})  # FFmpeg's frames of these have stamps that step backwards
 
 
@@ -174,10 +175,12 @@ def faults_of(given: Given, truth: Truth, known: Known) -> list[tuple[str, str]]
     """Kind and description of every fault of what was given as sound; for each kind the first."""
     if given.irregular:
         return [("events", given.irregular)]
+    sources = [known.get(_digest(frame)) for frame in given.frames]
+    truth = _without_what_refers_to_nothing(given, truth, known)
     faults = []
     wrong = [at for at, pair in enumerate(zip(given.frames, truth.frames, strict=False)) if not np.array_equal(*pair)]
     if wrong:
-        elsewhere = {_digest(frame): number for number, frame in enumerate(truth.frames)}
+        elsewhere = {digest: number for number, digest in enumerate(truth.digests())}
         found = elsewhere.get(_digest(given.frames[wrong[0]]))
         what = "is no frame of PyAV's" if found is None else f"is PyAV's frame {found}"
         faults.append(("frames" if found is None else "order", f"frame {wrong[0]} {what}, {len(wrong)} differ"))
@@ -188,10 +191,38 @@ def faults_of(given: Given, truth: Truth, known: Known) -> list[tuple[str, str]]
     if truth.error:
         faults.append(("error", f"PyAV raises {truth.error}"))
     if len(given.times) == len(given.frames):
-        faults += _times(given, truth, [known.get(_digest(frame)) for frame in given.frames])
+        faults += _times(given, truth, sources)
     else:
         faults.append(("times", f"{len(given.times)} times for {len(given.frames)} frames"))
     return faults
+
+
+def _without_what_refers_to_nothing(given: Given, truth: Truth, known: Known) -> Truth:
+    """The truth of a file that is flagged for pictures that refer to what is not there, as at the joint of two files.
+
+    Such pictures, which PyAV shows corrupt or as no frame of a sound file, may be left out, or be given as the frame of
+    a sound file that they are where decoding begins anew. Where more than that differs, the truth is as it was.
+    """
+    if given.info is None or not _LEAVES_OUT.intersection(given.info.flags):
+        return truth
+    digests, corrupt = truth.digests(), set(truth.corrupt)
+    spoilt = [number in corrupt or digest not in known for number, digest in enumerate(digests)]
+    cleared = replace(truth, frames=[], times=[], corrupt=[])
+    at = 0
+    for frame in given.frames:
+        digest, ahead = _digest(frame), at
+        while ahead < len(digests) and spoilt[ahead] and digests[ahead] != digest:
+            ahead += 1
+        if ahead < len(digests) and digests[ahead] == digest:
+            cleared.corrupt += [len(cleared.frames)] if ahead in corrupt and digest not in known else []
+            cleared.times.append(truth.times[ahead])
+            at = ahead + 1
+        elif digest in known:
+            cleared.times.append(None)
+        else:
+            return truth
+        cleared.frames.append(frame)
+    return cleared if all(spoilt[at:]) else truth
 
 
 def _times(given: Given, truth: Truth, sources: list[tuple[str, int, float] | None]) -> Iterator[tuple[str, str]]:
@@ -204,13 +235,14 @@ def _times(given: Given, truth: Truth, sources: list[tuple[str, int, float] | No
     by_stamps = truth.container in _NO_STAMPS_ON_FRAMES
     if given.info.times_made_up:
         return
-    own = truth.stamps if by_stamps else truth.times
+    own = truth.stamps if by_stamps and len(truth.stamps) == len(truth.frames) else truth.times
     wrong = []
     for at, (seconds, stamp, source) in enumerate(zip(times, own, sources, strict=False)):
         right = [] if stamp is None else [stamp]
-        if source and not (by_stamps and truth.container == "avi"):  # AVI counts its packets: it has no stamps to keep
+        if source:
             kept = any(abs(source[2] - other) <= _SAME_SECONDS for other in truth.stamps)
-            right = [source[2]] if by_stamps and kept else [*right, source[2]]
+            # not in AVI, which is counted: behind a lost packet every frame is at the time of the one before it
+            right = [source[2]] if kept and truth.container == "mpeg" else [*right, source[2]]
         if right and not any(abs(seconds - each) <= _SAME_SECONDS for each in right):
             wrong.append(f"frame {at} at {seconds:.3f} s for {right[0]:.3f} s")
     if wrong:

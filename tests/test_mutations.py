@@ -188,6 +188,23 @@ def test_damage_given_as_sound_is_a_fault(sources: Sources, known: Known, tmp_pa
     assert {"corrupt"} <= kinds_of(keeps_damage, path, known)
 
 
+def test_only_pictures_that_refer_to_nothing_may_be_left_out(sources: Sources, known: Known) -> None:
+    path = str(sources["ps-mpeg2"][0].path)
+    given, truth = given_by(decode, path, lambda: None), truth_of(path)
+    assert given.info is not None
+    flagged = replace(given, info=replace(given.info, flags=("leading_pictures",)))
+    garbage = np.full_like(truth.frames[0], 128)
+    spoilt = replace(truth, frames=[garbage, *truth.frames], times=[0.5, *truth.times], corrupt=[0])
+    assert {kind for kind, _ in faults_of(given, spoilt, known)} >= {"order", "count", "corrupt"}
+    assert faults_of(flagged, spoilt, known) == []
+    middle = [*truth.frames[:9], garbage, *truth.frames[10:]]  # frame 9, by a drained decoder, is right
+    mixed = replace(truth, frames=middle)
+    assert [kind for kind, _ in faults_of(given, mixed, known)] == ["frames"]
+    assert faults_of(flagged, mixed, known) == []
+    fewer = replace(flagged, frames=flagged.frames[2:], times=flagged.times[2:])
+    assert {kind for kind, _ in faults_of(fewer, truth, known)} == {"count", "order"}
+
+
 @pytest.mark.slow
 def test_hang_and_death_are_reported(sources: Sources, known: Known) -> None:
     source = sources["flv"][0]
