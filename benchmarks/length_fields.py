@@ -131,7 +131,7 @@ def _flash(data: bytes) -> Iterator[LengthField]:
 
 def _nal_units(data: bytes) -> Iterator[LengthField]:
     """Of H.264 and HEVC where they have lengths, as in MP4, Matroska and FLV."""
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), "r") as container:
         if container.streams.video[0].codec_context.name not in ("h264", "hevc"):
             return
         for packet in container.demux(video=0):
