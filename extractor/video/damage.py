@@ -44,6 +44,7 @@ DAMAGING_OF_DEMUXERS = (
     r"Invalid NAL unit size",
     r"Read error at pos|Error reading|I/O error|Input/output error",
     r"invalid as first byte of an EBML number|Element .* exceeds (?:its )?(?:parent|containing)|EBML .* exceeds",
+    r"Invalid length 0x\w+ > 0x\w+ for element",  # matroska: it passes over the rest of the cluster
 )
 """Regular expressions of messages of a demuxer that mean lost or broken packets."""
 

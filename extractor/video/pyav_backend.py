@@ -84,11 +84,14 @@ class _Judge:
     def listening(self) -> Iterator[None]:
         """Run one step of FFmpeg; its messages of the level ERROR are judged when the step is done."""
         level = av.logging.get_level()
+        repeated = av.logging.get_skip_repeated()
         av.logging.set_level(av.logging.ERROR)
+        av.logging.set_skip_repeated(False)  # or PyAV keeps back a message that the last file, or image, gave as well
         try:
             with av.logging.Capture() as messages:
                 yield
         finally:
+            av.logging.set_skip_repeated(repeated)
             av.logging.set_level(level)
         for severity, name, message in messages:
             if severity <= av.logging.ERROR and means_damage(message, from_decoder=name in self.names):

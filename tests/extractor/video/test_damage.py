@@ -28,7 +28,9 @@ def test_means_damage_knows_what_is_harmless(message: str) -> None:
 
 def test_means_damage_ignores_what_a_demuxer_says_of_other_things() -> None:
     assert not means_damage("Referenced QT chapter track not found", from_decoder=False)
+    assert not means_damage("Unknown-sized element at 0x1cd inside parent with finite size", from_decoder=False)
     assert means_damage("stream 0, offset 0x3e416: partial file", from_decoder=False)
+    assert means_damage("Invalid length 0x6e > 0x8 for element with ID 0xE7 at 0x24a4", from_decoder=False)
 
 
 def test_means_truncation_is_about_the_end() -> None:

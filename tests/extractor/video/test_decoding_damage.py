@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ from schemas.config import Resize
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Decoded, FileJob, FrameChunk, Item
 from tests.extractor.video.truth import config, events, failure_of, kept, true_frames
-from tests.videos import write_images, write_video
+from tests.videos import moving_frames, write_images, write_video
 
 
 def test_decode_of_a_segment_does_not_go_to_the_end(tmp_path: Path) -> None:
@@ -135,3 +137,33 @@ def test_decode_reads_a_folder_of_images(tmp_path: Path) -> None:
     valid = np.concatenate([chunk.valid for chunk in chunks])
     assert np.flatnonzero(~valid).tolist() == [4]
     assert end.bad_frames == 1
+
+
+def test_decode_hears_a_message_that_the_last_file_gave_as_well(tmp_path: Path) -> None:
+    """PyAV keeps back a message that equals the last: an image cut off like the one before it passed for sound."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, pixels in enumerate(moving_frames(8)):
+        encoder = av.codec.CodecContext.create("mjpeg", "w")
+        encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 128, 96, "yuvj420p", Fraction(1, 25)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuvj420p")
+        image = b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+        (folder / f"{number}.jpg").write_bytes(image[: len(image) // 2] if number in (3, 4, 5) else image)
+    for _ in range(2):
+        assert failure_of(folder, fps=10.0).failure is FailureClass.CORRUPT
+    _, chunks, end = kept(events(folder, fps=10.0, keep_corrupt=True))
+    assert np.flatnonzero(~np.concatenate([chunk.valid for chunk in chunks])).tolist() == [3, 4, 5]
+    assert end.bad_frames == 3
+
+
+def test_decode_fails_where_a_broken_length_of_matroska_loses_frames(tmp_path: Path) -> None:
+    """The second cluster's time claims more bytes than a number has: FFmpeg passes over the cluster, and says so."""
+    path = write_video(tmp_path / "a.mkv", options={"g": "10"}, container_options={"cluster_time_limit": "400"})
+    content = bytearray(path.read_bytes())
+    cluster = content.index(b"\x1f\x43\xb6\x75", content.index(b"\x1f\x43\xb6\x75") + 4)
+    at = content.index(b"\xe7", cluster + 4)
+    assert content[at + 1] == 0x82  # two bytes
+    content[at + 1] = 0xBF
+    path.write_bytes(bytes(content))
+    assert len(true_frames(path)) < 40
+    assert failure_of(path).failure is FailureClass.CORRUPT
