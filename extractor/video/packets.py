@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.structure import extradata_signature, is_hidden, may_interlace, resolution_signature
+from extractor.video.structure import (
+    LeadingPictures,
+    extradata_signature,
+    is_hidden,
+    may_interlace,
+    resolution_signature,
+)
 from schemas.errors import FailureClass, VideoError
 
-__all__ = ["Packets", "header_flags", "packet_flags", "presentation_times", "read_packets"]
+__all__ = ["Packets", "header_flags", "known_stamps", "packet_flags", "presentation_times", "read_packets"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -23,14 +31,25 @@ _TRUSTED_CONTAINERS = ("mov", "matroska")
 _TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
 _TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 _CODECS_WITH_FIELDS = frozenset({"h264", "hevc", "mpeg4"})
+_MOST_LEADING = 16  # as many pictures as H.264 and HEVC can hold back
+_CODECS_WITHOUT_SLOTS = frozenset({"mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"})
 _PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the chroma of interlaced frames differently
 
 
 @dataclass(slots=True)
 class Packets:
-    """What the packets of one stream told."""
+    """What the packets of one stream told.
+
+    stamps, decoding_stamps, keyframes, ordinals: one value for each packet that is neither discarded nor hidden, in the
+    order of the file. ordinals count all packets with content. skipped_leading: ordinals of pictures that a decoder
+    leaves out by the rules of HEVC.
+    """
 
     stamps: list[int | None] = field(default_factory=list)
+    decoding_stamps: list[int | None] = field(default_factory=list)
+    keyframes: list[bool] = field(default_factory=list)
+    ordinals: list[int] = field(default_factory=list)
+    skipped_leading: set[int] = field(default_factory=set)
     last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
     discarded: int = 0
     hidden: int = 0
@@ -39,6 +58,27 @@ class Packets:
     before_keyframe: bool = False
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
+
+    def may_vanish(self, *, clocked: bool) -> set[int]:
+        """Ordinals of packets whose pictures a decoder may leave out though nothing is damaged.
+
+        They refer to pictures that are not in the file: those before the first keyframe, and those that follow it and
+        are shown before it, as where a file was cut at an open group of pictures. clocked: the stamps can be trusted
+        to tell the latter.
+        """
+        found = set(self.skipped_leading)
+        if True not in self.keyframes:
+            return found
+        first = self.keyframes.index(True)
+        found.update(self.ordinals[:first])
+        start = self.stamps[first]
+        if not clocked or start is None:
+            return found
+        following = zip(self.ordinals[first + 1 :], self.stamps[first + 1 :], strict=True)
+        for ordinal, stamp in itertools.islice(following, _MOST_LEADING):
+            if stamp is not None and stamp < start:
+                found.add(ordinal)
+        return found
 
 
 def read_packets(
@@ -56,13 +96,16 @@ def read_packets(
     """
     found = Packets()
     extradata = stream.codec_context.extradata or b""
+    leading = LeadingPictures(extradata) if codec == "hevc" else None
+    by_slot = container.format.name == "avi" and codec not in _CODECS_WITHOUT_SLOTS
     if look_inside:
         found.signatures.add(extradata_signature(codec, extradata))
-    keyframe_seen = False
+    keyframe_seen, ordinal = False, -1
     for packet in container.demux(stream):
         if not packet.size:
             found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's own mark of the end
             continue
+        ordinal += 1
         if not keyframe_seen and not packet.is_keyframe:
             found.before_keyframe = True
         keyframe_seen |= packet.is_keyframe
@@ -70,24 +113,45 @@ def read_packets(
         if look_inside and packet.is_keyframe:
             found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
             found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
+        skipped = leading is not None and leading.skips(bytes(packet))
         if packet.is_discard:
             found.discarded += 1
         elif codec == "vp8" and is_hidden(codec, bytes(packet)):
             found.hidden += 1
         else:
-            found.stamps.append(packet.pts)
-            if packet.pts is not None and packet.pts > found.last[0]:
-                found.last = packet.pts, packet.duration or 0
+            _add(found, packet, ordinal, by_slot=by_slot, skipped=skipped)
         if len(found.stamps) > max_frames:
             raise VideoError(FailureClass.TOO_LARGE, f"{path} has more than {max_frames} frames")
     return found
+
+
+def _add(found: Packets, packet: av.Packet[Any], ordinal: int, *, by_slot: bool, skipped: bool) -> None:
+    """Note a packet that is to be shown.
+
+    by_slot: the place of a packet in the file is all the time there is, as in AVI. FFmpeg shows it in the decoding
+    stamp; the presentation stamps that it makes up for H.264 are one packet late.
+    """
+    stamp = packet.dts if by_slot else packet.pts
+    found.stamps.append(stamp)
+    found.decoding_stamps.append(packet.dts)
+    found.keyframes.append(packet.is_keyframe)
+    found.ordinals.append(ordinal)
+    if skipped:
+        found.skipped_leading.add(ordinal)
+    if stamp is not None and stamp > found.last[0]:
+        found.last = stamp, packet.duration or 0
+
+
+def known_stamps(packets: Packets) -> list[int]:
+    """The stamps that are there, in the order of the file."""
+    return [stamp for stamp in packets.stamps if stamp is not None]
 
 
 def presentation_times(
     packets: Packets, time_base: Fraction | None, rate: Fraction
 ) -> tuple[Float64Array, Int64Array | None]:
     """Sorted times in seconds and their stamps; where a stamp is missing, first + i / rate and None."""
-    known = [stamp for stamp in packets.stamps if stamp is not None]
+    known = known_stamps(packets)
     base = time_base or Fraction(0)
     if len(known) == len(packets.stamps) and base:
         stamps = np.sort(np.array(known, np.int64))
@@ -119,7 +183,7 @@ def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> l
 
 def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> list[str]:
     """Further reasons, which the packets give. known_flags: those of the headers, which are not given twice."""
-    known = [stamp for stamp in packets.stamps if stamp is not None]
+    known = known_stamps(packets)
     signs = {
         "discarded_packets": packets.discarded > 0,
         "hidden_packets": packets.hidden > 0,

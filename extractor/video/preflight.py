@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.fingerprints import not_reached, numbered_images
-from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets
+from extractor.video.packets import Packets, header_flags, packet_flags, presentation_times, read_packets
 from extractor.video.structure import claimed_bytes
+from extractor.video.survey import Settled, needs_survey, settle, survey
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
@@ -44,13 +45,17 @@ class Inspection:
     """What demuxing told.
 
     times_seconds: (n,) float64, sorted, one a frame. stamps: (n,) int64 presentation stamps that the times were made
-    of, None where they are made up. images: files of a folder of images, in order.
+    of, None where they are made up. images: files of a folder of images, in order. order: (n,) int64 numbers of the
+    packets that the frames come from, only for a file whose order had to be looked at (see survey.py). unshown: numbers
+    of its packets whose frames do not count.
     """
 
     info: VideoInfo
     times_seconds: Float64Array
     stamps: Int64Array | None = None
     images: tuple[Path, ...] = ()
+    order: Int64Array | None = None
+    unshown: frozenset[int] = frozenset()
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
@@ -75,7 +80,7 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         if cut_off and not keep_corrupt:
             raise VideoError(FailureClass.TRUNCATED, f"{path} is cut off: {cut_off}")
         with open_video(path) as container:
-            return _inspect(path, container, cut_off)
+            return _inspect(path, container, cut_off, keep_corrupt=keep_corrupt)
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
         if cut_off:
             raise VideoError(
@@ -91,7 +96,7 @@ def open_video(path: Path) -> av.container.InputContainer:
     )
 
 
-def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -> Inspection:
+def _inspect(path: Path, container: av.container.InputContainer, cut_off: str, *, keep_corrupt: bool) -> Inspection:
     stream = _video_stream(path, container)
     context = stream.codec_context
     codec = context.codec.canonical_name
@@ -104,6 +109,9 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -
     flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = presentation_times(packets, stream.time_base, rate)
+    settled = _settled(path, packets, stream, rate, keep_corrupt=keep_corrupt)
+    if settled is not None:
+        times, stamps, flags = settled.times_seconds, settled.stamps, [*flags, *settled.flags]
     last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
     _check_bounds(path, context.width, context.height, len(times), end - float(times[0]))
@@ -117,11 +125,37 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str) -
         num_frames=len(times),
         start_seconds=float(times[0]),
         end_seconds=end,
-        times_made_up=stamps is None,
+        times_made_up=stamps is None if settled is None else settled.made_up,
         flags=tuple(flags),
         bad_packets=packets.corrupt,
     )
-    return Inspection(info, times, stamps)
+    if settled is None:
+        return Inspection(info, times, stamps)
+    return Inspection(info, times, stamps, order=settled.order, unshown=settled.unshown)
+
+
+def _settled(
+    path: Path, packets: Packets, stream: av.VideoStream, rate: Fraction, *, keep_corrupt: bool
+) -> Settled | None:
+    """What decoding the file once says of its order; None where its packets are enough, and nothing is odd.
+
+    Raises VideoError (corrupt) where frames are lost besides, so that nobody can tell which time the others have.
+    """
+    container, context = stream.container.format.name, stream.codec_context
+    codec = context.codec.canonical_name
+    if not needs_survey(packets, container, codec, reorders=bool(context.has_b_frames)):
+        return None
+    with open_video(path) as again:
+        shown = survey(again)
+    settled = settle(packets, shown, container, stream.time_base or Fraction(0), rate)
+    if not len(settled.order) or (settled.lost and not keep_corrupt):
+        if settled.flags:
+            raise VideoError(
+                FailureClass.CORRUPT,
+                f"{path} is damaged: it gives {len(shown)} frames where its packets announce {len(packets.stamps)}",
+            )
+        return None
+    return settled if settled.flags or settled.lost else None
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:

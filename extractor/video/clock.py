@@ -1,0 +1,214 @@
+"""Whether the stamps of a file are one clock, and a continuous clock where they are not. Pure functions over numbers.
+
+A sound file counts its clock forward once: in the order in which frames are shown their stamps rise, by even or uneven
+steps, with gaps where a recording paused. Two things break that. The clock *restarts* where files were joined byte by
+byte or a recorder was set anew. Single stamps are *outliers* where a writer failed. Sorting the stamps of such a file
+gives most frames the time of another one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Clock", "continuous_clock", "order_in_doubt", "typical_step"]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+_SOUND_DISPLACEMENT = 4  # largest distance between place in the file and place by stamp in every sound file tried
+_WRAP = 1 << 33  # ticks after which the clock of transport and program streams starts over, which FFmpeg undoes
+
+_LONGEST_BURST = 32  # frames; more wild stamps in a row are taken for a clock of their own
+_BURST_COST = 2.0  # however many stamps are wild, where the next sound one lies just where counting puts it
+_RESTART_COST = 4.5
+_RESTART_AT_KEYFRAME_COST = 2.5  # files are joined at keyframes
+_ROOM = 0.45  # share of a typical step that each skipped frame needs between the sound stamps beside it
+_FIT = 0.6  # typical steps by which a stamp may miss the place where counting puts it
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Times that rise in the order of the frames.
+
+    ticks: (n,) float64, in units of the time base, not falling. restarts: how often the stamps began anew. outliers:
+    how many frames had a stamp of no use, and are interpolated.
+    """
+
+    ticks: Float64Array
+    restarts: int
+    outliers: int
+
+
+def order_in_doubt(
+    stamps: Sequence[int], decoding_stamps: Sequence[int | None], keyframes: Sequence[bool], *, reorders: bool
+) -> bool:
+    """Whether sorting the stamps may pair frames with the wrong times. Input: one value a packet, in the file's order.
+
+    reorders: whether the codec may show frames in another order than it decodes them. True is no verdict: it says that
+    the order of the frames has to be looked at.
+
+    Decoded I P B P B, which is sound:
+    >>> order_in_doubt([0, 2, 1, 4, 3], [-1, 0, 1, 2, 3], [True, False, False, False, False], reorders=True)
+    False
+
+    A keyframe that lies before frames that came before it:
+    >>> order_in_doubt([0, 2, 1, 0, 2, 1], [None] * 6, [True, False, False, True, False, False], reorders=True)
+    True
+    """
+    if len(stamps) < 2:
+        return False
+    shown = np.array(stamps, np.int64)
+    steps = np.diff(shown)
+    if (steps > 0).all():
+        return bool((steps > _WRAP // 2).any())
+    if not reorders:
+        return True
+    by_stamp = np.argsort(shown, kind="stable")
+    ordered = np.diff(shown[by_stamp])
+    latest = np.maximum.accumulate(shown)[:-1]
+    known = [(stamp, dts) for stamp, dts in zip(stamps, decoding_stamps, strict=True) if dts is not None]
+    dts = np.array([dts for _, dts in known], np.int64)
+    signs = (
+        (ordered == 0).any(),
+        (ordered > _WRAP // 2).any(),
+        (np.array(keyframes[1:]) & (shown[1:] <= latest)).any(),
+        (np.abs(by_stamp - np.arange(len(shown))) > _SOUND_DISPLACEMENT).any(),
+        (np.diff(dts) < 0).any(),
+        any(stamp < dts for stamp, dts in known),
+        _hole_beside_crowd(ordered),
+    )
+    return any(bool(sign) for sign in signs)
+
+
+def _hole_beside_crowd(steps: Int64Array) -> bool:
+    """Whether a missing stamp and a surplus one lie close together: what one displaced stamp leaves behind."""
+    typical = float(np.median(steps))
+    holes, crowds = np.flatnonzero(steps >= 1.5 * typical), np.flatnonzero(steps <= 0.6 * typical)
+    if not len(holes) or not len(crowds):
+        return False
+    after = np.searchsorted(holes, crowds)
+    near = [np.abs(holes[np.clip(at, 0, len(holes) - 1)] - crowds) for at in (after - 1, after)]
+    return bool((np.minimum(*near) <= 2 * _SOUND_DISPLACEMENT).any())
+
+
+def typical_step(stamps: Sequence[int]) -> float:
+    """Median of the steps forward, 1.0 where there is none.
+
+    >>> typical_step([0, 40, 80, 0, 40])
+    40.0
+    """
+    steps = np.diff(np.array(stamps, np.int64))
+    return float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
+
+
+def continuous_clock(stamps: Sequence[int], keyframes: Sequence[bool]) -> Clock:
+    """One clock from the stamps of frames in the order in which they are shown.
+
+    Within each part the true spacing is kept; where the clock restarts, the next part goes on one step later; a stamp
+    that fits neither its part nor another one is interpolated. Jumps forward that stay are kept: a recording paused.
+
+    >>> clock = continuous_clock([0, 1, 2, 3, 0, 1, 2, 3], [True, False, False, False] * 2)
+    >>> clock.ticks.tolist(), clock.restarts, clock.outliers
+    ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 1, 0)
+
+    >>> clock = continuous_clock([0, 10, 20, 990, 40, 50], [True] + [False] * 5)
+    >>> clock.ticks.tolist(), clock.restarts, clock.outliers
+    ([0.0, 10.0, 20.0, 30.0, 40.0, 50.0], 0, 1)
+
+    >>> continuous_clock([0, 10, 20, 990, 1000], [True] + [False] * 4).ticks.tolist()
+    [0.0, 10.0, 20.0, 990.0, 1000.0]
+    """
+    values = _undo_false_wraps(stamps)
+    step = typical_step(values)
+    kept = _sound_frames(values, keyframes, step)
+    ticks = np.zeros(len(values), np.float64)
+    ticks[kept[0]] = values[kept[0]]
+    restarts = 0
+    for before, after in itertools.pairwise(kept):
+        span = values[after] - values[before]
+        if _is_restart(span, after - before, step):
+            restarts += 1
+            span_ticks = _step_before(values, kept, before, step) * (after - before)
+        else:
+            span_ticks = float(span)
+        ticks[after] = ticks[before] + span_ticks
+    first, last = kept[0], kept[-1]
+    numbers = np.arange(len(values))
+    ticks = np.interp(numbers, kept, ticks[kept])
+    ticks[:first] = ticks[first] - step * (first - numbers[:first])
+    ticks[last + 1 :] = ticks[last] + step * (numbers[last + 1 :] - last)
+    return Clock(ticks, restarts, len(values) - len(kept))
+
+
+def _undo_false_wraps(stamps: Sequence[int]) -> list[int]:
+    """Stamps without the jumps that FFmpeg makes where it takes a restart for the wrap of a 33-bit clock.
+
+    Such a jump is nearly 2^33 ticks, a day: undone, the clock steps back, and is seen to restart.
+    """
+    values, offset = list(stamps[:1]), 0
+    for before, after in itertools.pairwise(stamps):
+        if after - before > _WRAP // 2:
+            offset -= _WRAP
+        elif before - after > _WRAP // 2:
+            offset += _WRAP
+        values.append(after + offset)
+    return values
+
+
+def _is_restart(span: int, frames: int, step: float) -> bool:
+    """Whether two sound stamps that lie `frames` apart are too close, or in the wrong order, to be of one clock."""
+    return span < 0 or (frames > 1 and span < _ROOM * frames * step)
+
+
+def _step_before(values: Sequence[int], kept: Sequence[int], frame: int, step: float) -> float:
+    """Typical step of the part that ends with `frame`: parts of a joined file may have rates of their own."""
+    at = bisect.bisect_left(kept, frame)
+    near = [values[index] for index in kept[max(at - 16, 0) : at + 1]]
+    return typical_step(near) if len(near) > 2 else step
+
+
+def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float) -> list[int]:
+    """Frames whose stamps are used: the cheapest way through the file, at a price for each that is left out.
+
+    Away from steps backward there is nothing to decide, so that this takes time by the number of those.
+    """
+    count = len(values)
+    sparse = 2 * sum(keyframes) < count
+    backward = [frame for frame in range(1, count) if values[frame] < values[frame - 1]]
+    costs, previous = [0.0] * count, [-1] * count
+    for frame in range(count):
+        nearest = bisect.bisect_left(backward, frame - _LONGEST_BURST)
+        contested = nearest < len(backward) and backward[nearest] <= frame + _LONGEST_BURST
+        restart = _RESTART_AT_KEYFRAME_COST if sparse and keyframes[frame] else _RESTART_COST
+        best = float(frame), -1  # all before it left out
+        for earlier in range(frame - 1, max(frame - 2 - _LONGEST_BURST, -1) if contested else frame - 2, -1):
+            if earlier < 0:
+                break
+            price = costs[earlier] + _price(values[frame] - values[earlier], frame - earlier, step, restart)
+            if price < best[0] or (best[1] < 0 and price <= best[0]):
+                best = price, earlier
+        costs[frame], previous[frame] = best
+    at = min(range(max(count - 1 - _LONGEST_BURST, 0), count), key=lambda frame: costs[frame] + (count - 1 - frame))
+    kept = []
+    while at >= 0:
+        kept.append(at)
+        at = previous[at]
+    return kept[::-1]
+
+
+def _price(span: int, frames: int, step: float, restart: float) -> float:
+    """Price of using two stamps `frames` apart and leaving out those between them."""
+    skipped = frames - 1
+    if _is_restart(span, frames, step):
+        return skipped + restart
+    expected = frames * step
+    uneven = 0.01 * min(abs(span / expected - 1), 10.0)  # decides between ways that leave out equally many
+    if skipped and abs(span - expected) <= _FIT * step:
+        return min(float(skipped), _BURST_COST) + uneven
+    return skipped + uneven

@@ -1,0 +1,145 @@
+"""Which frames a decoder shows, in which order, and when: found by decoding, for files whose packets leave it in doubt.
+
+Demuxing alone tells the times of a sound file. Where the order of its stamps is in doubt, or where it holds pictures
+that a decoder may leave out (those that lead a file cut at an open group of pictures), the file is decoded once with
+every frame thrown away, which costs as much as decoding it. Such files are rare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from extractor.video.clock import continuous_clock, order_in_doubt
+from extractor.video.packets import Packets, known_stamps
+
+__all__ = ["Settled", "needs_survey", "ordinal_of", "settle", "survey", "tagged"]
+
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+_UNCLOCKED = frozenset({"avi"})  # its stamps are counted by FFmpeg, not read
+_IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames in the order of their packets
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One frame that the decoder gave. ordinal: number of its packet in the file. stamp: its presentation stamp."""
+
+    ordinal: int
+    stamp: int | None
+    keyframe: bool
+    corrupt: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a survey found.
+
+    order: (n,) int64, for each frame in output order the number of its packet. times_seconds: (n,) float64, not
+    falling. stamps: (n,) the stamps as they are, None where one is missing. unshown: packets whose frames do not count.
+    lost: packets that gave no frame and should have. flags: what was odd.
+    """
+
+    order: Int64Array
+    times_seconds: Float64Array
+    stamps: Int64Array | None
+    made_up: bool
+    unshown: frozenset[int]
+    lost: int
+    flags: tuple[str, ...]
+
+
+def needs_survey(packets: Packets, container: str, codec: str, *, reorders: bool) -> bool:
+    """Whether the packets leave it in doubt which frames are shown when."""
+    if packets.may_vanish(clocked=container not in _UNCLOCKED):
+        return True
+    if container in _UNCLOCKED or None in packets.stamps:
+        return False
+    return order_in_doubt(
+        known_stamps(packets),
+        packets.decoding_stamps,
+        packets.keyframes,
+        reorders=reorders and codec not in _IN_ORDER,
+    )
+
+
+def tagged(packets: Iterator[av.Packet[Any]], context: av.VideoCodecContext) -> Iterator[av.Packet[Any]]:
+    """The packets of a stream, numbered, so that `ordinal_of` tells which one a decoded frame came from.
+
+    Must be called before the first packet is decoded. Packets without content have no number, as in `read_packets`.
+    """
+    context.copy_opaque = True
+    return _numbered(packets)
+
+
+def _numbered(packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+    ordinal = 0
+    for packet in packets:
+        if packet.size:
+            packet.opaque = [ordinal]  # an object of its own: PyAV tells them apart by their address
+            ordinal += 1
+        yield packet
+
+
+def ordinal_of(carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
+    """Number of a packet, or of the packet that a frame was decoded from; None where it has none."""
+    tag = carrier.opaque
+    return tag[0] if isinstance(tag, list) else None
+
+
+def survey(container: av.container.InputContainer) -> list[Shown]:
+    """Every frame of the video stream in output order, decoded as the strict decoder does, whatever is damaged."""
+    stream = container.streams.best("video")
+    assert isinstance(stream, av.VideoStream)
+    stream.codec_context.thread_count = 1
+    shown: list[Shown] = []
+    for packet in tagged(container.demux(stream), stream.codec_context):
+        try:
+            frames = packet.decode()
+        except av.EOFError:
+            break
+        except av.FFmpegError:  # the decoder that counts meets it again, and judges it
+            continue
+        for frame in frames:
+            ordinal = ordinal_of(frame)
+            shown.append(Shown(-1 if ordinal is None else ordinal, frame.pts, frame.key_frame, frame.is_corrupt))
+    return shown
+
+
+def settle(packets: Packets, shown: list[Shown], container: str, base: Fraction, rate: Fraction) -> Settled:
+    """Order and times of the frames that count."""
+    clocked = container not in _UNCLOCKED
+    may_vanish = packets.may_vanish(clocked=clocked)
+    counted = [frame for frame in shown if not (frame.corrupt and frame.ordinal in may_vanish)]
+    order = [frame.ordinal for frame in counted]
+    unshown = frozenset(may_vanish - set(order))
+    lost = len(packets.stamps) - len(unshown) - len(order)
+    surplus = len(set(order) - set(packets.ordinals)) + len(order) - len(set(order))
+    stamp_of = dict(zip(packets.ordinals, packets.stamps, strict=True))
+    stamps = [stamp_of.get(frame.ordinal, frame.stamp) if clocked else None for frame in counted]
+    known = [stamp for stamp in stamps if stamp is not None]
+    flags = ["leading_pictures"] * bool(unshown)
+    if len(known) < len(stamps) or not known or not base:
+        first = float(min(known) * base) if known and base else 0.0
+        times = first + np.arange(len(order), dtype=np.float64) * rate.denominator / rate.numerator
+        return Settled(np.array(order, np.int64), times, None, True, unshown, max(lost, surplus), tuple(flags))
+    clock = continuous_clock(known, [frame.keyframe for frame in counted])
+    flags += ["clock_restarts"] * bool(clock.restarts) + ["stamp_outliers"] * bool(clock.outliers)
+    times = clock.ticks * base.numerator / base.denominator
+    made_up = bool(clock.restarts or clock.outliers)
+    return Settled(
+        np.array(order, np.int64),
+        times,
+        np.array(known, np.int64),
+        made_up,
+        unshown,
+        max(lost, surplus),
+        tuple(flags),
+    )
