@@ -22,13 +22,16 @@ Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 _SOUND_DISPLACEMENT = 4  # largest distance between place in the file and place by stamp in every sound file tried
-_WRAP = 1 << 33  # ticks after which the clock of transport and program streams starts over, which FFmpeg undoes
+_RARE = 0.02  # share of the steps up to which irregular ones are taken for a fault
+_WRAPS = {"mpegts": 1 << 33, "mpeg": 1 << 33, "flv": 1 << 32}
+"""Ticks after which the clock of a container starts over, by itself a day and a month long. FFmpeg undoes it."""
 
 _LONGEST_BURST = 32  # frames; more wild stamps in a row are taken for a clock of their own
 _BURST_COST = 2.0  # however many stamps are wild, where the next sound one lies just where counting puts it
 _RESTART_COST = 4.5
 _RESTART_AT_KEYFRAME_COST = 2.5  # files are joined at keyframes
 _ROOM = 0.45  # share of a typical step that each skipped frame needs between the sound stamps beside it
+_SQUEEZED, _SQUEEZED_COST = 0.75, 2.0  # share of the time that frames need below which an overlap is likelier
 _FIT = 0.6  # typical steps by which a stamp may miss the place where counting puts it
 
 
@@ -46,7 +49,12 @@ class Clock:
 
 
 def order_in_doubt(
-    stamps: Sequence[int], decoding_stamps: Sequence[int | None], keyframes: Sequence[bool], *, reorders: bool
+    stamps: Sequence[int],
+    decoding_stamps: Sequence[int | None],
+    keyframes: Sequence[bool],
+    *,
+    reorders: bool,
+    container: str = "",
 ) -> bool:
     """Whether sorting the stamps may pair frames with the wrong times. Input: one value a packet, in the file's order.
 
@@ -63,10 +71,11 @@ def order_in_doubt(
     """
     if len(stamps) < 2:
         return False
+    longest = _WRAPS.get(container, 1 << 63) // 2
     shown = np.array(stamps, np.int64)
     steps = np.diff(shown)
     if (steps > 0).all():
-        return bool((steps > _WRAP // 2).any())
+        return bool((steps > longest).any())
     if not reorders:
         return True
     by_stamp = np.argsort(shown, kind="stable")
@@ -76,7 +85,7 @@ def order_in_doubt(
     dts = np.array([dts for _, dts in known], np.int64)
     signs = (
         (ordered == 0).any(),
-        (ordered > _WRAP // 2).any(),
+        (ordered > longest).any(),
         (np.array(keyframes[1:]) & (shown[1:] <= latest)).any(),
         (np.abs(by_stamp - np.arange(len(shown))) > _SOUND_DISPLACEMENT).any(),
         (np.diff(dts) < 0).any(),
@@ -87,14 +96,18 @@ def order_in_doubt(
 
 
 def _hole_beside_crowd(steps: Int64Array) -> bool:
-    """Whether a missing stamp and a surplus one lie close together: what one displaced stamp leaves behind."""
+    """Whether a missing stamp and a surplus one lie close together: what one displaced stamp leaves behind.
+
+    Where that is common, the rate of the frames varies.
+    """
     typical = float(np.median(steps))
     holes, crowds = np.flatnonzero(steps >= 1.5 * typical), np.flatnonzero(steps <= 0.6 * typical)
     if not len(holes) or not len(crowds):
         return False
     after = np.searchsorted(holes, crowds)
     near = [np.abs(holes[np.clip(at, 0, len(holes) - 1)] - crowds) for at in (after - 1, after)]
-    return bool((np.minimum(*near) <= 2 * _SOUND_DISPLACEMENT).any())
+    found = int((np.minimum(*near) <= 2 * _SOUND_DISPLACEMENT).sum())
+    return 0 < found <= max(2, _RARE * len(steps))
 
 
 def typical_step(stamps: Sequence[int]) -> float:
@@ -107,8 +120,13 @@ def typical_step(stamps: Sequence[int]) -> float:
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
 
 
-def continuous_clock(stamps: Sequence[int], keyframes: Sequence[bool]) -> Clock:
+def continuous_clock(
+    stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "", passed: Sequence[int] | None = None
+) -> Clock:
     """One clock from the stamps of frames in the order in which they are shown.
+
+    container: FFmpeg's name, which tells when the clock wraps. passed: (n,) how many frames before each one the demuxer
+    dropped; where the clock restarts, they take their time.
 
     Within each part the true spacing is kept; where the clock restarts, the next part goes on one step later; a stamp
     that fits neither its part nor another one is interpolated. Jumps forward that stay are kept: a recording paused.
@@ -124,7 +142,7 @@ def continuous_clock(stamps: Sequence[int], keyframes: Sequence[bool]) -> Clock:
     >>> continuous_clock([0, 10, 20, 990, 1000], [True] + [False] * 4).ticks.tolist()
     [0.0, 10.0, 20.0, 990.0, 1000.0]
     """
-    values = _undo_false_wraps(stamps)
+    values = _undo_false_wraps(stamps, _WRAPS.get(container))
     step = typical_step(values)
     kept = _sound_frames(values, keyframes, step)
     ticks = np.zeros(len(values), np.float64)
@@ -134,7 +152,8 @@ def continuous_clock(stamps: Sequence[int], keyframes: Sequence[bool]) -> Clock:
         span = values[after] - values[before]
         if _is_restart(span, after - before, step):
             restarts += 1
-            span_ticks = _step_before(values, kept, before, step) * (after - before)
+            dropped = passed[after] - passed[before] if passed else 0
+            span_ticks = _step_before(values, kept, before, step) * (after - before + dropped)
         else:
             span_ticks = float(span)
         ticks[after] = ticks[before] + span_ticks
@@ -146,17 +165,19 @@ def continuous_clock(stamps: Sequence[int], keyframes: Sequence[bool]) -> Clock:
     return Clock(ticks, restarts, len(values) - len(kept))
 
 
-def _undo_false_wraps(stamps: Sequence[int]) -> list[int]:
-    """Stamps without the jumps that FFmpeg makes where it takes a restart for the wrap of a 33-bit clock.
+def _undo_false_wraps(stamps: Sequence[int], wrap: int | None) -> list[int]:
+    """Stamps without the jumps that FFmpeg makes where it takes a restart for the wrap of the clock.
 
-    Such a jump is nearly 2^33 ticks, a day: undone, the clock steps back, and is seen to restart.
+    Such a jump is nearly as long as the clock runs: undone, the clock steps back, and is seen to restart.
     """
+    if wrap is None:
+        return list(stamps)
     values, offset = list(stamps[:1]), 0
     for before, after in itertools.pairwise(stamps):
-        if after - before > _WRAP // 2:
-            offset -= _WRAP
-        elif before - after > _WRAP // 2:
-            offset += _WRAP
+        if after - before > wrap // 2:
+            offset -= wrap
+        elif before - after > wrap // 2:
+            offset += wrap
         values.append(after + offset)
     return values
 
@@ -211,4 +232,5 @@ def _price(span: int, frames: int, step: float, restart: float) -> float:
     uneven = 0.01 * min(abs(span / expected - 1), 10.0)  # decides between ways that leave out equally many
     if skipped and abs(span - expected) <= _FIT * step:
         return min(float(skipped), _BURST_COST) + uneven
-    return skipped + uneven
+    squeezed = _SQUEEZED_COST if skipped and span < _SQUEEZED * expected else 0.0
+    return skipped + uneven + squeezed

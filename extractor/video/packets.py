@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,6 +17,7 @@ from extractor.video.structure import (
     extradata_signature,
     is_hidden,
     may_interlace,
+    opens_group,
     resolution_signature,
 )
 from schemas.errors import FailureClass, VideoError
@@ -51,32 +51,31 @@ class Packets:
     ordinals: list[int] = field(default_factory=list)
     skipped_leading: set[int] = field(default_factory=set)
     last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
-    discarded: int = 0
+    discarded_ordinals: list[int] = field(default_factory=list)
     hidden: int = 0
     empty: int = 0
     corrupt: int = 0
     before_keyframe: bool = False
+    first_keyframe: tuple[int, int | None] | None = None  # ordinal and stamp, also where it is discarded
+    opens_group: bool = False  # the first keyframe of an H.264 stream lets pictures before it be referred to
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
 
-    def may_vanish(self, *, clocked: bool) -> set[int]:
+    def may_vanish(self) -> set[int]:
         """Ordinals of packets whose pictures a decoder may leave out though nothing is damaged.
 
         They refer to pictures that are not in the file: those before the first keyframe, and those that follow it and
-        are shown before it, as where a file was cut at an open group of pictures. clocked: the stamps can be trusted
-        to tell the latter.
+        are shown before it, as where a file was cut at an open group of pictures.
         """
         found = set(self.skipped_leading)
-        if True not in self.keyframes:
+        if self.first_keyframe is None:
             return found
-        first = self.keyframes.index(True)
-        found.update(self.ordinals[:first])
-        start = self.stamps[first]
-        if not clocked or start is None:
-            return found
-        following = zip(self.ordinals[first + 1 :], self.stamps[first + 1 :], strict=True)
-        for ordinal, stamp in itertools.islice(following, _MOST_LEADING):
-            if stamp is not None and stamp < start:
+        keyframe, start = self.first_keyframe
+        for ordinal, stamp in zip(self.ordinals, self.stamps, strict=True):
+            if ordinal > keyframe + _MOST_LEADING:
+                break
+            leads = self.opens_group if stamp is None or start is None else stamp < start
+            if ordinal < keyframe or (leads and ordinal > keyframe):
                 found.add(ordinal)
         return found
 
@@ -100,22 +99,23 @@ def read_packets(
     by_slot = container.format.name == "avi" and codec not in _CODECS_WITHOUT_SLOTS
     if look_inside:
         found.signatures.add(extradata_signature(codec, extradata))
-    keyframe_seen, ordinal = False, -1
+    ordinal = -1
     for packet in container.demux(stream):
         if not packet.size:
             found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's own mark of the end
             continue
         ordinal += 1
-        if not keyframe_seen and not packet.is_keyframe:
-            found.before_keyframe = True
-        keyframe_seen |= packet.is_keyframe
+        if found.first_keyframe is None and packet.is_keyframe:
+            found.first_keyframe = ordinal, packet.pts
+            found.opens_group = codec == "h264" and opens_group(bytes(packet), extradata)
+        found.before_keyframe |= found.first_keyframe is None
         found.corrupt += packet.is_corrupt
         if look_inside and packet.is_keyframe:
             found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
             found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
         skipped = leading is not None and leading.skips(bytes(packet))
         if packet.is_discard:
-            found.discarded += 1
+            found.discarded_ordinals.append(ordinal)
         elif codec == "vp8" and is_hidden(codec, bytes(packet)):
             found.hidden += 1
         else:
@@ -185,7 +185,7 @@ def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> li
     """Further reasons, which the packets give. known_flags: those of the headers, which are not given twice."""
     known = known_stamps(packets)
     signs = {
-        "discarded_packets": packets.discarded > 0,
+        "discarded_packets": bool(packets.discarded_ordinals),
         "hidden_packets": packets.hidden > 0,
         "empty_packets": packets.empty > 0,
         "corrupt_packets": packets.corrupt > 0,

@@ -111,8 +111,8 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str, *
     times, stamps = presentation_times(packets, stream.time_base, rate)
     settled = _settled(path, packets, stream, rate, keep_corrupt=keep_corrupt)
     if settled is not None:
-        times, stamps, flags = settled.times_seconds, settled.stamps, [*flags, *settled.flags]
-    last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
+        times, stamps, flags = settled.times_seconds, None, [*flags, *settled.flags]
+    last_seconds = float(packets.last[1] * stream.time_base) if None not in packets.stamps and stream.time_base else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
     _check_bounds(path, context.width, context.height, len(times), end - float(times[0]))
     info = VideoInfo(
@@ -152,7 +152,8 @@ def _settled(
         if settled.flags:
             raise VideoError(
                 FailureClass.CORRUPT,
-                f"{path} is damaged: it gives {len(shown)} frames where its packets announce {len(packets.stamps)}",
+                f"{path} is damaged: of the {len(packets.stamps)} frames that its packets announce it gives "
+                f"{len(packets.stamps) - settled.lost}, and their stamps do not tell which",
             )
         return None
     return settled if settled.flags or settled.lost else None
@@ -170,6 +171,8 @@ def _video_stream(path: Path, container: av.container.InputContainer) -> av.Vide
     if context is None or not context.width or not context.height:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    if container.format.name == "flv":  # whose clock, where it restarts, FFmpeg takes for one that ran for 50 days
+        duration = 0.0
     _check_bounds(path, context.width, context.height, stream.frames, duration)
     return stream
 

@@ -14,6 +14,7 @@ __all__ = [
     "extradata_signature",
     "is_hidden",
     "may_interlace",
+    "opens_group",
     "resolution_signature",
 ]
 
@@ -121,8 +122,8 @@ def is_hidden(codec: str, packet: bytes) -> bool:
 class LeadingPictures:
     """Tells which pictures of an HEVC stream a decoder leaves out by rule (H.265, 8.1.3), from its packets in order.
 
-    Pictures of the types RASL refer to what lies before their keyframe. Where that is the first of the stream, or
-    follows a mark of the end of a sequence, or says itself that the link is broken, there is nothing before it.
+    Pictures of the types RASL refer to what lies before their keyframe. Where that is the first keyframe of the stream,
+    or follows a mark of the end of a sequence, or says itself that the link is broken, there is nothing before it.
     """
 
     def __init__(self, extradata: bytes) -> None:
@@ -141,8 +142,14 @@ class LeadingPictures:
                 picture = kind
                 if 16 <= kind <= 23:  # a keyframe; the last kinds of them are reserved
                     self._skipping = kind != _HEVC_CRA or self._sequence_ended
-                self._sequence_ended = False
+                    self._sequence_ended = False
         return picture in _HEVC_RASL and self._skipping
+
+
+def opens_group(keyframe: bytes, extradata: bytes) -> bool:
+    """Whether an H.264 keyframe is no IDR picture, so that pictures behind it may refer to some before it."""
+    kinds = {unit[0] & 31 for unit in _nal_units(keyframe, _length_size("h264", extradata))}
+    return 5 not in kinds
 
 
 def may_interlace(codec: str, signature: bytes) -> bool:

@@ -16,7 +16,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.clock import continuous_clock, order_in_doubt
+from extractor.video.clock import Clock, continuous_clock, order_in_doubt
 from extractor.video.packets import Packets, known_stamps
 
 __all__ = ["Settled", "needs_survey", "ordinal_of", "settle", "survey", "tagged"]
@@ -30,10 +30,9 @@ _IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One frame that the decoder gave. ordinal: number of its packet in the file. stamp: its presentation stamp."""
+    """One frame that the decoder gave. ordinal: number of its packet in the file, -1 where it does not say."""
 
     ordinal: int
-    stamp: int | None
     keyframe: bool
     corrupt: bool
 
@@ -43,13 +42,12 @@ class Settled:
     """What a survey found.
 
     order: (n,) int64, for each frame in output order the number of its packet. times_seconds: (n,) float64, not
-    falling. stamps: (n,) the stamps as they are, None where one is missing. unshown: packets whose frames do not count.
-    lost: packets that gave no frame and should have. flags: what was odd.
+    falling. made_up: they are not the stamps. unshown: packets whose frames do not count. lost: packets that gave no
+    frame and should have, or frames that no packet announced. flags: what was odd.
     """
 
     order: Int64Array
     times_seconds: Float64Array
-    stamps: Int64Array | None
     made_up: bool
     unshown: frozenset[int]
     lost: int
@@ -58,7 +56,7 @@ class Settled:
 
 def needs_survey(packets: Packets, container: str, codec: str, *, reorders: bool) -> bool:
     """Whether the packets leave it in doubt which frames are shown when."""
-    if packets.may_vanish(clocked=container not in _UNCLOCKED):
+    if packets.may_vanish():
         return True
     if container in _UNCLOCKED or None in packets.stamps:
         return False
@@ -67,6 +65,7 @@ def needs_survey(packets: Packets, container: str, codec: str, *, reorders: bool
         packets.decoding_stamps,
         packets.keyframes,
         reorders=reorders and codec not in _IN_ORDER,
+        container=container,
     )
 
 
@@ -109,37 +108,51 @@ def survey(container: av.container.InputContainer) -> list[Shown]:
             continue
         for frame in frames:
             ordinal = ordinal_of(frame)
-            shown.append(Shown(-1 if ordinal is None else ordinal, frame.pts, frame.key_frame, frame.is_corrupt))
+            shown.append(Shown(-1 if ordinal is None else ordinal, frame.key_frame, frame.is_corrupt))
     return shown
 
 
 def settle(packets: Packets, shown: list[Shown], container: str, base: Fraction, rate: Fraction) -> Settled:
-    """Order and times of the frames that count."""
-    clocked = container not in _UNCLOCKED
-    may_vanish = packets.may_vanish(clocked=clocked)
+    """Order and times of the frames that count. base: seconds a tick, 0 where unknown; rate: frames a second."""
+    may_vanish, announced = packets.may_vanish(), set(packets.ordinals)
     counted = [frame for frame in shown if not (frame.corrupt and frame.ordinal in may_vanish)]
     order = [frame.ordinal for frame in counted]
-    unshown = frozenset(may_vanish - set(order))
-    lost = len(packets.stamps) - len(unshown) - len(order)
-    surplus = len(set(order) - set(packets.ordinals)) + len(order) - len(set(order))
-    stamp_of = dict(zip(packets.ordinals, packets.stamps, strict=True))
-    stamps = [stamp_of.get(frame.ordinal, frame.stamp) if clocked else None for frame in counted]
-    known = [stamp for stamp in stamps if stamp is not None]
+    came = set(order)
+    unshown = may_vanish - came
+    lost = len(announced - may_vanish - came) + len(order) - len(came & announced)
+    clock = _clock(packets, counted, container) if base else None
     flags = ["leading_pictures"] * bool(unshown)
-    if len(known) < len(stamps) or not known or not base:
-        first = float(min(known) * base) if known and base else 0.0
+    if clock is not None:
+        times = clock.ticks * base.numerator / base.denominator
+        flags += ["clock_restarts"] * bool(clock.restarts) + ["stamp_outliers"] * bool(clock.outliers)
+    else:
+        first = float(min(known_stamps(packets), default=0) * base)
         times = first + np.arange(len(order), dtype=np.float64) * rate.denominator / rate.numerator
-        return Settled(np.array(order, np.int64), times, None, True, unshown, max(lost, surplus), tuple(flags))
-    clock = continuous_clock(known, [frame.keyframe for frame in counted])
-    flags += ["clock_restarts"] * bool(clock.restarts) + ["stamp_outliers"] * bool(clock.outliers)
-    times = clock.ticks * base.numerator / base.denominator
-    made_up = bool(clock.restarts or clock.outliers)
     return Settled(
-        np.array(order, np.int64),
-        times,
-        np.array(known, np.int64),
-        made_up,
-        unshown,
-        max(lost, surplus),
-        tuple(flags),
+        order=np.array(order, np.int64),
+        times_seconds=times,
+        made_up=clock is None or clock.restarts > 0 or clock.outliers > 0,
+        unshown=frozenset(unshown | _discarded_before_keyframe(packets)),
+        lost=lost,
+        flags=tuple(flags),
     )
+
+
+def _clock(packets: Packets, frames: list[Shown], container: str) -> Clock | None:
+    """The clock of the frames, None where a stamp is missing."""
+    stamp_of = dict(zip(packets.ordinals, packets.stamps, strict=True))
+    stamps = [stamp_of.get(frame.ordinal) for frame in frames]
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps) or not known:
+        return None
+    if container in _UNCLOCKED:
+        known.sort()
+    reached = np.maximum.accumulate([frame.ordinal for frame in frames])
+    passed = np.searchsorted(packets.discarded_ordinals, reached).tolist()
+    return continuous_clock(known, [frame.keyframe for frame in frames], container=container, passed=passed)
+
+
+def _discarded_before_keyframe(packets: Packets) -> set[int]:
+    """Packets that an edit list hides and that refer to what is not there: what is said of them means nothing."""
+    keyframe = packets.first_keyframe[0] if packets.first_keyframe else 0
+    return {ordinal for ordinal in packets.discarded_ordinals if ordinal < keyframe}
