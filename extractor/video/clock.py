@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Clock", "continuous_clock", "order_in_doubt", "typical_step"]
+__all__ = ["Clock", "continuous_clock", "joints", "order_in_doubt", "typical_step"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -163,6 +163,32 @@ def continuous_clock(
     ticks[:first] = ticks[first] - step * (first - numbers[:first])
     ticks[last + 1 :] = ticks[last] + step * (numbers[last + 1 :] - last)
     return Clock(ticks, restarts, len(values) - len(kept))
+
+
+def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "") -> list[int]:
+    """Keyframes at which the clock restarts, so that another stream begins. Input: one value a packet, in file order.
+
+    What such a stream may refer to before its keyframe is not the end of the stream before it.
+
+    Decoded I P B, I P B: the second I has the time of the first:
+    >>> joints([0, 2, 1, 0, 2, 1], [True, False, False, True, False, False])
+    [3]
+    """
+    values = _undo_false_wraps(stamps, _WRAPS.get(container))
+    groups = np.cumsum(keyframes)
+    # Sorted within each group of pictures: the order in which they are shown, since none crosses two keyframes.
+    place = np.lexsort((np.array(values, np.int64), groups))
+    shown = [values[index] for index in place]
+    step = typical_step(shown)
+    first_of_group = [at == 0 or groups[place[at]] != groups[place[at - 1]] for at in range(len(place))]
+    kept = _sound_frames(shown, first_of_group, step)
+    found = {
+        int(groups[place[after]])
+        for before, after in itertools.pairwise(kept)
+        if groups[place[before]] != groups[place[after]]
+        and _is_restart(shown[after] - shown[before], after - before, step)
+    }
+    return [index for index, key in enumerate(keyframes) if key and int(groups[index]) in found]
 
 
 def _undo_false_wraps(stamps: Sequence[int], wrap: int | None) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -41,8 +41,9 @@ class Packets:
     """What the packets of one stream told.
 
     stamps, decoding_stamps, keyframes, ordinals: one value for each packet that is neither discarded nor hidden, in the
-    order of the file. ordinals count all packets with content. skipped_leading: ordinals of pictures that a decoder
-    leaves out by the rules of HEVC.
+    order of the file. ordinals count all packets with content. skipped_leading, dropped_late: ordinals of pictures that
+    a decoder leaves out by the rules of HEVC, because they refer to what is not there, and of some that it may leave
+    out although they are sound, because a new sequence begins before they are shown.
     """
 
     stamps: list[int | None] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Packets:
     keyframes: list[bool] = field(default_factory=list)
     ordinals: list[int] = field(default_factory=list)
     skipped_leading: set[int] = field(default_factory=set)
+    dropped_late: set[int] = field(default_factory=set)
     last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
     discarded_ordinals: list[int] = field(default_factory=list)
     hidden: int = 0
@@ -61,21 +63,23 @@ class Packets:
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
 
-    def may_vanish(self) -> set[int]:
+    def may_vanish(self, joints: Collection[int] = ()) -> set[int]:
         """Ordinals of packets whose pictures a decoder may leave out though nothing is damaged.
 
         They refer to pictures that are not in the file: those before the first keyframe, and those that follow it and
-        are shown before it, as where a file was cut at an open group of pictures.
+        are shown before it, as where a file was cut at an open group of pictures. joints: ordinals of further keyframes
+        at which decoding begins anew.
         """
         found = set(self.skipped_leading)
         if self.first_keyframe is None:
             return found
-        keyframe, start = self.first_keyframe
+        first = self.first_keyframe[0]
+        begins, start = first, self.first_keyframe[1]
         for ordinal, stamp in zip(self.ordinals, self.stamps, strict=True):
-            if ordinal > keyframe + _MOST_LEADING:
-                break
+            if ordinal in joints:
+                begins, start = ordinal, stamp
             leads = self.opens_group if stamp is None or start is None else stamp < start
-            if ordinal < keyframe or (leads and ordinal > keyframe):
+            if ordinal < first or (leads and begins < ordinal <= begins + _MOST_LEADING):
                 found.add(ordinal)
         return found
 
@@ -114,6 +118,8 @@ def read_packets(
             found.signatures.add(resolution_signature(codec, bytes(packet), extradata))
             found.new_extradata |= bool(packet.has_sidedata("new_extradata"))
         skipped = leading is not None and leading.skips(bytes(packet))
+        if leading is not None and leading.restarted:
+            found.dropped_late.update(found.ordinals[-_MOST_LEADING:])
         if packet.is_discard:
             found.discarded_ordinals.append(ordinal)
         elif codec == "vp8" and is_hidden(codec, bytes(packet)):

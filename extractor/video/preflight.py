@@ -21,7 +21,7 @@ import numpy.typing as npt
 from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.packets import Packets, header_flags, packet_flags, presentation_times, read_packets
 from extractor.video.structure import claimed_bytes
-from extractor.video.survey import Settled, needs_survey, settle, survey
+from extractor.video.survey import Settled, find_joints, needs_survey, settle, survey
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
@@ -47,7 +47,7 @@ class Inspection:
     times_seconds: (n,) float64, sorted, one a frame. stamps: (n,) int64 presentation stamps that the times were made
     of, None where they are made up. images: files of a folder of images, in order. order: (n,) int64 numbers of the
     packets that the frames come from, only for a file whose order had to be looked at (see survey.py). unshown: numbers
-    of its packets whose frames do not count.
+    of its packets whose frames do not count. begins_anew: numbers of packets before which the decoder is drained.
     """
 
     info: VideoInfo
@@ -56,6 +56,7 @@ class Inspection:
     images: tuple[Path, ...] = ()
     order: Int64Array | None = None
     unshown: frozenset[int] = frozenset()
+    begins_anew: frozenset[int] = frozenset()
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
@@ -131,7 +132,7 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str, *
     )
     if settled is None:
         return Inspection(info, times, stamps)
-    return Inspection(info, times, stamps, order=settled.order, unshown=settled.unshown)
+    return Inspection(info, times, None, (), settled.order, settled.unshown, settled.begins_anew)
 
 
 def _settled(
@@ -145,9 +146,10 @@ def _settled(
     codec = context.codec.canonical_name
     if not needs_survey(packets, container, codec, reorders=bool(context.has_b_frames)):
         return None
+    joints = find_joints(packets, container)
     with open_video(path) as again:
-        shown = survey(again)
-    settled = settle(packets, shown, container, stream.time_base or Fraction(0), rate)
+        shown = survey(again, joints)
+    settled = settle(packets, shown, joints, container, stream.time_base or Fraction(0), rate)
     if not len(settled.order) or (settled.lost and not keep_corrupt):
         if settled.flags:
             raise VideoError(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from extractor.video.backends import NativeFrame, NativeFrames, Request, distribution_version
 from extractor.video.damage import means_damage, means_truncation
 from extractor.video.preflight import Inspection, open_video
-from extractor.video.survey import ordinal_of, tagged
+from extractor.video.survey import drained, ordinal_of, tagged
 from extractor.video.transforms import rotate
 from schemas.errors import FailureClass, VideoError
 
@@ -41,7 +41,7 @@ def pyav_frames(request: Request) -> NativeFrames:
         packets = container.demux(stream)
         if request.inspection.order is not None:
             packets = tagged(packets, stream.codec_context)
-        frames = _decoded(packets, judge)
+        frames = _decoded(packets, stream.codec_context, judge)
         yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
 
 
@@ -56,7 +56,7 @@ def pyav_image_frames(request: Request) -> NativeFrames:
             with open_video(images[index]) as container:
                 stream = container.streams.video[0]
                 judge.names = {stream.codec_context.name}
-                for frame in _decoded(container.demux(stream), judge):
+                for frame in _decoded(container.demux(stream), stream.codec_context, judge):
                     pixels = _pixels(frame, 0)
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             judge.complain(f"{images[index].name}: {error}")
@@ -122,7 +122,9 @@ class _Judge:
         return True
 
 
-def _decoded(packets: Iterator[av.Packet[Any]], judge: _Judge) -> Iterator[av.VideoFrame]:
+def _decoded(
+    packets: Iterator[av.Packet[Any]], context: av.VideoCodecContext, judge: _Judge
+) -> Iterator[av.VideoFrame]:
     """Frames in output order. An error in one packet ends the file, or costs that packet where damage is kept."""
     while True:
         frames: list[av.VideoFrame] = []
@@ -134,7 +136,9 @@ def _decoded(packets: Iterator[av.Packet[Any]], judge: _Judge) -> Iterator[av.Vi
                 if packet is None:
                     return
                 hears = judge.hears(packet)
-                frames = packet.decode()
+                if ordinal_of(packet) in judge.request.inspection.begins_anew:
+                    frames = drained(context)
+                frames += packet.decode()
             except av.FFmpegError as failure:
                 error = failure
             if not hears:

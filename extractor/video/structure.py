@@ -130,10 +130,14 @@ class LeadingPictures:
         self._length_size = _length_size("hevc", extradata)
         self._sequence_ended = True
         self._skipping = False
+        self._keyframes = 0
+        self.restarted = False
+        """Whether the last packet is a keyframe behind the end of a sequence: pictures not shown yet are dropped."""
 
     def skips(self, packet: bytes) -> bool:
         """Whether the picture of this packet is left out."""
         picture = None
+        self.restarted = False
         for unit in _nal_units(packet, self._length_size):
             kind = unit[0] >> 1 & 63
             if kind in (_HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM):
@@ -142,7 +146,9 @@ class LeadingPictures:
                 picture = kind
                 if 16 <= kind <= 23:  # a keyframe; the last kinds of them are reserved
                     self._skipping = kind != _HEVC_CRA or self._sequence_ended
+                    self.restarted = self._skipping and self._keyframes > 0
                     self._sequence_ended = False
+                    self._keyframes += 1
         return picture in _HEVC_RASL and self._skipping
 
 

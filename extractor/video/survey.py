@@ -7,7 +7,8 @@ every frame thrown away, which costs as much as decoding it. Such files are rare
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,10 +17,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.clock import Clock, continuous_clock, order_in_doubt
+from extractor.video.clock import Clock, continuous_clock, joints, order_in_doubt
 from extractor.video.packets import Packets, known_stamps
 
-__all__ = ["Settled", "needs_survey", "ordinal_of", "settle", "survey", "tagged"]
+__all__ = ["Settled", "drained", "find_joints", "needs_survey", "ordinal_of", "settle", "survey", "tagged"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -50,6 +51,7 @@ class Settled:
     times_seconds: Float64Array
     made_up: bool
     unshown: frozenset[int]
+    begins_anew: frozenset[int]
     lost: int
     flags: tuple[str, ...]
 
@@ -93,33 +95,62 @@ def ordinal_of(carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
     return tag[0] if isinstance(tag, list) else None
 
 
-def survey(container: av.container.InputContainer) -> list[Shown]:
-    """Every frame of the video stream in output order, decoded as the strict decoder does, whatever is damaged."""
+def find_joints(packets: Packets, container: str) -> frozenset[int]:
+    """Ordinals of the keyframes at which another stream begins, and decoding is to begin anew.
+
+    Not where the demuxer dropped the packets before one, as FFmpeg does with fragments of MP4 whose clock steps back:
+    that keyframe is not the beginning.
+    """
+    if container in _UNCLOCKED or None in packets.stamps:
+        return frozenset()
+    found = joints(known_stamps(packets), packets.keyframes, container=container)
+    ordinals = {packets.ordinals[index] for index in found}
+    return frozenset(ordinals - {ordinal + 1 for ordinal in packets.discarded_ordinals})
+
+
+def drained(context: av.VideoCodecContext) -> list[av.VideoFrame]:
+    """The frames that a decoder still holds. It is as new afterwards: what comes next cannot refer to them."""
+    frames = context.decode(None)
+    context.flush_buffers()
+    return frames
+
+
+def survey(container: av.container.InputContainer, begins_anew: Collection[int]) -> list[Shown]:
+    """Every frame of the video stream in output order, decoded as the strict decoder does, whatever is damaged.
+
+    begins_anew: ordinals of packets before which the decoder is drained.
+    """
     stream = container.streams.best("video")
     assert isinstance(stream, av.VideoStream)
     stream.codec_context.thread_count = 1
     shown: list[Shown] = []
     for packet in tagged(container.demux(stream), stream.codec_context):
-        try:
-            frames = packet.decode()
-        except av.EOFError:
-            break
-        except av.FFmpegError:  # the decoder that counts meets it again, and judges it
-            continue
+        frames: list[av.VideoFrame] = []
+        with contextlib.suppress(av.FFmpegError):  # the decoder that counts meets it again, and judges it
+            if ordinal_of(packet) in begins_anew:
+                frames = drained(stream.codec_context)
+            frames += packet.decode()
         for frame in frames:
             ordinal = ordinal_of(frame)
             shown.append(Shown(-1 if ordinal is None else ordinal, frame.key_frame, frame.is_corrupt))
     return shown
 
 
-def settle(packets: Packets, shown: list[Shown], container: str, base: Fraction, rate: Fraction) -> Settled:
+def settle(
+    packets: Packets,
+    shown: list[Shown],
+    begins_anew: Collection[int],
+    container: str,
+    base: Fraction,
+    rate: Fraction,
+) -> Settled:
     """Order and times of the frames that count. base: seconds a tick, 0 where unknown; rate: frames a second."""
-    may_vanish, announced = packets.may_vanish(), set(packets.ordinals)
+    may_vanish, announced = packets.may_vanish(begins_anew), set(packets.ordinals)
     counted = [frame for frame in shown if not (frame.corrupt and frame.ordinal in may_vanish)]
     order = [frame.ordinal for frame in counted]
     came = set(order)
     unshown = may_vanish - came
-    lost = len(announced - may_vanish - came) + len(order) - len(came & announced)
+    lost = len(announced - may_vanish - packets.dropped_late - came) + len(order) - len(came & announced)
     clock = _clock(packets, counted, container) if base else None
     flags = ["leading_pictures"] * bool(unshown)
     if clock is not None:
@@ -133,6 +164,7 @@ def settle(packets: Packets, shown: list[Shown], container: str, base: Fraction,
         times_seconds=times,
         made_up=clock is None or clock.restarts > 0 or clock.outliers > 0,
         unshown=frozenset(unshown | _discarded_before_keyframe(packets)),
+        begins_anew=frozenset(begins_anew),
         lost=lost,
         flags=tuple(flags),
     )
