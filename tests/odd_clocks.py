@@ -3,20 +3,21 @@
     joined(path, codec, counts)              files joined byte by byte, as `cat` does: the clock starts anew in each
     with_stamps(path, change)                a Matroska file or a transport stream with other stamps
     cut_before(path, source, packet)         a copy of a file without its first packets
+    with_null_frames(path, source, slots)    a copy of an AVI file with empty packets, which show the last frame again
 
 Every frame shows its number on its bar (`tests.videos.frame_number`), which goes on from part to part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import av
 
 from tests.videos import write_video
 
-__all__ = ["cut_before", "joined", "with_stamps"]
+__all__ = ["cut_before", "joined", "keyframes_of", "with_null_frames", "with_stamps"]
 
 _CLUSTER, _SIMPLE_BLOCK, _CLUSTER_TIME = b"\x1f\x43\xb6\x75", 0xA3, 0xE7
 _TS_BYTES = 188
@@ -145,4 +146,36 @@ def cut_before(path: Path, source: Path, packet: int, *, start_seconds: float = 
             offset = item.pts - round(start_seconds / stream.time_base) if offset is None else offset
             item.pts, item.dts, item.stream = item.pts - offset, item.dts - offset, copy
             part.mux(item)
+    return path
+
+
+def keyframes_of(path: Path) -> list[int]:
+    """Numbers of the packets that are keyframes."""
+    with av.open(str(path)) as container:
+        packets = [item for item in container.demux(container.streams.video[0]) if item.size]
+    return [number for number, packet in enumerate(packets) if packet.is_keyframe]
+
+
+def with_null_frames(path: Path, source: Path, slots: Collection[int]) -> Path:
+    """Copy an AVI file with an empty chunk in each of `slots`: recorders write one where a frame was dropped."""
+    content = source.read_bytes()
+    start = content.index(b"movi") + 4
+    index = content.index(b"idx1", start)
+    entries = [content[at : at + 16] for at in range(index + 8, len(content) - 15, 16)]
+    body, table = b"", b""
+    while entries:
+        slot = len(table) // 16
+        empty = slot in slots
+        chunk, flags = b"00dc" + bytes(4), bytes(4)
+        if not empty:
+            entry = entries.pop(0)
+            at, size = int.from_bytes(entry[8:12], "little") + start - 4, int.from_bytes(entry[12:16], "little")
+            chunk, flags = content[at : at + 8 + size + size % 2], entry[4:8]
+        offset = 4 + len(body)
+        table += b"00dc" + flags + offset.to_bytes(4, "little") + chunk[4:8]
+        body += chunk
+    result = bytearray(content[:start] + body + b"idx1" + len(table).to_bytes(4, "little") + table)
+    result[start - 8 : start - 4] = (4 + len(body)).to_bytes(4, "little")
+    result[4:8] = (len(result) - 8).to_bytes(4, "little")
+    path.write_bytes(bytes(result))
     return path

@@ -27,11 +27,13 @@ _WRAPS = {"mpegts": 1 << 33, "mpeg": 1 << 33, "flv": 1 << 32}
 """Ticks after which the clock of a container starts over, by itself a day and a month long. FFmpeg undoes it."""
 
 _LONGEST_BURST = 32  # frames; more wild stamps in a row are taken for a clock of their own
-_BURST_COST = 2.0  # however many stamps are wild, where the next sound one lies just where counting puts it
+_BURST_COST, _BURST_COST_A_FRAME = 2.0, 0.015  # where the next sound stamp lies just where counting puts it
 _RESTART_COST = 4.5
 _RESTART_AT_KEYFRAME_COST = 2.5  # files are joined at keyframes
-_ROOM = 0.45  # share of a typical step that each skipped frame needs between the sound stamps beside it
-_SQUEEZED, _SQUEEZED_COST = 0.75, 2.0  # share of the time that frames need below which an overlap is likelier
+_SQUEEZED = 0.75  # share of the time that frames need below which an overlap is likelier than a wild stamp
+_SQUEEZED_COST = 7.0  # times what is missing to that share
+_AROUND = 8  # frames to either side that tell how close stamps lie
+_SOUND = 3.0  # typical steps by which a stamp may miss that place and not be wild
 _FIT = 0.6  # typical steps by which a stamp may miss the place where counting puts it
 
 
@@ -39,12 +41,12 @@ _FIT = 0.6  # typical steps by which a stamp may miss the place where counting p
 class Clock:
     """Times that rise in the order of the frames.
 
-    ticks: (n,) float64, in units of the time base, not falling. restarts: how often the stamps began anew. outliers:
-    how many frames had a stamp of no use, and are interpolated.
+    ticks: (n,) float64, in units of the time base, not falling. restarts: frames at which the stamps began anew.
+    outliers: how many frames had a stamp of no use, and are interpolated.
     """
 
     ticks: Float64Array
-    restarts: int
+    restarts: tuple[int, ...]
     outliers: int
 
 
@@ -133,25 +135,25 @@ def continuous_clock(
 
     >>> clock = continuous_clock([0, 1, 2, 3, 0, 1, 2, 3], [True, False, False, False] * 2)
     >>> clock.ticks.tolist(), clock.restarts, clock.outliers
-    ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 1, 0)
+    ([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], (4,), 0)
 
     >>> clock = continuous_clock([0, 10, 20, 990, 40, 50], [True] + [False] * 5)
     >>> clock.ticks.tolist(), clock.restarts, clock.outliers
-    ([0.0, 10.0, 20.0, 30.0, 40.0, 50.0], 0, 1)
+    ([0.0, 10.0, 20.0, 30.0, 40.0, 50.0], (), 1)
 
     >>> continuous_clock([0, 10, 20, 990, 1000], [True] + [False] * 4).ticks.tolist()
     [0.0, 10.0, 20.0, 990.0, 1000.0]
     """
     values = _undo_false_wraps(stamps, _WRAPS.get(container))
     step = typical_step(values)
-    kept = _sound_frames(values, keyframes, step)
+    kept, restarting = _sound_frames(values, keyframes, step)
     ticks = np.zeros(len(values), np.float64)
     ticks[kept[0]] = values[kept[0]]
-    restarts = 0
+    restarts = []
     for before, after in itertools.pairwise(kept):
         span = values[after] - values[before]
-        if _is_restart(span, after - before, step):
-            restarts += 1
+        if after in restarting:
+            restarts.append(after)
             dropped = passed[after] - passed[before] if passed else 0
             span_ticks = _step_before(values, kept, before, step) * (after - before + dropped)
         else:
@@ -162,7 +164,7 @@ def continuous_clock(
     ticks = np.interp(numbers, kept, ticks[kept])
     ticks[:first] = ticks[first] - step * (first - numbers[:first])
     ticks[last + 1 :] = ticks[last] + step * (numbers[last + 1 :] - last)
-    return Clock(ticks, restarts, len(values) - len(kept))
+    return Clock(ticks, tuple(restarts), len(values) - len(kept))
 
 
 def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "") -> list[int]:
@@ -181,12 +183,11 @@ def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str =
     shown = [values[index] for index in place]
     step = typical_step(shown)
     first_of_group = [at == 0 or groups[place[at]] != groups[place[at - 1]] for at in range(len(place))]
-    kept = _sound_frames(shown, first_of_group, step)
+    kept, restarting = _sound_frames(shown, first_of_group, step)
     found = {
         int(groups[place[after]])
         for before, after in itertools.pairwise(kept)
-        if groups[place[before]] != groups[place[after]]
-        and _is_restart(shown[after] - shown[before], after - before, step)
+        if after in restarting and groups[place[before]] != groups[place[after]]
     }
     return [index for index, key in enumerate(keyframes) if key and int(groups[index]) in found]
 
@@ -208,11 +209,6 @@ def _undo_false_wraps(stamps: Sequence[int], wrap: int | None) -> list[int]:
     return values
 
 
-def _is_restart(span: int, frames: int, step: float) -> bool:
-    """Whether two sound stamps that lie `frames` apart are too close, or in the wrong order, to be of one clock."""
-    return span < 0 or (frames > 1 and span < _ROOM * frames * step)
-
-
 def _step_before(values: Sequence[int], kept: Sequence[int], frame: int, step: float) -> float:
     """Typical step of the part that ends with `frame`: parts of a joined file may have rates of their own."""
     at = bisect.bisect_left(kept, frame)
@@ -220,43 +216,64 @@ def _step_before(values: Sequence[int], kept: Sequence[int], frame: int, step: f
     return typical_step(near) if len(near) > 2 else step
 
 
-def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float) -> list[int]:
-    """Frames whose stamps are used: the cheapest way through the file, at a price for each that is left out.
+def _step_around(values: Sequence[int], frame: int, step: float) -> float:
+    """Typical step near a frame, where that is shorter than in the whole file: how close sound stamps may lie there."""
+    return min(step, typical_step(values[max(frame - _AROUND, 0) : frame + _AROUND + 1]))
+
+
+def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float) -> tuple[list[int], set[int]]:
+    """Frames whose stamps are used, and those of them at which the clock restarts.
+
+    They are the cheapest way through the file, at a price for each frame that is left out and for each restart.
 
     Away from steps backward there is nothing to decide, so that this takes time by the number of those.
     """
     count = len(values)
     sparse = 2 * sum(keyframes) < count
     backward = [frame for frame in range(1, count) if values[frame] < values[frame - 1]]
-    costs, previous = [0.0] * count, [-1] * count
+    costs, previous, restarting = [0.0] * count, [-1] * count, set()
     for frame in range(count):
         nearest = bisect.bisect_left(backward, frame - _LONGEST_BURST)
         contested = nearest < len(backward) and backward[nearest] <= frame + _LONGEST_BURST
         restart = _RESTART_AT_KEYFRAME_COST if sparse and keyframes[frame] else _RESTART_COST
-        best = float(frame), -1  # all before it left out
-        for earlier in range(frame - 1, max(frame - 2 - _LONGEST_BURST, -1) if contested else frame - 2, -1):
-            if earlier < 0:
-                break
-            price = costs[earlier] + _price(values[frame] - values[earlier], frame - earlier, step, restart)
+        near = _step_around(values, frame, step) if contested else step
+        best = float(frame), -1, False  # all before it left out
+        for earlier in range(frame - 1, max(frame - (2 + _LONGEST_BURST if contested else 2), -1), -1):
+            price, restarts = _price(values, earlier, frame, near, restart)
+            price += costs[earlier]
             if price < best[0] or (best[1] < 0 and price <= best[0]):
-                best = price, earlier
-        costs[frame], previous[frame] = best
+                best = price, earlier, restarts
+        costs[frame], previous[frame], restarts = best
+        if restarts:
+            restarting.add(frame)
     at = min(range(max(count - 1 - _LONGEST_BURST, 0), count), key=lambda frame: costs[frame] + (count - 1 - frame))
     kept = []
     while at >= 0:
         kept.append(at)
         at = previous[at]
-    return kept[::-1]
+    return kept[::-1], restarting
 
 
-def _price(span: int, frames: int, step: float, restart: float) -> float:
-    """Price of using two stamps `frames` apart and leaving out those between them."""
+def _price(values: Sequence[int], before: int, after: int, step: float, restart: float) -> tuple[float, bool]:
+    """Price of using the stamps of two frames and of none between them, and whether the clock restarts at the second.
+
+    >>> _price([0, 40, 20], 0, 1, 40.0, 4.5), _price([0, 40, 20], 1, 2, 40.0, 4.5)
+    ((0.0, False), (4.5, True))
+    """
+    span, frames = values[after] - values[before], after - before
     skipped = frames - 1
-    if _is_restart(span, frames, step):
-        return skipped + restart
+    if span < 0:
+        return skipped + restart, True
+    if not skipped:
+        return 0.0, False
     expected = frames * step
     uneven = 0.01 * min(abs(span / expected - 1), 10.0)  # decides between ways that leave out equally many
-    if skipped and abs(span - expected) <= _FIT * step:
-        return min(float(skipped), _BURST_COST) + uneven
-    squeezed = _SQUEEZED_COST if skipped and span < _SQUEEZED * expected else 0.0
-    return skipped + uneven + squeezed
+    if abs(span - expected) <= _FIT * step:
+        sound = sum(
+            abs(values[frame] - values[before] - span * (frame - before) / frames) <= _SOUND * step
+            for frame in range(before + 1, after)
+        )
+        wild = skipped - sound
+        return sound + min(float(wild), _BURST_COST + _BURST_COST_A_FRAME * wild) + uneven, False
+    squeeze = _SQUEEZED_COST * max(_SQUEEZED - span / expected, 0.0)
+    return min((skipped + squeeze + uneven, False), (skipped + restart, True))

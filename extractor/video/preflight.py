@@ -21,7 +21,7 @@ import numpy.typing as npt
 from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.packets import Packets, header_flags, packet_flags, presentation_times, read_packets
 from extractor.video.structure import claimed_bytes
-from extractor.video.survey import Settled, find_joints, needs_survey, settle, survey
+from extractor.video.survey import Settled, needs_survey, settled_order
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
@@ -146,10 +146,7 @@ def _settled(
     codec = context.codec.canonical_name
     if not needs_survey(packets, container, codec, reorders=bool(context.has_b_frames)):
         return None
-    joints = find_joints(packets, container)
-    with open_video(path) as again:
-        shown = survey(again, joints)
-    settled = settle(packets, shown, joints, container, stream.time_base or Fraction(0), rate)
+    settled = settled_order(packets, lambda: open_video(path), container, stream.time_base or Fraction(0), rate)
     if not len(settled.order) or (settled.lost and not keep_corrupt):
         if settled.flags:
             raise VideoError(
@@ -158,7 +155,7 @@ def _settled(
                 f"{len(packets.stamps) - settled.lost}, and their stamps do not tell which",
             )
         return None
-    return settled if settled.flags or settled.lost else None
+    return settled if settled.flags or settled.lost or keep_corrupt else None
 
 
 def _video_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:

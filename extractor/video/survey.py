@@ -8,7 +8,8 @@ every frame thrown away, which costs as much as decoding it. Such files are rare
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -20,12 +21,13 @@ import numpy.typing as npt
 from extractor.video.clock import Clock, continuous_clock, joints, order_in_doubt
 from extractor.video.packets import Packets, known_stamps
 
-__all__ = ["Settled", "drained", "find_joints", "needs_survey", "ordinal_of", "settle", "survey", "tagged"]
+__all__ = ["Settled", "drained", "needs_survey", "ordinal_of", "settled_order", "tagged"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 _UNCLOCKED = frozenset({"avi"})  # its stamps are counted by FFmpeg, not read
+_NEAR_JOINT = 16  # packets by which a decoder that is not drained may mix the end of one stream with the next
 _IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames in the order of their packets
 
 
@@ -43,7 +45,8 @@ class Settled:
     """What a survey found.
 
     order: (n,) int64, for each frame in output order the number of its packet. times_seconds: (n,) float64, not
-    falling. made_up: they are not the stamps. unshown: packets whose frames do not count. lost: packets that gave no
+    falling. made_up: they are not the stamps. unshown: packets whose frames do not count. begins_anew: packets before
+    which the decoder is drained. restarts: packets at whose frames the clock restarts. lost: how many packets gave no
     frame and should have, or frames that no packet announced. flags: what was odd.
     """
 
@@ -52,6 +55,7 @@ class Settled:
     made_up: bool
     unshown: frozenset[int]
     begins_anew: frozenset[int]
+    restarts: tuple[int, ...]
     lost: int
     flags: tuple[str, ...]
 
@@ -93,6 +97,32 @@ def ordinal_of(carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
     """Number of a packet, or of the packet that a frame was decoded from; None where it has none."""
     tag = carrier.opaque
     return tag[0] if isinstance(tag, list) else None
+
+
+def settled_order(
+    packets: Packets,
+    reopened: Callable[[], AbstractContextManager[av.container.InputContainer]],
+    container: str,
+    base: Fraction,
+    rate: Fraction,
+) -> Settled:
+    """Decode a file and settle what it shows: once more, where another stream is joined to it, with a drained decoder.
+
+    reopened: opens it. base: seconds a tick, 0 where unknown. rate: frames a second.
+    """
+    nowhere: frozenset[int] = frozenset()
+    with reopened() as again:
+        found = settle(packets, survey(again, nowhere), nowhere, container, base, rate)
+    # A wild stamp can make a keyframe look like a joint, whose leading pictures would be lost: both must agree.
+    joined = {
+        joint
+        for joint in find_joints(packets, container)
+        if any(abs(joint - restart) <= _NEAR_JOINT for restart in found.restarts)
+    }
+    if not joined:
+        return found
+    with reopened() as again:
+        return settle(packets, survey(again, joined), joined, container, base, rate)
 
 
 def find_joints(packets: Packets, container: str) -> frozenset[int]:
@@ -153,18 +183,24 @@ def settle(
     lost = len(announced - may_vanish - packets.dropped_late - came) + len(order) - len(came & announced)
     clock = _clock(packets, counted, container) if base else None
     flags = ["leading_pictures"] * bool(unshown)
-    if clock is not None:
-        times = clock.ticks * base.numerator / base.denominator
-        flags += ["clock_restarts"] * bool(clock.restarts) + ["stamp_outliers"] * bool(clock.outliers)
-    else:
+    restarts: tuple[int, ...] = ()
+    made_up = True
+    if clock is None or 2 * clock.outliers > len(order):  # counting is all that is left
         first = float(min(known_stamps(packets), default=0) * base)
         times = first + np.arange(len(order), dtype=np.float64) * rate.denominator / rate.numerator
+        flags += ["stamp_outliers"] * (clock is not None)
+    else:
+        times = clock.ticks * base.numerator / base.denominator
+        restarts = tuple(order[frame] for frame in clock.restarts)
+        made_up = bool(clock.restarts or clock.outliers)
+        flags += ["clock_restarts"] * bool(clock.restarts) + ["stamp_outliers"] * bool(clock.outliers)
     return Settled(
         order=np.array(order, np.int64),
         times_seconds=times,
-        made_up=clock is None or clock.restarts > 0 or clock.outliers > 0,
+        made_up=made_up,
         unshown=frozenset(unshown | _discarded_before_keyframe(packets)),
         begins_anew=frozenset(begins_anew),
+        restarts=restarts,
         lost=lost,
         flags=tuple(flags),
     )
