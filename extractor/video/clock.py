@@ -170,7 +170,8 @@ def continuous_clock(
 def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "") -> list[int]:
     """Keyframes at which the clock restarts, so that another stream begins. Input: one value a packet, in file order.
 
-    What such a stream may refer to before its keyframe is not the end of the stream before it.
+    What such a stream may refer to before its keyframe is not the end of the stream before it. A wild stamp can look
+    like one: `continuous_clock` has to agree.
 
     Decoded I P B, I P B: the second I has the time of the first:
     >>> joints([0, 2, 1, 0, 2, 1], [True, False, False, True, False, False])
