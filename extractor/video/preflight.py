@@ -1,5 +1,7 @@
 """What a file is, from demuxing it with PyAV: nothing is decoded, so that it takes milliseconds.
 
+It is decoded only where the packets leave it in doubt which frames are shown when (survey.py).
+
 The result holds the true presentation times and the flags: reasons not to trust decord with the file.
 """
 
@@ -151,8 +153,8 @@ def _settled(
         if settled.flags:
             raise VideoError(
                 FailureClass.CORRUPT,
-                f"{path} is damaged: of the {len(packets.stamps)} frames that its packets announce it gives "
-                f"{len(packets.stamps) - settled.lost}, and their stamps do not tell which",
+                f"{path} is damaged: it gives {len(packets.stamps) - settled.lost} of the {len(packets.stamps)} frames that "
+                "its packets announce, and nothing tells which; fetch it anew, or use --keep-corrupt",
             )
         return None
     return settled if settled.flags or settled.lost or keep_corrupt else None

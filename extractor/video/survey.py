@@ -106,7 +106,7 @@ def settled_order(
     base: Fraction,
     rate: Fraction,
 ) -> Settled:
-    """Decode a file and settle what it shows: once more, where another stream is joined to it, with a drained decoder.
+    """Decode a file and settle what it shows: once more, where a stream begins midway, with a decoder drained there.
 
     reopened: opens it. base: seconds a tick, 0 where unknown. rate: frames a second.
     """
@@ -119,6 +119,9 @@ def settled_order(
         for joint in find_joints(packets, container)
         if any(abs(joint - restart) <= _NEAR_JOINT for restart in found.restarts)
     }
+    # Frames before the first keyframe are made of nothing: those behind it are not to refer to them without a message.
+    if packets.first_keyframe is not None and any(number < packets.first_keyframe[0] for number in found.unshown):
+        joined.add(packets.first_keyframe[0])
     if not joined:
         return found
     with reopened() as again:
@@ -176,7 +179,7 @@ def settle(
 ) -> Settled:
     """Order and times of the frames that count. base: seconds a tick, 0 where unknown; rate: frames a second."""
     may_vanish, announced = packets.may_vanish(begins_anew), set(packets.ordinals)
-    counted = [frame for frame in shown if not (frame.corrupt and frame.ordinal in may_vanish)]
+    counted = _counted(packets, shown, may_vanish, begins_anew)
     order = [frame.ordinal for frame in counted]
     came = set(order)
     unshown = may_vanish - came
@@ -186,8 +189,8 @@ def settle(
     restarts: tuple[int, ...] = ()
     made_up = True
     if clock is None or 2 * clock.outliers > len(order):  # counting is all that is left
-        first = float(min(known_stamps(packets), default=0) * base)
-        times = first + np.arange(len(order), dtype=np.float64) * rate.denominator / rate.numerator
+        earliest = float(min(known_stamps(packets), default=0) * base)
+        times = earliest + np.arange(len(order), dtype=np.float64) * rate.denominator / rate.numerator
         flags += ["stamp_outliers"] * (clock is not None)
     else:
         times = clock.ticks * base.numerator / base.denominator
@@ -204,6 +207,13 @@ def settle(
         lost=lost,
         flags=tuple(flags),
     )
+
+
+def _counted(packets: Packets, shown: list[Shown], may_vanish: set[int], begins_anew: Collection[int]) -> list[Shown]:
+    """The frames that count: none that may vanish and is marked corrupt, none before a keyframe that begins anew."""
+    first = packets.first_keyframe[0] if packets.first_keyframe else 0
+    start = first if first in begins_anew else 0
+    return [frame for frame in shown if frame.ordinal >= start and not (frame.corrupt and frame.ordinal in may_vanish)]
 
 
 def _clock(packets: Packets, frames: list[Shown], container: str) -> Clock | None:
