@@ -151,10 +151,11 @@ def _settled(
     settled = settled_order(packets, lambda: open_video(path), container, stream.time_base or Fraction(0), rate)
     if not len(settled.order) or (settled.lost and not keep_corrupt):
         if settled.flags:
+            announced = len(packets.stamps)
             raise VideoError(
                 FailureClass.CORRUPT,
-                f"{path} is damaged: it gives {len(packets.stamps) - settled.lost} of the {len(packets.stamps)} frames that "
-                "its packets announce, and nothing tells which; fetch it anew, or use --keep-corrupt",
+                f"{path} is damaged: it gives {announced - settled.lost} of the {announced} frames that its packets "
+                "announce, and nothing tells which; fetch it anew, or use --keep-corrupt",
             )
         return None
     return settled if settled.flags or settled.lost or keep_corrupt else None
