@@ -32,7 +32,7 @@ _IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class _Shown:
     """One frame that the decoder gave. ordinal: number of its packet in the file, -1 where it does not say."""
 
     ordinal: int
@@ -112,11 +112,11 @@ def settled_order(
     """
     nowhere: frozenset[int] = frozenset()
     with reopened() as again:
-        found = settle(packets, survey(again, nowhere), nowhere, container, base, rate)
+        found = _settle(packets, _survey(again, nowhere), nowhere, container, base, rate)
     # A wild stamp can make a keyframe look like a joint, whose leading pictures would be lost: both must agree.
     joined = {
         joint
-        for joint in find_joints(packets, container)
+        for joint in _find_joints(packets, container)
         if any(abs(joint - restart) <= _NEAR_JOINT for restart in found.restarts)
     }
     # Frames before the first keyframe are made of nothing: those behind it are not to refer to them without a message.
@@ -125,10 +125,10 @@ def settled_order(
     if not joined:
         return found
     with reopened() as again:
-        return settle(packets, survey(again, joined), joined, container, base, rate)
+        return _settle(packets, _survey(again, joined), joined, container, base, rate)
 
 
-def find_joints(packets: Packets, container: str) -> frozenset[int]:
+def _find_joints(packets: Packets, container: str) -> frozenset[int]:
     """Ordinals of the keyframes at which another stream begins, and decoding is to begin anew.
 
     Not where the demuxer dropped the packets before one, as FFmpeg does with fragments of MP4 whose clock steps back:
@@ -148,7 +148,7 @@ def drained(context: av.VideoCodecContext) -> list[av.VideoFrame]:
     return frames
 
 
-def survey(container: av.container.InputContainer, begins_anew: Collection[int]) -> list[Shown]:
+def _survey(container: av.container.InputContainer, begins_anew: Collection[int]) -> list[_Shown]:
     """Every frame of the video stream in output order, decoded as the strict decoder does, whatever is damaged.
 
     begins_anew: ordinals of packets before which the decoder is drained.
@@ -156,7 +156,7 @@ def survey(container: av.container.InputContainer, begins_anew: Collection[int])
     stream = container.streams.best("video")
     assert isinstance(stream, av.VideoStream)
     stream.codec_context.thread_count = 1
-    shown: list[Shown] = []
+    shown: list[_Shown] = []
     for packet in tagged(container.demux(stream), stream.codec_context):
         frames: list[av.VideoFrame] = []
         with contextlib.suppress(av.FFmpegError):  # the decoder that counts meets it again, and judges it
@@ -165,13 +165,13 @@ def survey(container: av.container.InputContainer, begins_anew: Collection[int])
             frames += packet.decode()
         for frame in frames:
             ordinal = ordinal_of(frame)
-            shown.append(Shown(-1 if ordinal is None else ordinal, frame.key_frame, frame.is_corrupt))
+            shown.append(_Shown(-1 if ordinal is None else ordinal, frame.key_frame, frame.is_corrupt))
     return shown
 
 
-def settle(
+def _settle(
     packets: Packets,
-    shown: list[Shown],
+    shown: list[_Shown],
     begins_anew: Collection[int],
     container: str,
     base: Fraction,
@@ -209,14 +209,14 @@ def settle(
     )
 
 
-def _counted(packets: Packets, shown: list[Shown], may_vanish: set[int], begins_anew: Collection[int]) -> list[Shown]:
+def _counted(packets: Packets, shown: list[_Shown], may_vanish: set[int], begins_anew: Collection[int]) -> list[_Shown]:
     """The frames that count: none that may vanish and is marked corrupt, none before a keyframe that begins anew."""
     first = packets.first_keyframe[0] if packets.first_keyframe else 0
     start = first if first in begins_anew else 0
     return [frame for frame in shown if frame.ordinal >= start and not (frame.corrupt and frame.ordinal in may_vanish)]
 
 
-def _clock(packets: Packets, frames: list[Shown], container: str) -> Clock | None:
+def _clock(packets: Packets, frames: list[_Shown], container: str) -> Clock | None:
     """The clock of the frames, None where a stamp is missing."""
     stamp_of = dict(zip(packets.ordinals, packets.stamps, strict=True))
     stamps = [stamp_of.get(frame.ordinal) for frame in frames]
