@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.packets import Packets, header_flags, packet_flags, presentation_times, read_packets
-from extractor.video.structure import claimed_bytes
+from extractor.video.structure import claimed_bytes, end_of_flash
 from extractor.video.survey import Settled, needs_survey, settled_order
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
@@ -109,6 +109,13 @@ def _inspect(path: Path, container: av.container.InputContainer, cut_off: str, *
     if not packets.stamps:
         raise VideoError(FailureClass.CORRUPT, f"{path} has a video stream, but no packet of it can be read")
     flags += packet_flags(packets, codec, flags)
+    end_of_first = end_of_flash(path) if container.format.name == "flv" else None
+    if end_of_first and not keep_corrupt:
+        raise VideoError(
+            FailureClass.CORRUPT,
+            f"{path} is several FLV files in one, and nothing behind byte {end_of_first} is read: split or remux it",
+        )
+    flags += ["unread_rest"] * bool(end_of_first)
     flags += ["odd_rotation"] * odd_rotation + ["cut_off"] * bool(cut_off)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = presentation_times(packets, stream.time_base, rate)

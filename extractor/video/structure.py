@@ -11,6 +11,7 @@ from pathlib import Path
 __all__ = [
     "LeadingPictures",
     "claimed_bytes",
+    "end_of_flash",
     "extradata_signature",
     "is_hidden",
     "may_interlace",
@@ -21,7 +22,8 @@ __all__ = [
 _EBML_HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEVC_RASL, _HEVC_CRA, _HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM = (8, 9), 21, 36, 37
-_MAX_BOXES = 100_000
+_FLASH = b"FLV"
+_MAX_BOXES, _MAX_TAGS = 100_000, 20_000_000
 _LONGEST_PARAMETERS = 1024  # bytes of a parameter set that are looked at; sound ones have a tenth of that
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 
@@ -56,6 +58,24 @@ def claimed_bytes(path: Path | str) -> int | None:
             if position >= size:
                 break
     return position or None
+
+
+def end_of_flash(path: Path | str) -> int | None:
+    """Where another FLV file is joined to one, None where none is. FFmpeg reads up to there and calls it the end."""
+    with Path(path).open("rb") as file:
+        head = file.read(9)
+        if head[:3] != _FLASH:
+            return None
+        position = int.from_bytes(head[5:9], "big") + 4
+        for _ in range(_MAX_TAGS):
+            file.seek(position)
+            tag = file.read(11)
+            if tag[:3] == _FLASH:
+                return position
+            if len(tag) < 11 or tag[0] & 0x1F not in (8, 9, 18):  # sound, video, description: anything else is no tag
+                break
+            position += 11 + int.from_bytes(tag[1:4], "big") + 4
+    return None
 
 
 def _matroska_end(head: bytes) -> int | None:

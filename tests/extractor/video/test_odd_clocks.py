@@ -10,8 +10,9 @@ import pytest
 
 from extractor.video.preflight import inspect_video
 from extractor.video.pyav_backend import pyav_frames
+from schemas.errors import FailureClass
 from schemas.records import Header
-from tests.extractor.video.truth import events, kept, request
+from tests.extractor.video.truth import events, failure_of, kept, request
 from tests.odd_clocks import cut_before, joined, keyframes_of, with_null_frames, with_stamps
 from tests.videos import frame_number, write_video
 
@@ -127,6 +128,16 @@ def test_joined_files_cut_at_open_groups_show_no_picture_of_two_streams(tmp_path
         assert [number for number, _, _ in found] == expected
         assert np.diff([time for _, time, _ in found]) == pytest.approx([0.04] * (len(found) - 1), abs=2e-3)
     assert {"clock_restarts", "leading_pictures"} <= set(inspect_video(path).info.flags)
+
+
+def test_flash_files_joined_with_their_headers_are_not_taken_for_the_first(tmp_path: Path) -> None:
+    """FFmpeg reads the first alone and calls it the end."""
+    part = write_video(tmp_path / "part.flv", frames=20)
+    path = tmp_path / "a.flv"
+    path.write_bytes(part.read_bytes() * 2)
+    assert failure_of(path).failure is FailureClass.CORRUPT
+    info = inspect_video(path, keep_corrupt=True).info
+    assert (info.num_frames, "unread_rest" in info.flags) == (20, True)
 
 
 def late(frames: set[int], by_ms: int) -> Callable[[int, int], int]:

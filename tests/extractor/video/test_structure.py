@@ -11,6 +11,7 @@ import pytest
 from extractor.video.structure import (
     LeadingPictures,
     claimed_bytes,
+    end_of_flash,
     extradata_signature,
     is_hidden,
     may_interlace,
@@ -80,13 +81,24 @@ def read_everything(content: bytes, extradata: bytes, path: Path) -> None:
     path.write_bytes(content)
     claimed = claimed_bytes(path)
     assert claimed is None or claimed >= 0
+    joint = end_of_flash(path)
+    assert joint is None or joint < len(content)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_parsers_take_any_bytes(tmp_path: Path, seed: int) -> None:
     """Random ones behind every beginning that a parser looks for, with the marks that they split at between them."""
     random = np.random.default_rng(seed)
-    beginnings = [b"", b"RIFF", b"\x1a\x45\xdf\xa3", b"\0\0\0\1", b"\0\0\1", b"\0\0\0\x18ftyp", b"\0\0\0\1moov"]
+    beginnings = [
+        b"",
+        b"RIFF",
+        b"FLV\1\5\0\0\0\x09\0\0\0\0\x09",
+        b"\x1a\x45\xdf\xa3",
+        b"\0\0\0\1",
+        b"\0\0\1",
+        b"\0\0\0\x18ftyp",
+        b"\0\0\0\1moov",
+    ]
     beginnings += [b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67", b"\x9d\x01\x2a", b"\x49\x83\x42", b"\0\0\1\x20"]
     marks = [b"\0\0\1", b"\0\0\0\1", b"\0\0\0\0", b"\1\1\1", b"\xff\xff", b"\0\0\3", b"\x67", b"\x42\1"]
     for beginning in beginnings:
