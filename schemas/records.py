@@ -75,8 +75,8 @@ class VideoInfo:
     """What demuxing a file told, without decoding it.
 
     width, height: of the native frame before rotation, in pixels. rotation: counter-clockwise quarter turns in
-    degrees (0, 90, 180, 270) that `np.rot90(frame, k=rotation // 90)` applies. num_frames: packets that are not
-    discarded. start_seconds: time of the first frame; end_seconds: time of the last one plus its duration.
+    degrees (0, 90, 180, 270) that `np.rot90(frame, k=rotation // 90)` applies. num_frames: frames that are
+    shown. start_seconds: time of the first frame; end_seconds: time of the last one plus its duration.
     flags: why decord is not trusted with the file (empty: it is). bad_packets: packets marked corrupt.
     pixel_aspect: width over height of a pixel as displayed, after rotation. mirrored: the frame is flipped left to
     right before it is rotated.

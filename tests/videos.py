@@ -34,14 +34,17 @@ _BAR_ROWS = 12
 Frame = npt.NDArray[np.uint8]
 
 
-def moving_frames(frames: int, size: tuple[int, int] = (96, 128), seed: int = 0) -> Iterator[Frame]:
-    """Frames (H, W, 3) uint8 of a smooth random texture that drifts; the bar on top holds the number of the frame."""
+def moving_frames(frames: int, size: tuple[int, int] = (96, 128), seed: int = 0, first: int = 0) -> Iterator[Frame]:
+    """Frames (H, W, 3) uint8 of a smooth random texture that drifts; the bar on top holds the number of the frame.
+
+    first: number of the first one.
+    """
     height, width = size
     random = np.random.default_rng(seed)
     coarse = random.integers(30, 226, (height // 8 + 2, width // 8 + 2, 3))
     texture = np.kron(coarse, np.ones((8, 8, 1), int))[:height, :width].astype(np.uint8)
     step = random.integers(1, 4, 2)
-    for number in range(frames):
+    for number in range(first, first + frames):
         frame = np.roll(texture, (number * int(step[0]), number * int(step[1])), axis=(0, 1)).copy()
         edges = np.linspace(0, width, _BITS + 1).astype(int)
         for bit in range(_BITS):
@@ -74,6 +77,7 @@ def write_video(
     pixel_aspect: Fraction | None = None,
     metadata: dict[str, str] | None = None,
     extra_stream: tuple[int, int] | None = None,
+    first: int = 0,
 ) -> Path:
     """Encode a moving texture to `path` (the suffix names the container) and return the path.
 
@@ -81,7 +85,8 @@ def write_video(
     start) instead of number / fps. rotation: counter-clockwise degrees that a player is told to turn the frames by.
     flip: whether it is told to flip them left to right, and upside down. pixel_aspect: width over height of a pixel.
     metadata: tags of the file and of its video.
-    extra_stream: size of a further video stream, the first in the file and half as long.
+    extra_stream: size of a further video stream, the first in the file and half as long. first: number that the first
+    frame shows.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +110,7 @@ def write_video(
         streams.append((main, frames, seed))
         for stream, count, stream_seed in streams:
             shape = (stream.height, stream.width)
-            for number, array in enumerate(moving_frames(count, shape, stream_seed)):
+            for number, array in enumerate(moving_frames(count, shape, stream_seed, first)):
                 frame = av.VideoFrame.from_ndarray(array, format="rgb24").reformat(format=pix_fmt)
                 if times_ms is not None:
                     frame.pts, frame.time_base = times_ms[number], Fraction(1, 1000)

@@ -1,5 +1,7 @@
 """What a file is, from demuxing it with PyAV: nothing is decoded, so that it takes milliseconds.
 
+It is decoded only where the packets leave it in doubt which frames are shown when (survey.py).
+
 The result holds the true presentation times and the flags: reasons not to trust decord with the file.
 """
 
@@ -32,7 +34,8 @@ from extractor.video.streams import (
     opened,
     video_streams,
 )
-from extractor.video.structure import claimed_bytes
+from extractor.video.structure import claimed_bytes, end_of_flash
+from extractor.video.survey import survey
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
@@ -59,7 +62,10 @@ class Inspection:
 
     times_seconds: (n,) float64, sorted, one a frame. stamps: (n,) int64 presentation stamps that the times were made
     of, None where they are made up. images: files of a folder of images, in order. stream_index: the stream of the
-    file that is meant. probed_further: it only shows where the file is opened with `further`.
+    file that is meant. probed_further: it only shows where the file is opened with `further`. order: (n,) int64 numbers
+    of the packets that the frames come from, only for a file whose order had to be looked at (see survey.py). unshown:
+    numbers of its packets whose frames do not count. begins_anew: numbers of packets before which the decoder is
+    drained.
     """
 
     info: VideoInfo
@@ -68,6 +74,9 @@ class Inspection:
     images: tuple[Path, ...] = ()
     stream_index: int = 0
     probed_further: bool = False
+    order: Int64Array | None = None
+    unshown: frozenset[int] = frozenset()
+    begins_anew: frozenset[int] = frozenset()
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
@@ -94,7 +103,14 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
             raise VideoError(FailureClass.TRUNCATED, f"{path} is cut off: {cut_off}; fetch it anew")
         if not layout.is_mp4 and has_encrypted_video(path):
             raise _encrypted(path)
-        return _inspect_file(path, layout.encrypted, ("cut_off",) * bool(cut_off))
+        end_of_first = end_of_flash(path)
+        if end_of_first and not keep_corrupt:
+            raise VideoError(
+                FailureClass.CORRUPT,
+                f"{path} is several FLV files in one, of which only the first {end_of_first} bytes are read: split it",
+            )
+        flags = ("cut_off",) * bool(cut_off) + ("unread_rest",) * bool(end_of_first)
+        return _inspect_file(path, layout.encrypted, flags, keep_corrupt)
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
         if cut_off:
             raise VideoError(
@@ -103,7 +119,7 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be opened as a video: {_reason(error)}") from error
 
 
-def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...]) -> Inspection:
+def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...], keep_corrupt: bool) -> Inspection:
     """Look at the first video stream that has frames, since a cover picture may stand in front of it."""
     number, count, has_audio = 0, 1, False
     single: Inspection | None = None
@@ -113,7 +129,7 @@ def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...])
             streams = video_streams(path, container)
             count, has_audio = min(len(streams), _MOST_STREAMS), bool(container.streams.audio)
             try:
-                found = _inspect_stream(path, container, streams[number], encrypted, further)
+                found = _inspect_stream(path, container, streams[number], encrypted, further, keep_corrupt)
             except VideoError as error:
                 if not is_image(streams[number]) or error.failure is FailureClass.TOO_LARGE:
                     raise  # another stream may stand in for a picture, not for a video
@@ -133,7 +149,12 @@ def _inspect_file(path: Path, encrypted: frozenset[int], flags: tuple[str, ...])
 
 
 def _inspect_stream(
-    path: Path, container: av.container.InputContainer, stream: av.VideoStream, encrypted: frozenset[int], further: bool
+    path: Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    encrypted: frozenset[int],
+    further: bool,
+    keep_corrupt: bool,
 ) -> Inspection:
     context = stream.codec_context
     _check_header(path, stream, encrypted)
@@ -150,7 +171,10 @@ def _inspect_stream(
     geometry = read_geometry(container, stream, packets.first, in_stream=packets.oriented)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = presentation_times(packets, stream.time_base, rate)
-    last_seconds = float(packets.last[1] * stream.time_base) if stamps is not None and stream.time_base else 0.0
+    settled = survey(path, packets, stream, rate, further=further, keep_corrupt=keep_corrupt)
+    if settled is not None:
+        times, stamps, flags = settled.times_seconds, None, [*flags, *settled.flags]
+    last_seconds = float(packets.last[1] * stream.time_base) if None not in packets.stamps and stream.time_base else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
     _check_bounds(path, context.width, context.height, len(times), end - float(times[0]), geometry.pixel_aspect)
     info = VideoInfo(
@@ -163,13 +187,16 @@ def _inspect_stream(
         num_frames=len(times),
         start_seconds=float(times[0]),
         end_seconds=end,
-        times_made_up=stamps is None,
+        times_made_up=stamps is None if settled is None else settled.made_up,
         flags=tuple(dict.fromkeys((*flags, *geometry.flags))),
         bad_packets=packets.corrupt,
         pixel_aspect=geometry.pixel_aspect,
         mirrored=geometry.mirrored,
     )
-    return Inspection(info, times, stamps, stream_index=stream.index, probed_further=further)
+    found = Inspection(info, times, stamps, stream_index=stream.index, probed_further=further)
+    if settled is None:
+        return found
+    return replace(found, order=settled.order, unshown=settled.unshown, begins_anew=settled.begins_anew)
 
 
 def _check_header(path: Path, stream: av.VideoStream, encrypted: frozenset[int]) -> None:
@@ -180,6 +207,10 @@ def _check_header(path: Path, stream: av.VideoStream, encrypted: frozenset[int])
     if context is None or not context.width or not context.height:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
     duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    if (
+        stream.container.format.name == "flv"
+    ):  # whose clock, where it restarts, FFmpeg takes for one that ran for 50 days
+        duration = 0.0
     _check_bounds(path, context.width, context.height, stream.frames, duration)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import numpy.typing as npt
 from extractor.video.backends import NativeFrame, NativeFrames, Request, distribution_version
 from extractor.video.damage import means_damage, means_truncation
 from extractor.video.orientation import EXIF_BYTES, Orientation, orientation_of
+from extractor.video.preflight import Inspection
 from extractor.video.streams import is_image, open_video
+from extractor.video.survey import drained, ordinal_of, tagged
 from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
@@ -40,7 +42,10 @@ def pyav_frames(request: Request) -> NativeFrames:
         assert isinstance(stream, av.VideoStream)
         stream.codec_context.thread_count = 1  # parallel by processes: threads cost more CPU than they save
         judge = _Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
-        frames = _watched(_decoded(container.demux(stream), judge), request)
+        packets = container.demux(stream)
+        if request.inspection.order is not None:
+            packets = tagged(packets, stream.codec_context)
+        frames = _watched(_decoded(packets, stream.codec_context, judge), request)
         yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
 
 
@@ -56,7 +61,7 @@ def pyav_image_frames(request: Request) -> NativeFrames:
                 stream = container.streams.video[0]
                 judge.names = {stream.codec_context.name}
                 exif = _ends_of(images[index]) if is_image(stream) else b""
-                for frame in _decoded(container.demux(stream), judge):
+                for frame in _decoded(container.demux(stream), stream.codec_context, judge):
                     found = orientation_of(frame, exif)
                     pixels = orient(_rgb(frame), found.rotation, found.mirrored)
                     _note_change(request, found)
@@ -77,63 +82,80 @@ class _Judge:
         self.request = request
         self.names = decoder_names
         self.complaints = 0
-        self.stamp: int | None = None  # of the packet that is being decoded
-        self._damage_stamp: int | None = None  # of the last packet that gave reason to complain, where it has one
+        self._place: int | None = None  # of the packet that is being decoded: see `_place_of`
+        self._damage_place: int | None = None  # of the last packet that gave reason to complain, where it has one
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator[list[tuple[int, str, str]]]:
         """Run one step of FFmpeg; its messages of the level ERROR are judged when the step is done."""
-        level = av.logging.get_level()
-        repeated = av.logging.get_skip_repeated()
+        level, skips_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
         av.logging.set_level(av.logging.ERROR)
-        av.logging.set_skip_repeated(False)  # or PyAV keeps back a message that the last file, or image, gave as well
+        # Or PyAV keeps back what was said before: of the last file or image, or of a packet that does not count.
+        av.logging.set_skip_repeated(False)
         try:
             with av.logging.Capture() as messages:
-                yield
+                yield messages
         finally:
-            av.logging.set_skip_repeated(repeated)
             av.logging.set_level(level)
+            av.logging.set_skip_repeated(skips_repeated)
         for severity, name, message in messages:
             if severity <= av.logging.ERROR and means_damage(message, from_decoder=name in self.names):
                 self.complain(message.strip())
 
     def complain(self, what: str) -> None:
         self.complaints += 1
-        if self.stamp is not None:
-            self._damage_stamp = max(self.stamp, self._damage_stamp or self.stamp)
+        if self._place is not None:
+            self._damage_place = max(self._place, self._damage_place or self._place)
         if not self.request.keep_corrupt:
             failure = FailureClass.TRUNCATED if means_truncation(what) else FailureClass.CORRUPT
             raise VideoError(failure, f"{self.request.path} is damaged: {what}")
+
+    def hears(self, packet: av.Packet[Any]) -> bool:
+        """Take note of the packet that is decoded next. False: no frame of it counts, nor what is said of it."""
+        self._place = self._place_of(packet)
+        return ordinal_of(packet) not in self.request.inspection.unshown
+
+    def _place_of(self, carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
+        """What tells before from after: the stamp, or the number of the packet where stamps cannot be trusted."""
+        return carrier.pts if self.request.inspection.order is None else ordinal_of(carrier)
 
     def doubts(self, frame: av.VideoFrame) -> bool:
         """Whether a frame may show damage: it is marked, or no keyframe has come since the last complaint."""
         if frame.is_corrupt or not self.complaints:
             return bool(frame.is_corrupt)
-        damaged, shown = self._damage_stamp, frame.pts
+        damaged, shown = self._damage_place, self._place_of(frame)
         if frame.key_frame and damaged is not None and shown is not None and shown > damaged:
-            self.complaints, self._damage_stamp = 0, None
+            self.complaints, self._damage_place = 0, None
             return False
         return True
 
 
-def _decoded(packets: Iterator[av.Packet[Any]], judge: _Judge) -> Iterator[av.VideoFrame]:
+def _decoded(
+    packets: Iterator[av.Packet[Any]], context: av.VideoCodecContext, judge: _Judge
+) -> Iterator[av.VideoFrame]:
     """Frames in output order. An error in one packet ends the file, or costs that packet where damage is kept."""
     while True:
         frames: list[av.VideoFrame] = []
         error: Exception | None = None
-        with judge.listening():
+        hears = True
+        with judge.listening() as messages:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                judge.stamp = packet.pts
-                frames = packet.decode()
+                hears = judge.hears(packet)
+                if ordinal_of(packet) in judge.request.inspection.begins_anew:
+                    frames = drained(context)
+                frames += packet.decode()
             except av.FFmpegError as failure:
                 error = failure
-        yield from frames
+            if not hears:
+                messages.clear()
+        unshown = judge.request.inspection.unshown
+        yield from (frame for frame in frames if ordinal_of(frame) not in unshown)
         if isinstance(error, av.EOFError):
             return
-        if error is not None:
+        if error is not None and hears:
             judge.request.tally.bad_packets += 1
             judge.complain(getattr(error, "strerror", None) or str(error))
 
@@ -166,7 +188,7 @@ def _note_change(request: Request, found: Orientation) -> None:
 
 def _strict(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
     """Frames counted in output order; as many as there are stamps, or the file is damaged."""
-    count = request.inspection.info.num_frames
+    count, order = request.inspection.info.num_frames, request.inspection.order
     sampled = set(request.index.tolist())
     last = count if request.to_end else int(request.index[-1])
     number = -1
@@ -175,6 +197,8 @@ def _strict(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) ->
             judge.complain(f"it gives more frames than the {count} that its packets announce")
         if frame.is_corrupt:
             judge.complain(f"frame {number} is corrupt")
+        if order is not None and ordinal_of(frame) != order[number]:
+            judge.complain(f"frame {number} is not the one that came there when its order was looked at")
         if number in sampled:
             yield NativeFrame(number, _pixels(frame, request.inspection.info), True)
         if number >= last:
@@ -189,16 +213,17 @@ def _keep(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> N
     A sampled frame that is lost is filled with the one before it (the first ones with black). It is marked invalid,
     and so is every frame from a complaint to the next keyframe. Where frames have no stamps of their own (made up, or
     AVI, which stores the order of decoding), they can only be counted, and all from the first complaint on are invalid.
+    Where the order was looked at, frames are told by their packets, and one that is lost has no place in it.
     """
     inspection, tally = request.inspection, request.tally
-    stamps = None if inspection.info.container == "avi" else inspection.stamps
+    place_of = _places(inspection)
     wanted = request.index.tolist()
     cursor, last = 0, _black(request)
     for number, frame in enumerate(frames):
         if cursor == len(wanted) and not request.to_end:
             return
-        index = number if stamps is None else _index_of(stamps, frame.pts)
-        doubted = judge.doubts(frame) if stamps is not None else bool(judge.complaints or frame.is_corrupt)
+        index = number if place_of is None else place_of(frame)
+        doubted = judge.doubts(frame) if place_of is not None else bool(judge.complaints or frame.is_corrupt)
         tally.bad_frames += doubted or index is None
         while cursor < len(wanted) and index is not None and wanted[cursor] < index:
             tally.bad_frames += 1
@@ -211,6 +236,17 @@ def _keep(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> N
     for lost in wanted[cursor:]:
         tally.bad_frames += 1
         yield NativeFrame(lost, last, False)
+
+
+def _places(inspection: Inspection) -> Callable[[av.VideoFrame], int | None] | None:
+    """What tells the number of a frame, itself None where frames can only be counted."""
+    stamps, order = inspection.stamps, inspection.order
+    if order is not None:
+        numbers = {ordinal: number for number, ordinal in enumerate(order.tolist())}
+        return lambda frame: numbers.get(ordinal_of(frame))
+    if stamps is None or inspection.info.container == "avi":
+        return None
+    return lambda frame: _index_of(stamps, frame.pts)
 
 
 def _index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:

@@ -8,10 +8,23 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-__all__ = ["claimed_bytes", "extradata_signature", "is_hidden", "may_interlace", "resolution_signature"]
+__all__ = [
+    "LeadingPictures",
+    "claimed_bytes",
+    "end_of_flash",
+    "extradata_signature",
+    "is_hidden",
+    "may_interlace",
+    "opens_group",
+    "resolution_signature",
+]
 
 _EBML_HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+_HEVC_RASL, _HEVC_CRA, _HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM = (8, 9), 21, 36, 37
+_FLASH = b"FLV"
+_MAX_TAGS = 20_000_000
+_LONGEST_PARAMETERS = 1024  # bytes of a parameter set that are looked at; sound ones have a tenth of that
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 
 
@@ -30,6 +43,24 @@ def claimed_bytes(path: Path | str) -> int | None:
     return None
 
 
+def end_of_flash(path: Path | str) -> int | None:
+    """Where another FLV file is joined to one, None where none is. FFmpeg reads up to there and calls it the end."""
+    with Path(path).open("rb") as file:
+        head = file.read(9)
+        if head[:3] != _FLASH:
+            return None
+        position = int.from_bytes(head[5:9], "big") + 4
+        for _ in range(_MAX_TAGS):
+            file.seek(position)
+            tag = file.read(11)
+            if tag[:3] == _FLASH:
+                return position
+            if len(tag) < 11 or tag[0] & 0x1F not in (8, 9, 18):  # sound, video, description: anything else is no tag
+                break
+            position += 11 + int.from_bytes(tag[1:4], "big") + 4
+    return None
+
+
 def _matroska_end(head: bytes) -> int | None:
     """End of the segment that follows the EBML header, None where its size is left open (a live recording)."""
     header_length, at = _vint(head, 4)
@@ -43,7 +74,9 @@ def _matroska_end(head: bytes) -> int | None:
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
-    """Variable-length integer of EBML at `at`, and where it ends; None for the value that means unknown."""
+    """Variable-length integer of EBML at `at`, and where it ends; None for an unknown one and behind the end."""
+    if at >= len(data):
+        return None, at
     width = 9 - data[at].bit_length()
     if width > 8:
         return None, at + 1
@@ -89,6 +122,45 @@ def is_hidden(codec: str, packet: bytes) -> bool:
     return codec == "vp8" and len(packet) > 0 and not packet[0] >> 4 & 1
 
 
+class LeadingPictures:
+    """Tells which pictures of an HEVC stream a decoder leaves out by rule (H.265, 8.1.3), from its packets in order.
+
+    Pictures of the types RASL refer to what lies before their keyframe. Where that is the first keyframe of the stream,
+    or follows a mark of the end of a sequence, or says itself that the link is broken, there is nothing before it.
+    """
+
+    def __init__(self, extradata: bytes) -> None:
+        self._length_size = _length_size("hevc", extradata)
+        self._sequence_ended = True
+        self._skipping = False
+        self._keyframes = 0
+        self.restarted = False
+        """Whether the last packet is a keyframe behind the end of a sequence: pictures not shown yet are dropped."""
+
+    def skips(self, packet: bytes) -> bool:
+        """Whether the picture of this packet is left out."""
+        picture = None
+        self.restarted = False
+        for unit in _nal_units(packet, self._length_size):
+            kind = unit[0] >> 1 & 63
+            if kind in (_HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM):
+                self._sequence_ended = True
+            elif kind < 32 and picture is None:
+                picture = kind
+                if 16 <= kind <= 23:  # a keyframe; the last kinds of them are reserved
+                    self._skipping = kind != _HEVC_CRA or self._sequence_ended
+                    self.restarted = self._skipping and self._keyframes > 0
+                    self._sequence_ended = False
+                    self._keyframes += 1
+        return picture in _HEVC_RASL and self._skipping
+
+
+def opens_group(keyframe: bytes, extradata: bytes) -> bool:
+    """Whether an H.264 keyframe is no IDR picture, so that pictures behind it may refer to some before it."""
+    kinds = {unit[0] & 31 for unit in _nal_units(keyframe, _length_size("h264", extradata))}
+    return 5 not in kinds
+
+
 def may_interlace(codec: str, signature: bytes) -> bool:
     """Whether an H.264 sequence parameter set, as `resolution_signature` gives it, allows interlaced frames at all.
 
@@ -96,7 +168,7 @@ def may_interlace(codec: str, signature: bytes) -> bool:
     """
     if codec != "h264" or not signature:
         return False
-    bits = _Bits(signature[1:].replace(b"\0\0\3", b"\0\0"))
+    bits = _Bits(signature[1:_LONGEST_PARAMETERS].replace(b"\0\0\3", b"\0\0"))
     profile = bits.read(8)
     bits.read(16)
     bits.golomb()
@@ -157,7 +229,7 @@ def _length_size(codec: str, extradata: bytes) -> int:
 
 def _nal_units(packet: bytes, length_size: int) -> list[bytes]:
     if not length_size:
-        return [unit.lstrip(b"\x01") for unit in packet.split(b"\x00\x00\x01") if unit.strip(b"\x00")]
+        return [unit for unit in packet.split(b"\x00\x00\x01") if unit.strip(b"\x00")]
     units, at = [], 0
     while at + length_size < len(packet):
         length = int.from_bytes(packet[at : at + length_size], "big")
@@ -198,7 +270,7 @@ def _av1_sequence(packet: bytes) -> bytes:
         if not header >> 1 & 1:
             return b""
         length = shift = 0
-        while at < len(packet):
+        while at < len(packet) and shift < 56:  # eight bytes at most (AV1 specification, 4.10.5)
             byte = packet[at]
             at += 1
             length |= (byte & 127) << shift

@@ -124,6 +124,20 @@ def test_inspect_video_reads_names_that_look_like_addresses(tmp_path: Path, monk
     assert inspect_video(source.name).info.num_frames == 5
 
 
+@pytest.mark.parametrize("name", ["h264.mkv", "h264.mp4", "bframes.avi", "transport.ts", "program.mpg", "flash.flv"])
+def test_inspect_video_cannot_open_a_stub(valid: dict[str, Path], tmp_path: Path, name: str) -> None:
+    for length in (1, 3, 4, 5, 8, 11, 12, 16):
+        (tmp_path / name).write_bytes(valid[name].read_bytes()[:length])
+        assert failure_of(tmp_path / name) in (FailureClass.CANNOT_OPEN, FailureClass.TRUNCATED), length
+
+
+@pytest.mark.parametrize("unit", [b"\1", b"", b"\1\1\1", b"\0\1"])
+def test_inspect_video_cannot_open_a_stream_of_empty_units(tmp_path: Path, unit: bytes) -> None:
+    for name in ("a.h264", "a.hevc"):
+        (tmp_path / name).write_bytes((b"\0\0\0\1" + unit) * 200)
+        assert failure_of(tmp_path / name) is FailureClass.CANNOT_OPEN
+
+
 def test_inspect_video_of_a_folder_of_images(tmp_path: Path) -> None:
     folder = write_images(tmp_path / "frames", frames=12)
     found = inspect_video(folder, fps=8.0)
