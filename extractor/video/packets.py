@@ -47,6 +47,7 @@ class Packets:
     out although they are sound, because a new sequence begins before they are shown.
     """
 
+    codec: str = ""
     stamps: list[int | None] = field(default_factory=list)
     decoding_stamps: list[int | None] = field(default_factory=list)
     keyframes: list[bool] = field(default_factory=list)
@@ -100,7 +101,7 @@ def read_packets(
 
     Raises VideoError (too_large) where it has more than `max_frames` frames.
     """
-    found = Packets()
+    found = Packets(codec)
     extradata = stream.codec_context.extradata or b""
     leading = LeadingPictures(extradata) if codec == "hevc" else None
     by_slot = container.format.name == "avi" and codec not in _CODECS_WITHOUT_SLOTS

@@ -7,9 +7,8 @@ every frame thrown away, which costs as much as decoding it. Such files are rare
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,8 @@ Int64Array = npt.NDArray[np.int64]
 
 _UNCLOCKED = frozenset({"avi"})  # its stamps are counted by FFmpeg, not read
 _NEAR_JOINT = 16  # packets by which a decoder that is not drained may mix the end of one stream with the next
+_SETS_IN_HEADER = frozenset({"flv", "matroska", "mov"})  # containers that hold parameter sets apart from the pictures
+_CODECS_WITH_SETS = frozenset({"h264", "hevc"})
 _IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames in the order of their packets
 
 
@@ -40,6 +41,14 @@ class _Shown:
     ordinal: int
     keyframe: bool
     corrupt: bool
+
+
+@dataclass(slots=True)
+class _Survey:
+    """All frames that the decoder gave, in output order, and the numbers of the packets that it refused."""
+
+    shown: list[_Shown] = field(default_factory=list)
+    refused: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +80,7 @@ def survey(
     so that nobody can tell which time the others have.
     """
     container, context = stream.container.format.name, stream.codec_context
-    if not _in_doubt(packets, container, context.codec.canonical_name, reorders=bool(context.has_b_frames)):
+    if not _in_doubt(packets, container, reorders=bool(context.has_b_frames)):
         return None
     decoding = _Decoding(path, stream.index, further)
     settled = _settled_order(packets, decoding, container, stream.time_base or Fraction(0), rate)
@@ -87,9 +96,9 @@ def survey(
     return settled if settled.flags or settled.lost or keep_corrupt else None
 
 
-def _in_doubt(packets: Packets, container: str, codec: str, *, reorders: bool) -> bool:
+def _in_doubt(packets: Packets, container: str, *, reorders: bool) -> bool:
     """Whether the packets leave it in doubt which frames are shown when."""
-    if packets.may_vanish():
+    if packets.may_vanish() or packets.corrupt:  # where packets are missing, a decoder may show frames out of order
         return True
     if container in _UNCLOCKED or None in packets.stamps:
         return False
@@ -97,7 +106,7 @@ def _in_doubt(packets: Packets, container: str, codec: str, *, reorders: bool) -
         known_stamps(packets),
         packets.decoding_stamps,
         packets.keyframes,
-        reorders=reorders and codec not in _IN_ORDER,
+        reorders=reorders and packets.codec not in _IN_ORDER,
         container=container,
     )
 
@@ -175,31 +184,37 @@ class _Decoding:
     stream_index: int
     further: bool
 
-    def frames(self, begins_anew: Collection[int]) -> list[_Shown]:
-        """Every frame of the stream in output order, decoded as the strict decoder does, whatever is damaged.
+    def frames(self, begins_anew: Collection[int]) -> _Survey:
+        """Decode the stream as the strict decoder does, whatever is damaged.
 
         begins_anew: ordinals of packets before which the decoder is drained.
         """
-        shown: list[_Shown] = []
+        found = _Survey()
         with open_video(self.path, further=self.further) as container:
             stream = container.streams[self.stream_index]
             assert isinstance(stream, av.VideoStream)
             stream.codec_context.thread_count = 1
             for packet in tagged(container.demux(stream), stream.codec_context):
                 frames: list[av.VideoFrame] = []
-                with contextlib.suppress(av.FFmpegError):  # the decoder that counts meets it again, and judges it
+                try:
                     if ordinal_of(packet) in begins_anew:
                         frames = drained(stream.codec_context)
                     frames += packet.decode()
+                except av.FFmpegError:  # the decoder that counts meets it again, and judges it
+                    found.refused.add(_ordinal(packet))
                 for frame in frames:
-                    ordinal = ordinal_of(frame)
-                    shown.append(_Shown(-1 if ordinal is None else ordinal, frame.key_frame, frame.is_corrupt))
-        return shown
+                    found.shown.append(_Shown(_ordinal(frame), frame.key_frame, frame.is_corrupt))
+        return found
+
+
+def _ordinal(carrier: av.Packet[Any] | av.VideoFrame) -> int:
+    ordinal = ordinal_of(carrier)
+    return -1 if ordinal is None else ordinal
 
 
 def _settle(
     packets: Packets,
-    shown: list[_Shown],
+    survey: _Survey,
     begins_anew: Collection[int],
     container: str,
     base: Fraction,
@@ -207,11 +222,15 @@ def _settle(
 ) -> Settled:
     """Order and times of the frames that count. base: seconds a tick, 0 where unknown; rate: frames a second."""
     may_vanish, announced = packets.may_vanish(begins_anew), set(packets.ordinals)
-    counted = _counted(packets, shown, may_vanish, begins_anew)
+    counted = _counted(packets, survey.shown, may_vanish, begins_anew)
     order = [frame.ordinal for frame in counted]
     came = set(order)
     unshown = may_vanish - came
     lost = len(announced - may_vanish - packets.dropped_late - came) + len(order) - len(came & announced)
+    if container.split(",")[0] in _SETS_IN_HEADER and packets.codec in _CODECS_WITH_SETS:
+        # What refers to nothing is left out in silence. It is refused for want of parameter sets, which are there, or
+        # for damage: a keyframe that is not told by its content any more makes all that follows seem to lead a group.
+        lost += len(survey.refused & may_vanish)
     clock = _clock(packets, counted, container) if base else None
     flags = ["leading_pictures"] * bool(unshown)
     restarts: tuple[int, ...] = ()
