@@ -14,7 +14,7 @@ from extractor.store import FeatureStore, read_inventory
 from gebd.identity import Spans
 from schemas.errors import StoreError, UsageError
 
-__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems"]
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "join_ranges"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
@@ -101,7 +101,7 @@ class StoreItems:
         if not np.isfinite(times).all():
             raise StoreError(f"times of {self.ids[item]!r} are not finite: run `msnet verify --deep`")
         runs = self._bounds[self.clip[item] : self.clip_stop[item]] - self._bounds[self.clip[item], [0, 0, 2, 2]]
-        runs = joined(runs)
+        runs = join_ranges(runs)
         if self.member is not None:
             runs = self._of_member(runs, rows["frame_member"])
         return FrameRows(times, rows["index"], rows["valid"], runs)
@@ -120,7 +120,7 @@ class StoreItems:
         return np.array(found, dtype=np.int64)
 
 
-def joined(runs: Int64Array) -> Int64Array:
+def join_ranges(runs: Int64Array) -> Int64Array:
     """Runs (n, 4) with those made one that are ranges of one pass.
 
     There the number of a frame's pair less that of the frame is the same in neighbouring ranges, whereas every clip by

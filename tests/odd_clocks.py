@@ -3,6 +3,7 @@
     joined(path, codec, counts)              files joined byte by byte, as `cat` does: the clock starts anew in each
     with_stamps(path, change)                a Matroska file or a transport stream with other stamps
     cut_before(path, source, packet)         a copy of a file without its first packets
+    without_packet(path, source, lost)       a copy of a transport stream that lacks a packet
     with_null_frames(path, source, slots)    a copy of an AVI file with empty packets, which show the last frame again
 
 Every frame shows its number on its bar (`tests.videos.frame_number`), which goes on from part to part.
@@ -17,7 +18,7 @@ import av
 
 from tests.videos import write_video
 
-__all__ = ["cut_before", "joined", "keyframes_of", "with_null_frames", "with_stamps"]
+__all__ = ["cut_before", "joined", "keyframes_of", "with_null_frames", "with_stamps", "without_packet"]
 
 _CLUSTER, _SIMPLE_BLOCK, _CLUSTER_TIME = b"\x1f\x43\xb6\x75", 0xA3, 0xE7
 _TS_BYTES = 188
@@ -146,6 +147,17 @@ def cut_before(path: Path, source: Path, packet: int, *, start_seconds: float = 
             offset = item.pts - round(start_seconds / stream.time_base) if offset is None else offset
             item.pts, item.dts, item.stream = item.pts - offset, item.dts - offset, copy
             part.mux(item)
+    return path
+
+
+def without_packet(path: Path, source: Path, lost: int) -> Path:
+    """Copy the packets of a transport stream but one, as where reception failed for a moment."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        copy = part.add_stream_from_template(whole.streams.video[0])
+        for number, item in enumerate(whole.demux(whole.streams.video[0])):
+            if item.dts is not None and number != lost:
+                item.stream = copy
+                part.mux(item)
     return path
 
 

@@ -26,6 +26,7 @@ _RARE = 0.02  # share of the steps up to which irregular ones are taken for a fa
 _WRAPS = {"mpegts": 1 << 33, "mpeg": 1 << 33, "flv": 1 << 32}
 """Ticks after which the clock of a container starts over, by itself a day and a month long. FFmpeg undoes it."""
 
+_LOSSY = frozenset({"mpegts", "mpeg"})  # containers that lose packets without a trace
 _LONGEST_BURST = 32  # frames; more wild stamps in a row are taken for a clock of their own
 _BURST_COST, _BURST_COST_A_FRAME = 2.0, 0.015  # where the next sound stamp lies just where counting puts it
 _RESTART_COST = 4.5
@@ -91,10 +92,16 @@ def order_in_doubt(
         (np.array(keyframes[1:]) & (shown[1:] <= latest)).any(),
         (np.abs(by_stamp - np.arange(len(shown))) > _SOUND_DISPLACEMENT).any(),
         (np.diff(dts) < 0).any(),
+        container in _LOSSY and _has_gap(np.diff(dts)),
         any(stamp < dts for stamp, dts in known),
         _hole_beside_crowd(ordered),
     )
     return any(bool(sign) for sign in signs)
+
+
+def _has_gap(steps: Int64Array) -> bool:
+    """Whether a packet seems to be missing. Without it a decoder may show those around it in another order."""
+    return len(steps) > 0 and bool((steps >= 1.5 * float(np.median(steps))).any())
 
 
 def _hole_beside_crowd(steps: Int64Array) -> bool:

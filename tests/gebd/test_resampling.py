@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from extractor.video.sampling import window_ranges
-from gebd.items import joined
+from gebd.items import join_ranges
 from gebd.resampling import frame_order, resample, slices
 from schemas.errors import StoreError
 
@@ -171,13 +171,13 @@ def test_slices_of_irregular_times_go_by_time_and_none_is_empty():
 def test_windows_of_one_pass_are_joined_to_one_run(size, hop):
     ranges = window_ranges(13, size, hop)
     runs = np.stack([ranges[:, 0], ranges[:, 1], ranges[:, 0], ranges[:, 1] - 1], axis=1)
-    assert joined(runs).tolist() == [[0, 13, 0, 12]]
-    found = frame_order(np.arange(13), np.ones(13, bool), joined(runs))
+    assert join_ranges(runs).tolist() == [[0, 13, 0, 12]]
+    found = frame_order(np.arange(13), np.ones(13, bool), join_ranges(runs))
     assert found.pair_row.tolist() == [*range(12), -1]
 
 
 def test_clips_by_themselves_and_windows_with_a_gap_stay_apart():
     runs = runs_of([[0, 1, 2, 3], [2, 3, 4, 5], [8, 9, 10, 11]])
-    assert joined(runs).tolist() == runs.tolist()
+    assert join_ranges(runs).tolist() == runs.tolist()
     runs[:, 2:] = 0  # a store without pairs
-    assert joined(runs).tolist() == runs.tolist()
+    assert join_ranges(runs).tolist() == runs.tolist()

@@ -10,10 +10,10 @@ import pytest
 
 from extractor.video.preflight import inspect_video
 from extractor.video.pyav_backend import pyav_frames
-from schemas.errors import FailureClass
+from schemas.errors import FailureClass, VideoError
 from schemas.records import Header
 from tests.extractor.video.truth import events, failure_of, kept, request
-from tests.odd_clocks import cut_before, joined, keyframes_of, with_null_frames, with_stamps
+from tests.odd_clocks import cut_before, joined, keyframes_of, with_null_frames, with_stamps, without_packet
 from tests.videos import frame_number, write_video
 
 OPEN_GROUPS = {
@@ -242,3 +242,20 @@ def test_frames_of_an_avi_have_the_times_of_their_slots(
     found = shown(path)
     assert [number for number, _, _ in found] == list(range(40))
     assert [time for _, time, _ in found] == pytest.approx([slot / 25 for slot in filled], abs=1e-9)
+
+
+@pytest.mark.parametrize("lost", range(4, 16))
+def test_frames_around_a_lost_packet_have_their_own_times_or_none(tmp_path: Path, lost: int) -> None:
+    """MPEG-2 decoders then show what is left in another order than that of the stamps, and say nothing."""
+    source = tmp_path / "whole.ts"
+    write_video(source, frames=25, codec="mpeg2video", options=OPEN_GROUPS["mpeg2video"])
+    path = without_packet(tmp_path / "a.ts", source, lost)
+    try:
+        info, found = inspect_video(path).info, shown(path)
+    except VideoError as error:
+        assert error.failure is FailureClass.CORRUPT
+        return
+    assert len(found) == 24
+    start = inspect_video(source).info.start_seconds
+    wrong = [number for number, time, _ in found if abs(time - start - number / 25) > 2e-3]
+    assert not wrong or info.times_made_up
