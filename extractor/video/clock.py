@@ -94,7 +94,7 @@ def order_in_doubt(
         (np.diff(dts) < 0).any(),
         container in _LOSSY and _has_gap(np.diff(dts)),
         any(stamp < dts for stamp, dts in known),
-        _hole_beside_crowd(ordered),
+        _has_rare_holes(ordered),
     )
     return any(bool(sign) for sign in signs)
 
@@ -104,19 +104,13 @@ def _has_gap(steps: Int64Array) -> bool:
     return len(steps) > 0 and bool((steps >= 1.5 * float(np.median(steps))).any())
 
 
-def _hole_beside_crowd(steps: Int64Array) -> bool:
-    """Whether a missing stamp and a surplus one lie close together: what one displaced stamp leaves behind.
+def _has_rare_holes(steps: Int64Array) -> bool:
+    """Whether a few stamps are missing, as one that is displaced leaves a hole behind.
 
-    Where that is common, the rate of the frames varies.
+    Where holes are common, the rate of the frames varies.
     """
-    typical = float(np.median(steps))
-    holes, crowds = np.flatnonzero(steps >= 1.5 * typical), np.flatnonzero(steps <= 0.6 * typical)
-    if not len(holes) or not len(crowds):
-        return False
-    after = np.searchsorted(holes, crowds)
-    near = [np.abs(holes[np.clip(at, 0, len(holes) - 1)] - crowds) for at in (after - 1, after)]
-    found = int((np.minimum(*near) <= 2 * _SOUND_DISPLACEMENT).sum())
-    return 0 < found <= max(2, _RARE * len(steps))
+    holes = int((steps >= 1.5 * float(np.median(steps))).sum())
+    return 0 < holes <= max(2, _RARE * len(steps))
 
 
 def typical_step(stamps: Sequence[int]) -> float:

@@ -33,6 +33,8 @@ _TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
 _TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 _CODECS_WITH_FIELDS = frozenset({"h264", "hevc", "mpeg4"})
 _MOST_LEADING = 16  # as many pictures as H.264 and HEVC can hold back
+_SETS_IN_HEADER = frozenset({"flv", "matroska", "mov"})  # containers that hold parameter sets apart from the pictures
+_CODECS_WITH_SETS = frozenset({"h264", "hevc"})
 _CODECS_WITHOUT_SLOTS = frozenset({"mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"})
 _PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the chroma of interlaced frames differently
 
@@ -62,6 +64,7 @@ class Packets:
     corrupt: int = 0
     before_keyframe: bool = False
     first_keyframe: tuple[int, int | None] | None = None  # ordinal and stamp, also where it is discarded
+    sets_from: int | None = None  # first packet of which nothing that it needs to be read (parameter sets) is missing
     opens_group: bool = False  # the first keyframe of an H.264 stream lets pictures before it be referred to
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
@@ -105,6 +108,8 @@ def read_packets(
     extradata = stream.codec_context.extradata or b""
     leading = LeadingPictures(extradata) if codec == "hevc" else None
     by_slot = container.format.name == "avi" and codec not in _CODECS_WITHOUT_SLOTS
+    if codec in _CODECS_WITH_SETS and container.format.name.split(",")[0] in _SETS_IN_HEADER:
+        found.sets_from = 0
     if look_inside:
         found.signatures.add(extradata_signature(codec, extradata))
     ordinal = -1
@@ -115,6 +120,8 @@ def read_packets(
         ordinal += 1
         if found.first is None or (packet.is_keyframe and found.first_keyframe is None):
             found.first = packet
+        if found.sets_from is None and found.first_keyframe is None and codec in _CODECS_WITH_SETS:
+            found.sets_from = ordinal if resolution_signature(codec, bytes(packet), extradata) else None
         if found.first_keyframe is None and packet.is_keyframe:
             found.first_keyframe = ordinal, packet.pts
             found.opens_group = codec == "h264" and opens_group(bytes(packet), extradata)

@@ -29,8 +29,6 @@ Int64Array = npt.NDArray[np.int64]
 
 _UNCLOCKED = frozenset({"avi"})  # its stamps are counted by FFmpeg, not read
 _NEAR_JOINT = 16  # packets by which a decoder that is not drained may mix the end of one stream with the next
-_SETS_IN_HEADER = frozenset({"flv", "matroska", "mov"})  # containers that hold parameter sets apart from the pictures
-_CODECS_WITH_SETS = frozenset({"h264", "hevc"})
 _IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames in the order of their packets
 
 
@@ -227,10 +225,10 @@ def _settle(
     came = set(order)
     unshown = may_vanish - came
     lost = len(announced - may_vanish - packets.dropped_late - came) + len(order) - len(came & announced)
-    if container.split(",")[0] in _SETS_IN_HEADER and packets.codec in _CODECS_WITH_SETS:
-        # What refers to nothing is left out in silence. It is refused for want of parameter sets, which are there, or
-        # for damage: a keyframe that is not told by its content any more makes all that follows seem to lead a group.
-        lost += len(survey.refused & may_vanish)
+    if packets.sets_from is not None:
+        # What refers to nothing is left out in silence. It is refused for want of parameter sets, or for damage: a
+        # keyframe that is not told by its content any more makes all that follows seem to lead a group.
+        lost += sum(ordinal >= packets.sets_from for ordinal in survey.refused & may_vanish)
     clock = _clock(packets, counted, container) if base else None
     flags = ["leading_pictures"] * bool(unshown)
     restarts: tuple[int, ...] = ()
