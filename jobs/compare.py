@@ -169,7 +169,7 @@ def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
     differing = [name for name in _MANIFEST_EXACT if not _equal(left[name], right[name])]
     rows = [name for name in differing if name in _SAME_ROWS]
     if differing:  # with other rows than its partner, no column has values that could be equal
-        tally.differ(f"{video_id!r} differs in {'its rows' if rows else ', '.join(differing)}")
+        tally.differ(f"{video_id!r} {'is cut to other clips' if rows else 'differs in ' + ', '.join(differing)}")
     if rows:
         return
     tally.clips += len(mine)

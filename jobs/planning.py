@@ -95,6 +95,8 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     rows = [_rows(item, resolved) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
     network_frames = sum(row["frames"] for row in rows)
+    if resolved.config.sampling.is_continuous:  # frames between windows that lie apart are computed and not stored
+        network_frames = sum(item.num_frames for item in items if item.failure is None)
     return Plan(
         files=len(listing.jobs),
         items=len(items),

@@ -38,7 +38,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     num_classes: int | None = None,
-    edges: Edges | None = None,
+    edges: Edges | str | None = None,
 ) -> MSNet | MSNetEnsemble:
     """The network called `name` in evaluation mode, folded for inference; it does not track gradients.
 
@@ -47,8 +47,8 @@ def load_model(
     `num_segments` is the clip length the network is declared for; it takes any from 2 on. `dtype` is what convolutions
     compute in; matching, pooling and classifier stay float32. `num_classes` of random weights may be None (no logits);
     otherwise the checkpoint decides, and a number that differs from its own is refused. What the user should know about
-    the weights is in `.notes`. `edges` is what the temporal shift reads beyond the ends of a sequence: what the
-    checkpoint was made for unless given, "repeat" for random weights.
+    the weights is in `.notes`. `edges` is what the temporal shift reads beyond the ends of a sequence, "repeat" (the
+    frame itself) or "zeros": what the checkpoint was made for unless given, "repeat" for random weights.
 
     Folding leaves a `state_dict` of other names and values, which no network loads again: what is to be trained on or
     saved comes from `build_network` or `restore`.
@@ -59,12 +59,13 @@ def load_model(
     if dtype not in _DTYPES:
         raise ConfigurationError(f"expected torch.float32, torch.float16 or torch.bfloat16; got {dtype}")
     spec = describe_network(name, num_segments=num_segments, num_classes=num_classes)
+    chosen = None if edges is None else _usable_edges(edges, spec)
     target = _usable_device(device)
     paths = _split(weights, spec)
     if not spec.is_ensemble:
-        return _load(spec, paths[0], seed, dtype, target, edges)
+        return _load(spec, paths[0], seed, dtype, target, chosen)
     members = [
-        _load(member, path, seed + i, dtype, target, edges)
+        _load(member, path, seed + i, dtype, target, chosen)
         for i, (member, path) in enumerate(zip(spec.members, paths, strict=True))
     ]
     if len({member.spec.num_classes for member in members}) > 1:
@@ -113,6 +114,15 @@ def _load(
     fused = fuse(network, dtype=dtype, device=device)
     fused.compute_dtype = dtype
     return fused
+
+
+def _usable_edges(edges: Edges | str, spec: NetworkSpec) -> Edges:
+    if not spec.shifted_blocks:
+        raise ConfigurationError(f"edges are for the temporal shift, which {spec.name} does not have; leave them out")
+    try:
+        return Edges(edges)
+    except ValueError:
+        raise ConfigurationError(f"expected edges {' or '.join(map(repr, map(str, Edges)))}; got {edges!r}") from None
 
 
 def _usable_device(device: str | torch.device) -> torch.device:

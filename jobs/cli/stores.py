@@ -19,6 +19,7 @@ from jobs.export import ExportFormat, export_store
 from jobs.status import show as show_video
 from jobs.status import status as store_status
 from jobs.verify import verify_store
+from schemas.config import ExtractionConfig
 from schemas.wording import counted
 
 __all__ = ["compare", "export", "report", "show", "status", "verify"]
@@ -40,7 +41,7 @@ def status(store: Store) -> int:
     """Say how far a store is: shards, videos done, failed, staged and left."""
     found = store_status(store)
     config = found.run.config
-    print(f"{config.model}, {config.sampling}, videos from {found.run.dataset_root}")
+    print(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
     lines: list[tuple[object, ...]] = [
         ("shards committed", found.shards_committed, f"of {found.shards}"),
         ("videos done", found.done, f"of {found.videos}"),
@@ -82,6 +83,7 @@ def show(
         rows(
             [
                 ("size", f"{first.width} x {first.height}", f"{first.fps:.3f} fps, {first.codec} in {first.container}"),
+                *([("pixel aspect", f"{first.pixel_aspect:.3f}")] if first.pixel_aspect != 1 else []),
                 ("time", f"{first.video_start_seconds:.3f} to {first.video_end_seconds:.3f} s"),
                 ("decoder", f"{first.decoder} {first.decoder_version}", first.fallback_reason),
                 ("flags", first["flags"] or "none"),
@@ -99,10 +101,17 @@ def show(
         (clip["clip"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
         for clip in found.clips.head(_LISTED).to_dict("records")
     ]
-    print(table(("clip", "start s", "end s", "valid frames"), clips))
+    print(table(("clip", "start s", "end s", "frames"), clips))
     if len(found.clips) > _LISTED:
         print(f"  ... and {len(found.clips) - _LISTED} more")
     return 0
+
+
+def _sampling_of(config: ExtractionConfig) -> str:
+    """How clips were cut, as the options say it: "windows, num-frames 8, rate-hz 10, hop 8, edges repeat"."""
+    chosen = {name: getattr(config, name) for name in ("num_frames", "rate_hz", "hop", "clips")}
+    told = (f"{name.replace('_', '-')} {value:g}" for name, value in chosen.items() if isinstance(value, int | float))
+    return ", ".join((config.sampling, *told, f"edges {config.edges}"))
 
 
 @app.command()

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from extractor.models.bundled import bundled_checkpoint
+from extractor.models.checkpoints import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.models.spec import NETWORK_NAMES
 from jobs.options import Request, member_frames_of, resolve
-from schemas.config import Output, Sampling
+from schemas.config import Edges, Output, Sampling
 from schemas.errors import ConfigurationError, MSNetError, WeightsError
 from schemas.layout import NetworkShape
+from tests.extractor.models.checkpoint_factory import random_state, save_reference
 
 
 def asked(**fields: object) -> Request:
@@ -41,6 +43,22 @@ def test_defaults_of_the_samplings() -> None:
     assert (segments.num_frames, segments.rate_hz, segments.hop, segments.clips) == (8, None, None, 1)
     dense = resolve(asked(sampling=Sampling.DENSE)).config
     assert (dense.num_frames, dense.rate_hz, dense.hop, dense.clips) == (None, 10.0, None, None)
+
+
+def test_edges_are_those_the_checkpoint_declares_unless_given(tmp_path: Path) -> None:
+    assert resolve(asked()).config.edges is Edges.REPEAT
+    assert resolve(asked(weights=None)).config.edges is Edges.REPEAT
+    assert resolve(asked(weights=None, edges=Edges.ZEROS)).config.edges is Edges.ZEROS
+    path = save_reference(tmp_path / "reference.pth", random_state("resnet18"))
+    assert resolve(asked(weights=str(path))).config.edges is Edges.ZEROS
+    with pytest.raises(ConfigurationError, match="--edges is for the temporal shift, which tsn_resnet18 does not have"):
+        resolve(asked(model="tsn_resnet18", edges=Edges.ZEROS))
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, build_network("msnet_resnet18", num_classes=11), licence="CC0-1.0")
+    both = {"model": "msnet_en_resnet18", "sampling": Sampling.SEGMENTS, "weights": f"{path},{other}"}
+    with pytest.raises(ConfigurationError, match="different edges .zeros and repeat.: choose by --edges"):
+        resolve(asked(**both))
+    assert resolve(asked(**both, edges=Edges.ZEROS)).config.edges is Edges.ZEROS
 
 
 def test_what_was_asked_for_is_kept() -> None:

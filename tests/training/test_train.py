@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from extractor.models.checkpoints import save_checkpoint
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network
+from extractor.models.spec import describe_network
+from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 from training.config import TrainingConfig, read_config
 from training.embedding import enlarge_embedding
@@ -103,8 +107,17 @@ def test_train_starts_from_a_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(one.get_tensor("conv1.weight"), other.get_tensor("conv1.weight"))
         start = json.loads(other.metadata()["recipe"])["start"]
         assert start["file"] == "model.safetensors" and start["recipe"] == json.loads(one.metadata()["recipe"])
+        assert json.loads(one.metadata()["numbers"])["edges"] == "repeat"
     with pytest.raises(WeightsError, match="does not fit"):
         train(_config(2, model="msnet_resnet50"), tmp_path / "third", weights=first)
+
+
+def test_train_declares_edges_that_repeat_whatever_it_starts_from(tmp_path: Path) -> None:
+    zeros = replace(describe_network("msnet_resnet18"), edges=Edges.ZEROS)
+    save_checkpoint(tmp_path / "zeros.safetensors", build_network(zeros), licence="CC0-1.0")
+    assert load_model("msnet_resnet18", weights=tmp_path / "zeros.safetensors").spec.edges is Edges.ZEROS
+    trained = train(_config(1), tmp_path / "run", weights=tmp_path / "zeros.safetensors")
+    assert load_model("msnet_resnet18", weights=trained).spec.edges is Edges.REPEAT
 
 
 @pytest.mark.parametrize("model", ["msnet_resnet18", "msnet_mobilenetv2"])

@@ -20,6 +20,7 @@ from extractor import (
 from extractor.models.fusion import FoldedConv, fuse
 from extractor.models.layers import ConvNorm
 from extractor.models.spec import NETWORK_NAMES
+from schemas.config import Edges
 from schemas.errors import ConfigurationError
 
 TENSORS = ("clip_features", "frame_features", "motion", "displacement", "confidence", "logits")
@@ -270,3 +271,19 @@ def test_normalize_is_what_the_reference_does() -> None:
     assert normalize(np.zeros((2, 3, 5, 4, 3), np.uint8)).shape == (2, 3, 3, 5, 4)
     with pytest.raises(ValueError, match="uint8"):
         normalize(torch.zeros(2, 5, 4, 3))
+
+
+def test_edges_may_be_given_by_name() -> None:
+    frames = torch.randn(1, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    by_name, by_value = (load_model("msnet_resnet18", weights="random", edges=e) for e in ("zeros", Edges.ZEROS))
+    default = load_model("msnet_resnet18", weights="random")
+    assert by_name.spec.edges is Edges.ZEROS
+    assert torch.equal(by_name(frames).clip_features, by_value(frames).clip_features)
+    assert not torch.equal(by_name(frames).clip_features, default(frames).clip_features)
+
+
+def test_edges_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="expected edges 'repeat' or 'zeros'; got 'mirror'"):
+        load_model("msnet_resnet18", weights="random", edges="mirror")
+    with pytest.raises(ConfigurationError, match="tsn_resnet18 does not have"):
+        load_model("tsn_resnet18", weights="random", edges="zeros")
