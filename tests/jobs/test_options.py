@@ -56,7 +56,7 @@ def test_edges_are_those_the_checkpoint_declares_unless_given(tmp_path: Path) ->
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, build_network("msnet_resnet18", num_classes=11), licence="CC0-1.0")
     both = {"model": "msnet_en_resnet18", "sampling": Sampling.SEGMENTS, "weights": f"{path},{other}"}
-    with pytest.raises(ConfigurationError, match="different edges .zeros and repeat.: choose by --edges"):
+    with pytest.raises(ConfigurationError, match=r"different edges \(zeros and repeat\): choose by --edges"):
         resolve(asked(**both))
     assert resolve(asked(**both, edges=Edges.ZEROS)).config.edges is Edges.ZEROS
 

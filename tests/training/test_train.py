@@ -116,7 +116,7 @@ def test_train_declares_edges_that_repeat_whatever_it_starts_from(tmp_path: Path
     zeros = replace(describe_network("msnet_resnet18"), edges=Edges.ZEROS)
     save_checkpoint(tmp_path / "zeros.safetensors", build_network(zeros), licence="CC0-1.0")
     assert load_model("msnet_resnet18", weights=tmp_path / "zeros.safetensors").spec.edges is Edges.ZEROS
-    trained = train(_config(1), tmp_path / "run", weights=tmp_path / "zeros.safetensors")
+    trained = train(_config(2), tmp_path / "run", weights=tmp_path / "zeros.safetensors")
     assert load_model("msnet_resnet18", weights=trained).spec.edges is Edges.REPEAT
 
 
