@@ -14,6 +14,7 @@ from torch import Tensor
 
 from extractor.models.loading import load_model, normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
+from extractor.models.spec import describe_network
 from extractor.models.streaming import DenseStream
 from extractor.pipeline.rows import RowMaker, Rows
 from schemas.config import ExtractionConfig
@@ -41,7 +42,7 @@ def load_network(config: ExtractionConfig, weights: str, device: str) -> MSNet |
         seed=config.seed or 0,
         dtype=getattr(torch, config.dtype.value),
         device=device,
-        edges=config.edges,
+        edges=config.edges if describe_network(config.model).shifted_blocks else None,
     )
 
 
