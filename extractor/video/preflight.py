@@ -109,7 +109,7 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
                 FailureClass.CORRUPT,
                 f"{path} is several FLV files in one, of which only the first {end_of_first} bytes are read: split it",
             )
-        flags = ("cut_off",) * bool(cut_off) + ("unread_rest",) * bool(end_of_first)
+        flags = ("cut_off",) * bool(cut_off) + ("unread_rest",) * bool(end_of_first or layout.joined)
         return _inspect_file(path, layout.encrypted, flags, keep_corrupt)
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
         if cut_off:
