@@ -12,6 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.held import narrow
 from extractor.video.orientation import carries_orientation
 from extractor.video.structure import (
     LeadingPictures,
@@ -79,10 +80,13 @@ class Packets:
             return found
         first = self.first_keyframe[0]
         begins, start = first, self.first_keyframe[1]
+        # A muxer that allows no stamp before the first one holds those of leading pictures back to it.
+        known = np.array(known_stamps(self), np.int64)
+        close = narrow(float(np.median(np.diff(np.sort(known))))) if len(known) > 1 else 0.0
         for ordinal, stamp in zip(self.ordinals, self.stamps, strict=True):
             if ordinal in joints:
                 begins, start = ordinal, stamp
-            leads = self.opens_group if stamp is None or start is None else stamp < start
+            leads = self.opens_group if stamp is None or start is None else stamp <= start + close
             if ordinal < first or (leads and begins < ordinal <= begins + _MOST_LEADING):
                 found.add(ordinal)
         return found
