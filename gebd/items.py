@@ -14,7 +14,7 @@ from extractor.store import FeatureStore, read_inventory
 from gebd.identity import Spans
 from schemas.errors import StoreError, UsageError
 
-__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems"]
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "joined"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]

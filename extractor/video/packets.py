@@ -24,7 +24,15 @@ from extractor.video.structure import (
 )
 from schemas.errors import FailureClass, VideoError
 
-__all__ = ["Packets", "header_flags", "known_stamps", "packet_flags", "presentation_times", "read_packets"]
+__all__ = [
+    "Packets",
+    "header_flags",
+    "known_stamps",
+    "packet_flags",
+    "presentation_times",
+    "read_packets",
+    "slots_in_doubt",
+]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -177,6 +185,16 @@ def presentation_times(
     start = float(min(known) * base) if known else 0.0
     numbers = np.arange(len(packets.stamps), dtype=np.float64)
     return start + numbers * rate.denominator / rate.numerator, None
+
+
+def slots_in_doubt(packets: Packets, container: str, *, reorders: bool) -> bool:
+    """Whether slots of an AVI file are empty and its frames reordered: which frame is late is then a guess.
+
+    A slot belongs to a packet, and writers differ on how long before its frame that is.
+    """
+    if container != "avi" or not reorders or packets.codec in _CODECS_WITHOUT_SLOTS or None in packets.stamps:
+        return False
+    return len(set(np.diff(np.array(known_stamps(packets), np.int64)).tolist())) > 1
 
 
 def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> list[str]:
