@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,7 +37,8 @@ def grid_motion(
     """
     weight = confidence.astype(np.float64)
     weighted, weights = (_over_grid(values, grid) for values in (displacement * weight, weight))
-    return np.divide(weighted, weights, out=np.zeros_like(weighted), where=weights > 0).reshape(len(weighted), -1)
+    mean = np.divide(weighted, weights, out=np.zeros_like(weighted), where=weights > 0)
+    return mean.reshape(len(mean), math.prod(mean.shape[1:]))  # not -1, which no slice without pairs allows
 
 
 def _over_grid(values: Float64Array, grid: int) -> Float64Array:

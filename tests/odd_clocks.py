@@ -4,6 +4,7 @@
     with_stamps(path, change)                a Matroska file or a transport stream with other stamps
     cut_before(path, source, packet)         a copy of a file without its first packets
     without_packet(path, source, lost)       a copy of a transport stream that lacks a packet
+    with_held_stamps(path, source, shift)    a copy with shifted stamps, as FFmpeg writes those that step back
     with_null_frames(path, source, slots)    a copy of an AVI file with empty packets, which show the last frame again
 
 Every frame shows its number on its bar (`tests.videos.frame_number`), which goes on from part to part.
@@ -18,7 +19,15 @@ import av
 
 from tests.videos import write_video
 
-__all__ = ["cut_before", "joined", "keyframes_of", "with_null_frames", "with_stamps", "without_packet"]
+__all__ = [
+    "cut_before",
+    "joined",
+    "keyframes_of",
+    "with_held_stamps",
+    "with_null_frames",
+    "with_stamps",
+    "without_packet",
+]
 
 _CLUSTER, _SIMPLE_BLOCK, _CLUSTER_TIME = b"\x1f\x43\xb6\x75", 0xA3, 0xE7
 _TS_BYTES = 188
@@ -158,6 +167,27 @@ def without_packet(path: Path, source: Path, lost: int) -> Path:
             if item.dts is not None and number != lost:
                 item.stream = copy
                 part.mux(item)
+    return path
+
+
+def with_held_stamps(path: Path, source: Path, shift: Callable[[int], float]) -> Path:
+    """Copy the packets of a file, with stamps that are shifted by shift(number of the packet) seconds.
+
+    Where that makes decoding stamps step back or stand still, they follow the last one by a tick, and no frame is shown
+    before it is decoded: what FFmpeg's muxers write then.
+    """
+    with av.open(str(source)) as file, av.open(str(path), "w") as target:
+        stream = file.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        last: int | None = None
+        for number, packet in enumerate(packet for packet in file.demux(stream) if packet.size):
+            assert packet.pts is not None and packet.dts is not None
+            by = round(shift(number) / stream.time_base)
+            dts = packet.dts + by if last is None else max(packet.dts + by, last + 1)
+            last, packet.dts, packet.pts = dts, dts, max(packet.pts + by, dts)
+            packet.stream = copy
+            target.mux(packet)
     return path
 
 

@@ -43,12 +43,14 @@ class Mp4Layout:
     """What the boxes of a file say.
 
     is_mp4: it begins with a box. missing: why its end must be missing, '' where it is not. encrypted: ids of tracks
-    with encrypted samples, also where some of them are in the clear.
+    with encrypted samples, also where some of them are in the clear. joined: another file with an index of samples
+    follows, which no demuxer reads.
     """
 
     is_mp4: bool = False
     missing: str = ""
     encrypted: frozenset[int] = frozenset()
+    joined: bool = False
 
 
 @dataclass(slots=True)
@@ -74,7 +76,8 @@ def mp4_layout(path: Path | str) -> Mp4Layout:
         scan = _Scan(file, size)
         for box in _boxes(file, 0, size, _MAX_BOXES):
             scan.take(box)
-        return Mp4Layout(True, scan.missing(), frozenset(scan.index.encrypted if scan.index else ()))
+        encrypted = frozenset(scan.index.encrypted if scan.index else ())
+        return Mp4Layout(True, scan.missing(), encrypted, scan.joined)
 
 
 class _Scan:
@@ -90,6 +93,8 @@ class _Scan:
         self.position = 0
         self.promised = 0  # where segment indices (sidx) say that their segments end
         self.fragment_open = False  # a fragment whose data has not come yet
+        self.begun_anew = False  # the start of another file behind the index
+        self.joined = False
 
     def take(self, box: _Box) -> None:
         self.count += 1
@@ -100,6 +105,10 @@ class _Scan:
             return
         if box.kind == b"moov" and self.index is None:
             self.index = _index(self.file, box)
+        elif box.kind == b"ftyp" and self.index is not None:
+            self.begun_anew = True
+        elif box.kind == b"moov" and self.begun_anew and not self.joined:
+            self.joined = _index(self.file, box).end > 0
         elif box.kind == b"moof":
             self.fragment_open = True
         elif box.kind == b"mdat":

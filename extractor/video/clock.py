@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.held import RARE, narrow, released
+
 __all__ = ["Clock", "continuous_clock", "joints", "order_in_doubt", "typical_step"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 _SOUND_DISPLACEMENT = 4  # largest distance between place in the file and place by stamp in every sound file tried
-_RARE = 0.02  # share of the steps up to which irregular ones are taken for a fault
 _WRAPS = {"mpegts": 1 << 33, "mpeg": 1 << 33, "flv": 1 << 32}
 """Ticks after which the clock of a container starts over, by itself a day and a month long. FFmpeg undoes it."""
 
@@ -77,7 +78,7 @@ def order_in_doubt(
     longest = _WRAPS.get(container, 1 << 63) // 2
     shown = np.array(stamps, np.int64)
     steps = np.diff(shown)
-    if (steps > 0).all():
+    if (steps > narrow(float(np.median(steps)))).all():
         return bool((steps > longest).any())
     if not reorders:
         return True
@@ -87,7 +88,7 @@ def order_in_doubt(
     known = [(stamp, dts) for stamp, dts in zip(stamps, decoding_stamps, strict=True) if dts is not None]
     dts = np.array([dts for _, dts in known], np.int64)
     signs = (
-        (ordered == 0).any(),
+        (ordered <= narrow(float(np.median(ordered)))).any(),
         (ordered > longest).any(),
         (np.array(keyframes[1:]) & (shown[1:] <= latest)).any(),
         (np.abs(by_stamp - np.arange(len(shown))) > _SOUND_DISPLACEMENT).any(),
@@ -105,12 +106,16 @@ def _has_gap(steps: Int64Array) -> bool:
 
 
 def _has_rare_holes(steps: Int64Array) -> bool:
-    """Whether a few stamps are missing, as one that is displaced leaves a hole behind.
+    """Whether a few stamps are missing, or too many: one that is displaced leaves a hole, and comes close to another.
 
-    Where holes are common, the rate of the frames varies.
+    Where that is common, the rate of the frames varies.
     """
-    holes = int((steps >= 1.5 * float(np.median(steps))).sum())
-    return 0 < holes <= max(2, _RARE * len(steps))
+    typical = float(np.median(steps))
+    return _rare(steps >= 1.5 * typical) or _rare(steps <= 0.6 * typical)
+
+
+def _rare(steps: npt.NDArray[np.bool_]) -> bool:
+    return 0 < int(steps.sum()) <= max(2, RARE * len(steps))
 
 
 def typical_step(stamps: Sequence[int]) -> float:
@@ -124,12 +129,17 @@ def typical_step(stamps: Sequence[int]) -> float:
 
 
 def continuous_clock(
-    stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "", passed: Sequence[int] | None = None
+    stamps: Sequence[int],
+    keyframes: Sequence[bool],
+    *,
+    container: str = "",
+    passed: Sequence[int] | None = None,
+    held: Sequence[bool] = (),
 ) -> Clock:
     """One clock from the stamps of frames in the order in which they are shown.
 
     container: FFmpeg's name, which tells when the clock wraps. passed: (n,) how many frames before each one the demuxer
-    dropped; where the clock restarts, they take their time.
+    dropped; where the clock restarts, they take their time. held: (n,) whose stamps a muxer held back, or () for none.
 
     Within each part the true spacing is kept; where the clock restarts, the next part goes on one step later; a stamp
     that fits neither its part nor another one is interpolated. Jumps forward that stay are kept: a recording paused.
@@ -146,7 +156,9 @@ def continuous_clock(
     [0.0, 10.0, 20.0, 990.0, 1000.0]
     """
     values = _undo_false_wraps(stamps, _WRAPS.get(container))
-    step = typical_step(values)
+    step = typical_step([value for value, away in zip(values, held, strict=True) if not away] if any(held) else values)
+    if any(held):
+        values = released(values, held, step)
     kept, restarting = _sound_frames(values, keyframes, step)
     ticks = np.zeros(len(values), np.float64)
     ticks[kept[0]] = values[kept[0]]
@@ -165,7 +177,7 @@ def continuous_clock(
     ticks = np.interp(numbers, kept, ticks[kept])
     ticks[:first] = ticks[first] - step * (first - numbers[:first])
     ticks[last + 1 :] = ticks[last] + step * (numbers[last + 1 :] - last)
-    return Clock(ticks, tuple(restarts), len(values) - len(kept))
+    return Clock(ticks, tuple(restarts), len(values) - len(kept) + sum(held[frame] for frame in kept if held))
 
 
 def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "") -> list[int]:
@@ -232,7 +244,8 @@ def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float)
     """
     count = len(values)
     sparse = 2 * sum(keyframes) < count
-    backward = [frame for frame in range(1, count) if values[frame] < values[frame - 1]]
+    close = _too_close(values, step)
+    backward = [frame for frame in range(1, count) if values[frame] - values[frame - 1] <= close]
     costs, previous, restarting = [0.0] * count, [-1] * count, set()
     for frame in range(count):
         nearest = bisect.bisect_left(backward, frame - _LONGEST_BURST)
@@ -241,7 +254,7 @@ def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float)
         near = _step_around(values, frame, step) if contested else step
         best = float(frame), -1, False  # all before it left out
         for earlier in range(frame - 1, max(frame - (2 + _LONGEST_BURST if contested else 2), -1), -1):
-            price, restarts = _price(values, earlier, frame, near, restart)
+            price, restarts = _price(values, earlier, frame, near, restart, close)
             price += costs[earlier]
             if price < best[0] or (best[1] < 0 and price <= best[0]):
                 best = price, earlier, restarts
@@ -256,15 +269,24 @@ def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float)
     return kept[::-1], restarting
 
 
-def _price(values: Sequence[int], before: int, after: int, step: float, restart: float) -> tuple[float, bool]:
-    """Price of using the stamps of two frames and of none between them, and whether the clock restarts at the second.
+def _too_close(values: Sequence[int], step: float) -> float:
+    """Ticks up to which a step is as odd as one backward; -1 where stamps that repeat are common, and no fault."""
+    limit = narrow(step)
+    found = sum(0 <= after - before <= limit for before, after in itertools.pairwise(values))
+    return limit if found <= max(2, RARE * len(values)) else -1.0
+
+
+def _price(
+    values: Sequence[int], before: int, after: int, step: float, restart: float, close: float = -1.0
+) -> tuple[float, bool]:
+    """Price of using the stamps of two frames and none between, and whether the clock restarts. close: as above.
 
     >>> _price([0, 40, 20], 0, 1, 40.0, 4.5), _price([0, 40, 20], 1, 2, 40.0, 4.5)
     ((0.0, False), (4.5, True))
     """
     span, frames = values[after] - values[before], after - before
     skipped = frames - 1
-    if span < 0:
+    if span <= close:
         return skipped + restart, True
     if not skipped:
         return 0.0, False

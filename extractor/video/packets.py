@@ -12,6 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.held import narrow
 from extractor.video.orientation import carries_orientation
 from extractor.video.structure import (
     LeadingPictures,
@@ -23,7 +24,15 @@ from extractor.video.structure import (
 )
 from schemas.errors import FailureClass, VideoError
 
-__all__ = ["Packets", "header_flags", "known_stamps", "packet_flags", "presentation_times", "read_packets"]
+__all__ = [
+    "Packets",
+    "header_flags",
+    "known_stamps",
+    "packet_flags",
+    "presentation_times",
+    "read_packets",
+    "slots_in_doubt",
+]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -82,10 +91,13 @@ class Packets:
             return found
         first = self.first_keyframe[0]
         begins, start = first, self.first_keyframe[1]
+        # A muxer that allows no stamp before the first one holds those of leading pictures back to it.
+        known = np.array(known_stamps(self), np.int64)
+        close = narrow(float(np.median(np.diff(np.sort(known))))) if len(known) > 1 else 0.0
         for ordinal, stamp in zip(self.ordinals, self.stamps, strict=True):
             if ordinal in joints:
                 begins, start = ordinal, stamp
-            leads = self.opens_group if stamp is None or start is None else stamp < start
+            leads = self.opens_group if stamp is None or start is None else stamp <= start + close
             if ordinal < first or (leads and begins < ordinal <= begins + _MOST_LEADING):
                 found.add(ordinal)
         return found
@@ -180,6 +192,16 @@ def presentation_times(
     start = float(min(known) * base) if known else 0.0
     numbers = np.arange(len(packets.stamps), dtype=np.float64)
     return start + numbers * rate.denominator / rate.numerator, None
+
+
+def slots_in_doubt(packets: Packets, container: str, *, reorders: bool) -> bool:
+    """Whether slots of an AVI file are empty and its frames reordered: which frame is late is then a guess.
+
+    A slot belongs to a packet, and writers differ on how long before its frame that is.
+    """
+    if container != "avi" or not reorders or packets.codec in _CODECS_WITHOUT_SLOTS or None in packets.stamps:
+        return False
+    return len(set(np.diff(np.array(known_stamps(packets), np.int64)).tolist())) > 1
 
 
 def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> list[str]:

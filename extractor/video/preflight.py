@@ -24,7 +24,7 @@ from extractor.video.ebml import has_encrypted_video
 from extractor.video.fingerprints import not_reached, numbered_images
 from extractor.video.geometry import read_geometry
 from extractor.video.orientation import IMAGE_CODECS
-from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets
+from extractor.video.packets import header_flags, packet_flags, presentation_times, read_packets, slots_in_doubt
 from extractor.video.streams import (
     COVER_PICTURE,
     LATE_VIDEO,
@@ -109,7 +109,7 @@ def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: b
                 FailureClass.CORRUPT,
                 f"{path} is several FLV files in one, of which only the first {end_of_first} bytes are read: split it",
             )
-        flags = ("cut_off",) * bool(cut_off) + ("unread_rest",) * bool(end_of_first)
+        flags = ("cut_off",) * bool(cut_off) + ("unread_rest",) * bool(end_of_first or layout.joined)
         return _inspect_file(path, layout.encrypted, flags, keep_corrupt)
     except (av.FFmpegError, OSError, ValueError) as error:  # PyAV gives ValueError for a format it cannot handle
         if cut_off:
@@ -171,6 +171,8 @@ def _inspect_stream(
     geometry = read_geometry(container, stream, packets.first, in_stream=packets.oriented)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     times, stamps = presentation_times(packets, stream.time_base, rate)
+    if slots_in_doubt(packets, container.format.name, reorders=bool(context.has_b_frames)):
+        stamps, flags = None, [*flags, "uneven_slots"]
     settled = survey(path, packets, stream, rate, further=further, keep_corrupt=keep_corrupt)
     if settled is not None:
         times, stamps, flags = settled.times_seconds, None, [*flags, *settled.flags]

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.clock import Clock, continuous_clock, joints, order_in_doubt
+from extractor.video.held import held_back
 from extractor.video.packets import Packets, known_stamps
 from extractor.video.streams import open_video
 from schemas.errors import FailureClass, VideoError
@@ -27,7 +28,7 @@ __all__ = ["Settled", "drained", "ordinal_of", "survey", "tagged"]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
-_UNCLOCKED = frozenset({"avi"})  # its stamps are counted by FFmpeg, not read
+_UNCLOCKED = frozenset({"avi"})  # stamps are counted by FFmpeg, not read
 _NEAR_JOINT = 16  # packets by which a decoder that is not drained may mix the end of one stream with the next
 _IN_ORDER = frozenset({"av1", "mjpeg", "vp8", "vp9"})  # codecs that show frames in the order of their packets
 
@@ -78,10 +79,13 @@ def survey(
     so that nobody can tell which time the others have.
     """
     container, context = stream.container.format.name, stream.codec_context
-    if not _in_doubt(packets, container, reorders=bool(context.has_b_frames)):
+    held = _held_back(packets, container, stream)
+    if not held and not _in_doubt(packets, container, reorders=bool(context.has_b_frames)):
         return None
+    if held:  # the mean over stamps that stand still is no rate
+        rate = context.framerate or stream.guessed_rate or rate
     decoding = _Decoding(path, stream.index, further)
-    settled = _settled_order(packets, decoding, container, stream.time_base or Fraction(0), rate)
+    settled = _settled_order(packets, decoding, container, stream.time_base or Fraction(0), rate, held)
     if not len(settled.order) or (settled.lost and not keep_corrupt):
         if settled.flags:
             announced = len(packets.stamps)
@@ -133,13 +137,23 @@ def ordinal_of(carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
     return tag[0] if isinstance(tag, list) else None
 
 
-def _settled_order(packets: Packets, decoding: _Decoding, container: str, base: Fraction, rate: Fraction) -> Settled:
+def _held_back(packets: Packets, container: str, stream: av.VideoStream) -> frozenset[int]:
+    """Ordinals of packets whose stamps a muxer held back."""
+    if container in _UNCLOCKED or None in packets.stamps:
+        return frozenset()
+    base, stated = stream.time_base or Fraction(0), stream.codec_context.framerate
+    held = held_back(known_stamps(packets), packets.decoding_stamps, base, stated)
+    return frozenset(packets.ordinals[index] for index in np.flatnonzero(held))
+
+
+def _settled_order(
+    packets: Packets, decoding: _Decoding, container: str, base: Fraction, rate: Fraction, held: frozenset[int]
+) -> Settled:
     """Decode a file and settle what it shows: once more, where a stream begins midway, with a decoder drained there.
 
-    base: seconds a tick, 0 where unknown. rate: frames a second.
+    base: seconds a tick, 0 where unknown. rate: frames a second. held: packets whose stamps are of no use.
     """
-    nowhere: frozenset[int] = frozenset()
-    found = _settle(packets, decoding.frames(nowhere), nowhere, container, base, rate)
+    found = _settle(packets, decoding.frames(()), (), container, base, rate, held)
     # A wild stamp can make a keyframe look like a joint, whose leading pictures would be lost: both must agree.
     joined = {
         joint
@@ -151,7 +165,7 @@ def _settled_order(packets: Packets, decoding: _Decoding, container: str, base: 
         joined.add(packets.first_keyframe[0])
     if not joined:
         return found
-    return _settle(packets, decoding.frames(joined), joined, container, base, rate)
+    return _settle(packets, decoding.frames(joined), joined, container, base, rate, held)
 
 
 def _find_joints(packets: Packets, container: str) -> frozenset[int]:
@@ -217,8 +231,9 @@ def _settle(
     container: str,
     base: Fraction,
     rate: Fraction,
+    held: frozenset[int],
 ) -> Settled:
-    """Order and times of the frames that count. base: seconds a tick, 0 where unknown; rate: frames a second."""
+    """Order and times of the frames that count. base, rate, held: as above."""
     may_vanish, announced = packets.may_vanish(begins_anew), set(packets.ordinals)
     counted = _counted(packets, survey.shown, may_vanish, begins_anew)
     order = [frame.ordinal for frame in counted]
@@ -229,7 +244,7 @@ def _settle(
         # What refers to nothing is left out in silence. It is refused for want of parameter sets, or for damage: a
         # keyframe that is not told by its content any more makes all that follows seem to lead a group.
         lost += sum(ordinal >= packets.sets_from for ordinal in survey.refused & may_vanish)
-    clock = _clock(packets, counted, container) if base else None
+    clock = _clock(packets, counted, container, held) if base else None
     flags = ["leading_pictures"] * bool(unshown)
     restarts: tuple[int, ...] = ()
     made_up = True
@@ -261,7 +276,7 @@ def _counted(packets: Packets, shown: list[_Shown], may_vanish: set[int], begins
     return [frame for frame in shown if frame.ordinal >= start and not (frame.corrupt and frame.ordinal in may_vanish)]
 
 
-def _clock(packets: Packets, frames: list[_Shown], container: str) -> Clock | None:
+def _clock(packets: Packets, frames: list[_Shown], container: str, held: frozenset[int]) -> Clock | None:
     """The clock of the frames, None where a stamp is missing."""
     stamp_of = dict(zip(packets.ordinals, packets.stamps, strict=True))
     stamps = [stamp_of.get(frame.ordinal) for frame in frames]
@@ -272,7 +287,8 @@ def _clock(packets: Packets, frames: list[_Shown], container: str) -> Clock | No
         known.sort()
     reached = np.maximum.accumulate([frame.ordinal for frame in frames])
     passed = np.searchsorted(packets.discarded_ordinals, reached).tolist()
-    return continuous_clock(known, [frame.keyframe for frame in frames], container=container, passed=passed)
+    keyframes, away = [frame.keyframe for frame in frames], [frame.ordinal in held for frame in frames]
+    return continuous_clock(known, keyframes, container=container, passed=passed, held=away)
 
 
 def _discarded_before_keyframe(packets: Packets) -> set[int]:

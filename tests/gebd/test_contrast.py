@@ -53,6 +53,12 @@ def test_grid_motion_weights_cells_by_confidence() -> None:
         assert found[n, axis, row, column] == pytest.approx(expected, rel=1e-5)
 
 
+def test_grid_motion_of_no_pairs_is_empty() -> None:
+    """As of a segment that is too short for one pair at its rate."""
+    found = grid_motion(np.zeros((0, 2, 8, 8), np.float32), np.zeros((0, 1, 8, 8), np.float32))
+    assert found.shape == (0, 32)
+
+
 def test_grid_motion_takes_maps_smaller_than_the_grid_and_no_confidence() -> None:
     assert grid_motion(np.ones((2, 2, 3, 2)), np.zeros((2, 1, 3, 2))).shape == (2, 2 * 3 * 2)
 

@@ -133,6 +133,21 @@ def test_inspect_video_of_a_cut_file_is_truncated(layouts: dict[str, Path], tmp_
         assert caught.value.failure is FailureClass.TRUNCATED
 
 
+@pytest.mark.parametrize("name", ["index_last.mp4", "index_first.mp4", "quicktime.mov"])
+def test_file_that_is_joined_to_another_is_flagged(layouts: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """FFmpeg reads the first alone: the index in front says nothing of the rest."""
+    content = layouts[name].read_bytes()
+    path = tmp_path / name
+    for rest, flagged in (
+        (content, True),
+        (content[:24], False),
+        (content[: len(content) // 2], name == "index_first.mp4"),
+    ):
+        path.write_bytes(content + rest)
+        info = inspect_video(path).info
+        assert (info.num_frames, "unread_rest" in info.flags) == (40, flagged)
+
+
 def test_mp4_layout_names_encrypted_tracks(tmp_path: Path) -> None:
     assert mp4_layout(write_encrypted(tmp_path / "a.mp4")).encrypted == {1}
     assert mp4_layout(write_video(tmp_path / "b.mp4", frames=2)).encrypted == set()

@@ -64,6 +64,32 @@ def test_file_cut_at_an_open_group_shows_what_can_be_shown(
     assert kept(events(path))[2].decoder == "av"
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mkv", "mpeg2video"), ("a.ts", "mpeg2video"), ("a.mkv", "libx264"), ("a.mp4", "libx265")]
+)
+def test_leading_pictures_whose_stamps_were_held_back_lead(tmp_path: Path, name: str, codec: str) -> None:
+    """FFmpeg's muxers write no stamp before that of the first packet: leading pictures get its own, or a tick more."""
+    whole = write_video(tmp_path / "whole.ts", codec=codec, frames=50, options=OPEN_GROUPS[codec])
+    source = cut_before(tmp_path / "source.ts", whole, keyframes_of(whole)[1])
+    with av.open(str(source)) as file, av.open(str(tmp_path / name), "w") as target:
+        stream = file.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        packets = [packet for packet in file.demux(stream) if packet.size]
+        start, last = packets[0].pts, -1
+        assert start is not None
+        for packet in packets:
+            assert packet.pts is not None
+            packet.dts = last = max(last + 1, (packet.pts if packet.dts is None else packet.dts) - start)
+            packet.pts = max(packet.pts - start, last)
+            packet.stream = copy
+            target.mux(packet)
+    found = shown(tmp_path / name)
+    first, start_seconds = found[0][0], found[0][1]
+    assert [number for number, _, _ in found] == list(range(first, 50))
+    times = [time - start_seconds for _, time, _ in found]
+    assert times == pytest.approx([n / 25 for n in range(50 - first)], abs=3e-3)
+
+
 def test_frames_behind_leading_pictures_have_their_own_stamps(tmp_path: Path) -> None:
     path = cut(tmp_path / "a.mkv", "libx265")
     with av.open(str(path)) as container:

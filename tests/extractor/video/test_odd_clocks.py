@@ -13,7 +13,15 @@ from extractor.video.pyav_backend import pyav_frames
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Header
 from tests.extractor.video.truth import events, failure_of, kept, request
-from tests.odd_clocks import cut_before, joined, keyframes_of, with_null_frames, with_stamps, without_packet
+from tests.odd_clocks import (
+    cut_before,
+    joined,
+    keyframes_of,
+    with_held_stamps,
+    with_null_frames,
+    with_stamps,
+    without_packet,
+)
 from tests.videos import frame_number, write_video
 
 OPEN_GROUPS = {
@@ -171,6 +179,52 @@ def test_wild_stamps_leave_all_other_frames_their_times(
     check(path, 60)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {"bf": "0"}),
+        ("a.mp4", "libx264", OPEN_GROUPS["libx264"]),
+        ("a.ts", "libx264", {"bf": "0"}),
+        ("a.ts", "libx265", OPEN_GROUPS["libx265"]),
+        ("a.mkv", "libx264", {"bf": "0"}),
+        ("a.mkv", "libvpx-vp9", OPEN_GROUPS["libvpx-vp9"]),
+        ("a.nut", "libx264", {"bf": "0"}),
+    ],
+)
+@pytest.mark.parametrize(
+    "shift",
+    [
+        lambda n: -2.0 if n >= 40 else 0.0,
+        lambda n: -9.0 if n == 33 else 0.0,
+        lambda n: -0.8 if n in (30, 31, 32) else 0.0,
+    ],
+    ids=["restart", "one", "three"],
+)
+def test_stamps_that_a_muxer_held_back_are_spread(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], shift: Callable[[int], float]
+) -> None:
+    """FFmpeg writes them a tick apart where they step back, which looks like a clock that rises."""
+    source = write_video(tmp_path / "source.mp4", frames=60, codec=codec, options=options)
+    path = with_held_stamps(tmp_path / name, source, shift)
+    info = inspect_video(path).info
+    assert {"stamp_outliers", "clock_restarts"} & set(info.flags)
+    assert info.times_made_up
+    check(path, 60)
+
+
+def test_frames_that_truly_lie_a_tick_apart_keep_their_times(tmp_path: Path) -> None:
+    for name, fps in (("a.mkv", 500), ("a.mp4", 960), ("b.mp4", 1)):
+        info = inspect_video(write_video(tmp_path / name, frames=20, fps=fps)).info
+        assert (info.times_made_up, "stamp_outliers" in info.flags) == (False, False)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_clock_overlapping_by_one_frame_goes_on(tmp_path: Path, name: str) -> None:
+    path = joined(tmp_path / name, counts=(40, 40), starts_ms=(0, 1560), options={"bf": "0"})
+    assert "clock_restarts" in inspect_video(path).info.flags
+    check(path, 80)
+
+
 @pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
 def test_clock_set_back_within_a_group_goes_on(tmp_path: Path, name: str) -> None:
     path = with_stamps(tmp_path / name, lambda n, ms: ms if n < 33 else ms - 1100, frames=60, options={"bf": "0"})
@@ -239,9 +293,11 @@ def test_frames_of_an_avi_have_the_times_of_their_slots(
     source = write_video(tmp_path / "source.avi", codec=codec, options=options)
     path = with_null_frames(tmp_path / "a.avi", source, slots)
     filled = [slot for slot in range(40 + len(slots)) if slot not in slots]
-    found = shown(path)
+    found, info = shown(path), inspect_video(path).info
     assert [number for number, _, _ in found] == list(range(40))
     assert [time for _, time, _ in found] == pytest.approx([slot / 25 for slot in filled], abs=1e-9)
+    guessed = bool(slots) and options in (OPEN_GROUPS["libx264"], OPEN_GROUPS["mpeg2video"])
+    assert (info.times_made_up, "uneven_slots" in info.flags) == (guessed, guessed)
 
 
 @pytest.mark.parametrize("lost", range(4, 16))
