@@ -21,6 +21,8 @@ __all__ = ["DenseStream", "StreamOutput"]
 
 Int64Array = npt.NDArray[np.int64]
 
+_WHOLE = np.array([[0, np.iinfo(np.int64).max]])  # one clip, of all frames that come
+
 
 @dataclass(frozen=True, slots=True)
 class StreamOutput:
@@ -61,7 +63,7 @@ class DenseStream:
         self._timeline = StreamTimeline(network.spec.edges)
         self._size: tuple[int, int] | None = None
         self._frames = self._pushed = self._motion = self._pairs = 0
-        self._clips = None if clips is None else _ClipMeans(clips)
+        self._clips = _ClipMeans(_WHOLE if clips is None else clips)
 
     @torch.no_grad()
     def push(self, frames: Tensor) -> StreamOutput:
@@ -92,8 +94,6 @@ class DenseStream:
 
     def _advance(self, frames: Tensor) -> StreamOutput:
         features, motion = self._network.run(frames, self._timeline)
-        if self._clips is None:
-            self._clips = _ClipMeans(np.array([[0, np.iinfo(np.int64).max]]))
         first_clip = self._clips.done
         clip_features = self._clips.add(features, ended=self._timeline.ended)
         classifier = self._network.classifier
