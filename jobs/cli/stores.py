@@ -98,7 +98,7 @@ def show(
     print(table(("name", "shape", "dtype", "min", "mean", "max"), tensors))
     print("\nclips")
     clips = [
-        (clip["clip"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
+        (clip["clip_number"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
         for clip in found.clips.head(_LISTED).to_dict("records")
     ]
     print(table(("clip", "start s", "end s", "frames"), clips))
