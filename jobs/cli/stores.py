@@ -206,10 +206,10 @@ def compare(
     if found.more:
         print(f"... and {found.more} more")
     if found.worst:
-        print("largest difference beyond a float16 step, as a share of a clip's norm")
+        print(paragraph("largest difference beyond a float16 step, as a share of a clip's norm"))
         print(rows([(name, f"{worst:.2e}") for name, worst in found.worst.items()]))
     tied = counted(found.tied_cells, "cell")
-    print(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out")
+    print(paragraph(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out"))
     print("equal" if found.equal else "different")
     return 0 if found.equal else 1
 
