@@ -16,7 +16,7 @@ from schemas.errors import InventoryError
 from schemas.records import FileJob, Item
 from schemas.wording import counted
 
-__all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos"]
+__all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos", "with_segment"]
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -208,11 +208,11 @@ def _ids(rows: Sequence[tuple[Row, str]], root: str) -> list[str]:
     common = PurePosixPath(os.path.commonpath([str(path.parent) for _, path in elsewhere]))
     taken = set(ids)
     for base in (common, *common.parents):
-        named = [_with_segment(path.relative_to(base).as_posix(), row) for row, path in elsewhere]
+        named = [with_segment(path.relative_to(base).as_posix(), row) for row, path in elsewhere]
         if taken.isdisjoint(named):
             break
     else:
-        named = [_with_segment(path.as_posix(), row) for row, path in elsewhere]
+        named = [with_segment(path.as_posix(), row) for row, path in elsewhere]
     rest = iter(named)
     return [next(rest) if video_id is None else video_id for video_id in ids]
 
@@ -221,18 +221,19 @@ def _inside_id(row: Row, path: str, root: str) -> str | None:
     """Id of a row that gives none; None for an absolute path that does not lie below the table's folder."""
     absolute, given = PurePosixPath(path), PurePosixPath(os.path.normpath(row.path))
     if absolute.is_relative_to(root):
-        return _with_segment(absolute.relative_to(root).as_posix(), row)
-    return None if given.is_absolute() else _with_segment(given.as_posix(), row)
+        return with_segment(absolute.relative_to(root).as_posix(), row)
+    return None if given.is_absolute() else with_segment(given.as_posix(), row)
 
 
 def _absolute(path: str) -> PurePosixPath:
     return PurePosixPath("/" + path.lstrip("/"))  # POSIX lets two slashes at the start be another root
 
 
-def _with_segment(name: str, row: Row) -> str:
-    if row.start_seconds is None and row.end_seconds is None:
+def with_segment(name: str, of: Row | Item) -> str:
+    """`name`, and of a segment its times: "a.mp4#2.5-4"."""
+    if of.start_seconds is None and of.end_seconds is None:
         return name
-    return f"{name}#{_number(row.start_seconds)}-{_number(row.end_seconds)}"
+    return f"{name}#{_number(of.start_seconds)}-{_number(of.end_seconds)}"
 
 
 def _number(value: float | None) -> str:
