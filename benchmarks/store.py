@@ -129,7 +129,7 @@ def _row(clip: int) -> dict[str, Any]:
     rows = {name: blank[dtype] for name, dtype in MANIFEST_COLUMNS.items()}
     frames = {"frame_start": clip * FRAMES, "frame_stop": (clip + 1) * FRAMES}
     pairs = {"pair_start": clip * (FRAMES - 1), "pair_stop": (clip + 1) * (FRAMES - 1)}
-    return rows | {"clip": clip} | frames | pairs
+    return rows | {"clip_number": clip} | frames | pairs
 
 
 def _seconds(work: Callable[[], object]) -> float:

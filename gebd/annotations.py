@@ -12,6 +12,7 @@ from gebd.files import read_content, write_json
 from gebd.formats import parse, plain_content, recognise
 from gebd.records import AnnotationFormat, Annotations
 from schemas.errors import UsageError
+from schemas.seals import sealed_content
 
 __all__ = ["convert", "load_annotations", "write_annotations"]
 
@@ -53,13 +54,17 @@ def convert(source: Source, *, rules: Rules | str = Rules.OFFICIAL, min_change_s
     return convert_raw(content, rules=_rules(rules), min_change_seconds=min_change_seconds)
 
 
-def write_annotations(annotations: Source | Annotations, path: str | os.PathLike[str]) -> Annotations:
+def write_annotations(
+    annotations: Source | Annotations, path: str | os.PathLike[str], *, seal: str | None = None
+) -> Annotations:
     """Write annotations of any format as JSON, and give them back as they were loaded.
 
-    Loading the file again gives the same annotations to the last bit, except their `format` and `left_out`.
+    Loading the file again gives the same annotations to the last bit, except their `format` and `left_out`. `seal`: a
+    kind of schemas.seals, by which the file is recognised later.
     """
     loaded = load_annotations(annotations)
-    write_json(Path(path), plain_content(loaded))
+    content = plain_content(loaded)
+    write_json(Path(path), content if seal is None else sealed_content(content, seal))
     return loaded
 
 

@@ -16,7 +16,7 @@ from gebd.unpickling import is_pickle, unpickle
 from gebd.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["MAX_FILE_BYTES", "read_content", "write_json", "write_pickle"]
+__all__ = ["MAX_FILE_BYTES", "json_bytes", "read_content", "write_json", "write_pickle"]
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 
@@ -94,7 +94,12 @@ def _read_csv(content: str, path: Path) -> list[dict[str, str]]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a file by JSON, whole or not at all; numbers are read back to the last bit."""
-    _write(path, (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode())
+    _write(path, json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """JSON as `write_json` lays it out."""
+    return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
 
 
 def write_pickle(path: Path, content: Mapping[str, Any]) -> None:

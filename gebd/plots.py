@@ -18,12 +18,16 @@ from gebd.baselines import Comparison
 from gebd.records import PerRater
 from gebd.tracks import Track
 from schemas.errors import UsageError
+from schemas.seals import sealed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Timeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
+__all__ = ["COMPARISON", "TIMELINE", "Timeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
+
+TIMELINE, COMPARISON = "timeline", "comparison"
+"""The seals (schemas.seals) of the two pictures."""
 
 # Okabe and Ito's colours, which stay apart for the colour-blind; styles and marks differ as well.
 _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
@@ -84,7 +88,7 @@ def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
     if timeline.frames:
         figure.draw_without_rendering()  # lays out, so that pictures keep their aspect
         _draw_frames(grid[0], timeline)
-    return _write(figure, path)
+    return _write(figure, path, TIMELINE)
 
 
 def thumbnail_times(duration_seconds: float, aspect: float) -> list[float]:
@@ -172,7 +176,7 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     _quiet(axes)
-    return _write(figure, path)
+    return _write(figure, path, COMPARISON)
 
 
 def _quiet(axes: Axes) -> None:
@@ -196,11 +200,11 @@ def _figure(height_inches: float) -> Figure:
     return Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def _write(figure: Figure, path: Path, kind: str) -> Path:
     data = BytesIO()
     figure.savefig(data, format=path.suffix[1:], dpi=110)
     try:
-        write_bytes(path, data.getvalue())
+        write_bytes(path, sealed(data.getvalue(), kind))
     except FileNotFoundError as error:
         raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist") from error
     return path

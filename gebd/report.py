@@ -9,6 +9,7 @@ from typing import Any
 
 from gebd.baselines import Comparison
 from gebd.files import write_json
+from schemas.seals import sealed_content
 
 __all__ = ["comparison_content", "write_report"]
 
@@ -45,9 +46,10 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> None:
-    """Write `comparison_content` as JSON."""
-    write_json(Path(path), comparison_content(comparison))
+def write_report(comparison: Comparison, path: str | os.PathLike[str], *, seal: str | None = None) -> None:
+    """Write `comparison_content` as JSON; `seal`: a kind of schemas.seals, by which the file is recognised later."""
+    content = comparison_content(comparison)
+    write_json(Path(path), content if seal is None else sealed_content(content, seal))
 
 
 def _number(value: Any) -> float | None:

@@ -14,7 +14,7 @@ from gebd.files import read_content, write_json
 from gebd.values import mapping, numbers, shown
 from schemas.errors import UsageError
 
-__all__ = ["Track", "load_tracks", "write_tracks"]
+__all__ = ["Track", "checked_tracks", "load_tracks", "tracks_content", "write_tracks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,18 +27,27 @@ class Track:
 
 def write_tracks(tracks: Mapping[str, Track], path: str | os.PathLike[str]) -> None:
     """Write `{video id: {"time_seconds": [...], "scores": [...]}}` as JSON, rounded to microseconds and six digits."""
-    content = {
+    write_json(Path(path), tracks_content(tracks))
+
+
+def tracks_content(tracks: Mapping[str, Track]) -> dict[str, dict[str, list[float]]]:
+    """What `write_tracks` writes, as plain values."""
+    return {
         video_id: {"time_seconds": track.time_seconds.round(6).tolist(), "scores": track.scores.round(6).tolist()}
         for video_id, track in tracks.items()
     }
-    write_json(Path(path), content)
 
 
 def load_tracks(path: str | os.PathLike[str]) -> dict[str, Track]:
     """Tracks of a file that `write_tracks` wrote; raises UsageError where it is something else."""
+    return checked_tracks(read_content(path), str(path))
+
+
+def checked_tracks(content: object, source: str) -> dict[str, Track]:
+    """Tracks of the content of such a file, which messages call `source`; raises UsageError as `load_tracks` does."""
     found = {}
-    for video_id, entry in mapping(read_content(path), str(path)).items():
-        what = f"{path}: {shown(video_id)}"
+    for video_id, entry in mapping(content, source).items():
+        what = f"{source}: {shown(video_id)}"
         fields = mapping(entry, what)
         times = np.array(numbers(fields.get("time_seconds"), f"{what}: time_seconds"))
         scores = np.array(numbers(fields.get("scores"), f"{what}: scores"))

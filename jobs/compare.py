@@ -31,7 +31,7 @@ _SMALLEST = 2.0**-24  # of float16, above zero
 _BLOCK_VALUES = 1024 * 1024
 _EXACT = ("time_seconds", "index", "valid", "frame_member", "pair_member")
 _RANGES = ("frame_start", "frame_stop", "pair_start", "pair_stop")  # counted from the video's first row
-_SAME_ROWS = ("clip", *_RANGES)
+_SAME_ROWS = ("clip_number", *_RANGES)
 _MANIFEST_EXACT = (
     *_SAME_ROWS,
     "start_seconds",
@@ -187,7 +187,8 @@ def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
             tally.worst[name] = max(tally.worst.get(name, 0.0), float(shares.max()))
             beyond = np.flatnonzero(~(shares <= RELATIVE_NORM))
             if len(beyond):
-                which = f"clip {left['clip'][beyond[0]]}" if len(beyond) == 1 else f"{len(beyond)} of {len(mine)} clips"
+                first = left["clip_number"][beyond[0]]
+                which = f"clip {first}" if len(beyond) == 1 else f"{len(beyond)} of {len(mine)} clips"
                 tally.differ(
                     f"{video_id!r}: {name} differs in {which}, by {'up to ' * (len(beyond) > 1)}"
                     f"{shares[beyond].max():.2g} of its norm beyond a float16 step"

@@ -19,7 +19,7 @@ from extractor.video.probing import ProbedItem
 from jobs.decoder_actor import Decoder, DecoderSettings
 from jobs.devices import Workers
 from jobs.driver import PlannedShard
-from jobs.inventory import build_inventory, jobs_of_shards, split_jobs
+from jobs.inventory import as_planned, build_inventory, jobs_of_shards, split_jobs
 from jobs.options import member_frames_of
 from jobs.outcome import Outcome
 from jobs.probing import probe_files
@@ -53,7 +53,9 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
 
     Raises ConfigurationError where they have no video in common: the store is another dataset's.
     """
-    known = set(read_inventory(paths)["video_id"])
+    inventory = read_inventory(paths)
+    listing = as_planned(listing, inventory)
+    known = set(inventory["video_id"])
     listed = {item.video_id for job in listing.jobs for item in job.items}
     if not known & listed:
         raise ConfigurationError(
@@ -130,6 +132,7 @@ class Dataset:
         if not rescan:
             return known
         assert listing is not None
+        listing = as_planned(listing, known)
         new = _without(listing, set(known["video_id"]))
         self.watcher.say(f"{counted(new.num_items, 'new video')} in {listing.root}")
         _tell_replaced(self.paths, listing, self.watcher)

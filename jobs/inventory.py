@@ -10,18 +10,56 @@ from typing import Any
 import pandas as pd
 
 from extractor.store.run import Run
-from extractor.video.listing import Listing
+from extractor.video.listing import Listing, with_segment
 from extractor.video.probing import ProbedItem
 from jobs.planner import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, rows_of_item
 from schemas.layout import shard_name
 from schemas.records import FileJob, Item
 
-__all__ = ["build_inventory", "jobs_of_shards", "limited", "split_jobs"]
+__all__ = ["as_planned", "build_inventory", "jobs_of_shards", "limited", "split_jobs"]
 
 
 def limited(listing: Listing, limit: int | None) -> Listing:
     """The listing with its first `limit` files only."""
     return listing if limit is None else replace(listing, jobs=listing.jobs[:limit])
+
+
+def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
+    """The listing with the ids that an inventory has for files outside the table's folder, where these are not given.
+
+    They count from the common folder of the files, which is another one once the table has grown. An id that another
+    item of the listing has had all along is not given again: the newcomer has its whole path for an id then.
+    """
+    planned = {
+        (str(row.path), _optional(row.start_seconds), _optional(row.end_seconds)): str(row.video_id)
+        for row in inventory[inventory["path"].str.startswith("/")].itertuples()
+    }
+    kept = {
+        (job.path, item): planned[job.path, item.start_seconds, item.end_seconds]
+        for job in listing.jobs
+        for item in job.items
+        if (job.path, item.start_seconds, item.end_seconds) in planned and _counts_from_a_folder(job.path, item)
+    }
+    if not kept:
+        return listing
+    taken = set(kept.values())
+
+    def renamed(path: str, item: Item) -> Item:
+        whole = with_segment(path, item) if item.video_id in taken else item.video_id
+        return replace(item, video_id=kept.get((path, item), whole))
+
+    return replace(
+        listing,
+        jobs=tuple(replace(job, items=tuple(renamed(job.path, item) for item in job.items)) for job in listing.jobs),
+    )
+
+
+def _counts_from_a_folder(path: str, item: Item) -> bool:
+    """Whether an id is the end of the file's path, and so was not given by a table."""
+    return any(
+        item.video_id == with_segment(name, item)
+        for name in (path, *(Path(path).relative_to(folder).as_posix() for folder in Path(path).parents))
+    )
 
 
 def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:

@@ -26,7 +26,7 @@ __all__ = [
 MANIFEST_COLUMNS: Mapping[str, str] = {
     # which clip
     "video_id": "str",
-    "clip": "int64",  # number of the clip within its item
+    "clip_number": "int64",  # number of the clip within its item
     # where it lies: rows of the shard's datasets, [start, stop)
     "shard": "str",
     "file": "str",  # relative to the store
@@ -64,7 +64,9 @@ MANIFEST_COLUMNS: Mapping[str, str] = {
     "bad_frames": "int64",
 }
 
-_LATER_COLUMNS = {"pixel_aspect": math.nan}  # with what they are for a store of format version 1, which lacks them
+# Of stores of format version 1: columns that they lack, with what these are there, and columns under earlier names.
+_LATER_COLUMNS = {"pixel_aspect": math.nan}
+_EARLIER_NAMES = {"clip": "clip_number"}
 
 FAILURE_COLUMNS: Mapping[str, str] = {
     "video_id": "str",
@@ -103,8 +105,10 @@ def manifest_from_columns(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 def typed_columns(frame: pd.DataFrame, columns: Mapping[str, str], what: str) -> pd.DataFrame:
     """`frame` with exactly these columns, in order and of these types; StoreError, about `what`, where it lacks one.
 
-    Columns that stores of an earlier version do not have are filled in.
+    Columns that stores of an earlier version do not have are filled in, those that had another name are renamed.
     """
+    renamed = {old: new for old, new in _EARLIER_NAMES.items() if new in columns and new not in frame.columns}
+    frame = frame.rename(columns=renamed)
     later = _LATER_COLUMNS.keys() & columns.keys() - set(frame.columns)
     frame = frame.assign(**{name: _LATER_COLUMNS[name] for name in later})
     missing = [name for name in columns if name not in frame.columns]
@@ -137,8 +141,8 @@ def validate_manifest(frame: pd.DataFrame) -> pd.DataFrame:
     if missing:
         raise StoreError(f"the manifest lacks the columns {', '.join(missing)}: it was written by something else")
     frame = frame[list(MANIFEST_COLUMNS)]
-    if frame.duplicated(["video_id", "clip"]).any():
-        twice = frame.loc[frame.duplicated(["video_id", "clip"]), "video_id"].iloc[0]
+    if frame.duplicated(["video_id", "clip_number"]).any():
+        twice = frame.loc[frame.duplicated(["video_id", "clip_number"]), "video_id"].iloc[0]
         raise StoreError(f"the manifest holds a clip of {twice!r} twice")
     ordered = (frame["frame_start"] < frame["frame_stop"]) & (frame["pair_start"] <= frame["pair_stop"])
     if not ordered.all():

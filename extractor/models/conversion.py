@@ -12,13 +12,15 @@ from schemas.errors import WeightsError
 __all__ = ["convert_checkpoint"]
 
 
-def convert_checkpoint(path: Path, out: Path, model: str | None = None, *, licence: str) -> CheckpointReport:
+def convert_checkpoint(
+    path: Path, out: Path, model: str | None = None, *, licence: str, replace: bool = False
+) -> CheckpointReport:
     """Write the checkpoint at `path` as safetensors to `out` and give a report on what was written.
 
     `model` is the network it belongs to, found by its content unless given; `licence` that of the weights. Raises
-    WeightsError where it fits no network, or not this one, and where `out` exists.
+    WeightsError where it fits no network, or not this one, and, unless it is to `replace` it, where `out` exists.
     """
-    if out.exists():
+    if out.exists() and not replace:
         raise WeightsError(f"a new file was expected for --out, {out} exists: give another name")
     if not out.absolute().parent.is_dir():
         raise WeightsError(f"a folder was expected for --out, there is no {out.absolute().parent}: make it first")

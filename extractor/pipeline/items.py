@@ -118,7 +118,7 @@ class ItemRun(ABC):
         """Note the manifest row of the next clip: its rows, [start, stop), and its first and last valid position."""
         self.clips.append(
             {
-                "clip": len(self.clips),
+                "clip_number": len(self.clips),
                 "frame_start": frames[0],
                 "frame_stop": frames[1],
                 "pair_start": pairs[0],

@@ -16,7 +16,7 @@ __all__ = ["from_columns", "levels_of", "shard_table", "to_columns"]
 _FILLED_IN = ("video_id", "shard", "file", "clip_row")
 _GIVEN = tuple(name for name in MANIFEST_COLUMNS if name not in _FILLED_IN)
 _RANGES = ("frame_start", "frame_stop", "pair_start", "pair_stop")
-_LISTED = ("clip", *_RANGES)
+_LISTED = ("clip_number", *_RANGES)
 _PYTHON: dict[str, type] = {"str": str, "int64": int, "float64": float, "bool": bool}
 
 
@@ -43,7 +43,7 @@ def _all_equal(values: list[Any]) -> bool:
 
 def _require_cover(columns: Mapping[str, list[Any]]) -> None:
     """Clips in order, whose rows begin at 0 and leave none out but a pair between two neighbouring windows."""
-    if columns["clip"] != sorted(set(columns["clip"])):
+    if columns["clip_number"] != sorted(set(columns["clip_number"])):
         raise StoreError("clips in ascending order, each once, were expected")
     for level, least, gap in (("frame", 1, 0), ("pair", 0, 1)):
         starts, stops = columns[f"{level}_start"], columns[f"{level}_stop"]
@@ -59,7 +59,7 @@ def _require_cover(columns: Mapping[str, list[Any]]) -> None:
 def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Inverse of `to_columns`: every column as a list; raises ValueError or KeyError for what it did not write."""
     listed, constant = dict(document["listed"]), dict(document["constant"])
-    count = len(listed["clip"])
+    count = len(listed["clip_number"])
     if not count or any(not isinstance(values, list) or len(values) != count for values in listed.values()):
         raise ValueError("columns of one length were expected")
     columns = {name: listed[name] if name in listed else [constant[name]] * count for name in _GIVEN}
@@ -75,7 +75,11 @@ def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
 def levels_of(document: Mapping[str, Any]) -> dict[str, int]:
     """Number of rows by level that the clips have together."""
     columns = from_columns(document)
-    return {"clips": len(columns["clip"]), "frames": columns["frame_stop"][-1], "pairs": columns["pair_stop"][-1]}
+    return {
+        "clips": len(columns["clip_number"]),
+        "frames": columns["frame_stop"][-1],
+        "pairs": columns["pair_stop"][-1],
+    }
 
 
 def shard_table(items: Iterable[tuple[str, Mapping[str, list[Any]]]], shard: str, file: str) -> pd.DataFrame:
@@ -83,7 +87,7 @@ def shard_table(items: Iterable[tuple[str, Mapping[str, list[Any]]]], shard: str
     parts: dict[str, list[Any]] = {name: [] for name in MANIFEST_COLUMNS}
     offsets = {"frame": 0, "pair": 0}
     for video_id, columns in items:
-        count = len(columns["clip"])
+        count = len(columns["clip_number"])
         for name in _GIVEN:
             values = columns[name]
             if name in _RANGES:
@@ -92,6 +96,6 @@ def shard_table(items: Iterable[tuple[str, Mapping[str, list[Any]]]], shard: str
             parts[name] += values
         parts["video_id"] += [video_id] * count
         offsets = {level: offset + columns[f"{level}_stop"][-1] for level, offset in offsets.items()}
-    count = len(parts["clip"])
+    count = len(parts["clip_number"])
     parts |= {"shard": [shard] * count, "file": [file] * count, "clip_row": list(range(count))}
     return manifest_from_columns(parts)

@@ -6,7 +6,7 @@ import math
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ from schemas.errors import InventoryError
 from schemas.records import FileJob, Item
 from schemas.wording import counted
 
-__all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos"]
+__all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos", "with_segment"]
 
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
@@ -68,7 +68,8 @@ def list_videos(source: Path | str) -> Listing:
     """List a folder of videos, a table (csv, parquet, txt) or a single video file.
 
     video_id is the path relative to the folder (or to the table's folder), in POSIX form with its suffix, unless the
-    table gives one; a segment adds #start-end. Files are not opened; one that a table names and that does not exist
+    table gives one; a segment adds #start-end. Absolute paths of a table that lie outside its folder count from the
+    folder that they have in common. Files are not opened; one that a table names and that does not exist
     or cannot be reached is listed all the same and fails when its turn comes. Size and time of change are noted.
 
     Raises InventoryError in one sentence where there is nothing to list or the table cannot be used.
@@ -162,10 +163,11 @@ def _list_table(table: Path) -> Listing:
     rates: dict[str, float | None] = {}
     lines: dict[str, int] = {}
     content = read_table(table)
+    rows = []
     for row in content.rows:
-        path = os.path.normpath(root / row.path)
         _check_segment(row, table)
-        video_id = row.video_id or _default_id(row, path, root)
+        rows.append((row, os.path.normpath(root / row.path)))
+    for (row, path), video_id in zip(rows, _ids(rows, root.as_posix()), strict=True):
         if video_id in lines:
             raise InventoryError(
                 f"{table}: row {row.number} has the video_id {video_id!r} of row {lines[video_id]}: "
@@ -193,16 +195,45 @@ def _check_segment(row: Row, table: Path) -> None:
         )
 
 
-def _default_id(row: Row, path: str, root: Path) -> str:
-    absolute = PurePosixPath(Path(path).as_posix())
-    given = PurePosixPath(os.path.normpath(row.path))
-    if absolute.is_relative_to(root.as_posix()):
-        name = absolute.relative_to(root.as_posix()).as_posix()
+def _ids(rows: Sequence[tuple[Row, str]], root: str) -> list[str]:
+    """video_id of every (row, its normal path): as given, or the path below the table's folder `root`, or as written.
+
+    Absolute paths that lie elsewhere count from their common folder or, where that gives an id which another row has,
+    from the first folder above it that gives none, or stay as they are.
+    """
+    ids = [row.video_id or _inside_id(row, path, root) for row, path in rows]
+    elsewhere = [(row, _absolute(path)) for (row, path), video_id in zip(rows, ids, strict=True) if video_id is None]
+    if not elsewhere:
+        return [video_id for video_id in ids if video_id is not None]
+    common = PurePosixPath(os.path.commonpath([str(path.parent) for _, path in elsewhere]))
+    taken = set(ids)
+    for base in (common, *common.parents):
+        named = [with_segment(path.relative_to(base).as_posix(), row) for row, path in elsewhere]
+        if taken.isdisjoint(named):
+            break
     else:
-        name = given.as_posix()
-    if row.start_seconds is None and row.end_seconds is None:
+        named = [with_segment(path.as_posix(), row) for row, path in elsewhere]
+    rest = iter(named)
+    return [next(rest) if video_id is None else video_id for video_id in ids]
+
+
+def _inside_id(row: Row, path: str, root: str) -> str | None:
+    """Id of a row that gives none; None for an absolute path that does not lie below the table's folder."""
+    absolute, given = PurePosixPath(path), PurePosixPath(os.path.normpath(row.path))
+    if absolute.is_relative_to(root):
+        return with_segment(absolute.relative_to(root).as_posix(), row)
+    return None if given.is_absolute() else with_segment(given.as_posix(), row)
+
+
+def _absolute(path: str) -> PurePosixPath:
+    return PurePosixPath("/" + path.lstrip("/"))  # POSIX lets two slashes at the start be another root
+
+
+def with_segment(name: str, of: Row | Item) -> str:
+    """`name`, and of a segment its times: "a.mp4#2.5-4"."""
+    if of.start_seconds is None and of.end_seconds is None:
         return name
-    return f"{name}#{_number(row.start_seconds)}-{_number(row.end_seconds)}"
+    return f"{name}#{_number(of.start_seconds)}-{_number(of.end_seconds)}"
 
 
 def _number(value: float | None) -> str:

@@ -13,21 +13,24 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from extractor.models.bundled import BUNDLED_WEIGHTS
+from extractor.models.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from extractor.store.atomic import write_bytes
 from jobs.cli.display import notice, progress
 from jobs.cli.evaluation_tables import print_evaluation
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
+from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
-from jobs.evaluated_weights import TWIN_WEIGHTS
+from jobs.evaluated_weights import BUNDLED_MODEL, TWIN_WEIGHTS
+from jobs.outputs import Output, sealed_as, with_listed_videos
 from jobs.weights_evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
-from schemas.errors import ConfigurationError
+from schemas.seals import sealed_content
 
 __all__ = ["evaluate"]
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()
+_EVALUATION = "evaluation of weights"
 
 
 @weights_app.command()
@@ -67,6 +70,7 @@ def evaluate(
         bool, typer.Option("--short", help=f"A first impression: {SHORT.matching_clips} clips, {SHORT.videos} videos.")
     ] = False,
     device: Device = DeviceChoice.AUTO,
+    force: Force = False,
 ) -> int:
     """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
     base = SHORT if short else _FULL
@@ -80,8 +84,8 @@ def evaluate(
     if against is None and TWIN_WEIGHTS.is_file():
         against = TWIN_WEIGHTS
     out = out or Path(f"{path.stem}.evaluation.json")
-    if not out.absolute().parent.is_dir():
-        raise ConfigurationError(f"a folder was expected for --out, there is no {out.absolute().parent}: make it first")
+    read = [checkpoint_path(path, model or BUNDLED_MODEL), against, *with_listed_videos(real)]
+    check_writable([Output(out, sealed_as(_EVALUATION))], read, force=force)
     with _Progress() as shown:
         found = evaluate_weights(
             path, model=model, against=against, real=real, sizes=sizes, device=choose_device(device), tell=shown.tell
@@ -119,8 +123,7 @@ def _plain(found: WeightsEvaluation) -> dict[str, Any]:
     """The evaluation as JSON has it: with the definitions and versions behind the figures, and null for NaN."""
     versions = {name: _version(name) for name in ("msnet-features", "torch", "opencv-python-headless")}
     content = {**asdict(found), "definitions": DEFINITIONS, "versions": versions}
-    without_nan: dict[str, Any] = _nan_to_none(content)
-    return without_nan
+    return sealed_content(_nan_to_none(content), _EVALUATION)
 
 
 def _nan_to_none(value: Any) -> Any:

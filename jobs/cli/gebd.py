@@ -23,6 +23,8 @@ from jobs.cli import app
 from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Store
+from jobs.cli.writing import Force, check_writable
+from jobs.outputs import Output, sealed_as
 from schemas.errors import ConfigurationError, UsageError
 
 __all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
@@ -41,6 +43,7 @@ Stretches = Annotated[
     bool, typer.Option("--stretches", help="TAPOS instances: the store has the longer videos that they are parts of.")
 ]
 _LISTED = 5
+_CONVERTED, _JUDGED = "converted annotations", "report on predictions"
 
 
 class _Missing(StrEnum):
@@ -65,9 +68,11 @@ def convert(
     rules: Annotated[
         Rules, typer.Option("--rules", help="Raw Kinetics-GEBD: as officially, without its defects, or every mark.")
     ] = Rules.OFFICIAL,
+    force: Force = False,
 ) -> int:
     """Write annotations of any format as plain JSON."""
-    loaded = write_plain(load_annotations(annotations, rules=rules), out)
+    check_writable([Output(out, sealed_as(_CONVERTED))], [annotations], force=force)
+    loaded = write_plain(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
     summary = loaded.summary()
     least, most = summary.raters_least, summary.raters_most
     table: list[tuple[object, ...]] = [
@@ -127,8 +132,11 @@ def evaluate(
     ] = None,
     resamples: Annotated[int, typer.Option("--resamples", min=1, help="For the intervals.")] = 1000,
     name: Annotated[str, typer.Option("--name", help="What the table calls the predictions.")] = "method",
+    force: Force = False,
 ) -> int:
     """Judge predictions as the official evaluation does, beside baselines that look at no frame."""
+    if out is not None:
+        check_writable([Output(out, sealed_as(_JUDGED))], [predictions, annotations], force=force)
     truth = load_annotations(annotations)
     found = compare_with_baselines(
         _of_annotated(predictions, truth),
@@ -142,7 +150,7 @@ def evaluate(
     )
     print_comparison(found)
     if out is not None:
-        write_report(found, out)
+        write_report(found, out, seal=_JUDGED)
         print(f"written: {out}")
     return 0
 

@@ -27,7 +27,9 @@ from jobs.cli.display import notice, paragraph
 from jobs.cli.gebd import Annotations, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
+from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
+from jobs.outputs import Output, is_predictions, is_scores
 from schemas.errors import UsageError
 from schemas.wording import counted
 
@@ -159,8 +161,11 @@ def predict(
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
     workers: _Workers = 0,
+    force: Force = False,
 ) -> int:
     """Predict boundaries with a trained head."""
+    folder = RunFolder(run if run.is_dir() else run.parent)
+    _check(out, scores, [run, store, annotations, folder.predictions, folder.scores], force)
     trained = load_head(run, choose_device(device))
     parts = RunFolder(run).parts()
     with spoken_warnings():
@@ -202,8 +207,10 @@ def detect(
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DETECTOR.rate_hz,
     pattern: Pattern = None,
     stretches: Stretches = False,
+    force: Force = False,
 ) -> int:
     """Detect boundaries without training: where motion and features after differ from those before."""
+    _check(out, scores, [store, annotations], force)
     config = DetectionConfig(
         rate_hz=rate_hz,
         context_seconds=context,
@@ -217,6 +224,13 @@ def detect(
         )
     _write(found, out, scores, annotations)
     return 0
+
+
+def _check(out: Path, scores: Path | None, inputs: list[Path | None], force: bool) -> None:
+    outputs = [Output(out, is_predictions)]
+    if scores is not None:
+        outputs.append(Output(scores, is_scores, "--scores"))
+    check_writable(outputs, inputs, force=force)
 
 
 def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path | None) -> None:

@@ -9,10 +9,13 @@ import typer
 
 from extractor.store.reader import FeatureStore
 from gebd.pictures import plot_run, plot_video, stored_id
+from gebd.plots import COMPARISON, TIMELINE
 from jobs.cli.gebd import Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store
+from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
+from jobs.outputs import Output, sealed_as, with_listed_videos
 from jobs.thumbnails import Thumbnails, thumbnails
 
 __all__ = ["run_", "video"]
@@ -42,8 +45,11 @@ def video(
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
+    force: Force = False,
 ) -> int:
     """Draw one video over time: frames, motion, boundary score, predictions and every rater's marks."""
+    read = [store, run, predictions, annotations, *with_listed_videos(videos)]
+    check_writable([Output(out, sealed_as(TIMELINE))], read, force=force)
     with spoken_warnings():
         features = FeatureStore(store)
         joining = join_options(pattern, stretches, annotations)
@@ -72,8 +78,10 @@ def run_(
     out: _Out,
     predictions: _Predictions = None,
     annotations: _Annotations = None,
+    force: Force = False,
 ) -> int:
     """Draw F1 against tolerance, with all baselines: of the validation part, or of predictions and annotations."""
+    check_writable([Output(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
     plot_run(run, out, predictions=predictions, annotations=annotations)
     print(f"written: {out}")
     return 0

@@ -7,14 +7,16 @@ from typing import Annotated
 
 import typer
 
-from extractor.models.bundled import BUNDLED_WEIGHTS
+from extractor.models.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from jobs.cli.display import paragraph
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.weights import weights_app
+from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
-from jobs.evaluated_weights import load_weights
+from jobs.evaluated_weights import BUNDLED_MODEL, load_weights
+from jobs.outputs import Output, sealed_as, with_listed_videos
 from jobs.pictures import see_moments
-from training.evaluation.picture import draw_moments
+from training.evaluation.picture import MOMENTS, draw_moments
 
 __all__ = ["picture"]
 
@@ -33,8 +35,11 @@ def picture(
     rate_hz: Annotated[float, typer.Option("--rate-hz", min=0.1, max=1000, help="Frames a second.")] = 10.0,
     size: Annotated[int, typer.Option("--size", min=32, max=1024, help="Side of the network's input in pixels.")] = 224,
     device: Device = DeviceChoice.AUTO,
+    force: Force = False,
 ) -> int:
     """Draw frames of a video with their displacement and confidence beside them."""
+    read = [checkpoint_path(weights, model or BUNDLED_MODEL), *with_listed_videos(video)]
+    check_writable([Output(out, sealed_as(MOMENTS))], read, force=force)
     what, network = load_weights(weights, model, choose_device(device))
     moments = see_moments(network, video, at, rate_hz=rate_hz, size=size)
     draw_moments(moments, out, f"{what.model}\n{Path(what.weights).name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from schemas.wording import counted
 __all__ = ["compare", "export", "report", "show", "status", "verify"]
 
 _LISTED = 20
-_DIGITS = 12  # of a hash: enough to tell two apart
+_DIGITS = 12  # of a SHA-256, at least
+_SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 _ODD = {  # what is worth a look, and the column of the manifest that tells it
     "begun again by another decoder": "fallback_reason",
     "with made-up times": "times_made_up",
@@ -98,7 +100,7 @@ def show(
     print(table(("name", "shape", "dtype", "min", "mean", "max"), tensors))
     print("\nclips")
     clips = [
-        (clip["clip"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
+        (clip["clip_number"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
         for clip in found.clips.head(_LISTED).to_dict("records")
     ]
     print(table(("clip", "start s", "end s", "frames"), clips))
@@ -197,26 +199,30 @@ def compare(
     with progress("comparing", "video") as tell:
         found = compare_stores(store_a, store_b, progress=tell)
     if found.configurations:
-        fields = [f"{name} {_value(a)} / {_value(b)}" for name, (a, b) in found.configurations.items()]
+        fields = [f"{name} {' / '.join(_values(both))}" for name, both in found.configurations.items()]
         print(paragraph(f"configurations differ: {', '.join(fields)}", indent="  "))
     for difference in found.differences:
         print(paragraph(difference, indent="  "))
     if found.more:
         print(f"... and {found.more} more")
     if found.worst:
-        print("largest difference beyond a float16 step, as a share of a clip's norm")
+        print(paragraph("largest difference beyond a float16 step, as a share of a clip's norm"))
         print(rows([(name, f"{worst:.2e}") for name, worst in found.worst.items()]))
     tied = counted(found.tied_cells, "cell")
-    print(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out")
+    print(paragraph(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out"))
     print("equal" if found.equal else "different")
     return 0 if found.equal else 1
 
 
-def _value(value: Any) -> str:
-    """A value of a configuration; of a checkpoint's SHA-256 the beginning."""
-    if isinstance(value, list):
-        return "+".join(map(str, value))
-    return "none" if value is None else ",".join(part[:_DIGITS] for part in str(value).split(","))
+def _values(both: tuple[Any, Any]) -> list[str]:
+    """Two differing values of a configuration, whole; of a SHA-256 as much of the beginning as tells it apart."""
+    texts = [
+        "+".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
+        for value in both
+    ]
+    hashes = {sha256 for text in texts for sha256 in _SHA256.findall(text)}
+    digits = next(n for n in range(_DIGITS, 65) if len({sha256[:n] for sha256 in hashes}) == len(hashes))
+    return [_SHA256.sub(lambda found: found[0][:digits], text) for text in texts]
 
 
 @app.command()

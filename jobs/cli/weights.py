@@ -14,7 +14,9 @@ from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli import app
 from jobs.cli.display import paragraph, rows, size, table
+from jobs.cli.writing import Force, check_writable
 from jobs.evaluated_weights import BUNDLED_MODEL
+from jobs.outputs import Output
 from schemas.errors import WeightsError
 from schemas.wording import counted
 
@@ -87,9 +89,11 @@ def convert(
     out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.", show_default=False)],
     model: _Model = None,
     licence: Annotated[str, typer.Option("--licence", help="Of the weights, written into the file.")] = "unknown",
+    force: Force = False,
 ) -> int:
     """Write a checkpoint of any kind as safetensors, which cannot hold code."""
-    report = convert_checkpoint(path, out, model, licence=licence)
+    check_writable([Output(out)], [path], force=force)
+    report = convert_checkpoint(path, out, model, licence=licence, replace=force)
     _print_report(report)
     if model is None and not report.has_motion:
         backbone = str(report.architecture).partition("_")[2]

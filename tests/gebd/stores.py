@@ -115,7 +115,7 @@ def _stage(attempt: Any, item: str, made: Made) -> None:
         manifest.append(
             base
             | first
-            | {"clip": clip, "frame_stop": frames, "pair_stop": pairs, "fps": made.fps}
+            | {"clip_number": clip, "frame_stop": frames, "pair_stop": pairs, "fps": made.fps}
             | {"start_seconds": min(times), "end_seconds": max(times), "video_start_seconds": float(made.times[0])}
             | {"video_end_seconds": made.times[-1] + 0.1 if made.end is None else made.end}
         )

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -244,27 +242,6 @@ def test_verify_says_clean_or_names_the_shard(call: Call, store: StorePaths) -> 
     code, out, _ = call("verify", store.root, "--deep", "--keep")
     assert code == 1
     assert "damaged: shard-00001" in out
-
-
-def test_compare_says_equal_or_different(call: Call, store: StorePaths, tmp_path: Path) -> None:
-    shutil.copytree(store.root, tmp_path / "copy")
-    assert call("compare", store.root, tmp_path / "copy")[0] == 0
-    make_store(tmp_path / "other", shards=(("a.mp4",),))
-    code, out, _ = call("compare", store.root, tmp_path / "other")
-    assert (code, out.splitlines()[-1]) == (1, "different")
-
-
-def test_compare_names_what_differs_in_how_two_stores_were_made(call: Call, store: StorePaths, tmp_path: Path) -> None:
-    weights: dict[str, Any] = {"weights": "ab" * 32, "seed": None}
-    other = make_store(tmp_path / "other", size=96, resize="crop", outputs=("clip",), **weights)
-    code, out, _ = call("compare", store.root, other.root)
-    assert code == 1
-    assert " ".join(out.split()).startswith(
-        "configurations differ: weights random / abababababab, seed 0 / none, "
-        "outputs clip+frame+motion+displacement+confidence / clip, motion_form pooled / none, size 224 / 96, "
-        "resize stretch / crop tensor "
-    )
-    assert "configurations" not in call("compare", store.root, store.root)[1]
 
 
 def test_export_says_where_it_wrote(call: Call, store: StorePaths, tmp_path: Path) -> None:

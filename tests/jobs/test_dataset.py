@@ -127,6 +127,36 @@ def test_rescan_plans_what_is_new_into_new_shards(videos: Path, probes: list[tup
     assert said(dataset) == [f"0 new videos in {videos}", f"2 new videos in {videos}"]
 
 
+def test_rescan_of_a_table_that_has_grown_keeps_the_ids_of_files_elsewhere(videos: Path, tmp_path: Path) -> None:
+    """They count from their common folder, which is another one then."""
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "list.txt"
+    a, b, c = ("/nowhere/x/a.mp4", "/nowhere/x/b.mp4", "/nowhere/a.mp4")
+    table.write_text(f"{a}\n{b}\n")
+    dataset = dataset_of(videos)
+    before = dataset.inventory(list_videos(table), rescan=False)
+    assert list(before["video_id"]) == ["a.mp4", "b.mp4"]
+    table.write_text(f"{c}\n{a}\n{b}\nown.mp4\n")
+    assert [job.items[0].video_id for job in list_videos(table).jobs] == ["a.mp4", "x/a.mp4", "x/b.mp4", "own.mp4"]
+    heard = Heard()
+    require_same_videos(dataset.paths, list_videos(table), limited=False, watcher=heard)
+    assert [line.split(";")[0] for line in heard.lines] == ["new since the store was planned: 2 videos"]
+    after = dataset.inventory(list_videos(table), rescan=True)
+    assert list(after["video_id"]) == ["a.mp4", "b.mp4", c, "own.mp4"]
+    assert list(after["path"])[:3] == [a, b, c]
+    pd.testing.assert_frame_equal(dataset.inventory(list_videos(table), rescan=True), after)
+
+
+def test_ids_that_a_table_gives_are_those_of_the_table(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "list.csv"
+    table.write_text("path,video_id\n/nowhere/a.mp4,one\n")
+    dataset = dataset_of(videos)
+    dataset.inventory(list_videos(table), rescan=False)
+    table.write_text("path,video_id\n/nowhere/a.mp4,two\n")
+    assert list(dataset.inventory(list_videos(table), rescan=True)["video_id"]) == ["one", "two"]
+
+
 def test_rescan_takes_new_segments_of_a_known_file(videos: Path) -> None:
     table = videos / "table.csv"
     table.write_text("path,start_seconds,end_seconds\na.mp4,0,1\n")

@@ -70,7 +70,7 @@ def test_status_of_no_store_is_a_sentence(name: str, tmp_path: Path) -> None:
 def test_show_summarises_the_tensors_of_a_video(store: StorePaths) -> None:
     found = show(store.root, "b.mp4")
     tensors = FeatureStore(store.root).video("b.mp4")
-    assert (found.video_id, found.failure, list(found.clips["clip"])) == ("b.mp4", "", [0, 1])
+    assert (found.video_id, found.failure, list(found.clips["clip_number"])) == ("b.mp4", "", [0, 1])
     assert [tensor.name for tensor in found.tensors] == list(tensors)
     for told in found.tensors:
         values = np.asarray(tensors[told.name], np.float64)

@@ -26,7 +26,7 @@ def row(**changes):
 
 
 def test_frames_have_the_columns_and_types_that_are_promised():
-    frame = manifest_frame([row(), row(clip=2)])
+    frame = manifest_frame([row(), row(clip_number=2)])
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == dict(MANIFEST_COLUMNS)
     assert frame.equals(manifest_from_columns({name: frame[name].tolist() for name in MANIFEST_COLUMNS}))
     failures = failures_frame([{name: EXAMPLES[dtype] for name, dtype in FAILURE_COLUMNS.items()}])
@@ -57,6 +57,12 @@ def test_validation_refuses(rows, match):
         validate_manifest(manifest_frame(rows))
     with pytest.raises(StoreError, match="lacks the columns video_id"):
         validate_manifest(manifest_frame(rows).drop(columns="video_id"))
+
+
+def test_every_column_can_be_read_as_an_attribute():
+    """pandas has a method `clip`, which a column of that name would be hidden behind."""
+    frame = manifest_frame([row()])
+    assert all(isinstance(getattr(frame, name), pd.Series) for name in MANIFEST_COLUMNS if name != "flags")
 
 
 def test_typed_columns_convert_or_refuse():

@@ -16,12 +16,16 @@ from extractor.models.architecture import FEATURE_STRIDE_PX
 from extractor.store.atomic import write_bytes
 from schemas.errors import UsageError
 from schemas.records import PixelGrid
+from schemas.seals import sealed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Moment", "direction_colours", "draw_moments", "round_up"]
+__all__ = ["MOMENTS", "Moment", "direction_colours", "draw_moments", "round_up"]
+
+MOMENTS = "moments"
+"""The seal (schemas.seals) of a picture."""
 
 _WIDTH_INCHES = 9.6
 _LEGEND = 0.26  # height of the last row, in widths of a column
@@ -152,5 +156,5 @@ def _write(figure: Figure, path: Path) -> Path:
     figure.savefig(data, format="png", dpi=110)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist")
-    write_bytes(path, data.getvalue())
+    write_bytes(path, sealed(data.getvalue(), MOMENTS))
     return path

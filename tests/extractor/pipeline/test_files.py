@@ -31,7 +31,7 @@ from tests.extractor.pipeline.truth import (
 )
 
 SAMPLINGS = ["windows", "dense", "clips"]
-WHO = ("clip", "frame_start", "frame_stop", "pair_start", "pair_stop", "start_seconds", "end_seconds")
+WHO = ("clip_number", "frame_start", "frame_stop", "pair_start", "pair_stop", "start_seconds", "end_seconds")
 
 
 def start(network: MSNet, *items: str, sampling: str = "windows", **fields: Any) -> tuple[File, Any]:
@@ -277,7 +277,7 @@ def test_rows_arrive_in_the_store(sampling: str, outputs: tuple[str, ...], netwo
             np.testing.assert_allclose(found[name], wanted, rtol=1e-4, atol=1e-5)
         rows = store.manifest[store.manifest["video_id"] == video_id]
         clips = memory.writers[video_id].clips or []
-        for name in ("clip", "start_seconds", "end_seconds", "num_valid_frames", "fps", "decoder"):
+        for name in ("clip_number", "start_seconds", "end_seconds", "num_valid_frames", "fps", "decoder"):
             assert rows[name].tolist() == [clip[name] for clip in clips], name
         for clip in range(len(clips)):
             wanted = memory.writers[video_id].rows["frames/index"]

@@ -38,7 +38,7 @@ def of_frames(index: list[int], valid: list[int]) -> dict[str, Any]:
 
 
 def clip_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("clip", "frame_start", "frame_stop", "pair_start", "pair_stop", "start_seconds", "end_seconds")
+    names = ("clip_number", "frame_start", "frame_stop", "pair_start", "pair_stop", "start_seconds", "end_seconds")
     return (*(row[name] for name in names), row["num_valid_frames"])
 
 

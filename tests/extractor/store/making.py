@@ -64,7 +64,7 @@ def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
     pair_hop = hop if hop < size else size - 1
     return [
         {
-            "clip": k,
+            "clip_number": k,
             "frame_start": k * hop,
             "frame_stop": k * hop + size,
             "pair_start": k * pair_hop,

@@ -101,7 +101,7 @@ def test_id_that_is_no_text_is_refused(attempt):
         (lambda rows: rows[:1], "1 rows of clips were announced, 2 written"),
         (lambda rows: [{k: v for k, v in row.items() if k != "fps"} for row in rows], "fps"),
         (lambda rows: [row | {"colour": 1} for row in rows], "colour"),
-        (lambda rows: [row | {"clip": 0} for row in rows], "ascending"),
+        (lambda rows: [row | {"clip_number": 0} for row in rows], "ascending"),
         (lambda rows: rows[::-1], "ascending"),
         (lambda rows: [rows[0], rows[1] | {"frame_start": 5}], "frame ranges"),
         (lambda rows: [rows[0], rows[1] | {"pair_stop": 2}], "pair ranges"),
@@ -117,7 +117,7 @@ def test_finish_refuses_rows_that_do_not_fit(attempt, change, match):
 
 def test_numbers_of_numpy_and_not_a_number_survive_in_rows(attempt):
     rows = [
-        row | {"fps": np.float32(29.97), "clip": np.int64(row["clip"]), "width": np.int32(7)}
+        row | {"fps": np.float32(29.97), "clip_number": np.int64(row["clip_number"]), "width": np.int32(7)}
         for row in item_clips(attempt.run, 2)
     ]
     rows[1]["video_end_seconds"] = float("nan")

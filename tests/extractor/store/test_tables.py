@@ -184,7 +184,7 @@ def test_manifest_cache_is_not_made_again_for_ever(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"video_id": "z.mp4", "clip": [0, 1, 2, 3]}, "items do not agree"),
+        ({"video_id": "z.mp4", "clip_number": [0, 1, 2, 3]}, "items do not agree"),
         ({"fps": "fast"}, "another type"),
     ],
 )
@@ -198,11 +198,15 @@ def test_fragment_that_is_not_its_records_is_refused(tmp_path, change, match):
 
 
 def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):
-    """It knew no edges and no pixel_aspect, and its windows were clips. The digest is one that version 1 wrote."""
+    """It knew no edges and no pixel_aspect, called clip_number clip, and its windows were clips.
+
+    The digest is one that version 1 wrote.
+    """
     paths = make_store(tmp_path, format_version=1, num_frames=8)
     for shard, record in committed(paths).items():
         fragment = paths.root / record.fragment.path
-        pd.read_parquet(fragment).drop(columns="pixel_aspect").to_parquet(fragment)
+        frame = pd.read_parquet(fragment).drop(columns="pixel_aspect").rename(columns={"clip_number": "clip"})
+        frame.to_parquet(fragment)
         record = dataclasses.replace(record, fragment=stored_file(paths, fragment, fragment))
         paths.commit(shard).write_bytes(encode_record(record))
     document = json.loads(paths.run.read_text())
@@ -217,4 +221,5 @@ def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):
         write_run(paths, make_run())
     manifest = FeatureStore(paths.root).manifest
     assert manifest["pixel_aspect"].isna().all() and len(manifest) == 8
+    assert manifest.clip_number.tolist() == [0, 1] * 4 and "clip" not in manifest.columns
     assert FeatureStore(paths.root).video("a.mp4")["frame"].shape == (16, 16)

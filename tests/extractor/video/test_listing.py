@@ -132,7 +132,36 @@ def test_list_videos_reads_parquet(tmp_path: Path) -> None:
 
 def test_list_videos_reads_lines_of_text(tmp_path: Path) -> None:
     path = table(tmp_path, "\ufeffa, b.mp4\n\n/elsewhere/c.mp4\n../d.mp4\n", "list.txt")
-    assert ids(path) == ["a, b.mp4", "/elsewhere/c.mp4", "../d.mp4"]
+    assert ids(path) == ["a, b.mp4", "c.mp4", "../d.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path\n/x/y/a/1.mp4\n/x/y/b/1.mp4\n", ["a/1.mp4", "b/1.mp4"]),
+        ("path\n/x/y/1.mp4\n", ["1.mp4"]),
+        ("path\n/x/y/1.mp4\n/x/y2/2.mp4\n", ["y/1.mp4", "y2/2.mp4"]),  # no folder is called /x/y, half a name
+        ("path\n/x/1.mp4\n/z/2.mp4\n", ["x/1.mp4", "z/2.mp4"]),
+        ("path\n/x/./y/../1.mp4\n//x/2.mp4\n", ["1.mp4", "2.mp4"]),
+        ("path\nROOT/in/1.mp4\n/x/2.mp4\n../3.mp4\n", ["in/1.mp4", "2.mp4", "../3.mp4"]),
+        ("path,start_seconds,end_seconds\n/x/1.mp4,0,2\n/x/1.mp4,2,\n", ["1.mp4#0-2", "1.mp4#2-"]),
+        # an id that another row has
+        ("path\n1.mp4\n/x/y/1.mp4\n", ["1.mp4", "y/1.mp4"]),
+        ("path\n1.mp4\ny/1.mp4\n/x/y/1.mp4\n/x/y/2.mp4\n", ["1.mp4", "y/1.mp4", "x/y/1.mp4", "x/y/2.mp4"]),
+        ("path\n1.mp4\nx/1.mp4\n/x/1.mp4\n", ["1.mp4", "x/1.mp4", "/x/1.mp4"]),
+        ("path,video_id\n/x/y/1.mp4,\n/z/2.mp4,1.mp4\n", ["y/1.mp4", "1.mp4"]),
+    ],
+)
+def test_absolute_paths_elsewhere_count_from_their_common_folder(
+    tmp_path: Path, text: str, expected: list[str]
+) -> None:
+    folder = tmp_path / "tables"
+    assert ids(table(folder, text.replace("ROOT", str(folder)))) == expected
+
+
+def test_one_file_elsewhere_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError, match=r"row 3 has the video_id '1.mp4' of row 2"):
+        list_videos(table(tmp_path, "path\n/x/1.mp4\n/x/y/../1.mp4\n"))
 
 
 def test_list_videos_takes_a_folder_of_images_with_its_rate(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Seals: a line inside a file of ours that says what kind it is and holds the SHA-256 of all the rest.
+
+A file with its seal was written by this program and not touched since, so that a later call may replace it. Readers of
+the file pass the seal over: it is a text chunk of a PNG, a comment at the end of a PDF or SVG, a key of a JSON object.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["is_sealed", "sealed", "sealed_content"]
+
+_KEY = "seal"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_END_BYTES = 12  # the chunk IEND
+_DIGITS = 64
+
+
+def sealed(data: bytes, kind: str) -> bytes:
+    """A picture (PNG, PDF or SVG) with a seal of this kind; raises ValueError for anything else."""
+    mark = _mark(data, kind, hashlib.sha256(data).hexdigest())
+    cut = len(data) - _behind(data)
+    return data[:cut] + mark + data[cut:]
+
+
+def sealed_content(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """What is to be a JSON object, with a seal of this kind."""
+    return {**content, _KEY: _seal_of(content, kind)}
+
+
+def is_sealed(data: bytes, kind: str) -> bool:
+    """Whether this is a file with a seal of this kind, and as it was written."""
+    if data.lstrip()[:1] == b"{":
+        return _is_sealed_json(data, kind)
+    try:
+        stop = len(data) - _behind(data)
+        start = stop - len(_mark(data, kind, "0" * _DIGITS))
+        return start > 0 and sealed(data[:start] + data[stop:], kind) == data
+    except ValueError:
+        return False
+
+
+def _is_sealed_json(data: bytes, kind: str) -> bool:
+    try:
+        content = json.loads(data)
+        return isinstance(content, dict) and content.pop(_KEY, None) == _seal_of(content, kind)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _seal_of(content: Mapping[str, Any], kind: str) -> dict[str, str]:
+    plain = json.loads(json.dumps(content))  # keys as text, lists for tuples: as it is read again
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return {"kind": kind, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _mark(data: bytes, kind: str, sha256: str) -> bytes:
+    """The seal as the form of `data` has it; it is equally long for every SHA-256."""
+    text = f"{kind} sha256 {sha256}".encode()
+    if data.startswith(_PNG):
+        chunk = b"tEXtmsnet-features\0" + text
+        return (len(chunk) - 4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    if data.startswith(b"%PDF-"):
+        return b"% msnet-features " + text + b"\n"
+    if data.startswith(b"<?xml"):
+        return b"<!-- msnet-features " + text + b" -->\n"
+    raise ValueError("a PNG, PDF or SVG was expected")
+
+
+def _behind(data: bytes) -> int:
+    """Bytes of a file that stand behind its seal."""
+    return _PNG_END_BYTES if data.startswith(_PNG) else 0
