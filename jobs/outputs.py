@@ -24,7 +24,7 @@ from gebd.tracks import checked_tracks, tracks_content
 from schemas.errors import MSNetError, UsageError
 from schemas.seals import is_sealed
 
-__all__ = ["Output", "check_outputs", "is_predictions", "is_scores", "never", "sealed_as", "with_listed_videos"]
+__all__ = ["OutputFile", "check_outputs", "is_predictions", "is_scores", "never", "sealed_as", "with_listed_videos"]
 
 
 def never(data: bytes) -> bool:
@@ -33,7 +33,7 @@ def never(data: bytes) -> bool:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputFile:
     """A file to write. is_own: whether content is what the same command wrote; option: by which it was named."""
 
     path: Path
@@ -42,7 +42,7 @@ class Output:
 
 
 def check_outputs(
-    outputs: Sequence[Output], inputs: Iterable[Path | None], *, force: bool, tell: Callable[[str], None]
+    outputs: Sequence[OutputFile], inputs: Iterable[Path | None], *, force: bool, tell: Callable[[str], None]
 ) -> None:
     """Refuse outputs that would destroy something; to be called before the work.
 
@@ -59,7 +59,7 @@ def check_outputs(
         tell(sentence)
 
 
-def _check(output: Output, inputs: Sequence[Path], force: bool) -> str | None:
+def _check(output: OutputFile, inputs: Sequence[Path], force: bool) -> str | None:
     """What is going to be replaced by force, if anything."""
     path, option = output.path, output.option
     if not path.absolute().parent.is_dir():
@@ -86,7 +86,7 @@ def _check(output: Output, inputs: Sequence[Path], force: bool) -> str | None:
     return f"--force: {path} ({_described(path)}) is going to be replaced"
 
 
-def _require_distinct(outputs: Sequence[Output]) -> None:
+def _require_distinct(outputs: Sequence[OutputFile]) -> None:
     seen: dict[Path, str] = {}
     for output in outputs:
         place = output.path.absolute().parent.resolve() / output.path.name
@@ -98,7 +98,7 @@ def _require_distinct(outputs: Sequence[Output]) -> None:
         seen[place] = output.option
 
 
-def _is_own(output: Output) -> bool:
+def _is_own(output: OutputFile) -> bool:
     try:
         return output.is_own(read_bounded(output.path, MAX_FILE_BYTES))
     except (OSError, MSNetError):

@@ -22,7 +22,7 @@ from jobs.cli.weights import weights_app
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
 from jobs.evaluated_weights import BUNDLED_MODEL, TWIN_WEIGHTS
-from jobs.outputs import Output, sealed_as, with_listed_videos
+from jobs.outputs import OutputFile, sealed_as, with_listed_videos
 from jobs.weights_evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from schemas.seals import sealed_content
 
@@ -85,7 +85,7 @@ def evaluate(
         against = TWIN_WEIGHTS
     out = out or Path(f"{path.stem}.evaluation.json")
     read = [checkpoint_path(path, model or BUNDLED_MODEL), against, *with_listed_videos(real)]
-    check_writable([Output(out, sealed_as(_EVALUATION))], read, force=force)
+    check_writable([OutputFile(out, sealed_as(_EVALUATION))], read, force=force)
     with _Progress() as shown:
         found = evaluate_weights(
             path, model=model, against=against, real=real, sizes=sizes, device=choose_device(device), tell=shown.tell

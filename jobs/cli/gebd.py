@@ -24,7 +24,7 @@ from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Store
 from jobs.cli.writing import Force, check_writable
-from jobs.outputs import Output, sealed_as
+from jobs.outputs import OutputFile, sealed_as
 from schemas.errors import ConfigurationError, UsageError
 
 __all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
@@ -71,7 +71,7 @@ def convert(
     force: Force = False,
 ) -> int:
     """Write annotations of any format as plain JSON."""
-    check_writable([Output(out, sealed_as(_CONVERTED))], [annotations], force=force)
+    check_writable([OutputFile(out, sealed_as(_CONVERTED))], [annotations], force=force)
     loaded = write_plain(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
     summary = loaded.summary()
     least, most = summary.raters_least, summary.raters_most
@@ -136,7 +136,7 @@ def evaluate(
 ) -> int:
     """Judge predictions as the official evaluation does, beside baselines that look at no frame."""
     if out is not None:
-        check_writable([Output(out, sealed_as(_JUDGED))], [predictions, annotations], force=force)
+        check_writable([OutputFile(out, sealed_as(_JUDGED))], [predictions, annotations], force=force)
     truth = load_annotations(annotations)
     found = compare_with_baselines(
         _of_annotated(predictions, truth),

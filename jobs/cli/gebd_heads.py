@@ -29,7 +29,7 @@ from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
-from jobs.outputs import Output, is_predictions, is_scores
+from jobs.outputs import OutputFile, is_predictions, is_scores
 from schemas.errors import UsageError
 from schemas.wording import counted
 
@@ -227,9 +227,9 @@ def detect(
 
 
 def _check(out: Path, scores: Path | None, inputs: list[Path | None], force: bool) -> None:
-    outputs = [Output(out, is_predictions)]
+    outputs = [OutputFile(out, is_predictions)]
     if scores is not None:
-        outputs.append(Output(scores, is_scores, "--scores"))
+        outputs.append(OutputFile(scores, is_scores, "--scores"))
     check_writable(outputs, inputs, force=force)
 
 

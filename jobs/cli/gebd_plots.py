@@ -15,7 +15,7 @@ from jobs.cli.gebd_tables import spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
-from jobs.outputs import Output, sealed_as, with_listed_videos
+from jobs.outputs import OutputFile, sealed_as, with_listed_videos
 from jobs.thumbnails import Thumbnails, thumbnails
 
 __all__ = ["run_", "video"]
@@ -49,7 +49,7 @@ def video(
 ) -> int:
     """Draw one video over time: frames, motion, boundary score, predictions and every rater's marks."""
     read = [store, run, predictions, annotations, *with_listed_videos(videos)]
-    check_writable([Output(out, sealed_as(TIMELINE))], read, force=force)
+    check_writable([OutputFile(out, sealed_as(TIMELINE))], read, force=force)
     with spoken_warnings():
         features = FeatureStore(store)
         joining = join_options(pattern, stretches, annotations)
@@ -81,7 +81,7 @@ def run_(
     force: Force = False,
 ) -> int:
     """Draw F1 against tolerance, with all baselines: of the validation part, or of predictions and annotations."""
-    check_writable([Output(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
+    check_writable([OutputFile(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
     plot_run(run, out, predictions=predictions, annotations=annotations)
     print(f"written: {out}")
     return 0

@@ -14,7 +14,7 @@ from jobs.cli.weights import weights_app
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
 from jobs.evaluated_weights import BUNDLED_MODEL, load_weights
-from jobs.outputs import Output, sealed_as, with_listed_videos
+from jobs.outputs import OutputFile, sealed_as, with_listed_videos
 from jobs.pictures import see_moments
 from training.evaluation.picture import MOMENTS, draw_moments
 
@@ -39,7 +39,7 @@ def picture(
 ) -> int:
     """Draw frames of a video with their displacement and confidence beside them."""
     read = [checkpoint_path(weights, model or BUNDLED_MODEL), *with_listed_videos(video)]
-    check_writable([Output(out, sealed_as(MOMENTS))], read, force=force)
+    check_writable([OutputFile(out, sealed_as(MOMENTS))], read, force=force)
     what, network = load_weights(weights, model, choose_device(device))
     moments = see_moments(network, video, at, rate_hz=rate_hz, size=size)
     draw_moments(moments, out, f"{what.model}\n{Path(what.weights).name}")

@@ -16,7 +16,7 @@ from jobs.cli import app
 from jobs.cli.display import paragraph, rows, size, table
 from jobs.cli.writing import Force, check_writable
 from jobs.evaluated_weights import BUNDLED_MODEL
-from jobs.outputs import Output
+from jobs.outputs import OutputFile
 from schemas.errors import WeightsError
 from schemas.wording import counted
 
@@ -92,7 +92,7 @@ def convert(
     force: Force = False,
 ) -> int:
     """Write a checkpoint of any kind as safetensors, which cannot hold code."""
-    check_writable([Output(out)], [path], force=force)
+    check_writable([OutputFile(out)], [path], force=force)
     report = convert_checkpoint(path, out, model, licence=licence, replace=force)
     _print_report(report)
     if model is None and not report.has_motion:

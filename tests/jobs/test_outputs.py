@@ -13,18 +13,18 @@ import pytest
 
 from gebd.predictions import write_predictions
 from gebd.tracks import Track, write_tracks
-from jobs.outputs import Output, check_outputs, is_predictions, is_scores, with_listed_videos
+from jobs.outputs import OutputFile, check_outputs, is_predictions, is_scores, with_listed_videos
 from schemas.errors import UsageError
 
 
-def check(*outputs: Output, inputs: Sequence[Path] = (), force: bool = False) -> list[str]:
+def check(*outputs: OutputFile, inputs: Sequence[Path] = (), force: bool = False) -> list[str]:
     said: list[str] = []
     check_outputs(outputs, inputs, force=force, tell=said.append)
     return said
 
 
-def own(path: Path) -> Output:
-    return Output(path, lambda data: data == b"own")
+def own(path: Path) -> OutputFile:
+    return OutputFile(path, lambda data: data == b"own")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_foreign_files_are_replaced_by_force_alone_which_says_so(place: Path) ->
     (said,) = check(own(place / "foreign"), force=True)
     assert str(place / "foreign") in said and "7 bytes" in said and "replaced" in said
     with pytest.raises(UsageError, match="--force"):
-        check(Output(place / "own"))
+        check(OutputFile(place / "own"))
 
 
 @pytest.mark.parametrize("kind", ["itself", "link", "hard link", "below", "relative"])
@@ -70,9 +70,9 @@ def test_inputs_are_never_replaced(kind: str, force: bool, place: Path, monkeypa
 
 
 def test_two_outputs_are_two_files(place: Path) -> None:
-    scores = Output(place / "folder" / ".." / "new", option="--scores")
+    scores = OutputFile(place / "folder" / ".." / "new", option="--scores")
     with pytest.raises(UsageError, match="two files were expected for --out and --scores"):
-        check(Output(place / "new"), scores, force=True)
+        check(OutputFile(place / "new"), scores, force=True)
 
 
 def test_folders_devices_and_links_to_nothing_are_no_files(place: Path) -> None:
@@ -80,9 +80,9 @@ def test_folders_devices_and_links_to_nothing_are_no_files(place: Path) -> None:
     os.mkfifo(place / "pipe")
     for name in ("folder", "pipe"):
         with pytest.raises(UsageError, match="is a folder or a device"):
-            check(Output(place / name), force=True)
+            check(OutputFile(place / name), force=True)
     with pytest.raises(UsageError, match="make it first"):
-        check(Output(place / "nowhere" / "new"))
+        check(OutputFile(place / "nowhere" / "new"))
     with pytest.raises(UsageError, match="dangling exists"):
         check(own(place / "dangling"))
     assert check(own(place / "dangling"), force=True)
@@ -91,7 +91,7 @@ def test_folders_devices_and_links_to_nothing_are_no_files(place: Path) -> None:
 def test_all_is_checked_before_anything_is_said(place: Path) -> None:
     said: list[str] = []
     with pytest.raises(UsageError):
-        check_outputs([Output(place / "foreign"), Output(place / "folder")], [], force=True, tell=said.append)
+        check_outputs([OutputFile(place / "foreign"), OutputFile(place / "folder")], [], force=True, tell=said.append)
     assert said == []
 
 
