@@ -21,6 +21,18 @@ Rows = dict[str, npt.NDArray[np.generic]]
 """Rows for the datasets of a shard by their path ("frames/feature"). Those of one group need not be equally many."""
 
 
+_TENSORS: Mapping[str, tuple[str, Output]] = {
+    "clips/feature": ("clip_features", Output.CLIP),
+    "clips/logits": ("logits", Output.LOGITS),
+    "frames/feature": ("frame_features", Output.FRAME),
+    "frames/motion": ("motion", Output.MOTION),
+    "pairs/displacement": ("displacement", Output.DISPLACEMENT),
+    "pairs/confidence": ("confidence", Output.CONFIDENCE),
+    "pairs/tied": ("tied", Output.DISPLACEMENT),
+}
+"""By dataset: the attribute of a network's output, of clips and of a stream alike, and the choice that keeps it."""
+
+
 class RowMaker:
     """Turns outputs of a network into `Rows` as a configuration wants them.
 
@@ -34,32 +46,11 @@ class RowMaker:
 
     def of_clips(self, output: MSNetOutput) -> Mapping[str, Tensor]:
         """Tensors on the network's device, B clips first, for `split_clips`."""
-        return self._chosen(
-            {
-                "clips/feature": output.clip_features,
-                "clips/logits": output.logits,
-                "frames/feature": output.frame_features,
-                "frames/motion": output.motion,
-                "pairs/displacement": output.displacement,
-                "pairs/confidence": output.confidence,
-                "pairs/tied": output.tied,
-            }
-        )
+        return self._chosen(output)
 
     def of_stream(self, output: StreamOutput) -> Rows:
         """Rows of one push of a `DenseStream`."""
-        chosen = self._chosen(
-            {
-                "clips/feature": output.clip_features,
-                "clips/logits": output.logits,
-                "frames/feature": output.frame_features,
-                "frames/motion": output.motion,
-                "pairs/displacement": output.displacement,
-                "pairs/confidence": output.confidence,
-                "pairs/tied": output.tied,
-            }
-        )
-        return {path: _to_numpy(path, tensor) for path, tensor in chosen.items()}
+        return {path: _to_numpy(path, tensor) for path, tensor in self._chosen(output).items()}
 
     @staticmethod
     def split_clips(tensors: Mapping[str, Tensor]) -> list[Rows]:
@@ -71,19 +62,11 @@ class RowMaker:
             for i in range(count)
         ]
 
-    def _chosen(self, tensors: Mapping[str, Tensor | None]) -> Mapping[str, Tensor]:
-        wanted = {
-            "clips/feature": Output.CLIP,
-            "clips/logits": Output.LOGITS,
-            "frames/feature": Output.FRAME,
-            "frames/motion": Output.MOTION,
-            "pairs/displacement": Output.DISPLACEMENT,
-            "pairs/confidence": Output.CONFIDENCE,
-            "pairs/tied": Output.DISPLACEMENT,
-        }
+    def _chosen(self, output: MSNetOutput | StreamOutput) -> Mapping[str, Tensor]:
         chosen = {}
-        for path, tensor in tensors.items():
-            if tensor is None or wanted[path] not in self._outputs:
+        for path, (name, wanted) in _TENSORS.items():
+            tensor: Tensor | None = getattr(output, name)
+            if tensor is None or wanted not in self._outputs:
                 continue
             if path == "frames/motion":
                 tensor = self._pool(tensor)

@@ -97,6 +97,7 @@ class _Scan:
         self.joined = False
 
     def take(self, box: _Box) -> None:
+        """Take note of the next box of the highest level."""
         self.count += 1
         self.kinds.add(box.kind)
         self.last = box

@@ -102,7 +102,7 @@ def order_in_doubt(
 
 def _has_gap(steps: Int64Array) -> bool:
     """Whether a packet seems to be missing. Without it a decoder may show those around it in another order."""
-    return len(steps) > 0 and bool((steps >= 1.5 * float(np.median(steps))).any())
+    return len(steps) > 0 and bool(_holes(steps).any())
 
 
 def _has_rare_holes(steps: Int64Array) -> bool:
@@ -110,8 +110,12 @@ def _has_rare_holes(steps: Int64Array) -> bool:
 
     Where that is common, the rate of the frames varies.
     """
-    typical = float(np.median(steps))
-    return _rare(steps >= 1.5 * typical) or _rare(steps <= 0.6 * typical)
+    return _rare(_holes(steps)) or _rare(steps <= 0.6 * float(np.median(steps)))
+
+
+def _holes(steps: Int64Array) -> npt.NDArray[np.bool_]:
+    """Which steps are so long that a stamp is missing within them."""
+    return np.asarray(steps >= 1.5 * float(np.median(steps)))
 
 
 def _rare(steps: npt.NDArray[np.bool_]) -> bool:
