@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import ray
 
+from extractor.store.check import check_inventory, forgotten
 from extractor.store.records import committed, committed_names
 from extractor.store.run import Run, read_run
 from extractor.store.staging import staged_items
@@ -138,6 +139,23 @@ class Dataset:
         _tell_replaced(self.paths, listing, self.watcher)
         return self._extended(known, new)
 
+    def whole(self, inventory: pd.DataFrame) -> pd.DataFrame:
+        """Hold the inventory against the commit records: plan what they forgot, and tell of what it does not know.
+
+        Both happen where files of the store were put back from an older copy.
+        """
+        records = committed(self.paths)
+        for damage in check_inventory(self.paths, inventory, records):
+            self.watcher.say(
+                f"{damage.file}: {damage.message}; msnet resume {self.paths.root} --rescan plans what is new"
+            )
+        lost = forgotten(inventory, records) if self.parts == 1 else set()
+        if not lost:
+            return inventory
+        self.watcher.say(f"planning {counted(len(lost), 'video')} again that their shards do not have")
+        rows = inventory[inventory["video_id"].isin(lost)].drop_duplicates("video_id", keep="last")
+        return self._extended(inventory, self._listing_of(rows))
+
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         """Plan failed items of these classes (all where empty) into new shards; their files count as they are now.
 
@@ -149,8 +167,7 @@ class Dataset:
         last = inventory.drop_duplicates("video_id", keep="last")
         again = last[last["video_id"].isin(wanted) & last["shard"].isin(set(records))]
         self.watcher.say(f"trying {counted(len(again), 'failed video')} again")
-        jobs = [job for jobs in jobs_of_shards(again, self.root).values() for job in jobs]
-        return self._extended(inventory, Listing(self.root, tuple(_refreshed(jobs))))
+        return self._extended(inventory, self._listing_of(again))
 
     def pending(self, inventory: pd.DataFrame, part: tuple[int, int], outcome: Outcome) -> list[PlannedShard]:
         """Shards of a part without a commit record; what is finished already is noted in the outcome."""
@@ -184,10 +201,16 @@ class Dataset:
         outcome.staged_before = len(staged)
         return shards
 
+    def _listing_of(self, rows: pd.DataFrame) -> Listing:
+        """Rows of an inventory as a listing again, their files as they are now."""
+        jobs = [job for jobs in jobs_of_shards(rows, self.root).values() for job in jobs]
+        return Listing(self.root, tuple(_refreshed(jobs)))
+
     def _extended(self, inventory: pd.DataFrame, new: Listing) -> pd.DataFrame:
         if not new.jobs:
             return inventory
-        planned = self._plan(new, 1 + max(int(name.rpartition("-")[2]) for name in inventory["shard"].unique()))
+        names = {*inventory["shard"].unique(), *committed_names(self.paths)}
+        planned = self._plan(new, 1 + max(int(name.rpartition("-")[2]) for name in names))
         return write_inventory(self.paths, pd.concat([inventory, planned], ignore_index=True), replace=True)
 
     def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:

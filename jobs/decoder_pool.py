@@ -99,13 +99,19 @@ class DecoderPool:
         for slot in self._slots:
             ray.kill(slot.actor)
 
-    def run(self, jobs: Iterable[FileJob]) -> Iterator[FileEvent | None]:
+    def run(
+        self, jobs: Iterable[FileJob], is_settled: Callable[[], bool] = lambda: False
+    ) -> Iterator[FileEvent | None]:
         """Events of all files; those of one file in order, ending with Decoded or a VideoError. None now and then.
+
+        Once `is_settled` says so no other file is handed to a decoder.
 
         Raises ResourceError where decoders die as they start: no file is to blame for that.
         """
         waiting = deque(_Task(job) for job in jobs)
         while True:
+            if is_settled():
+                waiting.clear()
             if self._draining:
                 waiting.clear()
                 for slot in self._slots:  # what waits behind the file at hand; its events are not taken

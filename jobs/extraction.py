@@ -16,6 +16,7 @@ from extractor.models.spec import describe_network
 from extractor.store.lease import Lease
 from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.run import Run, read_run, write_run
+from extractor.store.sealed import mend
 from extractor.store.staging import staged_items
 from extractor.store.sweeping import sweep
 from extractor.store.tables import write_manifest_cache
@@ -71,6 +72,7 @@ def extract(
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
     paths = StorePaths(Path(store).absolute())
+    _mend(paths, watcher)
     if not paths.run.exists():  # an attempt that failed early leaves its leases and its log
         refuse_other_folder(paths.root, {paths.leases.name, paths.logs.name}.__contains__, "a store")
     probe_storage(paths.root)
@@ -106,6 +108,7 @@ def resume(
             "--part with --rescan or --retry-failed was given: one job plans for all, so leave --part out"
         )
     paths = StorePaths(Path(store).absolute())
+    _mend(paths, watcher)
     run = read_run(paths)
     run.require_current(paths)
     probe_storage(paths.root)
@@ -119,6 +122,11 @@ def resume(
         listing = limited(list_videos(source), None if limit is None else int(limit))
     root = _dataset_root(run, source if videos else None, listing)
     return _run(_Task(paths, run, found, root, listing, rescan, retry_failed), options, watcher)
+
+
+def _mend(paths: StorePaths, watcher: Watcher) -> None:
+    for sentence in mend(paths):
+        watcher.say(sentence)
 
 
 def _same_weights(run: Run, weights: str | None) -> str:
@@ -164,7 +172,7 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
         dataset = Dataset(paths, run, task.root, machines.workers, options.part[1], watcher)
         session = _Session(paths, run, task.weights, options, watcher, machines.workers, lease, interruptions)
         try:
-            inventory = dataset.inventory(task.listing, task.rescan)
+            inventory = dataset.whole(dataset.inventory(task.listing, task.rescan))
             if task.retry_failed is not None:
                 inventory = dataset.with_retries(inventory, task.retry_failed)
             return session.extract(dataset, inventory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import threading
 import time
@@ -128,12 +129,13 @@ class Extractor:
         )
 
     def _extract(self, shard: _ShardRun, one_by_one: bool) -> Iterator[ShardProgress]:
+        """Extract what is left of a shard; ends early where another attempt commits it meanwhile."""
         assert self._pool is not None
-        if self._draining.is_set():
+        if self._draining.is_set() or shard.is_committed():
             return
         jobs = shard.remaining()
         for batch in [[job] for job in jobs] if one_by_one else [jobs]:
-            for event in self._pool.run(batch):
+            for event in self._pool.run(batch, shard.is_committed):
                 if event is not None:
                     yield from shard.handle(event)
                 yield from shard.report_now_and_then()
@@ -171,6 +173,15 @@ class _ShardRun:
         self._finished: list[ItemDone | Failure] = []
         self._notes: list[str] = []
         self._reported = time.monotonic()
+        self._looked = -math.inf
+        self._committed = False
+
+    def is_committed(self) -> bool:
+        """Whether an attempt has committed the shard; the store is asked once a second at most."""
+        now = time.monotonic()
+        if now - self._looked > _REPORT_SECONDS:
+            self._looked, self._committed = now, self._paths.commit(self.task.shard).exists()
+        return self._committed
 
     def remaining(self) -> list[FileJob]:
         """Files with the items of theirs that no attempt has staged."""

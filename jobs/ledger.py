@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from extractor.store.atomic import read_bounded, write_bytes
+from extractor.store.sealed import Kind, decode_json, encode_json
 from schemas.errors import FailureClass, StoreError, VideoError
 from schemas.layout import StorePaths
 
@@ -65,9 +65,9 @@ class Ledger:
         self._folder = paths.ledger
 
     def history(self, shard: str) -> ShardHistory:
-        """What is known of a shard; nothing where its file is missing or unreadable."""
+        """What is known of a shard; nothing where its file is missing or not as it was written."""
         try:
-            return _ADAPTER.validate_json(read_bounded(self._file(shard), _MAX_BYTES))
+            return _ADAPTER.validate_python(decode_json(read_bounded(self._file(shard), _MAX_BYTES), Kind.CRASHES))
         except (OSError, StoreError, ValueError):
             return ShardHistory()
 
@@ -82,7 +82,7 @@ class Ledger:
                 known.failure, known.message, known.crashes = failure, message, known.crashes + 1
         history.crashes += 1
         self._folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(self._file(shard), json.dumps(asdict(history), indent=1).encode())
+        write_bytes(self._file(shard), encode_json(asdict(history), Kind.CRASHES))
         return history
 
     def _file(self, shard: str) -> Path:

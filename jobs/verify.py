@@ -6,13 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from extractor.store.check import ShardDamage, check_shard
+import pandas as pd
+
+from extractor.store.check import Damage, check_inventory, check_shard, check_store_files, forgotten
 from extractor.store.commit import retire
 from extractor.store.lease import Lease
 from extractor.store.records import committed_names, read_record
 from extractor.store.run import Run, read_run
 from extractor.store.tables import read_inventory, write_manifest_cache
-from schemas.errors import StorageError
+from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 
@@ -21,7 +23,8 @@ __all__ = ["VerifyReport", "verify_store"]
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was found. damages: one entry for every damaged file or dataset. retired: shards taken out of the store.
+    """What was found. damages: one entry for every damaged file or dataset, and one for each way in which records and
+    inventory disagree. retired: shards taken out of the store.
     not_retired: why they were not, as a sentence, where that was asked for.
 
     videos: items with rows in sound shards. unfinished: others that are planned into a shard which is not there or not
@@ -35,7 +38,7 @@ class VerifyReport:
     clips: int
     bytes: int
     unfinished: int
-    damages: tuple[ShardDamage, ...]
+    damages: tuple[Damage, ...]
     retired: tuple[str, ...] = ()
     not_retired: str = ""
 
@@ -55,7 +58,8 @@ def verify_store(
     """Hold every committed shard against its record; a damaged one never ends the check of the others.
 
     Quick: records, presence and size of files, manifest fragments in full, structure and row counts of shards.
-    Deep: SHA-256 of all files and every row read with its checksum, so that no changed bit goes unseen.
+    Deep: SHA-256 of all files and every row read with its checksum, so that no changed bit goes unseen. Both look at
+    the seals of the store's own tables and documents, and hold the inventory against the records.
     `retire_damaged` takes damaged shards out of the store, so that `msnet resume` makes them anew; where another
     process holds the store's lease they stay in, and `not_retired` says so. `progress(done, total)` is called after
     every shard. Raises StoreError for what is no store.
@@ -63,7 +67,7 @@ def verify_store(
     paths = StorePaths(store)
     run = read_run(paths)
     report = _verify(paths, run, deep, progress or (lambda done, total: None))
-    if report.clean or not retire_damaged:
+    if not retire_damaged or not any(damage.shard for damage in report.damages):
         return report
     try:
         with Lease(paths):
@@ -74,7 +78,7 @@ def verify_store(
 
 def _retire(paths: StorePaths, run: Run, report: VerifyReport, deep: bool) -> tuple[str, ...]:
     """Retire damaged shards, looked at once more: before the lease was held another process may have made them anew."""
-    shards = sorted({damage.shard for damage in report.damages})
+    shards = sorted({damage.shard for damage in report.damages if damage.shard})
     damaged = tuple(shard for shard in shards if check_shard(paths, run, shard, deep=deep))
     for shard in damaged:
         retire(paths, shard)
@@ -84,7 +88,7 @@ def _retire(paths: StorePaths, run: Run, report: VerifyReport, deep: bool) -> tu
 
 
 def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, int], None]) -> VerifyReport:
-    damages: list[ShardDamage] = []
+    damages = check_store_files(paths, run, deep=deep)
     sound: list[CommitRecord] = []
     names = committed_names(paths)
     for index, shard in enumerate(names, start=1):
@@ -95,9 +99,17 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
             sound.append(record)
         progress(index, len(names))
     done = {video_id for record in sound for video_id in record.video_ids}
-    inventory = read_inventory(paths)
-    unsound = ~inventory["shard"].isin({record.shard for record in sound})
-    waiting = set(inventory[unsound]["video_id"]) - done
+    records = {record.shard: record for record in sound}
+    try:
+        inventory = read_inventory(paths)
+    except StoreError:
+        if not paths.inventory.exists():
+            raise
+        inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, as is told by now
+    else:
+        damages += check_inventory(paths, inventory, records)
+    unsound = ~inventory["shard"].isin(set(records))
+    waiting = (set(inventory[unsound]["video_id"]) | forgotten(inventory, records)) - done
     failed = {failure.video_id for record in sound for failure in record.failures} - done - waiting
     return VerifyReport(
         deep=deep,

@@ -15,6 +15,7 @@ from schemas.errors import ConfigurationError, StoreError
 
 __all__ = [
     "LEVELS",
+    "MAX_CHUNK_BYTES",
     "TENSORS",
     "DatasetSpec",
     "NetworkShape",
@@ -91,7 +92,7 @@ class NetworkShape:
 
 
 _CHUNK_BYTES = 64 * 1024
-_MAX_CHUNK_BYTES = 4 * 1024 * 1024  # a chunk is read whole for any one of its rows
+MAX_CHUNK_BYTES = 4 * 1024 * 1024  # of more than one row; a chunk is read whole for any one of its rows
 _DENSE_CHUNK_ROWS = 32
 
 
@@ -166,7 +167,7 @@ def _require_outputs(config: ExtractionConfig, shape: NetworkShape) -> None:
 def _chunk_rows(config: ExtractionConfig, extents: tuple[int, ...], dtype: str) -> int:
     row_bytes = DatasetSpec("", "", extents, dtype, 1).row_bytes
     rows = max(clip_rows(config), min(1024, _CHUNK_BYTES // row_bytes))
-    return max(1, min(rows, _MAX_CHUNK_BYTES // row_bytes))
+    return max(1, min(rows, MAX_CHUNK_BYTES // row_bytes))
 
 
 def pack_tied(tied: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -196,6 +197,10 @@ class StorePaths:
     @property
     def inventory(self) -> Path:
         return self.root / "inventory.parquet"
+
+    def copy(self, path: Path) -> Path:
+        """Second copy of run.json or inventory.parquet."""
+        return self.root / "copies" / path.name
 
     @property
     def manifest(self) -> Path:

@@ -1,7 +1,8 @@
 """Seals: a line inside a file of ours that says what kind it is and holds the SHA-256 of all the rest.
 
 A file with its seal was written by this program and not touched since, so that a later call may replace it. Readers of
-the file pass the seal over: it is a text chunk of a PNG, a comment at the end of a PDF or SVG, a key of a JSON object.
+the file pass the seal over: it is a text chunk of a PNG, a comment at the end of a PDF or SVG, a key of a JSON object,
+bytes before the footer of a Parquet table that no column points to.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ __all__ = ["is_sealed", "sealed", "sealed_content"]
 _KEY = "seal"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END_BYTES = 12  # the chunk IEND
+_PARQUET = b"PAR1"
+_PARQUET_END_BYTES = 8  # the length of the footer, and the magic number again
 _DIGITS = 64
 
 
 def sealed(data: bytes, kind: str) -> bytes:
-    """A picture (PNG, PDF or SVG) with a seal of this kind; raises ValueError for anything else."""
+    """A picture (PNG, PDF or SVG) or a Parquet table with a seal of this kind; raises ValueError for anything else."""
     mark = _mark(data, kind, hashlib.sha256(data).hexdigest())
     cut = len(data) - _behind(data)
     return data[:cut] + mark + data[cut:]
@@ -68,9 +71,13 @@ def _mark(data: bytes, kind: str, sha256: str) -> bytes:
         return b"% msnet-features " + text + b"\n"
     if data.startswith(b"<?xml"):
         return b"<!-- msnet-features " + text + b" -->\n"
-    raise ValueError("a PNG, PDF or SVG was expected")
+    if data.startswith(_PARQUET):
+        return b"msnet-features " + text + b"\n"
+    raise ValueError("a PNG, PDF, SVG or Parquet file was expected")
 
 
 def _behind(data: bytes) -> int:
     """Bytes of a file that stand behind its seal."""
+    if data.startswith(_PARQUET):
+        return _PARQUET_END_BYTES + int.from_bytes(data[-_PARQUET_END_BYTES : -len(_PARQUET)], "little")
     return _PNG_END_BYTES if data.startswith(_PNG) else 0

@@ -1,28 +1,33 @@
-"""Holding one committed shard against its record, down to the last bit."""
+"""Holding a store against what it says of itself, down to the last bit: shards against records, the rest by seals."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from extractor.store.records import read_record
-from extractor.store.run import Run
+from extractor.store.atomic import is_temporary
+from extractor.store.records import decode_record, read_record
+from extractor.store.run import Run, has_seals
+from extractor.store.sealed import Kind, is_sound, read_whole
 from extractor.store.shard import ShardReader
+from extractor.store.staging import open_staged
 from extractor.store.tables import read_fragment
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import LEVELS, StorePaths
 from schemas.records import CommitRecord, StoredFile
-from schemas.wording import HOW_TO_MEND
+from schemas.wording import HOW_TO_MEND, counted
 
-__all__ = ["ShardDamage", "check_shard"]
+__all__ = ["Damage", "check_inventory", "check_shard", "check_store_files", "forgotten"]
 
 
 @dataclass(frozen=True, slots=True)
-class ShardDamage:
-    """One thing that is wrong with a shard: in which file of the store, in which dataset if in one, and what."""
+class Damage:
+    """One thing that is wrong: with which shard ("" where it is the store's), file, dataset if in one, and what."""
 
     shard: str
     file: str
@@ -30,7 +35,7 @@ class ShardDamage:
     message: str
 
 
-def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[ShardDamage]:
+def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[Damage]:
     """Everything that is found wrong with a committed shard.
 
     Quick: record, sizes, manifest fragment in full, structure and row counts of the data. Deep: also the SHA-256 of
@@ -39,11 +44,11 @@ def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[
     try:
         record = read_record(paths, shard)
     except StoreError as error:
-        return [ShardDamage(shard, paths.commit(shard).relative_to(paths.root).as_posix(), None, _told(error))]
+        return [Damage(shard, paths.commit(shard).relative_to(paths.root).as_posix(), None, _told(error))]
     if record is None:
         return []
     if record.digest != run.digest:
-        return [ShardDamage(shard, record.data.path, None, "it was made with another configuration")]
+        return [Damage(shard, record.data.path, None, "it was made with another configuration")]
     found = _check_fragment(paths, record)
     found += _check_file(paths, record, record.data, deep)
     found += _check_data(paths, run, record, deep)
@@ -55,25 +60,23 @@ def _told(error: StoreError) -> str:
     return str(error).removesuffix(HOW_TO_MEND)
 
 
-def _most_telling(found: list[ShardDamage]) -> list[ShardDamage]:
+def _most_telling(found: list[Damage]) -> list[Damage]:
     """Without the entries that only repeat, for a whole file, what another says about a dataset of it."""
     explained = {damage.file for damage in found if damage.dataset is not None}
     kept = [damage for damage in found if damage.dataset is not None or damage.file not in explained]
     return list({(damage.file, damage.dataset): damage for damage in reversed(kept)}.values())[::-1]
 
 
-def _check_file(paths: StorePaths, record: CommitRecord, stored: StoredFile, deep: bool) -> list[ShardDamage]:
+def _check_file(paths: StorePaths, record: CommitRecord, stored: StoredFile, deep: bool) -> list[Damage]:
     path = paths.root / stored.path
     try:
         size = path.stat().st_size
         if size != stored.bytes:
-            return [
-                ShardDamage(record.shard, stored.path, None, f"it has {size} bytes, the record says {stored.bytes}")
-            ]
+            return [Damage(record.shard, stored.path, None, f"it has {size} bytes, the record says {stored.bytes}")]
         if deep and _sha256(path) != stored.sha256:
-            return [ShardDamage(record.shard, stored.path, None, "its SHA-256 is not the recorded one")]
+            return [Damage(record.shard, stored.path, None, "its SHA-256 is not the recorded one")]
     except FileNotFoundError:
-        return [ShardDamage(record.shard, stored.path, None, "it is missing")]
+        return [Damage(record.shard, stored.path, None, "it is missing")]
     return []
 
 
@@ -82,7 +85,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_fragment(paths: StorePaths, record: CommitRecord) -> list[ShardDamage]:
+def _check_fragment(paths: StorePaths, record: CommitRecord) -> list[Damage]:
     try:
         table = read_fragment(paths, record)
         counts = {
@@ -95,37 +98,120 @@ def _check_fragment(paths: StorePaths, record: CommitRecord) -> list[ShardDamage
         message = "its rows do not agree with the commit record"
     except DamagedShardError as error:
         message = _told(error)
-    return [ShardDamage(record.shard, record.fragment.path, None, message)]
+    return [Damage(record.shard, record.fragment.path, None, message)]
 
 
-def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -> list[ShardDamage]:
+def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -> list[Damage]:
     """What is wrong inside the HDF5 file, dataset by dataset."""
-    found: list[ShardDamage] = []
+    found: list[Damage] = []
     try:
         reader = ShardReader(paths.root / record.data.path, (), shard=record.shard)
     except FileNotFoundError:
-        return [ShardDamage(record.shard, record.data.path, None, "it is missing")]
+        return [Damage(record.shard, record.data.path, None, "it is missing")]
     except DamagedShardError as error:
-        return [ShardDamage(record.shard, record.data.path, None, _told(error))]
+        return [Damage(record.shard, record.data.path, None, _told(error))]
     with reader:
         for spec in run.datasets:
             try:
                 reader.open(spec)
                 if deep and reader.checksum(spec.path) != record.checksums.get(spec.path):
-                    found.append(
-                        ShardDamage(record.shard, record.data.path, spec.path, "its rows are not those written")
-                    )
+                    found.append(Damage(record.shard, record.data.path, spec.path, "its rows are not those written"))
             except DamagedShardError as error:
-                found.append(ShardDamage(record.shard, record.data.path, spec.path, _told(error)))
+                found.append(Damage(record.shard, record.data.path, spec.path, _told(error)))
         levels = {spec.level for spec in run.datasets}
         wrong = [level for level in LEVELS if level in levels and reader.rows[level] != record.rows.get(level)]
         if wrong and not found:
-            found.append(
-                ShardDamage(record.shard, record.data.path, None, f"row counts of {wrong} are not as recorded")
-            )
+            found.append(Damage(record.shard, record.data.path, None, f"row counts of {wrong} are not as recorded"))
         try:
             if reader.attributes.get("attempt") != record.attempt or reader.attributes.get("digest") != record.digest:
-                found.append(ShardDamage(record.shard, record.data.path, None, "its attributes are not the record's"))
+                found.append(Damage(record.shard, record.data.path, None, "its attributes are not the record's"))
         except DamagedShardError as error:
-            found.append(ShardDamage(record.shard, record.data.path, None, _told(error)))
+            found.append(Damage(record.shard, record.data.path, None, _told(error)))
     return found
+
+
+def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage]:
+    """Everything that is found wrong with files that are not of one committed shard.
+
+    Quick: seals of the store's own tables and documents, and of what an unfinished run left. Deep: also every row of
+    what is staged. Files that are not there are no damage, but for one of which a copy is.
+    """
+    found = []
+    for path, kind in _sealed_files(paths) if has_seals(paths) else ():
+        try:
+            if not is_sound(read_whole(path), kind):
+                found.append((path, "it is not as it was written"))
+        except FileNotFoundError:
+            if paths.copy(path).exists():
+                found.append((path, "it is missing"))
+        except StoreError as error:
+            found.append((path, str(error)))
+    for path in _files(paths.retired, "*.json"):
+        shard, _, attempt = path.stem.split(".", 2)
+        if attempt != "damaged" and not _is_record(path, shard):
+            found.append((path, "it is not as it was written"))
+    if deep:
+        found += [(path, message) for path in _files(paths.staging, "*/*/*.h5") if (message := _staged(path, run))]
+    return [Damage("", path.relative_to(paths.root).as_posix(), None, message) for path, message in found]
+
+
+def _sealed_files(paths: StorePaths) -> Iterator[tuple[Path, Kind]]:
+    """Every file that carries a seal, whether it is there or not, with its kind."""
+    for path, kind in ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY)):
+        yield from ((path, kind), (paths.copy(path), kind))
+    yield from ((paths.manifest, Kind.MANIFEST), (paths.failures, Kind.FAILURES))
+    yield from ((path, Kind.CRASHES) for path in _files(paths.ledger, "*.json"))
+    yield from ((path, Kind.LEASE) for path in _files(paths.leases, "*.json"))
+    yield from ((path, Kind.STAGED_FAILURE) for path in _files(paths.staging, "*/*/*.json"))
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in sorted(folder.glob(pattern)) if not is_temporary(path)]
+
+
+def _is_record(path: Path, shard: str) -> bool:
+    try:
+        decode_record(path.read_bytes(), shard)
+    except (OSError, StoreError):
+        return False
+    return True
+
+
+def _staged(path: Path, run: Run) -> str:
+    """What is wrong with a staged item, "" where nothing is."""
+    try:
+        with open_staged(path, run) as reader:
+            reader.header()
+            for spec in run.datasets:
+                reader.checksum(spec.path)
+    except FileNotFoundError:  # its shard was committed just now
+        return ""
+    except DamagedShardError as error:
+        return _told(error)
+    return ""
+
+
+def check_inventory(paths: StorePaths, inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> list[Damage]:
+    """Hold what shards name against the inventory, both ways."""
+    file = paths.inventory.relative_to(paths.root).as_posix()
+    found = []
+    if unknown := _named(records) - set(inventory["video_id"]):
+        found.append(f"it lacks {counted(len(unknown), 'video')} that shards have")
+    if forgot := forgotten(inventory, records):
+        found.append(f"it plans {counted(len(forgot), 'video')} into shards whose records do not name them")
+    return [Damage("", file, None, message) for message in found]
+
+
+def forgotten(inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> set[str]:
+    """Videos that are planned into committed shards only, of which no record names them: nobody would extract them."""
+    settled = inventory["shard"].isin(set(records))
+    return set(inventory[settled]["video_id"]) - set(inventory[~settled]["video_id"]) - _named(records)
+
+
+def _named(records: Mapping[str, CommitRecord]) -> set[str]:
+    """Videos that commit records name, with features or as failed."""
+    return {
+        video_id
+        for record in records.values()
+        for video_id in (*record.video_ids, *(failure.video_id for failure in record.failures))
+    }

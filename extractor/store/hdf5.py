@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 
 from extractor.store.atomic import errno_of
+from extractor.store.chunks import ZSTD_FILTER, load_zstd
 from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
 from schemas.wording import HOW_TO_MEND
 
@@ -20,17 +21,13 @@ __all__ = [
     "COMPRESSIONS",
     "OutputFile",
     "filter_options",
-    "load_filters",
     "open_for_reading",
-    "require_plain",
     "shard_errors",
 ]
 
 COMPRESSIONS = ("none", "gzip", "zstd")
-_ZSTD_FILTER = 32015
 _GZIP_LEVEL = 4
 _ZSTD_LEVEL = 3
-_MAX_CHUNK_BYTES = 256 * 1024 * 1024
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EINTR)
 
 
@@ -127,49 +124,9 @@ def filter_options(compression: str) -> dict[str, Any]:
     if compression == "gzip":
         return options | {"shuffle": True, "compression": "gzip", "compression_opts": _GZIP_LEVEL}
     if compression == "zstd":
-        _load_zstd()
-        return options | {"shuffle": True, "compression": _ZSTD_FILTER, "compression_opts": (_ZSTD_LEVEL,)}
+        load_zstd()
+        return options | {"shuffle": True, "compression": ZSTD_FILTER, "compression_opts": (_ZSTD_LEVEL,)}
     raise ConfigurationError(f"a compression of {', '.join(COMPRESSIONS)} was expected, not {compression!r}")
-
-
-def load_filters(dataset: Any) -> None:
-    """Make sure that the filters of an open dataset are there, loading zstd where it is one of them."""
-    creation = dataset.id.get_create_plist()
-    if any(creation.get_filter(i)[0] == _ZSTD_FILTER for i in range(creation.get_nfilters())):
-        _load_zstd()
-
-
-def _load_zstd() -> None:
-    if h5py.h5z.filter_avail(_ZSTD_FILTER):
-        return
-    try:
-        import hdf5plugin  # noqa: F401  (importing it registers the filter)
-    except ImportError as error:
-        raise ConfigurationError(
-            "zstd compression needs the package hdf5plugin: pip install 'msnet-features[zstd]'"
-        ) from error
-
-
-def require_plain(dataset: Any, path: str) -> None:
-    """Raise ValueError unless the dataset holds its own rows in chunks, all of them there and of a sane size.
-
-    A file can claim any number of rows and keep none of them, or point into other files; neither is ours.
-    """
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"{path} is not a dataset")
-    if dataset.is_virtual or dataset.external or dataset.chunks is None:
-        raise ValueError(f"{path} does not hold its own rows in chunks")
-    chunk_bytes = dataset.dtype.itemsize
-    for extent in dataset.chunks:
-        chunk_bytes *= extent
-    if chunk_bytes > _MAX_CHUNK_BYTES:
-        raise ValueError(f"{path} has chunks of {chunk_bytes} bytes")
-    if dataset.chunks[1:] != dataset.shape[1:]:
-        raise ValueError(f"{path} is cut across its rows")
-    rows, chunk_rows = dataset.shape[0], dataset.chunks[0]
-    expected = -(-rows // chunk_rows)
-    if dataset.id.get_num_chunks() != expected:
-        raise ValueError(f"{path} claims {expected} chunks and has {dataset.id.get_num_chunks()}")
 
 
 @contextmanager

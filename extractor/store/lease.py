@@ -8,7 +8,6 @@ that can be said on a full disk too.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -26,6 +25,7 @@ from pydantic import TypeAdapter
 
 from extractor.store.atomic import publish, read_bounded, remove_files, storage_errors, temporary_beside
 from extractor.store.process import has_ended, machine, process_start
+from extractor.store.sealed import Kind, decode_json, encode_json
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
 
@@ -34,6 +34,8 @@ __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "holders", "
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
 """A holder on another machine whose heartbeat is older than this is taken for dead."""
+_AHEAD_SECONDS = 2 * HEARTBEAT_SECONDS
+"""A heartbeat further ahead than this is of before the clock was set back: a living holder has given another since."""
 
 _NAME = re.compile(r"(store|part-\d+-of-\d+)\.(\d{6,})\.json")
 _MAX_BYTES = 64 * 1024
@@ -132,7 +134,7 @@ class Lease:
         number = 1 + max(_numbers(self._paths, self._name), default=0)
         self._refuse_if_held()
         file = self._paths.leases / f"{self._name}.{number:06d}.json"
-        won = publish(file, json.dumps(asdict(mine)).encode())
+        won = publish(file, encode_json(asdict(mine), Kind.LEASE))
         newer = [other for other in _numbers(self._paths, self._name) if other > number]
         try:
             self._refuse_if_held()
@@ -206,12 +208,12 @@ def _holder_if_alive(path: Path, now: float, stale_seconds: float) -> Holder | N
     if beat == 0:
         return None
     try:
-        holder = TypeAdapter(Holder).validate_json(data)
+        holder = TypeAdapter(Holder).validate_python(decode_json(data, Kind.LEASE))
     except ValueError:
         holder = Holder("an unknown host", "", 0, "", "", (0, 1), "an unknown time")
     if holder.machine and holder.machine == machine():
         return None if has_ended(holder.pid, holder.started) else holder
-    return holder if now - beat < stale_seconds else None
+    return holder if -_AHEAD_SECONDS < now - beat < stale_seconds else None
 
 
 def _storage_now(folder: Path) -> float:

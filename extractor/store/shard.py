@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.store.atomic import storage_errors
-from extractor.store.hdf5 import OutputFile, filter_options, load_filters, open_for_reading, require_plain, shard_errors
+from extractor.store.chunks import ChunkGuard, require_plain
+from extractor.store.hdf5 import OutputFile, filter_options, open_for_reading, shard_errors
 from schemas.errors import NotFiniteError, StoreError
-from schemas.layout import LEVELS, DatasetSpec
+from schemas.layout import LEVELS, MAX_CHUNK_BYTES, DatasetSpec
 
 __all__ = ["ShardReader", "ShardWriter"]
 
@@ -177,6 +178,7 @@ class ShardReader:
         self.shard = shard or path.stem
         self.rows = dict.fromkeys(LEVELS, 0)
         self._datasets: dict[str, Any] = {}
+        self._guards: dict[str, ChunkGuard] = {}
         path.stat()  # FileNotFoundError as such; h5py's own differs from version to version
         with shard_errors(path, self.shard):
             self._file = open_for_reading(path, cache_bytes)
@@ -194,16 +196,16 @@ class ShardReader:
                 if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):
                     raise ValueError(f"{name} is missing")
             dataset = self._file[spec.path]
-            require_plain(dataset, spec.path)
+            require_plain(dataset, spec.path, max(spec.row_bytes, MAX_CHUNK_BYTES))
             if dataset.shape[1:] != spec.shape or dataset.dtype != np.dtype(spec.dtype):
                 raise ValueError(f"rows are {dataset.dtype} {dataset.shape[1:]}, expected {spec.dtype} {spec.shape}")
-            load_filters(dataset)
             rows = dataset.shape[0]
             level = [path for path in self._datasets if path.startswith(f"{spec.level}/")]
             if level and rows != self.rows[spec.level]:
                 raise ValueError(f"{rows} rows where its level has {self.rows[spec.level]}")
         self.rows[spec.level] = rows
         self._datasets[spec.path] = dataset
+        self._guards[spec.path] = ChunkGuard(dataset)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -215,9 +217,10 @@ class ShardReader:
         """The JSON header of a staged item."""
         with shard_errors(self.path, self.shard):
             dataset = self._file[_HEADER]
-            require_plain(dataset, _HEADER)
+            require_plain(dataset, _HEADER, _MAX_HEADER_BYTES)
             if dataset.dtype != np.uint8 or dataset.ndim != 1 or dataset.size > _MAX_HEADER_BYTES:
                 raise ValueError("the header is not one")
+            ChunkGuard(dataset).require(0, len(dataset))
             header = json.loads(dataset[()].tobytes())
             if not isinstance(header, dict):
                 raise ValueError("the header is not an object")
@@ -229,6 +232,7 @@ class ShardReader:
             dataset = self._datasets[path]
             if not 0 <= start <= stop <= dataset.shape[0]:
                 raise ValueError(f"rows {start} to {stop} of {dataset.shape[0]} were asked for")
+            self._guards[path].require(start, stop)
             rows: Array = dataset[start:stop]
             return rows
 
@@ -251,6 +255,7 @@ class ShardReader:
     def close(self) -> None:
         """Close the file; harmless when it is closed."""
         self._datasets.clear()
+        self._guards.clear()
         with suppress(OSError, RuntimeError, ValueError):
             self._file.close()
 

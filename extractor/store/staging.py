@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from extractor.store.atomic import (
 from extractor.store.item_rows import from_columns, levels_of, to_columns
 from extractor.store.records import next_generation
 from extractor.store.run import Run
+from extractor.store.sealed import Kind, decode_json, encode_json
 from extractor.store.shard import ShardReader, ShardWriter
 from schemas.errors import StoreError
 from schemas.layout import StorePaths, clip_rows
@@ -172,7 +172,7 @@ def stage_failure(attempt: Attempt, failure: Failure) -> bool:
     fields = asdict(failure) | {"message": message}
     try:
         _make_folder(attempt)
-        write_bytes(target, json.dumps({"digest": attempt.run.digest, "failure": fields}).encode())
+        write_bytes(target, encode_json({"digest": attempt.run.digest, "failure": fields}, Kind.STAGED_FAILURE))
     except FileNotFoundError as error:
         return _swept(attempt, error)
     return True
@@ -239,7 +239,7 @@ def _read_staged(path: Path, run: Run) -> StagedItem | None:
 
 
 def _read_failure(path: Path, run: Run) -> StagedItem | None:
-    document = json.loads(read_bounded(path, _MAX_FAILURE_BYTES))
+    document = decode_json(read_bounded(path, _MAX_FAILURE_BYTES), Kind.STAGED_FAILURE)
     failure = TypeAdapter(Failure).validate_python(document["failure"])
     sound = document["digest"] == run.digest and path.stem == item_key(failure.video_id)
     return StagedItem(failure.video_id, path, {}, failure) if sound else None

@@ -12,8 +12,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from extractor.store.atomic import publish, read_bounded, replacing
+from extractor.store.atomic import publish, read_bounded, replacing, write_bytes
 from extractor.store.records import committed
+from extractor.store.run import has_seals
+from extractor.store.sealed import Kind, is_sound, keep_copy, read_whole
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import (
@@ -26,9 +28,11 @@ from schemas.manifest import (
     validate_manifest,
 )
 from schemas.records import CommitRecord
+from schemas.seals import sealed
 
 __all__ = [
     "cached_manifest",
+    "encode_table",
     "merge_failures",
     "merge_fragments",
     "read_fragment",
@@ -49,26 +53,42 @@ def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool
     With `replace` (a rescan, under the lease of the whole store) it takes the place of the one that is there.
     """
     inventory = typed_columns(inventory, INVENTORY_COLUMNS, "the inventory")
+    data = sealed(encode_table(inventory), Kind.INVENTORY)
     if replace:
-        write_table(paths.inventory, inventory)
-        return inventory
-    data = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(inventory, preserve_index=False), data, compression="zstd")
-    publish(paths.inventory, data.getvalue().to_pybytes())
-    return read_inventory(paths)
+        write_bytes(paths.inventory, data)
+    elif not publish(paths.inventory, data):
+        return read_inventory(paths)
+    keep_copy(paths, paths.inventory)
+    return inventory
 
 
 def read_inventory(paths: StorePaths) -> pd.DataFrame:
-    """Every input video and the shard it was planned into; raises StoreError where that cannot be read."""
-    return typed_columns(_read_parquet(paths.inventory), INVENTORY_COLUMNS, "the inventory")
+    """Every input video and the shard it was planned into, from the copy where inventory.parquet is damaged or gone.
+
+    Raises StoreError where neither can be read.
+    """
+    strict = has_seals(paths)
+    try:
+        frame = _read_inventory(paths.inventory, strict)
+    except StoreError:
+        if not (strict and paths.copy(paths.inventory).exists()):
+            raise
+        frame = _read_inventory(paths.copy(paths.inventory), strict)
+    return typed_columns(frame, INVENTORY_COLUMNS, "the inventory")
 
 
-def write_table(path: Path, frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> None:
-    """Write a parquet file atomically, with key-value `metadata` in its footer."""
+def write_table(path: Path, frame: pd.DataFrame) -> None:
+    """Write a parquet file atomically, without a seal: that of a fragment is in its commit record."""
+    write_bytes(path, encode_table(frame))
+
+
+def encode_table(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
+    """A table as a parquet file, with key-value `metadata` in its footer."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **(metadata or {})})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    data = pa.BufferOutputStream()
+    pq.write_table(table, data, compression="zstd")
+    return data.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
@@ -145,7 +165,7 @@ def write_manifest_cache(paths: StorePaths) -> tuple[pd.DataFrame, pd.DataFrame]
     for _ in range(_TRIES):
         metadata = {_COMMITS_KEY: _state(records)}
         clips, failures = _write_manifest(paths, records, metadata), merge_failures(records)
-        write_table(paths.failures, failures, metadata)
+        write_bytes(paths.failures, sealed(encode_table(failures, metadata), Kind.FAILURES))
         records = committed(paths)
         if _state(records) == metadata[_COMMITS_KEY]:
             break
@@ -161,25 +181,33 @@ def _write_manifest(
     clips: dict[str, int] = {}
     waiting: list[pa.Table] = []
     rows = 0
-    with replacing(paths.manifest) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for frame in _fragments(paths, records):
-            counts = frame["video_id"].value_counts(sort=False)
-            clips.update(zip(counts.index.tolist(), counts.tolist(), strict=True))
-            waiting.append(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
-            rows += len(frame)
-            if rows >= _GROUP_ROWS:  # a shard alone would be a tiny row group
+    with replacing(paths.manifest) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for frame in _fragments(paths, records):
+                counts = frame["video_id"].value_counts(sort=False)
+                clips.update(zip(counts.index.tolist(), counts.tolist(), strict=True))
+                waiting.append(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                rows += len(frame)
+                if rows >= _GROUP_ROWS:  # a shard alone would be a tiny row group
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting, rows = [], 0
+            if waiting:
                 writer.write_table(pa.concat_tables(waiting))
-                waiting, rows = [], 0
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting))
+        temporary.write_bytes(sealed(temporary.read_bytes(), Kind.MANIFEST))
     codes = np.repeat(np.arange(len(clips)), np.fromiter(clips.values(), np.int64, len(clips)))
     return pd.DataFrame({"video_id": pd.Categorical.from_codes(codes, pd.Index(list(clips), dtype="str"))})
 
 
 def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
-    """manifest.parquet where it was made from exactly these records and names their files only, else None."""
+    """manifest.parquet where it was made from exactly these records and is as it was written, else None.
+
+    It names no other files than theirs.
+    """
     try:
-        with pq.ParquetFile(paths.manifest) as file:
+        data = read_whole(paths.manifest)
+        if not is_sound(data, Kind.MANIFEST):
+            return None
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
             if (file.schema_arrow.metadata or {}).get(_COMMITS_KEY) != _state(records):
                 return None
             frame = validate_manifest(file.read().to_pandas())
@@ -195,11 +223,17 @@ def _state(records: Mapping[str, CommitRecord]) -> bytes:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest().encode()
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_inventory(path: Path, strict: bool) -> pd.DataFrame:
     try:
-        frame: pd.DataFrame = pq.read_table(path).to_pandas()
+        data = read_whole(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing: the extraction never got as far as planning, run it again") from error
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise StoreError(f"{path} cannot be read ({error}): restore it from a copy") from error
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
+    if strict and not is_sound(data, Kind.INVENTORY):
+        raise StoreError(f"{path} is not as it was written, and its copy no better: restore it from one of your own")
+    try:
+        frame: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
+    except Exception as error:  # what a damaged table without a seal leads to is no closed list
+        raise StoreError(f"{path} cannot be read ({str(error).splitlines()[0]}): restore it from a copy") from error
     return frame

@@ -174,7 +174,7 @@ def verify(
         found = verify_store(store, deep=deep, retire_damaged=not keep, progress=tell)
     for damage in found.damages:
         where = f", {damage.dataset}" if damage.dataset else ""
-        print(paragraph(f"damaged: {damage.shard}{where}: {damage.message}", indent="  "))
+        print(paragraph(f"damaged: {damage.file}{where}: {damage.message}", indent="  "))
     print(
         f"{counted(found.shards, 'shard')}, {counted(found.videos, 'video')} with {counted(found.clips, 'clip')}, "
         f"{found.failed} failed, {size(found.bytes)}: "
@@ -185,6 +185,8 @@ def verify(
         print(f"taken out: {', '.join(found.retired)}; to make them anew: msnet resume {store}")
     elif found.not_retired:
         print(paragraph(f"left in the store: {found.not_retired}", indent="  "))
+    elif any(not damage.shard for damage in found.damages):
+        print(f"to put right what can be: msnet resume {store}")
     elif found.unfinished:
         print(f"not extracted yet: {counted(found.unfinished, 'video')}; to go on: msnet resume {store}")
     return 0 if found.clean else 1

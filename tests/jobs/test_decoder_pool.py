@@ -288,6 +288,16 @@ def test_drain_finishes_the_files_at_hand_and_begins_no_other(pools: Pools) -> N
 
 
 @pytest.mark.slow
+def test_batch_that_is_settled_hands_out_no_other_file_and_the_next_one_runs(pools: Pools) -> None:
+    pool = pools(1)
+    begun: set[str] = set()
+    for event in pool.run([job(f"good-{k}") for k in range(9)], lambda: len(begun) > 1):
+        if event is not None:
+            begun.add(event.job.path)
+    assert 2 <= len(begun) <= 4
+    assert {event[-1].job.path for event in events_of(pool, [job("good-next")]).values()} == {job("good-next").path}
+
+
 def test_drain_does_not_begin_a_deadly_file_again(pools: Pools) -> None:
     pool = pools(1)
     seen = []

@@ -8,12 +8,13 @@ from pathlib import Path
 import h5py
 import pytest
 
-from extractor.store import FeatureStore, Lease, commit_shard, new_attempt
+from extractor.store import FeatureStore, Lease, commit_shard, new_attempt, write_inventory
 from extractor.store.records import encode_record, read_record
+from jobs.ledger import Ledger
 from jobs.verify import verify_store
-from schemas.errors import StoreError
+from schemas.errors import FailureClass, StoreError
 from schemas.layout import StorePaths
-from tests.extractor.store.making import fail, make_store, stage
+from tests.extractor.store.making import fail, make_inventory, make_store, stage
 
 
 def data_file(paths: StorePaths, shard: str = "shard-00000") -> Path:
@@ -107,6 +108,43 @@ def test_every_flipped_bit_of_a_commit_record_is_found_without_deep(store):
         before = flip(path, offset, rng.randrange(8))
         assert [damage.shard for damage in verify_store(store.root).damages] == ["shard-00000"]
         path.write_bytes(before)
+
+
+def test_every_flipped_bit_of_the_stores_own_files_is_found_without_deep(store):
+    Ledger(store).crashed("shard-00000", None, FailureClass.EXTRACTOR_CRASHED, "died")
+    with Lease(store):
+        pass
+    stage(new_attempt(store, FeatureStore(store.root).run, "shard-00007", "token"), "x.mp4")
+    fail(new_attempt(store, FeatureStore(store.root).run, "shard-00007", "token"), "bad.mp4")
+    assert verify_store(store.root, deep=True).clean
+    rng = random.Random(2)
+    names = ("run.json", "*.parquet", "copies/*", "ledger/*.json", "leases/*.json", "staging/*/*/*.json")
+    paths = [path for name in names for path in sorted(store.root.glob(name))]
+    assert len(paths) == 9
+    for path in paths:
+        for offset in rng.sample(range(path.stat().st_size), 20):
+            before = flip(path, offset, rng.randrange(8))
+            damages = verify_store(store.root, retire_damaged=True).damages
+            assert [damage.file for damage in damages] == [path.relative_to(store.root).as_posix()], offset
+            path.write_bytes(before)
+
+
+def test_damage_of_both_inventories_does_not_end_the_check(store):
+    for path in (store.inventory, store.copy(store.inventory)):
+        path.write_bytes(b"junk")
+    report = verify_store(store.root)
+    assert [damage.file for damage in report.damages] == ["inventory.parquet", "copies/inventory.parquet"]
+    assert report.videos == 4
+
+
+def test_inventory_that_does_not_fit_the_records_is_found_both_ways(store):
+    ids = [["a.mp4", "b.mp4", "bad.mp4", "lost.mp4"], ["e.mp4"]]
+    write_inventory(store, make_inventory(ids), replace=True)
+    report = verify_store(store.root)
+    assert [damage.file for damage in report.damages] == ["inventory.parquet"] * 2
+    assert "lacks 1 video that" in report.damages[0].message
+    assert "plans 1 video into shards" in report.damages[1].message
+    assert report.unfinished == 1
 
 
 @pytest.mark.parametrize("deep", [False, True])

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from extractor.store import Lease
 from extractor.store.lease import Holder, other_holders
 from extractor.store.process import has_ended, machine, process_start
+from extractor.store.sealed import Kind, encode_json
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
 
@@ -21,7 +22,7 @@ def leave_lease(paths: StorePaths, *, age_seconds: float = 0.0, name: str = "sto
     fields = asdict(Holder("elsewhere", "another machine", 1, "1", "other", (0, 1), "2026-01-01T00:00:00+00:00"))
     paths.leases.mkdir(parents=True, exist_ok=True)
     path = paths.leases / f"{name}.json"
-    path.write_text(json.dumps(fields | changes))
+    path.write_bytes(encode_json(fields | changes, Kind.LEASE))
     then = time.time() - age_seconds
     os.utime(path, (then, then))
 
@@ -57,6 +58,14 @@ def test_holder_on_another_machine_is_replaced_when_its_heartbeat_is_old(tmp_pat
         pass
     with Lease(paths, stale_seconds=60) as lease:
         assert not lease.lost
+
+
+@pytest.mark.parametrize(("ahead_seconds", "is_free"), [(10, False), (60, True), (10**6, True)])
+def test_heartbeat_of_before_the_clock_was_set_back_holds_nothing(tmp_path, ahead_seconds, is_free):
+    paths = StorePaths(tmp_path)
+    leave_lease(paths, age_seconds=-ahead_seconds)
+    with nullcontext() if is_free else pytest.raises(StorageError, match="in use"), Lease(paths):
+        pass
 
 
 def test_dead_process_on_this_machine_is_replaced_at_once(tmp_path):

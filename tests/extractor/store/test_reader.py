@@ -17,10 +17,12 @@ import pytest
 from extractor.store import FeatureStore, Lease, commit_shard, new_attempt, retire
 from extractor.store.commit import stored_file
 from extractor.store.records import encode_record, read_record
-from extractor.store.tables import write_table
+from extractor.store.sealed import Kind
+from extractor.store.tables import encode_table, write_table
 from schemas.errors import DamagedShardError, FailureClass, StoreError
 from schemas.layout import StorePaths, unpack_tied
 from schemas.manifest import MANIFEST_COLUMNS
+from schemas.seals import sealed
 from tests.extractor.store.making import fail, item_arrays, make_store, stage
 
 TENSORS = ("clip", "frame", "motion", "time_seconds", "index", "valid", "displacement", "confidence", "tied")
@@ -158,7 +160,8 @@ def test_files_that_a_foreign_cache_names_are_not_followed(store, tmp_path):
     outside = next(other.shards.glob("*.h5"))
     metadata = pq.read_schema(store.manifest).metadata
     for file in (f"../other/shards/{outside.name}", str(outside)):
-        write_table(store.manifest, expected.assign(file=file), metadata)
+        forged = encode_table(expected.assign(file=file), metadata)
+        store.manifest.write_bytes(sealed(forged, Kind.MANIFEST))
         assert FeatureStore(store.root).manifest.equals(expected)
 
 

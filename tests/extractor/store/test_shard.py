@@ -147,12 +147,13 @@ def test_reader_refuses_rows_that_are_not_there(tmp_path):
 def hostile(path: Path, **changes) -> None:
     """A file like ours with `frames/index` made otherwise."""
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
-        file.create_dataset("clips/feature", (0, 3), "f2", maxshape=(None, 3), chunks=(4, 3))
-        file.create_dataset("frames/feature", (4, 5), "f4", maxshape=(None, 5), chunks=(4, 5))[:] = 1
+        file.create_dataset("clips/feature", (0, 3), "f2", maxshape=(None, 3), chunks=(4, 3), fletcher32=True)
+        rows = file.create_dataset("frames/feature", (4, 5), "f4", maxshape=(None, 5), chunks=(4, 5), fletcher32=True)
+        rows[:] = 1
         if "link" in changes:
             file["frames/index"] = changes["link"]
             return
-        options = {"shape": (4,), "dtype": "i8", "maxshape": (None,), "chunks": (8,)} | changes
+        options = {"shape": (4,), "dtype": "i8", "maxshape": (None,), "chunks": (8,), "fletcher32": True} | changes
         dataset = file.create_dataset("frames/index", **options)
         if dataset.size < 10**6:
             dataset[...] = np.ones((), dataset.dtype)
@@ -163,7 +164,10 @@ def hostile(path: Path, **changes) -> None:
     [
         ({"shape": (10**15,)}, "claims"),
         ({"shape": (2**27,), "chunks": (2**27,)}, "chunks of"),
-        ({"maxshape": None, "chunks": None}, "in chunks"),
+        ({"maxshape": None, "chunks": None, "fletcher32": False}, "in chunks"),
+        ({"fletcher32": False}, "filters that no store uses \\(none\\)"),
+        ({"compression": "lzf"}, "filters that no store uses \\(32000, 3\\)"),
+        ({"compression": "gzip"}, "filters that no store uses \\(1, 3\\)"),
         ({"dtype": "f8"}, "float64"),
         ({"dtype": "S8"}, "expected int64"),
         ({"shape": (5,)}, "5 rows where its level has 4"),
@@ -177,6 +181,35 @@ def test_reader_refuses_a_hostile_file(tmp_path, changes, match):
     with pytest.raises(DamagedShardError, match=match) as caught:
         ShardReader(tmp_path / "x.h5", SPECS)
     assert caught.value.dataset == "frames/index"
+
+
+def bomb(packing: str, unpacked_bytes: int) -> bytes:
+    if packing == "gzip":
+        return zlib.compress(bytes(unpacked_bytes))
+    # a zstd frame of one segment that says how much it unpacks to, with one empty block: RFC 8878
+    return b"\x28\xb5\x2f\xfd\xe0" + unpacked_bytes.to_bytes(8, "little") + b"\x01\x00\x00"
+
+
+@pytest.mark.parametrize(
+    ("packing", "unpacked_bytes"), [("gzip", 10**7), ("gzip", 800_000), ("zstd", 10**10), ("zstd", 81)]
+)
+def test_chunk_that_unpacks_to_more_than_its_rows_is_refused_before_it_does(tmp_path, packing, unpacked_bytes):
+    path = tmp_path / "x.h5"
+    write(path, compression=packing)
+    with h5py.File(path, "r+") as file:
+        dataset = file["frames/feature"]
+        dataset.id.write_direct_chunk((0, 0), bomb(packing, unpacked_bytes) + bytes(4))
+    with ShardReader(path, SPECS) as reader, pytest.raises(DamagedShardError, match=r"unpack|has .* bytes"):
+        reader.read("frames/feature", 0, 1)
+
+
+def test_chunk_that_skips_its_checksum_is_refused(tmp_path):
+    write(tmp_path / "x.h5")
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        dataset = file["frames/index"]
+        dataset.id.write_direct_chunk((0,), dataset.id.read_direct_chunk((0,))[1][:-4], filter_mask=1)
+    with ShardReader(tmp_path / "x.h5", SPECS) as reader, pytest.raises(DamagedShardError, match="skips its checksum"):
+        reader.read("frames/index", 0, 1)
 
 
 def test_errors_of_the_machine_are_not_blamed_on_the_file(tmp_path, monkeypatch):

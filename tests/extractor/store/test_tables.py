@@ -27,7 +27,7 @@ from extractor.store import (
 from extractor.store.commit import stored_file
 from extractor.store.records import encode_record
 from extractor.store.run import Run
-from extractor.store.tables import merge_fragments
+from extractor.store.tables import encode_table, merge_fragments
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, DamagedShardError, StoreError
 from schemas.layout import NetworkShape, StorePaths
@@ -84,7 +84,9 @@ def test_compression_that_cannot_be_done_is_refused_before_anything_is_written(t
     [
         (lambda text: text[: len(text) // 2], "not what extract wrote"),
         (lambda text: text.replace('"format_version": 2', '"format_version": 99', 1), "format version 99"),
-        (lambda text: text.replace('"rate_hz": 10.0', '"rate_hz": 5.0'), "altered"),
+        (lambda text: text.replace('"rate_hz": 10.0', '"rate_hz": 5.0'), "its seal does not hold"),
+        (lambda text: text.replace("\n ", "\n\t", 1), "its seal does not hold"),
+        (lambda text: text.replace('"seal"', '"Seal"', 1), "its seal does not hold"),
         (lambda text: text.replace('"rate_hz": 10.0', '"colour": 5.0'), "not what extract wrote"),
         (lambda text: "[" * 100_000, "not what extract wrote"),
     ],
@@ -92,13 +94,29 @@ def test_compression_that_cannot_be_done_is_refused_before_anything_is_written(t
 def test_altered_run_is_refused(tmp_path, change, match):
     paths = StorePaths(tmp_path)
     write_run(paths, make_run())
-    paths.run.write_text(change(paths.run.read_text()))
+    changed = change(paths.run.read_text())
+    paths.run.write_text(changed)
+    assert read_run(paths) == make_run()
+    paths.copy(paths.run).write_text(changed)
     with pytest.raises(StoreError, match=match):
+        read_run(paths)
+
+
+def test_run_without_a_seal_whose_configuration_was_altered_is_refused(tmp_path):
+    paths = StorePaths(tmp_path)
+    write_run(paths, make_run())
+    document = {key: value for key, value in json.loads(paths.run.read_bytes()).items() if key != "seal"}
+    paths.run.write_text(json.dumps(document))
+    assert read_run(paths) == make_run()
+    paths.copy(paths.run).unlink()
+    paths.run.write_text(json.dumps(document).replace('"rate_hz": 10.0', '"rate_hz": 5.0'))
+    with pytest.raises(StoreError, match="altered"):
         read_run(paths)
 
 
 def test_inventory_is_published_once_and_replaced_on_request(tmp_path):
     paths = StorePaths(tmp_path)
+    write_run(paths, make_run())
     first, second = make_inventory([["007", "NA", "nul\0", "é"]]), make_inventory([["other"]])
     first.loc[0, "fps"] = np.nan
     assert write_inventory(paths, first).equals(first)
@@ -110,11 +128,13 @@ def test_inventory_is_published_once_and_replaced_on_request(tmp_path):
 
 def test_inventory_that_cannot_be_read_is_refused(tmp_path):
     paths = StorePaths(tmp_path)
+    write_run(paths, make_run())
     with pytest.raises(StoreError, match="missing"):
         read_inventory(paths)
-    paths.inventory.write_bytes(b"junk")
-    with pytest.raises(StoreError, match="cannot be read"):
-        read_inventory(paths)
+    for content in (b"junk", encode_table(make_inventory([["a"]]))):
+        paths.inventory.write_bytes(content)
+        with pytest.raises(StoreError, match="not as it was written"):
+            read_inventory(paths)
     with pytest.raises(StoreError, match="lacks the columns path"):
         write_inventory(paths, make_inventory([["a"]]).drop(columns="path"))
     with pytest.raises(StoreError, match="another type"):

@@ -1,0 +1,131 @@
+"""What the chunks of an HDF5 dataset may hold: packed as a store packs them, and never more rows than they claim.
+
+HDF5 unpacks a chunk to whatever its bytes say: three megabytes of deflate become three gigabytes of memory. So
+everything that it would believe is looked at before it is asked to read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import h5py
+
+from schemas.errors import ConfigurationError
+
+__all__ = ["ZSTD_FILTER", "ChunkGuard", "load_zstd", "require_plain"]
+
+ZSTD_FILTER = 32015
+_SHUFFLE, _DEFLATE, _FLETCHER32 = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32
+_PIPELINES = ((_FLETCHER32,), (_SHUFFLE, _DEFLATE, _FLETCHER32), (_SHUFFLE, ZSTD_FILTER, _FLETCHER32))
+_CHECKSUM_BYTES = 4
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_HEADER_BYTES = 18
+
+
+def require_plain(dataset: Any, path: str, most_bytes: int) -> None:
+    """Raise ValueError unless the dataset holds its own rows, in chunks that are all there, of at most `most_bytes`
+    and packed as a store packs them. Loads zstd where it is needed.
+
+    A file can claim any number of rows and keep none of them, or point into other files; neither is ours.
+    """
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{path} is not a dataset")
+    if dataset.is_virtual or dataset.external or dataset.chunks is None:
+        raise ValueError(f"{path} does not hold its own rows in chunks")
+    chunk_bytes = _chunk_bytes(dataset)
+    if chunk_bytes > most_bytes:
+        raise ValueError(f"{path} has chunks of {chunk_bytes} bytes")
+    if dataset.chunks[1:] != dataset.shape[1:]:
+        raise ValueError(f"{path} is cut across its rows")
+    rows, chunk_rows = dataset.shape[0], dataset.chunks[0]
+    expected = -(-rows // chunk_rows)
+    if dataset.id.get_num_chunks() != expected:
+        raise ValueError(f"{path} claims {expected} chunks and has {dataset.id.get_num_chunks()}")
+    filters = _filters(dataset)
+    if filters not in _PIPELINES:
+        raise ValueError(f"{path} is packed by filters that no store uses ({', '.join(map(str, filters)) or 'none'})")
+    if ZSTD_FILTER in filters:
+        load_zstd()
+
+
+def load_zstd() -> None:
+    """Make sure that HDF5 knows zstd; raises ConfigurationError where it cannot."""
+    if h5py.h5z.filter_avail(ZSTD_FILTER):
+        return
+    try:
+        import hdf5plugin  # noqa: F401  (importing it registers the filter)
+    except ImportError as error:
+        raise ConfigurationError(
+            "zstd compression needs the package hdf5plugin: pip install 'msnet-features[zstd]'"
+        ) from error
+
+
+class ChunkGuard:
+    """Looks at every chunk of one dataset once, before it is read for the first time."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._packing = _filters(dataset)[-2] if len(_filters(dataset)) > 1 else None
+        self._chunk_bytes = _chunk_bytes(dataset)
+        self._chunk_rows = dataset.chunks[0]
+        self._seen = bytearray(-(-dataset.shape[0] // self._chunk_rows))
+
+    def require(self, start: int, stop: int) -> None:
+        """Raise ValueError where a chunk with one of the rows [start, stop) unpacks to more than its rows."""
+        for chunk in range(start // self._chunk_rows, -(-stop // self._chunk_rows)):
+            if not self._seen[chunk]:
+                self._look_at((chunk * self._chunk_rows, *(0 for _ in self._dataset.shape[1:])))
+                self._seen[chunk] = 1
+
+    def _look_at(self, offset: tuple[int, ...]) -> None:
+        info = self._dataset.id.get_chunk_info_by_coord(offset)
+        if info.filter_mask or not _CHECKSUM_BYTES <= info.size <= self._most_stored():
+            raise ValueError(f"the chunk at row {offset[0]} has {info.size} bytes, or skips its checksum")
+        if self._packing is None:
+            unpacked = info.size - _CHECKSUM_BYTES
+        else:
+            stored = self._dataset.id.read_direct_chunk(offset)[1][:-_CHECKSUM_BYTES]
+            unpacked = _zstd_bytes(stored) if self._packing == ZSTD_FILTER else _zlib_bytes(stored, self._chunk_bytes)
+        if unpacked != self._chunk_bytes:
+            raise ValueError(f"the chunk at row {offset[0]} does not unpack to its {self._chunk_bytes} bytes")
+
+    def _most_stored(self) -> int:
+        """Bytes of a chunk on disk: what cannot be packed grows by little."""
+        return self._chunk_bytes + self._chunk_bytes // 64 + 1024
+
+
+def _zlib_bytes(stored: bytes, limit: int) -> int:
+    """Bytes that deflate would unpack, counted to one more than `limit`."""
+    try:
+        return len(zlib.decompressobj().decompress(stored, limit + 1))
+    except zlib.error as error:
+        raise ValueError(f"packed rows are damaged ({error})") from error
+
+
+def _zstd_bytes(stored: bytes) -> int:
+    """Bytes that a zstd frame says it unpacks to, which the filter allocates and never exceeds; -1 where it does not.
+
+    RFC 8878, section 3.1.1.1.
+    """
+    if stored[:4] != _ZSTD_MAGIC or len(stored) < _ZSTD_HEADER_BYTES // 2:
+        return -1
+    descriptor = stored[4]
+    single_segment = descriptor >> 5 & 1
+    width = (single_segment, 2, 4, 8)[descriptor >> 6]
+    if not width:
+        return -1
+    start = 5 + (not single_segment) + (0, 1, 2, 4)[descriptor & 3]
+    return int.from_bytes(stored[start : start + width], "little") + (256 if width == 2 else 0)
+
+
+def _filters(dataset: Any) -> tuple[int, ...]:
+    creation = dataset.id.get_create_plist()
+    return tuple(creation.get_filter(i)[0] for i in range(creation.get_nfilters()))
+
+
+def _chunk_bytes(dataset: Any) -> int:
+    size = int(dataset.dtype.itemsize)
+    for extent in dataset.chunks:
+        size *= extent
+    return size
