@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from extractor.store import commit_shard, new_attempt, read_inventory, write_run
+from extractor.store import commit_shard, new_attempt, read_inventory, write_inventory, write_run
 from extractor.video.listing import Listing, list_videos
 from extractor.video.probing import ProbedItem
 from jobs.dataset import Dataset, require_same_videos
@@ -111,8 +111,31 @@ def test_inventory_that_was_lost_is_not_made_anew_beside_shards(videos: Path) ->
     dataset.inventory(list_videos(videos), rescan=False)
     finish(dataset, "shard-00000", good=["a.mp4"])
     dataset.paths.inventory.unlink()
+    dataset.paths.copy(dataset.paths.inventory).unlink()
     with pytest.raises(StoreError, match=r"has shards and no inventory: restore it"):
         dataset.inventory(list_videos(videos), rescan=False)
+
+
+def test_what_a_record_forgot_is_planned_again_and_what_the_inventory_lacks_is_told(videos: Path) -> None:
+    dataset = dataset_of(videos, shard_bytes=10**9)
+    inventory = dataset.inventory(list_videos(videos), rescan=False)
+    finish(dataset, "shard-00000", good=["a.mp4", "stranger.mp4"])
+    mended = dataset.whole(inventory)
+    assert planned(mended) == {"shard-00000": ["a.mp4", "b.mp4", "c.mp4"], "shard-00001": ["b.mp4", "c.mp4"]}
+    assert "lacks 1 video that shards have" in said(dataset)[0] and "--rescan" in said(dataset)[0]
+    assert "plans 2 videos into shards" in said(dataset)[1]
+    pd.testing.assert_frame_equal(read_inventory(dataset.paths), mended)
+    pd.testing.assert_frame_equal(dataset.whole(mended), mended)
+
+
+def test_shards_that_an_older_inventory_does_not_know_are_not_planned_again_under_their_names(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    older = dataset.inventory(list_videos(videos), rescan=False)
+    add(videos, "d.mp4")
+    dataset.inventory(list_videos(videos), rescan=True)
+    finish(dataset, "shard-00003", good=["d.mp4"])
+    write_inventory(dataset.paths, older, replace=True)
+    assert planned(dataset.inventory(list_videos(videos), rescan=True))["shard-00004"] == ["d.mp4"]
 
 
 def test_rescan_plans_what_is_new_into_new_shards(videos: Path, probes: list[tuple[str, ...]]) -> None:

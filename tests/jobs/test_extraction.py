@@ -83,7 +83,7 @@ def test_extract_refuses_another_configuration(finished: tuple[Path, Running], f
     assert run.err.count("\n") == 1 and "hop" in run.err and "another --out" in run.err
 
 
-def test_resume_makes_a_damaged_shard_anew(finished: tuple[Path, Running], tmp_path: Path) -> None:
+def test_resume_makes_a_damaged_store_whole_again(finished: tuple[Path, Running], tmp_path: Path) -> None:
     store = copy_of(finished[0], tmp_path)
     shard = next(store.glob("shards/*.h5"))
     data = bytearray(shard.read_bytes())
@@ -91,9 +91,15 @@ def test_resume_makes_a_damaged_shard_anew(finished: tuple[Path, Running], tmp_p
     row = features.video(features.video_ids[0], ["frame"])["frame"][0].tobytes()
     data[data.index(row) + 5] ^= 0x10
     shard.write_bytes(data)
+    for name in ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet"):
+        data = bytearray((store / name).read_bytes())
+        data[len(data) // 3] ^= 0x01
+        (store / name).write_bytes(data)
     verified = msnet("verify", store, "--deep")
     assert verified.process.returncode == 1
-    assert "shard-00000, frames/feature" in verified.out
+    assert f"damaged: {shard.relative_to(store)}, frames/feature" in " ".join(verified.out.split())
+    for name in ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet"):
+        assert f"damaged: {name}: it is not as it was written" in verified.out
     resumed = msnet("resume", store, "--device", "cpu")
     assert resumed.process.returncode == 2, resumed.err
     assert msnet("verify", store, "--deep").process.returncode == 0

@@ -110,6 +110,7 @@ def test_show_of_a_video_that_is_not_extracted_yet_says_so(store: StorePaths) ->
 def test_altered_run_is_refused(store: StorePaths) -> None:
     document = json.loads(store.run.read_text())
     document["run"]["config"]["size"] = 64
-    store.run.write_text(json.dumps(document))
-    with pytest.raises(StoreError, match="altered"):
+    for path in (store.run, store.copy(store.run)):
+        path.write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="seal does not hold"):
         status(store.root)

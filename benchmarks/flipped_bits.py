@@ -1,0 +1,223 @@
+"""One flipped bit at random places of every kind of file of a store: what readers, `verify` and `resume` make of it.
+
+    python -m benchmarks.flipped_bits [--count 2000] [--seed 0]
+
+The store has committed, failed, staged, retired and crashed videos in shards of all three compressions. After each flip
+all that commands read of a store is read; it has to be what it was, or to end in an error of ours. `verify --deep` has
+to name the file. Then what `resume` does to a store before it extracts is done: all must read as before, less the
+videos of shards that were taken out, which are left to be extracted again. Exit code 1 where any of that fails. Logs
+are left out: they are text for people, and nothing reads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from extractor.store import FeatureStore, Lease, read_inventory, read_run, write_manifest_cache
+from extractor.store.commit import retire
+from extractor.store.lease import holders
+from extractor.store.sealed import mend
+from extractor.store.staging import new_attempt, open_staged, staged_columns, staged_items
+from jobs.ledger import Ledger
+from jobs.status import status
+from jobs.verify import verify_store
+from schemas.errors import FailureClass, MSNetError
+from schemas.layout import StorePaths
+from tests.extractor.store.making import fail, make_store, stage
+
+__all__ = ["KINDS", "main", "make", "try_flip"]
+
+KINDS = {
+    "run": "run.json",
+    "inventory": "inventory.parquet",
+    "manifest": "manifest.parquet",
+    "failures": "failures.parquet",
+    "copies": "copies/*",
+    "commit records": "commits/*.json",
+    "fragments": "shards/*.parquet",
+    "shards": "shards/*.h5",
+    "staged items": "staging/*/*/*.h5",
+    "staged failures": "staging/*/*/*.json",
+    "crashes": "ledger/*.json",
+    "leases": "leases/*.json",
+    "retired": "retired/*.json",
+}
+SHARDS = (("a.mp4", "b.mp4", "bad.mp4"), ("c/d.mp4", "e.mp4"), ("f.mp4",))
+UNFINISHED = ("g.mp4", "bad-h.mp4", "i.mp4")
+FAULTS = ("wrong value", "traceback", "not named", "not repaired")
+
+
+def make(root: Path, compression: str) -> StorePaths:
+    """A store that was interrupted: everything that can lie in one lies in it."""
+    paths = make_store(root, (*SHARDS, UNFINISHED), compression=compression)
+    run = read_run(paths)
+    retire(paths, "shard-00003")
+    for path in paths.shards.glob("shard-00003.*"):
+        path.unlink()
+    attempt = new_attempt(paths, run, "shard-00003", "token")
+    stage(attempt, "g.mp4")
+    fail(attempt, "bad-h.mp4")
+    Ledger(paths).crashed("shard-00003", None, FailureClass.EXTRACTOR_CRASHED, "the extractor's process died")
+    write_manifest_cache(paths)
+    Lease(paths).__enter__()  # a run that was killed leaves its lease
+    return paths
+
+
+def _readings(paths: StorePaths) -> dict[str, Callable[[], Any]]:
+    """Everything that commands read of a store, each by itself."""
+
+    def staged() -> dict[str, Any]:
+        found = {}
+        for video_id, item in staged_items(paths, read_run(paths), "shard-00003").items():
+            found[video_id] = item.failure
+            if item.failure is None:
+                with open_staged(item.path, read_run(paths)) as reader:
+                    rows = {spec.path: reader.checksum(spec.path) for spec in read_run(paths).datasets}
+                    found[video_id] = (rows, staged_columns(reader))
+        return found
+
+    def tensors(video_id: str) -> Any:
+        with_store = FeatureStore(paths.root)
+        try:
+            return {name: rows.tobytes() for name, rows in with_store.video(video_id).items()}
+        finally:
+            with_store.close()
+
+    readings: dict[str, Callable[[], Any]] = {
+        "run": lambda: read_run(paths),
+        "inventory": lambda: read_inventory(paths).to_json(),
+        "manifest": lambda: _table(paths, "manifest"),
+        "failures": lambda: _table(paths, "failures"),
+        "crashes": lambda: Ledger(paths).history("shard-00003"),
+        "staged": staged,
+        "holders": lambda: [holder.token for holder in holders(paths)],
+        "status": lambda: {**_fields_of(status(paths.root)), "at_work": None},
+    }
+    for video_id in (video_id for shard in SHARDS for video_id in shard if "bad" not in video_id):
+        readings[video_id] = lambda video_id=video_id: tensors(video_id)
+    return readings
+
+
+def _table(paths: StorePaths, name: str) -> str:
+    return str(getattr(FeatureStore(paths.root), name).to_json())
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    """Fields of a dataclass with slots."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
+def _read(paths: StorePaths) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, read in _readings(paths).items():
+        try:
+            found[name] = read()
+        except MSNetError as error:
+            found[name] = error
+        except Exception:
+            found[name] = traceback.format_exc()
+    return found
+
+
+def _wrong(kind: str, expected: dict[str, Any], found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Faults of what was read after a flip, less those that a lost run file may bring: fewer staged, no history."""
+    for name, value in found.items():
+        if isinstance(value, str) and value.startswith("Traceback"):
+            yield "traceback", f"{name}: {value}"
+        elif isinstance(value, MSNetError) or value == expected[name] or _is_less(kind, name, value, expected):
+            continue
+        else:
+            yield "wrong value", f"{name}: {str(value)[:200]}"
+
+
+def _is_less(kind: str, name: str, value: Any, expected: dict[str, Any]) -> bool:
+    """Whether a damaged file of an unfinished run is only taken for one that is not there."""
+    if kind in ("staged items", "staged failures"):
+        if name == "staged":
+            return all(value[video_id] == expected[name][video_id] for video_id in value)
+        return name == "status" and value["staged"] == expected[name]["staged"] - 1
+    return (kind == "crashes" and name == "crashes" and value.crashes == 0) or (kind == "leases" and name == "holders")
+
+
+def try_flip(paths: StorePaths, kind: str, path: Path, bit: int, expected: dict[str, Any]) -> list[tuple[str, str]]:
+    """Faults, as (one of FAULTS, text), of a store in which one bit of a file of this kind is flipped; it is spoilt."""
+    data = bytearray(path.read_bytes())
+    data[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(data)
+    name = path.relative_to(paths.root).as_posix()
+    faults = list(_wrong(kind, expected, _read(paths)))
+    try:
+        report = verify_store(paths.root, deep=True, retire_damaged=False)
+        if {damage.file for damage in report.damages} != {name}:
+            faults.append(("not named", f"{name}: {[damage.file for damage in report.damages]}"))
+        faults += _mended(paths, kind, expected)
+    except Exception:
+        faults.append(("traceback", traceback.format_exc()))
+    return faults
+
+
+def _mended(paths: StorePaths, kind: str, expected: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Faults that are left after `verify` and after what `resume` does before and behind its extraction."""
+    for path in paths.leases.glob("*.json"):  # the killed run's, or one that nobody can read
+        path.unlink()
+    retired = verify_store(paths.root, deep=True, retire_damaged=True).retired
+    mend(paths)
+    write_manifest_cache(paths)
+    report = verify_store(paths.root, deep=True)
+    left = {damage.file.split("/")[0] for damage in report.damages} - {"staging", "ledger", "retired"}
+    if left or bool(retired) is not (kind in ("shards", "fragments", "commit records")):
+        yield "not repaired", f"{left}, taken out: {retired}"
+    gone = {video_id for shard in retired for video_id in SHARDS[int(shard.split("-")[1])]}
+    for name, value in _read(paths).items():
+        if name in gone or (retired and name in ("manifest", "failures", "status")) or name == "holders":
+            continue
+        if isinstance(value, MSNetError) and kind == "staged items":
+            continue  # found when the shard is committed: the file is set aside, its video extracted again
+        if value != expected[name] and not _is_less(kind, name, value, expected):
+            yield "not repaired", f"{name}: {str(value)[:300]}"
+
+
+def main() -> None:
+    """Flip, judge and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    tried: Counter[str] = Counter()
+    faults: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    with tempfile.TemporaryDirectory() as folder:
+        stores = {}
+        for compression in ("none", "gzip", "zstd"):
+            paths = make(Path(folder) / compression, compression)
+            stores[compression] = (paths, _read(paths))
+        for number in range(options.count):
+            kind = tuple(KINDS)[number % len(KINDS)]
+            sound, expected = stores[rng.choice(tuple(stores))]
+            paths = StorePaths(Path(folder) / "flipped")
+            shutil.copytree(sound.root, paths.root)
+            path = rng.choice(sorted(paths.root.glob(KINDS[kind])))
+            bit = rng.randrange(8 * path.stat().st_size)
+            tried[kind] += 1
+            for fault, text in try_flip(paths, kind, path, bit, expected):
+                faults[kind][fault] += 1
+                print(f"{number}: {kind}, {path.name}, bit {bit}: {fault}: {text}", file=sys.stderr)
+            shutil.rmtree(paths.root)
+    print(f"{'kind':<16} {'flips':>6} " + " ".join(f"{fault:>12}" for fault in FAULTS))
+    for kind, count in tried.items():
+        print(f"{kind:<16} {count:>6} " + " ".join(f"{faults[kind][fault]:>12}" for fault in FAULTS))
+    print(f"{'all':<16} {tried.total():>6} " + " ".join(f"{sum(f[x] for f in faults.values()):>12}" for x in FAULTS))
+    sys.exit(1 if faults else 0)
+
+
+if __name__ == "__main__":
+    main()
