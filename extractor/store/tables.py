@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extractor.store.atomic import publish, read_bounded, replacing
+from extractor.store.columns import columns_of, joined, typed_inventory
 from extractor.store.records import committed
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
@@ -26,6 +27,7 @@ from schemas.manifest import (
     validate_manifest,
 )
 from schemas.records import CommitRecord
+from schemas.table_columns import no_columns
 
 __all__ = [
     "cached_manifest",
@@ -33,6 +35,7 @@ __all__ = [
     "merge_fragments",
     "read_fragment",
     "read_inventory",
+    "read_table_columns",
     "write_inventory",
     "write_manifest_cache",
     "write_table",
@@ -44,11 +47,13 @@ _TRIES = 5
 
 
 def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool = False) -> pd.DataFrame:
-    """Publish the inventory (columns of INVENTORY_COLUMNS) unless there is one, and give what the store has now.
+    """Publish the inventory unless there is one, and give what the store has now.
+
+    Its columns are those of INVENTORY_COLUMNS, and behind them those of the user's table.
 
     With `replace` (a rescan, under the lease of the whole store) it takes the place of the one that is there.
     """
-    inventory = typed_columns(inventory, INVENTORY_COLUMNS, "the inventory")
+    inventory = typed_inventory(inventory)
     if replace:
         write_table(paths.inventory, inventory)
         return inventory
@@ -60,7 +65,22 @@ def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool
 
 def read_inventory(paths: StorePaths) -> pd.DataFrame:
     """Every input video and the shard it was planned into; raises StoreError where that cannot be read."""
-    return typed_columns(_read_parquet(paths.inventory), INVENTORY_COLUMNS, "the inventory")
+    return typed_inventory(_read_parquet(paths.inventory))
+
+
+def read_table_columns(paths: StorePaths) -> pd.DataFrame:
+    """Columns of the user's table by video, from the inventory; none where the store has no inventory.
+
+    Raises StoreError where it cannot be read.
+    """
+    try:
+        if set(pq.read_schema(paths.inventory).names) <= set(INVENTORY_COLUMNS):
+            return no_columns(())  # and most of the file is not read
+    except FileNotFoundError:
+        return no_columns(())
+    except (OSError, ValueError, pa.ArrowException):
+        pass  # told below
+    return columns_of(read_inventory(paths))
 
 
 def write_table(path: Path, frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> None:
@@ -156,7 +176,8 @@ def _write_manifest(
     paths: StorePaths, records: Mapping[str, CommitRecord], metadata: Mapping[bytes, bytes]
 ) -> pd.DataFrame:
     """Write manifest.parquet shard by shard, holding little of it at a time; gives the video of every clip."""
-    schema = pa.Schema.from_pandas(empty_manifest(), preserve_index=False)
+    columns = read_table_columns(paths)
+    schema = pa.Schema.from_pandas(joined(empty_manifest(), columns), preserve_index=False)
     schema = schema.with_metadata({**schema.metadata, **metadata})
     clips: dict[str, int] = {}
     waiting: list[pa.Table] = []
@@ -165,7 +186,7 @@ def _write_manifest(
         for frame in _fragments(paths, records):
             counts = frame["video_id"].value_counts(sort=False)
             clips.update(zip(counts.index.tolist(), counts.tolist(), strict=True))
-            waiting.append(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+            waiting.append(pa.Table.from_pandas(joined(frame, columns), schema=schema, preserve_index=False))
             rows += len(frame)
             if rows >= _GROUP_ROWS:  # a shard alone would be a tiny row group
                 writer.write_table(pa.concat_tables(waiting))
@@ -177,12 +198,14 @@ def _write_manifest(
 
 
 def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
-    """manifest.parquet where it was made from exactly these records and names their files only, else None."""
+    """manifest.parquet, without the columns of the user's table, where it was made from exactly these records and names
+    their files only, else None.
+    """
     try:
         with pq.ParquetFile(paths.manifest) as file:
             if (file.schema_arrow.metadata or {}).get(_COMMITS_KEY) != _state(records):
                 return None
-            frame = validate_manifest(file.read().to_pandas())
+            frame = validate_manifest(file.read(list(MANIFEST_COLUMNS)).to_pandas())
     except (OSError, ValueError, StoreError, pa.ArrowException):
         return None
     named = {record.data.path for record in records.values()}
