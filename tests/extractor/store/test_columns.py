@@ -35,7 +35,9 @@ def table_of(video_ids: list[str], **columns: tuple[str, list[Any]]) -> pd.DataF
     return pd.DataFrame({name: pd.array(values, dtype) for name, (dtype, values) in columns.items()}, index=index)
 
 
-def random_table(seed: int, video_ids: list[str], names: tuple[str, ...] = ("a", "b", "c d", "index", "Ä.x")) -> Any:
+def random_table(
+    seed: int, video_ids: list[str], names: tuple[str, ...] = ("a", "b", "c d", "index", "nul\0.x")
+) -> Any:
     state = random.Random(seed)
     chosen = state.sample(names, state.randint(0, len(names)))
     kinds = {name: state.choice(COLUMN_TYPES) for name in chosen}
