@@ -17,7 +17,7 @@ _NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 _EXACT = 2**53  # from which on float64 does not tell whole numbers apart
 _AS_TEXT = (
     *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-    *(pa.types.is_temporal, pa.types.is_decimal, pa.types.is_null),
+    *(pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_decimal, pa.types.is_null),
 )
 _PANDAS = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # which has room for missing values
 
@@ -40,10 +40,10 @@ class TextCells:
         """What was gathered, as text."""
         for name in self._waiting:
             self._pack(name)
-        return {name: pa.chunked_array(chunks, pa.string()) for name, chunks in self._packed.items()}
+        return {name: pa.chunked_array(chunks, pa.large_string()) for name, chunks in self._packed.items()}
 
     def _pack(self, name: str) -> None:
-        self._packed[name].append(pa.array(self._waiting[name], pa.string()))
+        self._packed[name].append(pa.array(self._waiting[name], pa.large_string()))
         self._waiting[name].clear()
 
 

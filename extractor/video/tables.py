@@ -148,7 +148,9 @@ def _parquet_columns(table: Path, names: Sequence[str]) -> tuple[dict[str, pa.Ch
 def _read_parquet(table: Path, names: Sequence[str]) -> pa.Table:
     try:
         with pq.ParquetFile(table) as file:
-            return file.read(columns=list(names))
+            found = file.read(columns=list(names))
+        found.validate(full=True)  # text may be none
+        return found
     except pa.ArrowInvalid as error:
         raise InventoryError(f"{table} is damaged ({str(error).splitlines()[0]}): write it anew") from error
 

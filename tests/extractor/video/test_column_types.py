@@ -125,7 +125,13 @@ def test_stored_columns_keep_their_type(values: pa.Array, dtype: str, expected: 
 
 @pytest.mark.parametrize(
     "values",
-    [pa.array([[1, 2]]), pa.array([{"a": 1}]), pa.array([b"\xff"]), pa.array([[1, 2]], pa.list_(pa.int8(), 2))],
+    [
+        pa.array([[1, 2]]),
+        pa.array([{"a": 1}]),
+        pa.array([b"\xff"]),
+        pa.array([[1, 2]], pa.list_(pa.int8(), 2)),
+        pa.array([3], pa.duration("s")),
+    ],
 )
 def test_columns_without_single_values_have_no_type(values: pa.Array) -> None:
     assert typed_values(pa.chunked_array([values])) is None

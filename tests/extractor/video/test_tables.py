@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -126,3 +127,10 @@ def test_columns_with_the_same_name_in_parquet_are_refused(tmp_path: Path) -> No
     pq.write_table(table, tmp_path / "videos.parquet")
     with pytest.raises(InventoryError, match="has the column x twice"):
         list_videos(tmp_path / "videos.parquet")
+
+
+def test_text_in_parquet_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    offsets, data = pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")
+    text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, data])
+    with pytest.raises(InventoryError, match=r"is damaged \(.*UTF8.*\): write it anew"):
+        listed_parquet(tmp_path, path=["a.mp4"], label=text)
