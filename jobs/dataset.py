@@ -29,6 +29,7 @@ from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob
+from schemas.table_columns import shown_names
 from schemas.wording import counted
 
 __all__ = ["Dataset", "probe_listing", "require_same_videos"]
@@ -71,9 +72,7 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
     if not limited and (gone := len(known - listed)):
         watcher.say(f"in the store's inventory, but no longer in {listing.root}: {counted(gone, 'video')}")
     _tell_replaced(paths, listing, watcher)
-    changes = updated(columns_of(inventory), listing.columns.values)
-    if changes.new or changes.changed:
-        told = replace(changes, gone=()).summary()
+    if told := updated(columns_of(inventory), listing.columns.values).summary():
         watcher.say(
             f"columns of the table are not the store's ({told}); to take them: msnet resume {paths.root} --rescan"
         )
@@ -151,7 +150,9 @@ class Dataset:
         _tell_replaced(self.paths, listing, self.watcher)
         columns = updated(columns_of(known), listing.columns.values)
         if told := columns.summary():
-            self.watcher.say(f"columns of the table in {listing.root}: {told}")
+            self.watcher.say(f"columns of the table are taken over ({told})")
+        if columns.gone:
+            self.watcher.say(f"columns that the table no longer has are kept: {shown_names(columns.gone)}")
         return self._extended(known, new, columns.values)
 
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:

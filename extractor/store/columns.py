@@ -65,12 +65,8 @@ class ColumnUpdate:
     gone: tuple[str, ...]
 
     def summary(self) -> str:
-        """'new: split; changed: label (3 videos); no longer in the table, and kept: state', or ''."""
-        parts = {
-            "new": shown_names(self.new),
-            "changed": shown_names(self.changed, self.changed),
-            "no longer in the table, and kept": shown_names(self.gone),
-        }
+        """What the table brings: 'new: split; changed: label (3 videos)', or '' where that is nothing."""
+        parts = {"new": shown_names(self.new), "changed": shown_names(self.changed, self.changed)}
         return "; ".join(f"{what}: {names}" for what, names in parts.items() if names)
 
 

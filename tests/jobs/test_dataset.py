@@ -304,8 +304,8 @@ def test_rescan_takes_the_columns_of_the_table_over(videos: Path, probes: list[t
     after = dataset.inventory(grown, rescan=True)
     assert said(dataset) == [
         f"1 new video in {videos}",
-        f"columns of the table in {videos}: new: split; changed: label (str, was Int64); "
-        "no longer in the table, and kept: old",
+        "columns of the table are taken over (new: split; changed: label (str, was Int64))",
+        "columns that the table no longer has are kept: old",
     ]
     values = after.set_index("video_id")[["label", "old", "split"]].astype("object")
     assert values.where(values.notna(), None).T.to_dict("list") == {
@@ -327,7 +327,7 @@ def test_table_that_brings_the_first_columns_extends_a_store_without(videos: Pat
     assert after.set_index("video_id")["good"].dropna().to_dict() == {"b.mp4": True}
     again = dataset.inventory(list_videos(videos), rescan=True)  # a folder says nothing of them
     pd.testing.assert_frame_equal(again, after)
-    assert said(dataset)[-1] == f"columns of the table in {videos}: no longer in the table, and kept: good"
+    assert said(dataset)[-1] == "columns that the table no longer has are kept: good"
 
 
 def test_columns_stay_with_videos_that_are_tried_again(videos: Path) -> None:

@@ -64,7 +64,8 @@ def test_columns_of_a_table_are_in_the_manifest_and_follow_the_table(call: Call,
     resumed = msnet("resume", store, "--rescan", "--retry-failed", "all", "--device", "cpu")
     assert resumed.process.returncode == 0, resumed.err
     said = " ".join(resumed.err.split())
-    assert "new: fold; changed: label (str, was Int64); no longer in the table, and kept: split, code" in said
+    assert "columns of the table are taken over (new: fold; changed: label (str, was Int64))" in said
+    assert "columns that the table no longer has are kept: split, code, table_codec, score" in said
     assert len(decoded(store)) == before + 2  # what is finished is not decoded again for its label
     manifest = FeatureStore(store).manifest
     assert by_video(manifest, "label", "fold", "code") == {

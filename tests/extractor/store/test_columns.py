@@ -188,8 +188,7 @@ def test_changes_name_what_is_new_changed_and_gone() -> None:
         ["a", "b", "new"], label=("Int64", [1, 3, 9]), split=("str", list("xyz")), code=("str", ["1", "a", "b"])
     )
     found = updated(before, table)
-    assert found.summary() == (
-        "new: split; changed: label (1 video), code (str, was Int64); no longer in the table, and kept: old"
-    )
+    assert found.summary() == "new: split; changed: label (1 video), code (str, was Int64)"
+    assert found.gone == ("old",)
     assert updated(before, before).summary() == ""
     assert updated(before, before.iloc[:1]).summary() == ""
