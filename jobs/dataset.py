@@ -10,6 +10,7 @@ import pandas as pd
 import ray
 
 from extractor.store.check import check_inventory, forgotten
+from extractor.store.columns import columns_of, joined, updated
 from extractor.store.records import committed, committed_names
 from extractor.store.run import Run, read_run
 from extractor.store.staging import staged_items
@@ -27,7 +28,9 @@ from jobs.probing import probe_files
 from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
+from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob
+from schemas.table_columns import shown_names
 from schemas.wording import counted
 
 __all__ = ["Dataset", "probe_listing", "require_same_videos"]
@@ -70,6 +73,10 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
     if not limited and (gone := len(known - listed)):
         watcher.say(f"in the store's inventory, but no longer in {listing.root}: {counted(gone, 'video')}")
     _tell_replaced(paths, listing, watcher)
+    if told := updated(columns_of(inventory), listing.columns.values).summary():
+        watcher.say(
+            f"columns of the table are not the store's ({told}); to take them: msnet resume {paths.root} --rescan"
+        )
 
 
 def _tell_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> None:
@@ -121,14 +128,19 @@ class Dataset:
     watcher: Watcher
 
     def inventory(self, listing: Listing | None, rescan: bool) -> pd.DataFrame:
-        """The store's inventory; made from `listing` where there is none, extended by what is new on a rescan."""
+        """The store's inventory; made from `listing` where there is none, extended by what is new on a rescan.
+
+        A rescan takes the columns of the table over, too: what it says counts, what it does not say stays.
+        """
         if not self.paths.inventory.exists():
             assert listing is not None
             if committed_names(self.paths):
                 raise StoreError(
                     f"{self.paths.inventory} was expected, the store has shards and no inventory: restore it"
                 )
-            return write_inventory(self.paths, self._plan(listing, 0))
+            if told := listing.columns.summary():
+                self.watcher.say(told)
+            return write_inventory(self.paths, joined(self._plan(listing, 0), listing.columns.values))
         known = read_inventory(self.paths)
         if not rescan:
             return known
@@ -137,7 +149,12 @@ class Dataset:
         new = _without(listing, set(known["video_id"]))
         self.watcher.say(f"{counted(new.num_items, 'new video')} in {listing.root}")
         _tell_replaced(self.paths, listing, self.watcher)
-        return self._extended(known, new)
+        columns = updated(columns_of(known), listing.columns.values)
+        if told := columns.summary():
+            self.watcher.say(f"columns of the table are taken over ({told})")
+        if columns.gone:
+            self.watcher.say(f"columns that the table no longer has are kept: {shown_names(columns.gone)}")
+        return self._extended(known, new, columns.values)
 
     def whole(self, inventory: pd.DataFrame) -> pd.DataFrame:
         """Hold the inventory against the commit records: plan what they forgot, and tell of what it does not know.
@@ -154,7 +171,7 @@ class Dataset:
             return inventory
         self.watcher.say(f"planning {counted(len(lost), 'video')} again that their shards do not have")
         rows = inventory[inventory["video_id"].isin(lost)].drop_duplicates("video_id", keep="last")
-        return self._extended(inventory, self._listing_of(rows))
+        return self._extended(inventory, self._listing_of(rows), columns_of(inventory))
 
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
         """Plan failed items of these classes (all where empty) into new shards; their files count as they are now.
@@ -167,7 +184,7 @@ class Dataset:
         last = inventory.drop_duplicates("video_id", keep="last")
         again = last[last["video_id"].isin(wanted) & last["shard"].isin(set(records))]
         self.watcher.say(f"trying {counted(len(again), 'failed video')} again")
-        return self._extended(inventory, self._listing_of(again))
+        return self._extended(inventory, self._listing_of(again), columns_of(inventory))
 
     def pending(self, inventory: pd.DataFrame, part: tuple[int, int], outcome: Outcome) -> list[PlannedShard]:
         """Shards of a part without a commit record; what is finished already is noted in the outcome."""
@@ -206,12 +223,15 @@ class Dataset:
         jobs = [job for jobs in jobs_of_shards(rows, self.root).values() for job in jobs]
         return Listing(self.root, tuple(_refreshed(jobs)))
 
-    def _extended(self, inventory: pd.DataFrame, new: Listing) -> pd.DataFrame:
-        if not new.jobs:
-            return inventory
-        names = {*inventory["shard"].unique(), *committed_names(self.paths)}
-        planned = self._plan(new, 1 + max(int(name.rpartition("-")[2]) for name in names))
-        return write_inventory(self.paths, pd.concat([inventory, planned], ignore_index=True), replace=True)
+    def _extended(self, inventory: pd.DataFrame, new: Listing, columns: pd.DataFrame) -> pd.DataFrame:
+        """The inventory with new jobs in new shards, and with these columns of the table."""
+        extended = inventory[list(INVENTORY_COLUMNS)]
+        if new.jobs:
+            names = {*inventory["shard"].unique(), *committed_names(self.paths)}
+            planned = self._plan(new, 1 + max(int(name.rpartition("-")[2]) for name in names))
+            extended = pd.concat([extended, planned], ignore_index=True)
+        extended = joined(extended, columns)
+        return inventory if extended.equals(inventory) else write_inventory(self.paths, extended, replace=True)
 
     def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
         """Demux every file and plan it into shards."""

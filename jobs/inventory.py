@@ -14,6 +14,7 @@ from extractor.video.listing import Listing, with_segment
 from extractor.video.probing import ProbedItem
 from jobs.planner import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, rows_of_item
 from schemas.layout import shard_name
+from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob, Item
 
 __all__ = ["as_planned", "build_inventory", "jobs_of_shards", "limited", "split_jobs"]
@@ -48,10 +49,13 @@ def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
         whole = with_segment(path, item) if item.video_id in taken else item.video_id
         return replace(item, video_id=kept.get((path, item), whole))
 
-    return replace(
-        listing,
-        jobs=tuple(replace(job, items=tuple(renamed(job.path, item) for item in job.items)) for job in listing.jobs),
-    )
+    jobs = tuple(replace(job, items=tuple(renamed(job.path, item) for item in job.items)) for job in listing.jobs)
+    names = {
+        old.video_id: new.video_id
+        for before, after in zip(listing.jobs, jobs, strict=True)
+        for old, new in zip(before.items, after.items, strict=True)
+    }
+    return replace(listing, jobs=jobs, columns=listing.columns.renamed(names))
 
 
 def _counts_from_a_folder(path: str, item: Item) -> bool:
@@ -135,7 +139,7 @@ def _relative(path: str, root: Path) -> str:
 def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
     """File jobs of every shard as `split_jobs` cuts them, in the order of the inventory, with absolute paths."""
     shards: dict[str, dict[str, list[Any]]] = {}
-    for row in inventory.itertuples(index=False):
+    for row in inventory[list(INVENTORY_COLUMNS)].itertuples(index=False):
         shards.setdefault(str(row.shard), {}).setdefault(str(row.path), []).append(row)
     return {
         shard: tuple(split_jobs(_job(path, rows, root) for path, rows in files.items()))

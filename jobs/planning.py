@@ -41,8 +41,8 @@ class Plan:
     """What an extraction would do.
 
     bad: (video_id, class, message). duplicates: groups of paths with the same content. skipped: what of the folder is
-    not taken. decode_seconds, network_seconds: of all workers together; the first is None where no file of those
-    tried was decoded.
+    not taken. columns: what of a table goes into the manifest, as a sentence. decode_seconds, network_seconds: of all
+    workers together; the first is None where no file of those tried was decoded.
     """
 
     files: int
@@ -58,6 +58,7 @@ class Plan:
     workers: Workers
     decode_seconds: float | None
     network_seconds: float
+    columns: str = ""
 
     @property
     def bad_by_class(self) -> Mapping[str, int]:
@@ -111,6 +112,7 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
         workers=machines.workers,
         decode_seconds=decode,
         network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers),
+        columns=listing.columns.summary(),
     )
 
 

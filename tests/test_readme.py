@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from extractor import describe_network
+from extractor.video import list_videos
 from schemas.errors import FailureClass
 from tests.extractor.models.checkpoint_factory import random_state, save_reference
 from tests.videos import write_video
@@ -87,6 +88,13 @@ def test_readme_lists_every_failure_class() -> None:
     listed = re.search(r"Failure classes: ([^.]+)\.", README)
     assert listed is not None
     assert [name.strip() for name in listed[1].split(",")] == [failure.value for failure in FailureClass]
+
+
+def test_readme_says_what_becomes_of_a_tables_columns(tmp_path: Path) -> None:
+    assert "`table_codec`" in README and "leaves `007` and\n`NA` as they stand" in README
+    (tmp_path / "videos.csv").write_text("path,label,codec,code\na.mp4,1,x,007\nb.mp4,2,y,NA\n")
+    values = list_videos(tmp_path / "videos.csv").columns.values
+    assert values.to_dict("list") == {"label": [1, 2], "table_codec": ["x", "y"], "code": ["007", "NA"]}
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from extractor.store.columns import joined
 from extractor.store.records import committed
 from extractor.store.run import Run, read_run
 from extractor.store.shard import ShardReader
-from extractor.store.tables import cached_manifest, merge_failures, merge_fragments
+from extractor.store.tables import cached_manifest, merge_failures, merge_fragments, read_table_columns
 from schemas.config import ExtractionConfig
 from schemas.errors import StoreError
 from schemas.layout import TENSORS, DatasetSpec, StorePaths, unpack_tied
@@ -70,9 +71,12 @@ class FeatureStore:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """One row a clip, `clip(i)` being row i; columns as in schemas.manifest. Clips of a video are neighbours."""
+        """One row a clip, `clip(i)` being row i; columns as in schemas.manifest, and then those of the user's table, as
+        the inventory has them when this is first asked for. Clips of a video are neighbours.
+        """
         cached = cached_manifest(self.paths, self._records)
-        return cached if cached is not None else merge_fragments(self.paths, self._records)
+        manifest = cached if cached is not None else merge_fragments(self.paths, self._records)
+        return joined(manifest, read_table_columns(self.paths))
 
     @cached_property
     def failures(self) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from extractor.store.atomic import publish, read_bounded, replacing, write_bytes
+from extractor.store.columns import columns_of, joined, typed_inventory
 from extractor.store.records import committed
 from extractor.store.run import has_seals
 from extractor.store.sealed import Kind, is_sound, keep_copy, read_whole
@@ -29,6 +30,7 @@ from schemas.manifest import (
 )
 from schemas.records import CommitRecord
 from schemas.seals import sealed
+from schemas.table_columns import no_columns
 
 __all__ = [
     "cached_manifest",
@@ -37,6 +39,7 @@ __all__ = [
     "merge_fragments",
     "read_fragment",
     "read_inventory",
+    "read_table_columns",
     "write_inventory",
     "write_manifest_cache",
     "write_table",
@@ -48,11 +51,13 @@ _TRIES = 5
 
 
 def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool = False) -> pd.DataFrame:
-    """Publish the inventory (columns of INVENTORY_COLUMNS) unless there is one, and give what the store has now.
+    """Publish the inventory unless there is one, and give what the store has now.
+
+    Its columns are those of INVENTORY_COLUMNS, and behind them those of the user's table.
 
     With `replace` (a rescan, under the lease of the whole store) it takes the place of the one that is there.
     """
-    inventory = typed_columns(inventory, INVENTORY_COLUMNS, "the inventory")
+    inventory = typed_inventory(inventory)
     data = sealed(encode_table(inventory), Kind.INVENTORY)
     if replace:
         write_bytes(paths.inventory, data)
@@ -67,14 +72,23 @@ def read_inventory(paths: StorePaths) -> pd.DataFrame:
 
     Raises StoreError where neither can be read.
     """
-    strict = has_seals(paths)
+    return _parsed_inventory(paths, _inventory_data(paths))
+
+
+def read_table_columns(paths: StorePaths) -> pd.DataFrame:
+    """Columns of the user's table by video, from the inventory; none where the store has no inventory.
+
+    Raises StoreError where it cannot be read.
+    """
+    if not (paths.inventory.exists() or paths.copy(paths.inventory).exists()):
+        return no_columns(())
+    data = _inventory_data(paths)
     try:
-        frame = _read_inventory(paths.inventory, strict)
-    except StoreError:
-        if not (strict and paths.copy(paths.inventory).exists()):
-            raise
-        frame = _read_inventory(paths.copy(paths.inventory), strict)
-    return typed_columns(frame, INVENTORY_COLUMNS, "the inventory")
+        if set(pq.read_schema(pa.BufferReader(data)).names) <= set(INVENTORY_COLUMNS):
+            return no_columns(())  # and most of the file is not unpacked
+    except (OSError, ValueError, pa.ArrowException):
+        pass  # told below
+    return columns_of(_parsed_inventory(paths, data))
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -176,7 +190,8 @@ def _write_manifest(
     paths: StorePaths, records: Mapping[str, CommitRecord], metadata: Mapping[bytes, bytes]
 ) -> pd.DataFrame:
     """Write manifest.parquet shard by shard, holding little of it at a time; gives the video of every clip."""
-    schema = pa.Schema.from_pandas(empty_manifest(), preserve_index=False)
+    columns = read_table_columns(paths)
+    schema = pa.Schema.from_pandas(joined(empty_manifest(), columns), preserve_index=False)
     schema = schema.with_metadata({**schema.metadata, **metadata})
     clips: dict[str, int] = {}
     waiting: list[pa.Table] = []
@@ -186,7 +201,7 @@ def _write_manifest(
             for frame in _fragments(paths, records):
                 counts = frame["video_id"].value_counts(sort=False)
                 clips.update(zip(counts.index.tolist(), counts.tolist(), strict=True))
-                waiting.append(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                waiting.append(pa.Table.from_pandas(joined(frame, columns), schema=schema, preserve_index=False))
                 rows += len(frame)
                 if rows >= _GROUP_ROWS:  # a shard alone would be a tiny row group
                     writer.write_table(pa.concat_tables(waiting))
@@ -199,9 +214,8 @@ def _write_manifest(
 
 
 def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
-    """manifest.parquet where it was made from exactly these records and is as it was written, else None.
-
-    It names no other files than theirs.
+    """manifest.parquet, without the columns of the user's table, where it was made from exactly these records and is
+    as it was written, else None. It names no other files than theirs.
     """
     try:
         data = read_whole(paths.manifest)
@@ -210,7 +224,7 @@ def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> p
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             if (file.schema_arrow.metadata or {}).get(_COMMITS_KEY) != _state(records):
                 return None
-            frame = validate_manifest(file.read().to_pandas())
+            frame = validate_manifest(file.read(list(MANIFEST_COLUMNS)).to_pandas())
     except (OSError, ValueError, StoreError, pa.ArrowException):
         return None
     named = {record.data.path for record in records.values()}
@@ -223,17 +237,38 @@ def _state(records: Mapping[str, CommitRecord]) -> bytes:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest().encode()
 
 
-def _read_inventory(path: Path, strict: bool) -> pd.DataFrame:
+def _inventory_data(paths: StorePaths) -> bytes:
+    """Content of inventory.parquet, or of its copy where it is damaged or gone; StoreError where neither is sound."""
+    if not has_seals(paths):
+        return _whole(paths.inventory)
     try:
-        data = read_whole(path)
+        return _sound(paths.inventory)
+    except StoreError:
+        if not paths.copy(paths.inventory).exists():
+            raise
+        return _sound(paths.copy(paths.inventory))
+
+
+def _sound(path: Path) -> bytes:
+    data = _whole(path)
+    if not is_sound(data, Kind.INVENTORY):
+        raise StoreError(f"{path} is not as it was written, and its copy no better: restore it from one of your own")
+    return data
+
+
+def _whole(path: Path) -> bytes:
+    try:
+        return read_whole(path)
     except FileNotFoundError as error:
         raise StoreError(f"{path} is missing: the extraction never got as far as planning, run it again") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
-    if strict and not is_sound(data, Kind.INVENTORY):
-        raise StoreError(f"{path} is not as it was written, and its copy no better: restore it from one of your own")
+
+
+def _parsed_inventory(paths: StorePaths, data: bytes) -> pd.DataFrame:
     try:
-        frame: pd.DataFrame = pq.read_table(pa.BufferReader(data)).to_pandas()
+        frame = pq.read_table(pa.BufferReader(data)).to_pandas()
     except Exception as error:  # what a damaged table without a seal leads to is no closed list
-        raise StoreError(f"{path} cannot be read ({str(error).splitlines()[0]}): restore it from a copy") from error
-    return frame
+        detail = str(error).splitlines()[:1]
+        raise StoreError(f"{paths.inventory} cannot be read ({detail}): restore it from a copy") from error
+    return typed_inventory(frame)

@@ -14,6 +14,7 @@ from extractor.video.fingerprints import fingerprint
 from extractor.video.tables import Row, read_table
 from schemas.errors import InventoryError
 from schemas.records import FileJob, Item
+from schemas.table_columns import TableColumns
 from schemas.wording import counted
 
 __all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos", "with_segment"]
@@ -28,16 +29,12 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes (lower case) by which a scanned folder's files are taken for videos; a table may name any file."""
 
-_NAMED_COLUMNS = 10  # of those that are left out
 _TABLE_SUFFIXES = frozenset({".csv", ".parquet", ".txt"})
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something in a scanned folder, or a column of a table, that is not used, and why.
-
-    `path` is relative to the folder; for a column it is its name.
-    """
+    """Something in a scanned folder that is not used, and why. `path` is relative to the folder."""
 
     path: str
     reason: str
@@ -45,11 +42,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was found: one job a file, in the order of the first video_id of each, and what was left out."""
+    """What was found: one job a file, in the order of the first video_id of each, and what was left out.
+
+    columns: what a table says of its videos otherwise, also of those that a limit leaves out.
+    """
 
     root: Path
     jobs: tuple[FileJob, ...]
     skipped: tuple[Skipped, ...] = field(default=())
+    columns: TableColumns = field(default_factory=TableColumns, compare=False)
 
     @property
     def num_items(self) -> int:
@@ -167,7 +168,8 @@ def _list_table(table: Path) -> Listing:
     for row in content.rows:
         _check_segment(row, table)
         rows.append((row, os.path.normpath(root / row.path)))
-    for (row, path), video_id in zip(rows, _ids(rows, root.as_posix()), strict=True):
+    ids = _ids(rows, root.as_posix())
+    for (row, path), video_id in zip(rows, ids, strict=True):
         if video_id in lines:
             raise InventoryError(
                 f"{table}: row {row.number} has the video_id {video_id!r} of row {lines[video_id]}: "
@@ -179,9 +181,8 @@ def _list_table(table: Path) -> Listing:
         items.setdefault(path, []).append(Item(video_id, row.start_seconds, row.end_seconds))
     if not items:
         raise InventoryError(f"{table} names no videos: one row a video was expected")
-    reason = f"not a known column ({', '.join(name[:40] for name in content.unread[:_NAMED_COLUMNS])})"
-    skipped = tuple(Skipped(name, reason) for name in content.unread)
-    return Listing(root, tuple(_job(path, rows, rates[path]) for path, rows in items.items()), skipped)
+    jobs = tuple(_job(path, rows, rates[path]) for path, rows in items.items())
+    return Listing(root, jobs, columns=content.columns.of_videos(ids))
 
 
 def _check_segment(row: Row, table: Path) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from extractor.video.column_types import TextCells, pandas_frame, typed_text, typed_values
 from schemas.errors import InventoryError
+from schemas.table_columns import MOST_COLUMNS, TableColumns, manifest_names, shown_names
 
 __all__ = ["Row", "Table", "read_table"]
 
@@ -22,6 +28,8 @@ _OTHER_NAMES = {  # that datasets give these columns; without case and separator
     "end_seconds": ("end", "endtime", "timeend", "endsec", "tend", "stop", "segmentend", "duration", "durationseconds"),
     "fps": ("framerate", "rate", "ratehz", "framespersecond"),
 }
+_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name
+_SHOWN_TYPE = 40
 _CLOSE = 0.8  # of difflib's measure: a letter or two are wrong
 
 
@@ -39,31 +47,38 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of videos. rows: read as they are asked for. unread: names of the columns that are left alone."""
+    """A table of videos. columns: what it says of each beyond that, one row for each of `rows`."""
 
-    rows: Iterator[Row]
-    unread: tuple[str, ...]
+    rows: tuple[Row, ...]
+    columns: TableColumns
 
 
 def read_table(table: Path) -> Table:
     """A csv or parquet table with a column `path`, or a txt with one path a line.
 
-    Other columns than path, video_id, start_seconds, end_seconds and fps are left alone, unless their name looks like
-    one of these that is missing: it would be ignored against what was meant. Raises InventoryError, also while rows
-    are read.
+    Other columns than path, video_id, start_seconds, end_seconds and fps are the user's own, unless their name looks
+    like one of these that is missing. Raises InventoryError.
     """
+    suffix = table.suffix.lower()
     names, reader = {".csv": (_csv_names, _csv), ".parquet": (_parquet_names, _parquet), ".txt": (_txt_names, _txt)}[
-        table.suffix.lower()
+        suffix
     ]
     with _readable(table):
-        unread = _check_columns(table, names(table))
-    return Table(_rows(table, reader(table)), unread)
-
-
-def _rows(table: Path, numbered: Iterator[tuple[int, Mapping[str, Any]]]) -> Iterator[Row]:
-    with _readable(table):
-        for number, cells in numbered:
-            yield _row(table, number, cells)
+        own = _own_columns(table, names(table))
+        named = [name for name in own if _has_name(name)]
+        text = TextCells(named if suffix == ".csv" else ())
+        rows = []
+        for number, cells in reader(table):
+            rows.append(_row(table, number, cells))
+            text.add(cells)
+        typed = {name: typed_text(cells) for name, cells in text.columns().items()}
+        left_out = [(name, "it has no name") for name in own if not _has_name(name)]
+        if suffix == ".parquet":
+            typed, others = _parquet_columns(table, named)
+            left_out += others
+    called = manifest_names(typed)
+    values = pandas_frame({called[name]: column for name, column in typed.items()})
+    return Table(tuple(rows), TableColumns(values, called, tuple(left_out)))
 
 
 @contextmanager
@@ -106,9 +121,6 @@ def _txt(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _parquet_names(table: Path) -> list[str]:
-    import pyarrow as pa  # here, since only parquet needs it and it takes a while to load
-    import pyarrow.parquet as pq
-
     try:
         return list(pq.read_schema(table).names)
     except pa.ArrowInvalid as error:
@@ -116,31 +128,60 @@ def _parquet_names(table: Path) -> list[str]:
 
 
 def _parquet(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    yield from enumerate(_read_parquet(table, [n for n in _COLUMNS if n in _parquet_names(table)]).to_pylist(), start=1)
 
+
+def _parquet_columns(table: Path, names: Sequence[str]) -> tuple[dict[str, pa.ChunkedArray], list[tuple[str, str]]]:
+    """Columns by name, and (name, why not) of those whose values a manifest cannot hold."""
+    found, left_out = {}, []
+    schema = pq.read_schema(table)
+    for name in names:  # one by one, since what is left out may be much larger than the rest
+        kind = schema.field(name).type
+        column = None if pa.types.is_nested(kind) else typed_values(_read_parquet(table, [name]).column(name))
+        if column is None:
+            left_out.append((name, f"{str(kind)[:_SHOWN_TYPE]} is no number, truth value or text"))
+        else:
+            found[name] = column
+    return found, left_out
+
+
+def _read_parquet(table: Path, names: Sequence[str]) -> pa.Table:
     try:
-        content = pq.read_table(table, columns=[name for name in _COLUMNS if name in _parquet_names(table)])
+        with pq.ParquetFile(table) as file:
+            found = file.read(columns=list(names))
+        found.validate(full=True)  # text may be none
+        return found
     except pa.ArrowInvalid as error:
         raise InventoryError(f"{table} is damaged ({str(error).splitlines()[0]}): write it anew") from error
-    yield from enumerate(content.to_pylist(), start=1)
 
 
-def _check_columns(table: Path, names: list[str]) -> tuple[str, ...]:
-    """Names of the columns that are left alone; raises InventoryError where one seems to be meant otherwise."""
+def _own_columns(table: Path, names: list[str]) -> list[str]:
+    """Names of the columns that are the user's; raises InventoryError where one seems to be meant otherwise."""
     if "path" not in names:
-        raise InventoryError(f"{table} has no column path (it has {', '.join(names) or 'none'}): name the files there")
-    twice = {name for name in names if name in _COLUMNS and names.count(name) > 1}
+        raise InventoryError(
+            f"{table} has no column path (it has {shown_names(names) or 'none'}): name the files there"
+        )
+    twice = [name for name, count in Counter(names).items() if count > 1 and _has_name(name)]
     if twice:
-        raise InventoryError(f"{table} has the column {twice.pop()} twice: keep one")
-    unread = tuple(name for name in names if name not in _COLUMNS)
-    for name in unread:
+        raise InventoryError(f"{table} has the column {shown_names(twice[:1])} twice: keep one, or rename it")
+    own = [name for name in names if name not in _COLUMNS]
+    for name in own:
         meant = _meant(name)
         if meant is not None and meant not in names:
             raise InventoryError(
-                f"{table} has a column {name!r}, which is not read: did you mean {meant}? Name it so, or leave it out"
+                f"{table} has a column {name!r} and none that is called {meant}: did you mean {meant}? Name it so, or "
+                "give it a name that is less like it"
             )
-    return unread
+    if len(own) > MOST_COLUMNS:
+        raise InventoryError(
+            f"{table} has {len(own)} columns besides those that name videos, and at most {MOST_COLUMNS} are carried "
+            "into the manifest: leave out what you do not need, or join it to the manifest by video_id"
+        )
+    return own
+
+
+def _has_name(name: str) -> bool:
+    return bool(name.strip()) and not _INDEX.fullmatch(name)
 
 
 def _meant(name: str) -> str | None:

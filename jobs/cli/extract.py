@@ -64,7 +64,9 @@ def resume(
     videos: Annotated[
         Path | None, typer.Option("--videos", help="Where the dataset lies now, if it was moved.")
     ] = None,
-    rescan: Annotated[bool, typer.Option("--rescan", help="Add new videos, name replaced ones.")] = False,
+    rescan: Annotated[
+        bool, typer.Option("--rescan", help="Add new videos, take columns of the table, name replaced videos.")
+    ] = False,
     weights: Annotated[
         str | None, typer.Option("--weights", help="Where the checkpoint lies now, if it was moved.")
     ] = None,

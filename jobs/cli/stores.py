@@ -21,6 +21,8 @@ from jobs.status import show as show_video
 from jobs.status import status as store_status
 from jobs.verify import verify_store
 from schemas.config import ExtractionConfig
+from schemas.manifest import MANIFEST_COLUMNS
+from schemas.table_columns import shown_names
 from schemas.wording import counted
 
 __all__ = ["compare", "export", "report", "show", "status", "verify"]
@@ -93,6 +95,9 @@ def show(
             ]
         )
     )
+    if own := _own_values(first):
+        print("\ncolumns of the table")
+        print(rows(own))
     print("\ntensors")
     tensors = [
         (t.name, t.shape, t.dtype, f"{t.smallest:.4g}", f"{t.mean:.4g}", f"{t.largest:.4g}") for t in found.tensors
@@ -107,6 +112,16 @@ def show(
     if len(found.clips) > _LISTED:
         print(f"  ... and {len(found.clips) - _LISTED} more")
     return 0
+
+
+def _own_values(clip: pd.Series[Any]) -> list[tuple[str, str]]:
+    """What the user's table says of a video: names and values, with odd characters escaped, and the first only."""
+    own = clip.drop(list(MANIFEST_COLUMNS))
+    told = [
+        (shown_names([str(name)]), "missing" if pd.isna(value) else shown_names([str(value)]))
+        for name, value in own.head(_LISTED).items()
+    ]
+    return told + ([("...", f"and {len(own) - _LISTED} more")] if len(own) > _LISTED else [])
 
 
 def _sampling_of(config: ExtractionConfig) -> str:

@@ -77,8 +77,9 @@ def print_plan(plan: Plan) -> None:
         table.append(("  decode", duration(plan.decode_seconds), "one core"))
     table.append(("  network", duration(plan.network_seconds), "one extractor"))
     print(rows(table))
-    if plan.skipped:
-        print(paragraph(plan.skipped))
+    for told in (plan.skipped, plan.columns):
+        if told:
+            print(paragraph(told))
     for video_id, failure, message in plan.bad[:_LISTED]:
         print(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
     if len(plan.bad) > _LISTED:

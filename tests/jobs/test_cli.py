@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from extractor.store import FeatureStore
+from extractor.store import FeatureStore, read_inventory, write_inventory
 from schemas.layout import StorePaths
 from tests.extractor.models.checkpoint_factory import random_state
 from tests.extractor.store.making import make_store
@@ -170,6 +171,19 @@ def test_status_prints_where_a_store_stands(call: Call, store: StorePaths) -> No
 
 def test_show_lists_ids(call: Call, store: StorePaths) -> None:
     assert call("show", store.root) == (0, "a.mp4\nb.mp4\nc/d.mp4\ne.mp4\n", "")
+
+
+def test_show_prints_what_the_table_says(call: Call, store: StorePaths) -> None:
+    assert "columns of the table" not in call("show", store.root, "b.mp4")[1]
+    inventory = read_inventory(store)
+    own = {"label": pd.array([3] * len(inventory), "Int64"), "name\x1b": "a\nb", "none": math.nan}
+    own |= {f"c{k}": float(k) for k in range(20)}
+    write_inventory(store, inventory.assign(**own), replace=True)
+    code, out, err = call("show", store.root, "b.mp4")
+    assert (code, err) == (0, "")
+    lines = [line.split() for line in out.partition("columns of the table\n")[2].splitlines()[:21]]
+    assert lines[:3] == [["label", "3"], [r"'name\x1b'", r"'a\nb'"], ["none", "missing"]]
+    assert lines[-1] == ["...", "and", "3", "more"]
 
 
 def test_show_prints_tensors_and_clips(call: Call, store: StorePaths) -> None:

@@ -15,12 +15,14 @@ from extractor.video.listing import Listing, list_videos
 from extractor.video.probing import ProbedItem
 from jobs.dataset import Dataset, require_same_videos
 from jobs.devices import Workers
+from jobs.inventory import limited
 from jobs.outcome import Outcome
 from jobs.status import status
 from jobs.verify import verify_store
 from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
+from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob
 from tests.extractor.store.making import fail, make_run, stage
 
@@ -285,6 +287,88 @@ def test_retries_take_the_classes_asked_for_and_nothing_twice(videos: Path) -> N
     finish(dataset, "shard-00003", bad=["a.mp4"])
     assert planned(dataset.with_retries(once, []))["shard-00004"] == ["a.mp4"]
     assert [line.split()[1] for line in said(dataset)] == ["0", "1", "0", "1"]
+
+
+def table_in(videos: Path, text: str) -> Listing:
+    (videos / "table.csv").write_text(text)
+    return list_videos(videos / "table.csv")
+
+
+def test_columns_of_the_table_lie_in_the_inventory(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    listing = table_in(videos, "path,label,shard\nb.mp4,1,x\na.mp4,,y\n")
+    made = dataset.inventory(listing, rescan=False)
+    assert list(made.columns) == [*INVENTORY_COLUMNS, "label", "table_shard"]
+    values = made.set_index("video_id")[["label", "table_shard"]]
+    assert values.loc["b.mp4"].tolist() == [1, "x"] and values.loc["a.mp4"].tolist() == [pd.NA, "y"]
+    assert said(dataset) == ["columns carried into the manifest: label, shard (as table_shard)"]
+    pd.testing.assert_frame_equal(dataset.inventory(listing, rescan=True), made)
+    assert said(dataset)[1:] == [f"0 new videos in {videos}"]
+
+
+def test_columns_of_a_limited_listing_are_typed_by_the_whole_table(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    listing = limited(table_in(videos, "path,code\na.mp4,7\nb.mp4,007\n"), 1)
+    assert dataset.inventory(listing, rescan=False)["code"].tolist() == ["7"]
+
+
+def test_rescan_takes_the_columns_of_the_table_over(videos: Path, probes: list[tuple[str, ...]]) -> None:
+    """What it says counts, what it does not say stays; nothing is planned anew for it."""
+    dataset = dataset_of(videos)
+    dataset.inventory(table_in(videos, "path,label,old\na.mp4,1,x\nb.mp4,2,y\n"), rescan=False)
+    said(dataset).clear()
+    grown = table_in(videos, "path,label,split\nc.mp4,three,train\na.mp4,1,test\n")
+    heard = Heard()
+    require_same_videos(dataset.paths, grown, limited=True, watcher=heard)
+    assert heard.lines[1:] == [
+        "columns of the table are not the store's (new: split; changed: label (str, was Int64)); "
+        f"to take them: msnet resume {dataset.paths.root} --rescan"
+    ]
+    after = dataset.inventory(grown, rescan=True)
+    assert said(dataset) == [
+        f"1 new video in {videos}",
+        "columns of the table are taken over (new: split; changed: label (str, was Int64))",
+        "columns that the table no longer has are kept: old",
+    ]
+    values = after.set_index("video_id")[["label", "old", "split"]].astype("object")
+    assert values.where(values.notna(), None).T.to_dict("list") == {
+        "a.mp4": ["1", "x", "test"],
+        "b.mp4": ["2", "y", None],
+        "c.mp4": ["three", None, "train"],
+    }
+    assert probes == [("a.mp4", "b.mp4"), ("c.mp4",)]
+    pd.testing.assert_frame_equal(read_inventory(dataset.paths), after)
+    require_same_videos(dataset.paths, grown, limited=True, watcher=heard)
+    assert len(heard.lines) == 2
+
+
+def test_table_that_brings_the_first_columns_extends_a_store_without(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    dataset.inventory(list_videos(videos), rescan=False)
+    after = dataset.inventory(table_in(videos, "path,good\nb.mp4,true\n"), rescan=True)
+    assert after["good"].dtype == "boolean"
+    assert after.set_index("video_id")["good"].dropna().to_dict() == {"b.mp4": True}
+    again = dataset.inventory(list_videos(videos), rescan=True)  # a folder says nothing of them
+    pd.testing.assert_frame_equal(again, after)
+    assert said(dataset)[-1] == "columns that the table no longer has are kept: good"
+
+
+def test_columns_stay_with_videos_that_are_tried_again(videos: Path) -> None:
+    dataset = dataset_of(videos)
+    inventory = dataset.inventory(table_in(videos, "path,label\na.mp4,5\nb.mp4,6\n"), rescan=False)
+    finish(dataset, "shard-00000", bad=["a.mp4"])
+    again = dataset.with_retries(inventory, [])
+    assert again["video_id"].tolist() == ["a.mp4", "b.mp4", "a.mp4"] and again["label"].tolist() == [5, 6, 5]
+
+
+def test_columns_stay_with_files_elsewhere_when_the_table_grows(videos: Path, tmp_path: Path) -> None:
+    """Their ids count from their common folder, which is another one then."""
+    (tmp_path / "tables").mkdir()
+    dataset = dataset_of(videos)
+    dataset.inventory(table_in(tmp_path / "tables", "path,label\n/no/x/a.mp4,1\n/no/x/b.mp4,2\n"), rescan=False)
+    grown = table_in(tmp_path / "tables", "path,label\n/no/a.mp4,9\n/no/x/a.mp4,1\n/no/x/b.mp4,3\n")
+    after = dataset.inventory(grown, rescan=True)
+    assert dict(zip(after["video_id"], after["label"], strict=True)) == {"a.mp4": 1, "b.mp4": 3, "/no/a.mp4": 9}
 
 
 def test_retry_of_a_file_that_is_gone_knows_nothing_of_it(videos: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from extractor.store.run import Run
+from extractor.store.run import Run, write_run
 from extractor.store.tables import read_inventory, write_inventory
 from extractor.video.listing import Listing
 from extractor.video.probing import ProbedItem
@@ -53,6 +53,7 @@ def test_jobs_come_back_from_the_inventory(seed: int, tmp_path: Path) -> None:
     listing = random_listing(seed)
     frame = build_inventory(listing, probed, run_with(random.Random(seed).choice([1, 10**5, 10**9])), (4,))
     paths = StorePaths(tmp_path)
+    write_run(paths, make_run())
     write_inventory(paths, frame)
     shards = jobs_of_shards(read_inventory(paths), ROOT)
     assert list(shards) == [f"shard-{number:05d}" for number in range(len(shards))]

@@ -62,3 +62,9 @@ def test_plan_ends_with_2_where_extract_would(command: tuple[str, ...], planned:
     code, lines = planned(*command, bad=BAD)
     assert code == 2
     assert any(line.startswith("bad: gone.mp4 (missing): ") for line in lines)
+
+
+def test_plan_says_what_of_a_table_goes_into_the_manifest(planned: Any) -> None:
+    assert "columns carried" not in " ".join(planned("plan", "videos")[1])
+    told = "columns carried into the manifest: label"
+    assert planned("plan", "videos", columns=told)[1][-1] == told

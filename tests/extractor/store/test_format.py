@@ -15,11 +15,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from extractor.store import FeatureStore, commit_shard, new_attempt
+from extractor.store import FeatureStore, commit_shard, new_attempt, read_inventory, write_inventory
 from schemas.config import FORMAT_VERSION
 from schemas.errors import FailureClass
 from schemas.layout import TENSORS
 from schemas.manifest import FAILURE_COLUMNS, INVENTORY_COLUMNS, MANIFEST_COLUMNS
+from schemas.table_columns import COLUMN_TYPES, MOST_COLUMNS, TABLE_PREFIX
 from tests.extractor.store.making import make_store, stage
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
@@ -44,13 +45,20 @@ def read_by_the_document(root: Path):
     frames = [pd.read_parquet(root / records[shard]["fragment"]["path"]) for shard in ordered]
     manifest = pd.concat(frames, ignore_index=True)
     last = manifest.groupby("video_id")["shard"].transform("last")
-    return run, records, manifest[manifest["shard"] == last].reset_index(drop=True)
+    manifest = manifest[manifest["shard"] == last].reset_index(drop=True)
+    inventory = pd.read_parquet(root / "inventory.parquet").groupby("video_id").tail(1)
+    own = inventory.drop(columns=[name for name in INVENTORY_COLUMNS if name != "video_id"])
+    return run, records, manifest.merge(own, on="video_id", how="left")
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_store_can_be_read_by_the_document_alone(tmp_path, compression):
     paths = make_store(tmp_path / "store", compression=compression)
     run = FeatureStore(paths.root).run
+    inventory = read_inventory(paths)
+    inventory = pd.concat([inventory, inventory[inventory["video_id"] == "bad.mp4"]])
+    table = {"label": pd.array([3, None, 4, 5, 6, 7], "Int64"), "code": ["007", "NA", "", "x", "y", "z"]}
+    write_inventory(paths, inventory.assign(**table), replace=True)
     late = new_attempt(paths, run, "shard-00002", "token")
     stage(late, "bad.mp4", clips=3)
     commit_shard(late, ["bad.mp4"])
@@ -60,6 +68,7 @@ def test_store_can_be_read_by_the_document_alone(tmp_path, compression):
     document, records, manifest = read_by_the_document(paths.root)
     ours = FeatureStore(paths.root)
     assert manifest.equals(ours.manifest)
+    assert manifest["label"].tolist() == [3, 3, pd.NA, pd.NA, 5, 5, 6, 6, 7, 7, 7]
     names = {path: name for name, path in TENSORS.items()}
     for record in records.values():
         assert (paths.root / record["data"]["path"]).stat().st_size == record["data"]["bytes"]
@@ -102,3 +111,9 @@ def test_document_names_everything_there_is():
     for names in (TENSORS, TENSORS.values(), MANIFEST_COLUMNS, FAILURE_COLUMNS, INVENTORY_COLUMNS, FailureClass):
         missing = [name for name in names if f"`{name}`" not in DOCUMENT]
         assert not missing
+
+
+def test_document_tells_of_the_columns_of_a_table():
+    section = DOCUMENT.partition("### Columns of your table\n")[2].partition("\n## ")[0]
+    assert all(f"`{name}`" in section for name in (*COLUMN_TYPES, TABLE_PREFIX))
+    assert f"more than {MOST_COLUMNS}" in section

@@ -106,20 +106,21 @@ def test_list_videos_keeps_text_as_text(tmp_path: Path) -> None:
     ],
 )
 def test_list_videos_asks_what_was_meant_by_a_column(tmp_path: Path, name: str, meant: str) -> None:
-    asked = f"has a column '{name}', which is not read: did you mean {meant}"
+    asked = f"has a column '{name}' and none that is called {meant}: did you mean {meant}?"
     with pytest.raises(InventoryError, match=re.escape(asked)):
         list_videos(table(tmp_path, f"path,{name}\na.mp4,1\n"))
     pd.DataFrame({"path": ["a.mp4"], name: [1.0]}).to_parquet(tmp_path / "videos.parquet")
     with pytest.raises(InventoryError, match=re.escape(asked)):
         list_videos(tmp_path / "videos.parquet")
     listing = list_videos(table(tmp_path, f"path,{name},{meant}\na.mp4,1,2\n"))  # both: nothing to mistake
-    assert [entry.path for entry in listing.skipped] == [name]
+    assert list(listing.columns.values) == [name]
 
 
-def test_list_videos_tells_of_columns_that_it_leaves_alone(tmp_path: Path) -> None:
+def test_list_videos_carries_other_columns_and_leaves_nothing_out(tmp_path: Path) -> None:
     listing = list_videos(table(tmp_path, "path,label,state,views\na.mp4,dance,old,12\n"))
     assert [job.items for job in listing.jobs] == [(Item("a.mp4"),)]
-    assert listing.skipped_summary() == "3 left out: 3 not a known column (label, state, views)"
+    assert listing.skipped_summary() == ""
+    assert listing.columns.summary() == "columns carried into the manifest: label, state, views"
 
 
 def test_list_videos_reads_parquet(tmp_path: Path) -> None:
