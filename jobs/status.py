@@ -18,6 +18,7 @@ from extractor.store.run import Run, read_run
 from extractor.store.staging import staged_items
 from extractor.store.tables import merge_failures, read_inventory
 from schemas.errors import StorageError, StoreError
+from schemas.escaping import escaped
 from schemas.layout import StorePaths
 
 __all__ = ["Status", "TensorSummary", "VideoSummary", "show", "status"]
@@ -111,6 +112,7 @@ class VideoSummary:
 def show(store: Path | str, video_id: str) -> VideoSummary:
     """Say what a store holds of a video. Raises StoreError for a video that it does not know."""
     features = FeatureStore(Path(store))
+    video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
     failed = features.failures[features.failures["video_id"] == video_id]
     if len(failed):
         row = failed.iloc[0]
@@ -130,6 +132,11 @@ def show(store: Path | str, video_id: str) -> VideoSummary:
         tensors.append(TensorSummary(name, values.shape, str(values.dtype), low, mean, high))
     features.close()
     return VideoSummary(video_id, clips, tuple(tensors))
+
+
+def _meant(video_id: str, known: Sequence[str]) -> str:
+    """The id itself, or the one that is shown like it: what was copied from a terminal has escapes for letters."""
+    return video_id if video_id in known else next((name for name in known if escaped(name) == video_id), video_id)
 
 
 def _near(video_id: str, known: Sequence[str]) -> list[str]:

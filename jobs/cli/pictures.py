@@ -10,6 +10,7 @@ import typer
 from extractor.models.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from jobs.cli.display import paragraph
 from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
 from jobs.cli.weights import weights_app
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
@@ -43,5 +44,5 @@ def picture(
     what, network = load_weights(weights, model, choose_device(device))
     moments = see_moments(network, video, at, rate_hz=rate_hz, size=size)
     draw_moments(moments, out, f"{what.model}\n{Path(what.weights).name}")
-    print(paragraph(f"written to {out}"))
+    say(paragraph(f"written to {out}"))
     return 0

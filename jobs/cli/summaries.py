@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.cli.display import duration, paragraph, rows, size
+from jobs.cli.streams import say
 from jobs.outcome import Outcome
 from jobs.planning import Plan
 from schemas.wording import counted
@@ -27,19 +28,19 @@ def print_outcome(outcome: Outcome, store: Path) -> None:
     if outcome.videos_left:
         table.append(("videos left", outcome.videos_left))
     table.append(("clips", outcome.clips_stored, _of_this_run(outcome.clips, outcome.clips_stored)))
-    print(rows(table))
+    say(rows(table))
     if outcome.done or outcome.failed:
         frames = counted(outcome.frames, "frame")
-        print(f"\n{frames} in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:")
+        say("", f"{frames} in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:")
         stages = ("decode", "transform", "network", "write", "waiting")
         notes = {"waiting": "extractors without frames to work on"}
-        print(rows([(stage, f"{getattr(seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
+        say(rows([(stage, f"{getattr(seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
         bottleneck = None if outcome.interrupted else outcome.bottleneck()
         if bottleneck is not None:
-            print(paragraph(f"The bottleneck is {bottleneck.stage}: {bottleneck.advice}."))
-    print(f"\nstore: {store}")
+            say(paragraph(f"The bottleneck is {bottleneck.stage}: {bottleneck.advice}."))
+    say("", f"store: {store}")
     for line in _what_next(outcome, store):
-        print(paragraph(line, indent="  "))
+        say(paragraph(line, indent="  "))
 
 
 def _of_this_run(count: int, total: int) -> str:
@@ -76,14 +77,14 @@ def print_plan(plan: Plan) -> None:
     else:
         table.append(("  decode", duration(plan.decode_seconds), "one core"))
     table.append(("  network", duration(plan.network_seconds), "one extractor"))
-    print(rows(table))
+    say(rows(table))
     if plan.skipped:
-        print(paragraph(plan.skipped))
+        say(paragraph(plan.skipped))
     for video_id, failure, message in plan.bad[:_LISTED]:
-        print(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
+        say(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
     if len(plan.bad) > _LISTED:
-        print(f"... and {len(plan.bad) - _LISTED} more: {dict(plan.bad_by_class)}")
+        say(f"... and {len(plan.bad) - _LISTED} more: {dict(plan.bad_by_class)}")
     for group in plan.duplicates[:_LISTED]:
-        print(paragraph(f"same content: {', '.join(group)}", indent="  "))
+        say(paragraph(f"same content: {', '.join(group)}", indent="  "))
     if len(plan.duplicates) > _LISTED:
-        print(f"... and {counted(len(plan.duplicates) - _LISTED, 'more group')} of equal files")
+        say(f"... and {counted(len(plan.duplicates) - _LISTED, 'more group')} of equal files")
