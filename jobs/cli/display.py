@@ -21,7 +21,6 @@ from jobs.cli.streams import Block, bar_stream, say
 from jobs.outcome import Outcome
 from jobs.watcher import Watcher
 from schemas.escaping import escaped
-from schemas.wording import counted
 
 __all__ = [
     "TerminalWatcher",
@@ -195,19 +194,14 @@ class TerminalWatcher(Watcher):
 
     def begin(self, outcome: Outcome) -> None:
         """Extraction begins."""
-        total = len(outcome.video_ids)
-        self._open(total, "extracting", "video", initial=outcome.settled)
+        self._open(outcome.before.videos, "extracting", "video", initial=outcome.settled)
         if outcome.settled:
-            notice(
-                f"finished already: {outcome.settled} of {counted(total, 'video')} ({outcome.done_before} committed, "
-                f"{outcome.failed_before} failed, {outcome.staged_before} staged)"
-            )
+            notice(f"going on where it was: {outcome.before}")
 
     def update(self, outcome: Outcome) -> None:
         """Something happened."""
         rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
-        failed = outcome.failed_before + outcome.failed
-        self._show(outcome.settled, {"failed": failed, "clips/s": f"{rate:.1f}"})
+        self._show(outcome.settled, {"failed": outcome.failed_so_far, "clips/s": f"{rate:.1f}"})
 
     def end(self) -> None:
         """The bar is done."""

@@ -16,8 +16,10 @@ from jobs.cli import app, goes_on
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.cli.streams import say
+from jobs.cli.summaries import standing_rows
 from jobs.compare import compare_stores
 from jobs.export import ExportFormat, export_store
+from jobs.standing import standing
 from jobs.status import show as show_video
 from jobs.status import status as store_status
 from jobs.verify import verify_store
@@ -47,18 +49,13 @@ def status(store: Store) -> int:
     say(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
     lines: list[tuple[object, ...]] = [
         ("shards committed", found.shards_committed, f"of {found.shards}"),
-        ("videos done", found.done, f"of {found.videos}"),
-        ("videos failed", found.failed),
-        *((f"  {name}", count) for name, count in sorted(found.by_class.items())),
-        ("videos staged", found.staged, "finished, their shard is not"),
-        ("videos left", found.left),
-        ("clips", found.clips),
+        *standing_rows(found.standing),
         ("size", size(found.bytes)),
     ]
     say(rows(lines))
     for holder in found.at_work:
         say(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
-    if (found.left or found.staged) and not found.at_work:
+    if found.standing.shards_left and not found.at_work:
         say(f"to go on: msnet resume {store}")
     return 0
 
@@ -121,10 +118,10 @@ def _sampling_of(config: ExtractionConfig) -> str:
 def report(store: Store) -> int:
     """Report what went wrong or was odd: failures by class, decoders, flags, made-up times, damaged frames."""
     features = FeatureStore(store)
-    manifest, failures = features.manifest, features.failures
+    manifest, stand = features.manifest, standing(features.paths, features.run)
     videos = manifest.drop_duplicates("video_id")
     videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can be wrapped
-    say(f"{counted(len(videos), 'video')} with {counted(len(manifest), 'clip')}, {len(failures)} failed")
+    say(f"{stand}; {counted(stand.clips, 'clip')}")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
     odd = {name: _odd(videos, column) for name, column in _ODD.items()}
     lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
@@ -133,12 +130,13 @@ def report(store: Store) -> int:
     say(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
-    for failure, group in failures.groupby("failure"):
-        told = [f"{row.video_id}: {row.message}" for row in group.itertuples()]
-        _print_listed(str(failure), told, str(features.paths.failures))
-    if len(failures):
-        classes = ",".join(sorted(set(failures["failure"])))
-        again = f"to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
+    for failure in sorted(stand.by_class):
+        told = [f"{name}: {message}" for name, (of, message) in stand.failed.items() if of == failure]
+        _print_listed(failure, told, str(features.paths.failures))
+    if stand.failed:
+        classes = ",".join(sorted(stand.by_class))
+        first = f"to go on: msnet resume {store}; then, " if stand.shards_left else ""
+        again = f"{first}to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
         say("", paragraph(again, indent="  "))
     features.close()
     return 0

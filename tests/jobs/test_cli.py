@@ -183,7 +183,7 @@ def test_show_prints_tensors_and_clips(call: Call, store: StorePaths) -> None:
 def test_report_prints_failures_by_class(call: Call, store: StorePaths) -> None:
     code, out, _ = call("report", store.root)
     assert code == 0
-    assert out.startswith("4 videos with 8 clips, 1 failed\n")
+    assert out.startswith("4 done, 1 failed, of 5 videos; 8 clips\n")
     assert "corrupt: 1\n  bad.mp4: bad.mp4 is broken" in out
     advice = f"to try them again: msnet resume {store.root} --retry-failed all (or some: corrupt)"
     assert " ".join(out.split()).endswith(advice)
@@ -225,7 +225,7 @@ def test_report_of_many_odd_videos_says_where_the_others_are(
 
 def test_numbers_agree_with_their_nouns(call: Call, tmp_path: Path) -> None:
     store = make_store(tmp_path / "store", (("a.mp4",),), clips=1)
-    assert call("report", store.root)[1].startswith("1 video with 1 clip, 0 failed\n")
+    assert call("report", store.root)[1].startswith("1 done, 0 failed, of 1 video; 1 clip\n")
     assert call("verify", store.root)[1].startswith("1 shard, 1 video with 1 clip, 0 failed, ")
     assert call("compare", store.root, store.root)[1].startswith("largest difference")
     assert "1 clip compared, " in call("compare", store.root, store.root)[1]
