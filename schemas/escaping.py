@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "escaped_lines"]
+__all__ = ["as_title", "escaped", "escaped_lines"]
 
 # C0, DEL and C1; marks, embeddings, overrides and isolates of direction; separators of lines; lone surrogates, which
 # stand for the bytes of a file name that is not UTF-8
@@ -25,6 +25,11 @@ def escaped(value: object) -> str:
 def escaped_lines(text: str) -> str:
     """The same of text whose line breaks and tabs are meant."""
     return _IN_LINES.sub(_escape, text)
+
+
+def as_title(value: object) -> str:
+    """The same as text of a picture, where matplotlib takes what stands between two dollars for a formula."""
+    return escaped(value).replace("$", r"\$")
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ Commands print by `say`, to which a text is one line: what it holds of a file's 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
@@ -95,6 +96,11 @@ def say(*lines: str, to: TextIO | None = None) -> None:
 
 def guard_streams() -> None:
     """Guard the standard output and error until the process ends, its last traceback included."""
+    _guard()
+    sys.excepthook = traceback.print_exception  # Python's own colours what it prints
+
+
+def _guard() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, Guarded):  # None in a process without
@@ -105,7 +111,7 @@ def guard_streams() -> None:
 def guarded_streams() -> Iterator[None]:
     """The same during a block."""
     before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
-    guard_streams()
+    _guard()
     try:
         yield
     finally:

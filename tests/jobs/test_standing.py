@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from schemas.layout import StorePaths, shard_name
 from schemas.records import Failure
 from tests.extractor.store.making import fail, make_inventory, make_run, stage
 from tests.jobs.conftest import Call
+from tests.jobs.running import SMALL, Running, msnet
+from tests.videos import write_video
 
 SHARDS = (("a.mp4", "bad.mp4"), ("c.mp4", "d.mp4", "bad2.mp4", "e.mp4"), ("f.mp4",))
 WORKERS = Workers(1, 2, 1, False, 16)
@@ -159,3 +162,26 @@ def test_a_video_of_two_shards_is_counted_once(store: StorePaths, again_done: bo
     assert found.clips == len(features.manifest) and found.done == set(features.video_ids)
     assert (len(found.done), len(found.left), found.videos) == ((5, 0, 5) if again_done else (3, 2, 5))
     assert not found.failed
+
+
+@pytest.mark.slow
+def test_interrupted_extraction_is_told_alike_everywhere(tmp_path: Path, call: Call) -> None:
+    """With shards that are committed, one that is half done, a video that failed in it, and others."""
+    for number in range(16):
+        write_video(tmp_path / "videos" / f"v{number:02d}.mp4", frames=100, size=(96, 128), seed=number)
+        if number % 3 == 0:
+            (tmp_path / "videos" / f"v{number:02d}x.mp4").write_text("not a video" * 100)
+    store = tmp_path / "store"
+    workers = ("--extractors", "1", "--decoders", "1", "--shard-bytes", "280kB")
+    run = Running("extract", tmp_path / "videos", "--out", store, *SMALL, *workers)
+    run.wait_for(lambda: list(store.glob("commits/*.json")) and any(store.glob("staging/*/*/*.h5")))
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130, run.err
+    told = numbers(run.out)
+    assert sum(told.values()) == 22 and told["done"] and told["left"], run.out
+    for command in ("status", "report"):
+        assert numbers(call(command, store)[1]) == told
+    resumed = msnet("resume", store, "--device", "cpu")
+    assert resumed.process.returncode == 2
+    assert numbers(resumed.err) == told, resumed.err
+    assert numbers(resumed.out) == {"done": 16, "failed": 6, "staged": 0, "left": 0}

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -9,6 +12,7 @@ from tqdm import tqdm
 
 from jobs.cli.display import open_bar, paragraph, rows, say_above
 from jobs.cli.streams import Block, Guarded, bar_stream, guarded_streams, say
+from tests.extractor.store.making import make_store
 
 EVIL = "a\x1b[2J\rb\nc"
 
@@ -102,3 +106,29 @@ def test_a_stream_without_a_guard_is_used_as_it_is(monkeypatch: pytest.MonkeyPat
         assert isinstance(sys.stderr, Guarded)
         tqdm.write("line", file=bar_stream())
     assert plain.getvalue() == "line\n"
+
+
+def run(script: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("ascii", rb"caf\xe9 \u2192.mp4"), ("latin-1", b"caf\xe9 \\u2192.mp4")])
+def test_process_ends_by_its_own_code_where_letters_are_lacking(encoding: str, name: bytes, tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store", (("café →.mp4",),)).root
+    script = f"import sys, msnet_features; sys.argv = ['msnet', 'show', {str(store)!r}]; msnet_features.main()"
+    ended = run(script, encoding)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, name + b"\n", b"")
+
+
+def test_traceback_of_an_unforeseen_error_is_guarded() -> None:
+    script = """
+import jobs.cli, msnet_features
+def fail():
+    raise ValueError("a\\x1b[2Jb \\u2192")
+jobs.cli.main = fail
+msnet_features.main()
+"""
+    ended = run(script, "ascii")
+    assert ended.returncode == 1
+    assert b"Traceback" in ended.stderr and rb"ValueError: a\x1b[2Jb \u2192" in ended.stderr
