@@ -34,14 +34,17 @@ def main() -> None:
     """Run the command line, or say in one sentence which package is shadowed."""
     shadowed = shadowed_packages()
     if shadowed:
-        places = ", ".join(f"{name} from {place}" for name, place in shadowed.items())
+        told = ", ".join(f"{name} from {place}" for name, place in shadowed.items())
+        places = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in told)
         sys.exit(
             f"msnet: its own packages were expected, but Python finds {places}: "
             "rename that folder, leave it, or take it out of PYTHONPATH"
         )
     try:
         from jobs.cli import main as run
+        from jobs.cli.streams import guard_streams
 
+        guard_streams()  # for good: a traceback is printed last
         run()
     except KeyboardInterrupt:  # while modules are being imported
         print("msnet: interrupted before anything was begun", file=sys.stderr)

@@ -18,6 +18,7 @@ from gebd.baselines import Comparison
 from gebd.records import PerRater
 from gebd.tracks import Track
 from schemas.errors import UsageError
+from schemas.escaping import as_title
 from schemas.seals import sealed
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
     for time in timeline.predicted_seconds:
         score.axvline(time, color=_RED, linewidth=0.9)
     _draw_marks(next(axes), timeline)
-    grid[0].set_title(timeline.video_id, loc="left", fontsize=10)
+    grid[0].set_title(as_title(timeline.video_id), loc="left", fontsize=10)
     grid[0].set_xlim(0, timeline.duration_seconds)
     if timeline.frames:
         figure.draw_without_rendering()  # lays out, so that pictures keep their aspect
@@ -160,7 +161,7 @@ def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Pat
             marker=mark,
             markersize=5,
             linewidth=width,
-            label=name,
+            label=as_title(name),
             zorder=3 - min(n, 1),
         )
     method = next(iter(comparison.evaluations.values()))

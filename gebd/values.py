@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import UsageError
+from schemas.escaping import escaped
 
 __all__ = ["MAX_BOUNDARIES", "mapping", "number", "numbers", "sequence", "shown", "text", "whole"]
 
@@ -66,8 +67,8 @@ def text(value: Any, what: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Foreign text as part of a message: at most 100 characters, none of which moves the cursor."""
-    return "".join(character if character.isprintable() else "?" for character in str(value)[:100])
+    """Foreign text as part of a message: of at most 100 characters, none of which moves the cursor."""
+    return escaped(str(value)[:100])
 
 
 def _unexpected(value: Any, what: str, expected: str) -> UsageError:

@@ -23,8 +23,8 @@ from jobs.devices import Workers
 from jobs.driver import PlannedShard
 from jobs.inventory import as_planned, build_inventory, jobs_of_shards, split_jobs
 from jobs.options import member_frames_of
-from jobs.outcome import Outcome
 from jobs.probing import probe_files
+from jobs.standing import of_part
 from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
@@ -186,8 +186,8 @@ class Dataset:
         self.watcher.say(f"trying {counted(len(again), 'failed video')} again")
         return self._extended(inventory, self._listing_of(again), columns_of(inventory))
 
-    def pending(self, inventory: pd.DataFrame, part: tuple[int, int], outcome: Outcome) -> list[PlannedShard]:
-        """Shards of a part without a commit record; what is finished already is noted in the outcome."""
+    def pending(self, inventory: pd.DataFrame, part: tuple[int, int]) -> list[PlannedShard]:
+        """Shards of a part without a commit record."""
         records = committed(self.paths)
         index, count = part
         sizes = inventory.groupby("shard")["estimated_bytes"].sum()
@@ -197,26 +197,11 @@ class Dataset:
                 f"{'this part has' if index >= len(sizes) else 'some parts have'} nothing to do; "
                 "a new store with smaller --shard-bytes would have more shards"
             )
-        shards = []
-        done: set[str] = set()
-        failed: set[str] = set()
-        waiting: set[str] = set()  # to be done or tried again, whatever another shard tells
-        staged: set[str] = set()
-        for name, jobs in jobs_of_shards(inventory, self.root).items():
-            if int(name.rpartition("-")[2]) % count != index:
-                continue
-            video_ids = {item.video_id for job in jobs for item in job.items}
-            outcome.video_ids |= video_ids
-            if name in records:
-                done |= set(records[name].video_ids)
-                failed |= {failure.video_id for failure in records[name].failures}
-            else:
-                shards.append(PlannedShard(name, jobs, int(sizes[name])))
-                waiting |= video_ids
-                staged |= set(staged_items(self.paths, self.run, name)) & video_ids
-        outcome.done_before, outcome.failed_before = len(done - waiting), len(failed - done - waiting)
-        outcome.staged_before = len(staged)
-        return shards
+        return [
+            PlannedShard(name, jobs, int(sizes[name]))
+            for name, jobs in jobs_of_shards(of_part(inventory, part), self.root).items()
+            if name not in records
+        ]
 
     def _listing_of(self, rows: pd.DataFrame) -> Listing:
         """Rows of an inventory as a listing again, their files as they are now."""

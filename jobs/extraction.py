@@ -17,7 +17,6 @@ from extractor.store.lease import Lease
 from extractor.store.probe import probe_storage, refuse_other_folder
 from extractor.store.run import Run, read_run, write_run
 from extractor.store.sealed import mend
-from extractor.store.staging import staged_items
 from extractor.store.sweeping import sweep
 from extractor.store.tables import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
@@ -33,6 +32,7 @@ from jobs.logs import run_log
 from jobs.options import Options, Request, Resolved, member_frames_of, resolve, resolve_weights
 from jobs.outcome import Outcome
 from jobs.signals import Interruptions
+from jobs.standing import of_part, standing
 from jobs.watcher import Watcher
 from schemas.errors import ConfigurationError, InventoryError, StorageError
 from schemas.layout import StorePaths
@@ -196,8 +196,9 @@ class _Session:
 
     def extract(self, dataset: Dataset, inventory: pd.DataFrame) -> Outcome:
         """Run every shard of this job's part that is not committed."""
-        outcome = Outcome(self.workers)
-        shards = dataset.pending(inventory, self.options.part, outcome)
+        mine = of_part(inventory, self.options.part)
+        outcome = Outcome(self.workers, standing(self.paths, self.run, mine))
+        shards = dataset.pending(inventory, self.options.part)
         self.watcher.begin(outcome)
         try:
             if shards:
@@ -205,12 +206,9 @@ class _Session:
         finally:
             self.watcher.end()
         outcome.interrupted = self.interruptions.happened
-        manifest, failures = write_manifest_cache(self.paths)
+        write_manifest_cache(self.paths)
         sweep(self.paths, self.lease.token)
-        left = [shard for shard in shards if not self.paths.commit(shard.name).exists()]
-        pending = {item.video_id for shard in left for job in shard.jobs for item in job.items}
-        staged = {video_id for shard in left for video_id in staged_items(self.paths, self.run, shard.name)}
-        outcome.settle(manifest, failures, pending, staged & pending)
+        outcome.end(standing(self.paths, self.run, mine))
         _LOG.info("ended: %s", outcome.one_line())
         return outcome
 

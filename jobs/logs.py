@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from schemas.escaping import escaped, escaped_lines
 from schemas.layout import StorePaths
 
 __all__ = ["run_log"]
@@ -24,13 +25,26 @@ class _Handler(logging.FileHandler):
         """Say nothing: logging's own complaint is a traceback on the user's terminal."""
 
 
+class _Formatter(logging.Formatter):
+    """Ids and paths cannot end a line, and nothing moves the cursor of whoever reads the log on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        given = record.args
+        if isinstance(given, tuple):
+            record.args = tuple(escaped(value) if isinstance(value, str) else value for value in given)
+        try:
+            return escaped_lines(super().format(record))
+        finally:
+            record.args = given
+
+
 @contextmanager
 def run_log(paths: StorePaths) -> Iterator[Path]:
     """Write what our packages log during the block to a new file in the store; yields its path."""
     paths.logs.mkdir(parents=True, exist_ok=True)
     path = paths.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     handler = _Handler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Formatter(_FORMAT))
     loggers = [logging.getLogger(name) for name in _PACKAGES]
     before = [(logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:

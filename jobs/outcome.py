@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Set
 from dataclasses import dataclass, field
-
-import pandas as pd
 
 from jobs.devices import Workers
 from jobs.events import ShardProgress, StageSeconds
+from jobs.standing import Standing
 from schemas.records import Failure
+from schemas.wording import counted
 
 __all__ = ["Bottleneck", "Outcome"]
 
+_TELLING_SECONDS = 30.0  # of a run: what a shorter one waited for is its start
 _WAITING_SHARE = 0.25  # of an extractor's time, from which on the decoders are what it waits for
 
 
@@ -28,13 +27,13 @@ class Bottleneck:
 
 @dataclass(slots=True)
 class Outcome:
-    """Counts of one run (`done`, `failed`, `clips`, `frames`) and, after `settle`, of the whole store."""
+    """Counts of one run (`done`, `failed`, `clips`, `frames`) between where the videos stood `before` and `after`.
+
+    Both are of this job's part of the store; `after` is `before` until the run has ended.
+    """
 
     workers: Workers
-    video_ids: set[str] = field(default_factory=set)  # of this job's part of the inventory
-    done_before: int = 0
-    failed_before: int = 0
-    staged_before: int = 0
+    before: Standing = field(default_factory=Standing)
     done: int = 0
     failed: int = 0
     clips: int = 0
@@ -43,22 +42,29 @@ class Outcome:
     wall_seconds: float = 0.0
     given_up: tuple[str, ...] = ()
     interrupted: bool = False
-    failures: Counter[str] = field(default_factory=Counter)  # of the part, by class
-    videos_stored: int = 0
-    videos_staged: int = 0  # finished, in shards that are not committed
-    videos_left: int = 0  # neither finished nor failed for good
-    clips_stored: int = 0
+    _after: Standing | None = None
+    _new: dict[str, bool] = field(default_factory=dict)  # what was not settled before: whether it failed
     _began: float | None = None
 
     @property
+    def after(self) -> Standing:
+        """Where the videos stand now that the run has ended."""
+        return self.before if self._after is None else self._after
+
+    @property
     def settled(self) -> int:
-        """Videos that are done or failed so far, before this run or in it."""
-        return self.done_before + self.failed_before + self.staged_before + self.done + self.failed
+        """Videos that are done, staged or failed so far, before this run or in it."""
+        return self.before.settled + len(self._new)
+
+    @property
+    def failed_so_far(self) -> int:
+        """Those of them that failed."""
+        return len(self.before.failed) + sum(self._new.values())
 
     @property
     def complete(self) -> bool:
         """Whether every shard of the part is committed."""
-        return self.videos_staged + self.videos_left == 0
+        return self.after.shards_left == 0
 
     @property
     def exit_code(self) -> int:
@@ -67,7 +73,7 @@ class Outcome:
             return 130
         if self.given_up or not self.complete:
             return 1
-        return 2 if self.failures else 0
+        return 2 if self.after.failed else 0
 
     def start_clock(self) -> None:
         """Extractors are ready; start-up is not counted."""
@@ -81,6 +87,8 @@ class Outcome:
     def add(self, progress: ShardProgress) -> None:
         """Count what an extractor told."""
         for result in progress.finished:
+            if not self.before.is_settled(result.video_id):
+                self._new[result.video_id] = isinstance(result, Failure)
             if isinstance(result, Failure):
                 self.failed += 1
             else:
@@ -90,26 +98,15 @@ class Outcome:
         self.seconds.add(progress.seconds)
         self.stop_clock()
 
-    def settle(
-        self,
-        manifest: pd.DataFrame,
-        failures: pd.DataFrame,
-        pending: Set[str] = frozenset(),
-        staged: Set[str] = frozenset(),
-    ) -> None:
-        """Take the final counts from the store's tables. `pending`: videos of shards that are not committed, of which
-        `staged` are finished; a video that is being tried again counts as pending, not as failed.
-        """
-        mine = manifest[manifest["video_id"].isin(self.video_ids)]
-        self.videos_stored, self.clips_stored = int(mine["video_id"].nunique()), len(mine)
-        self.failures = Counter(failures[failures["video_id"].isin(self.video_ids - pending)]["failure"])
-        self.videos_staged, self.videos_left = len(staged), len(pending - staged)
+    def end(self, after: Standing) -> None:
+        """The run has ended, and this is where the videos stand."""
+        self._after = after
 
     def bottleneck(self) -> Bottleneck | None:
-        """What to change for more speed; None where there is too little to tell."""
+        """What to change for more speed; None where there is too little to tell: no video, or too short a run."""
         seconds, workers = self.seconds, self.workers
         busy = seconds.network + seconds.write + seconds.waiting
-        if busy <= 0 or self.done == 0:
+        if busy <= 0 or self.done == 0 or self.wall_seconds < _TELLING_SECONDS:
             return None
         decoding = seconds.decode + seconds.transform
         # less than that, and what was waited for is the first frames of a short run
@@ -127,7 +124,5 @@ class Outcome:
 
     def one_line(self) -> str:
         """For the log."""
-        return (
-            f"{self.videos_stored} videos with {self.clips_stored} clips stored, {self.failures.total()} failed, "
-            f"of {len(self.video_ids)}; this run {self.done} done, {self.failed} failed in {self.wall_seconds:.1f} s"
-        )
+        now = f"{self.after}, {counted(self.after.clips, 'clip')}"
+        return f"{now}; this run {self.done} done, {self.failed} failed in {self.wall_seconds:.1f} s"

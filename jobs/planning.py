@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ class Plan:
     """What an extraction would do.
 
     bad: (video_id, class, message). duplicates: groups of paths with the same content. skipped: what of the folder is
-    not taken. columns: what of a table goes into the manifest, as a sentence. decode_seconds, network_seconds: of all
-    workers together; the first is None where no file of those tried was decoded.
+    not taken. columns: what of a table goes into the manifest, as a sentence. decoded: files that were decoded, to
+    measure how long it takes; of all others it is not known whether they can be. decode_seconds, network_seconds: of
+    all workers together; the first is None where no file of those tried was decoded.
     """
 
     files: int
@@ -56,6 +57,7 @@ class Plan:
     clips: int
     store_bytes: int
     workers: Workers
+    decoded: int
     decode_seconds: float | None
     network_seconds: float
     columns: str = ""
@@ -90,9 +92,9 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     with cluster(options) as machines:
         probed = probe_listing(listing, settings, machines.workers.decoders, watcher)
         decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(settings)
-        decode = _decode_seconds(probed, decoder)
+        trial = _try_decoding(probed, decoder)
         ray.kill(decoder)  # at once: left to Ray, it would still be ending when Ray is shut down
-    items = [item for found in probed.values() for item in found]
+    items = [item for job, found in probed.items() for item in trial.judged(job, found)]
     rows = [_rows(item, resolved) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
     network_frames = sum(row["frames"] for row in rows)
@@ -110,7 +112,8 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
         clips=sum(row["clips"] for row in rows),
         store_bytes=sum(item_bytes(row, datasets) for row in rows),
         workers=machines.workers,
-        decode_seconds=decode,
+        decoded=trial.decoded + len(trial.failed),
+        decode_seconds=trial.seconds,
         network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers),
         columns=listing.columns.summary(),
     )
@@ -120,24 +123,52 @@ def _rows(item: ProbedItem, resolved: Resolved) -> dict[str, int]:
     return rows_of_item(resolved.config, item.num_clips, item.num_frames, resolved.member_frames)
 
 
-def _decode_seconds(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) -> float | None:
-    """CPU seconds that decoding and resizing everything would take, scaled up from a few files of the usual size."""
+@dataclass(slots=True)
+class _Trial:
+    """What decoding a few files told. seconds: of a CPU, that decoding and resizing everything would take."""
+
+    decoded: int = 0
+    failed: dict[FileJob, VideoError] = field(default_factory=dict)
+    seconds: float | None = None
+
+    def judged(self, job: FileJob, items: Sequence[ProbedItem]) -> Sequence[ProbedItem]:
+        """The items of a file; bad ones, where it was tried and could not be decoded."""
+        error = self.failed.get(job)
+        if error is None:
+            return items
+        return [item if item.failure else _bad(item, error) for item in items]
+
+
+def _bad(item: ProbedItem, error: VideoError) -> ProbedItem:
+    return ProbedItem(item.video_id, failure=error.failure, message=error.message)
+
+
+def _try_decoding(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) -> _Trial:
+    """Decode a few files of the usual size."""
     weight = {job: max(item.native_frames * item.pixels for item in found) for job, found in probed.items()}
     good = sorted((job for job in weight if weight[job] > 0), key=weight.__getitem__)
-    seconds = work = 0.0
+    trial, seconds, work = _Trial(), 0.0, 0.0
     for job in good[len(good) // 2 :][:_CALIBRATION_FILES]:  # of the usual size, not the smallest
-        decoder.enqueue.remote(job)
-        while True:
-            try:
-                event = ray.get(decoder.next.remote(), timeout=_CALIBRATION_SECONDS)
-            except RayError:
-                return _scaled(seconds, work, sum(weight.values()))
-            if isinstance(event, Decoded):
-                seconds += event.decode_seconds + event.transform_seconds
-                work += weight[job]
-            if event is None or isinstance(event, Decoded | VideoError):
-                break
-    return _scaled(seconds, work, sum(weight.values()))
+        try:
+            found = _decoded(job, decoder)
+        except RayError:
+            break
+        if isinstance(found, VideoError):
+            trial.failed[job] = found
+        elif found is not None:
+            trial.decoded += 1
+            seconds, work = seconds + found.decode_seconds + found.transform_seconds, work + weight[job]
+    trial.seconds = _scaled(seconds, work, sum(weight[job] for job in weight if job not in trial.failed))
+    return trial
+
+
+def _decoded(job: FileJob, decoder: Any) -> Decoded | VideoError | None:
+    """How the decoding of a file ended. Raises RayError where the decoder dies or takes too long."""
+    decoder.enqueue.remote(job)
+    while True:
+        event = ray.get(decoder.next.remote(), timeout=_CALIBRATION_SECONDS)
+        if event is None or isinstance(event, Decoded | VideoError):
+            return event
 
 
 def _scaled(seconds: float, work: float, total: float) -> float | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import pandas as pd
 
 from extractor.store.lease import Holder, holders
 from extractor.store.reader import FeatureStore
-from extractor.store.records import committed, committed_names
+from extractor.store.records import committed
 from extractor.store.run import Run, read_run
-from extractor.store.staging import staged_items
-from extractor.store.tables import merge_failures, read_inventory
+from extractor.store.tables import read_inventory
+from jobs.standing import Standing, standing
 from schemas.errors import StorageError, StoreError
+from schemas.escaping import escaped
 from schemas.layout import StorePaths
 
 __all__ = ["Status", "TensorSummary", "VideoSummary", "show", "status"]
@@ -28,27 +28,14 @@ _COMPARED = 20_000  # ids that are held against a misspelt one, which takes abou
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How far a store is. Videos are in exactly one of done, failed, staged and left.
-
-    shards_committed of shards. staged: finished in shards that are not committed. by_class: failed ones.
-    """
+    """How far a store is: where its videos stand, and its shards. at_work: who is extracting into it."""
 
     run: Run
+    standing: Standing
     shards: int
     shards_committed: int
-    videos: int
-    done: int
-    failed: int
-    staged: int
-    clips: int
     bytes: int
-    by_class: Mapping[str, int]
     at_work: tuple[Holder, ...]
-
-    @property
-    def left(self) -> int:
-        """Videos that are neither committed nor staged."""
-        return self.videos - self.done - self.failed - self.staged
 
 
 def status(store: Path | str) -> Status:
@@ -57,23 +44,12 @@ def status(store: Path | str) -> Status:
     run = read_run(paths)
     inventory = read_inventory(paths)
     records = committed(paths)
-    done = {video_id for record in records.values() for video_id in record.video_ids}
-    left = inventory[~inventory["shard"].isin(set(committed_names(paths)))]
-    pending = set(left["video_id"]) - done
-    failures = merge_failures(records)
-    failures = failures[~failures["video_id"].isin(pending)]  # those are tried again
-    staged = {video_id for shard in left["shard"].unique() for video_id in staged_items(paths, run, str(shard))}
     return Status(
         run=run,
+        standing=standing(paths, run, inventory),
         shards=inventory["shard"].nunique(),
         shards_committed=len(records),
-        videos=inventory["video_id"].nunique(),
-        done=len(done),
-        failed=len(failures),
-        staged=len(staged & pending),
-        clips=sum(record.rows["clips"] for record in records.values()),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in records.values()),
-        by_class=Counter(failures["failure"]),
         at_work=_at_work(paths),
     )
 
@@ -111,6 +87,7 @@ class VideoSummary:
 def show(store: Path | str, video_id: str) -> VideoSummary:
     """Say what a store holds of a video. Raises StoreError for a video that it does not know."""
     features = FeatureStore(Path(store))
+    video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
     failed = features.failures[features.failures["video_id"] == video_id]
     if len(failed):
         row = failed.iloc[0]
@@ -130,6 +107,17 @@ def show(store: Path | str, video_id: str) -> VideoSummary:
         tensors.append(TensorSummary(name, values.shape, str(values.dtype), low, mean, high))
     features.close()
     return VideoSummary(video_id, clips, tuple(tensors))
+
+
+def _meant(video_id: str, known: Sequence[str]) -> str:
+    """The id itself, or the one that is shown like it: what was copied from a terminal has escapes for letters."""
+    if video_id in known:
+        return video_id
+    return next((name for name in known if _in_ascii(name) == _in_ascii(video_id)), video_id)
+
+
+def _in_ascii(text: str) -> str:
+    return escaped(text).encode("ascii", "backslashreplace").decode()
 
 
 def _near(video_id: str, known: Sequence[str]) -> list[str]:

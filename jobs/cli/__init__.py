@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from jobs.cli.plain_help import App
+from jobs.cli.streams import guarded_streams, say
 from jobs.signals import Interruptions
 from schemas.errors import MSNetError
 
@@ -21,10 +23,9 @@ _DISTRIBUTION = "msnet-features"
 _INTERRUPTED = 130
 _PIPE_BROKEN = 141  # 128 + SIGPIPE, as a shell reports it of other tools
 
-app = typer.Typer(
+app = App(
     name="msnet",
     help="MotionSqueeze (MSNet) motion features from video datasets: extract, resume, read.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -38,7 +39,7 @@ def _print_version(wanted: bool) -> None:
         found = version_of(_DISTRIBUTION)
     except PackageNotFoundError:  # run from a folder of the source that was not installed
         found = "of an unknown version"
-    print(_DISTRIBUTION, found)
+    say(f"{_DISTRIBUTION} {found}")
     raise typer.Exit
 
 
@@ -79,6 +80,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     141 where whoever reads the output has left, as `head` does.
     """
+    with guarded_streams():
+        sys.exit(_ended(arguments))
+
+
+def _ended(arguments: list[str] | None) -> int:
+    """Run the command line; its exit code, also where nobody reads on."""
     try:
         with Interruptions():
             code = _run(arguments)
@@ -89,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not isinstance(ended.__context__, BrokenPipeError):
             raise
         code = _pipe_broken()  # typer ends with 1 then
-    sys.exit(code)
+    return code
 
 
 def _pipe_broken() -> int:
@@ -116,10 +123,10 @@ def _run(arguments: list[str] | None) -> int:
     try:
         code = app(args=arguments, prog_name="msnet", standalone_mode=False)
     except MSNetError as error:
-        print(f"msnet: {error}", file=sys.stderr)
+        say(f"msnet: {error}", to=sys.stderr)
         return 1
     except _InterruptedHalfway:
-        print("msnet: interrupted; what was finished is kept, and the same command goes on", file=sys.stderr)
+        say("msnet: interrupted; what was finished is kept, and the same command goes on", to=sys.stderr)
         return _INTERRUPTED
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
@@ -127,8 +134,8 @@ def _run(arguments: list[str] | None) -> int:
         if not hasattr(error, "show"):  # not one of click's, which lie in click or in typer by the version of typer
             raise
         _tell_in_our_words(error)
-        error.show()
+        error.show(file=sys.stderr)  # of its own accord click writes bytes past the stream where that is ASCII
         return 1
     if code == _INTERRUPTED:  # by typer as well: some of its versions turn Ctrl-C into this code themselves
-        print("msnet: interrupted", file=sys.stderr)
+        say("msnet: interrupted", to=sys.stderr)
     return code if isinstance(code, int) else 0

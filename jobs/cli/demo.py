@@ -9,6 +9,7 @@ import typer
 
 from jobs.cli import app, goes_on
 from jobs.cli.display import TerminalWatcher, paragraph, table
+from jobs.cli.streams import say
 from jobs.cli.summaries import print_outcome
 from jobs.demo import run_demo
 
@@ -27,20 +28,20 @@ def demo(
     print_outcome(result.outcome, result.store)
     if not result.videos:
         return result.outcome.exit_code
-    print("\nwhat came out")
+    say("", "what came out")
     heads = ("video", "seconds", "frames", "motion changes at", "measured change")
-    print(table(heads, ((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)))
-    print(
+    say(table(heads, ((v.video_id, f"{v.seconds:.1f}", v.frames, v.boundaries, v.peaks) for v in result.videos)))
+    say(
         paragraph(
             "`measured change`: the times at which frame features change most, as many as there are boundaries. "
             "Detectors, which are trained on features, do better: see `msnet gebd`."
         )
     )
-    print(f"\nvideos and truth: {result.folder}\nstore: {result.store}")
-    print(
-        "load it:\n"
-        "  from extractor.store import FeatureStore\n"
-        f"  store = FeatureStore({str(result.store)!r})\n"
-        f"  features = store.video({result.videos[0].video_id!r})"
+    say("", f"videos and truth: {result.folder}", f"store: {result.store}")
+    say(
+        "load it:",
+        "  from extractor.store import FeatureStore",
+        f"  store = FeatureStore({str(result.store)!r})",
+        f"  features = store.video({result.videos[0].video_id!r})",
     )
     return result.outcome.exit_code

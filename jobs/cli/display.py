@@ -1,4 +1,7 @@
-"""What the command line shows: progress, tables, sizes and times. Everything but results goes to the standard error."""
+"""What the command line shows: progress, tables, sizes and times. Everything but results goes to the standard error.
+
+`rows`, `table` and `paragraph` make the blocks of lines that `jobs.cli.streams.say` prints.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from jobs.cli.streams import Block, bar_stream, say
 from jobs.outcome import Outcome
 from jobs.watcher import Watcher
-from schemas.wording import counted
+from schemas.escaping import escaped
 
 __all__ = [
     "TerminalWatcher",
@@ -27,6 +31,7 @@ __all__ = [
     "paragraph",
     "progress",
     "rows",
+    "say_above",
     "size",
     "table",
 ]
@@ -35,6 +40,8 @@ _LINE_EVERY_SECONDS = 10.0  # where there is no terminal
 _ROWS = 24  # of a terminal that bars are drawn on; they take one
 _LEAST_ROOM = 20  # in columns, for text that is wrapped below itself
 _NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
+_COMMAND = re.compile(r"`[^`]*`|\bmsnet [^;,()]*")  # in a sentence
+_GLUE = "\0"  # for the spaces of a command: no escaped text has it
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -54,26 +61,26 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> str:
+def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> Block:
     """Lines with aligned columns: numbers to the right, the rest to the left.
 
     Text that ends a row makes no column wider and is wrapped to the terminal, below itself or, where there is too
     little room for that, on lines of its own; paths are not broken.
     """
-    table = [[str(cell) for cell in row] for row in cells]
+    table = [[escaped(cell) for cell in row] for row in cells]
     widths = [_column_width(table, i) for i in range(max(map(len, table), default=0))]
-    return "\n".join(_line(row, widths, indent) for row in table)
+    return Block("\n".join(_line(row, widths, indent) for row in table))
 
 
-def table(head: Sequence[str], cells: Iterable[Sequence[object]]) -> str:
+def table(head: Sequence[str], cells: Iterable[Sequence[object]]) -> Block:
     """`rows` below a line of headings, which stand to the right over numbers and are not wrapped."""
-    body = [[str(cell) for cell in row] for row in cells]
+    head, body = [escaped(title) for title in head], [[escaped(cell) for cell in row] for row in cells]
     widths = [max(len(title), _column_width(body, i)) for i, title in enumerate(head)]
     over = [
         title.rjust(width) if any(i < len(row) and _is_number(row[i]) for row in body) else title.ljust(width)
         for i, (title, width) in enumerate(zip(head, widths, strict=True))
     ]
-    return "\n".join([("  " + "  ".join(over)).rstrip(), *(_line(row, widths, indent=2) for row in body)])
+    return Block("\n".join([("  " + "  ".join(over)).rstrip(), *(_line(row, widths, indent=2) for row in body)]))
 
 
 def _column_width(table: Sequence[Sequence[str]], column: int) -> int:
@@ -105,20 +112,21 @@ def _is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
-def paragraph(text: str, *, indent: str = "") -> str:
-    """Text wrapped to the terminal; paths are not broken."""
-    return _wrapped(text, "", indent)
+def paragraph(text: str, *, indent: str = "") -> Block:
+    """Text wrapped to the terminal; paths are not broken, nor are commands."""
+    return Block(_wrapped(escaped(text), "", indent))
 
 
 def _wrapped(text: str, first: str, others: str) -> str:
-    return textwrap.fill(
-        text,
+    filled = textwrap.fill(
+        _COMMAND.sub(lambda found: found[0].rstrip().replace(" ", _GLUE) + " " * found[0].endswith(" "), text),
         _terminal_width(),
         initial_indent=first,
         subsequent_indent=others,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return filled.replace(_GLUE, " ")
 
 
 def _terminal_width() -> int:
@@ -130,7 +138,7 @@ def open_bar(**options: Any) -> tqdm[Any]:
 
     It has a size of its own: on a terminal that tells none, tqdm would draw nothing.
     """
-    return tqdm(file=sys.stderr, ncols=bar_width(), nrows=_ROWS, disable=not sys.stderr.isatty(), **options)
+    return tqdm(file=bar_stream(), ncols=bar_width(), nrows=_ROWS, disable=not sys.stderr.isatty(), **options)
 
 
 def bar_width() -> int:
@@ -144,7 +152,12 @@ def bar_width() -> int:
 
 def notice(message: str) -> None:
     """A line on the standard error, above a progress bar where there is one."""
-    tqdm.write(paragraph(message), file=sys.stderr)
+    say_above(paragraph(message))
+
+
+def say_above(block: Block) -> None:
+    """Lines on the standard error, above a progress bar where there is one."""
+    tqdm.write(block, file=bar_stream())
 
 
 @contextmanager
@@ -181,19 +194,14 @@ class TerminalWatcher(Watcher):
 
     def begin(self, outcome: Outcome) -> None:
         """Extraction begins."""
-        total = len(outcome.video_ids)
-        self._open(total, "extracting", "video", initial=outcome.settled)
+        self._open(outcome.before.videos, "extracting", "video", initial=outcome.settled)
         if outcome.settled:
-            notice(
-                f"finished already: {outcome.settled} of {counted(total, 'video')} ({outcome.done_before} committed, "
-                f"{outcome.failed_before} failed, {outcome.staged_before} staged)"
-            )
+            notice(f"going on where it was: {outcome.before}")
 
     def update(self, outcome: Outcome) -> None:
         """Something happened."""
         rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
-        failed = outcome.failed_before + outcome.failed
-        self._show(outcome.settled, {"failed": failed, "clips/s": f"{rate:.1f}"})
+        self._show(outcome.settled, {"failed": outcome.failed_so_far, "clips/s": f"{rate:.1f}"})
 
     def end(self) -> None:
         """The bar is done."""
@@ -223,4 +231,4 @@ class TerminalWatcher(Watcher):
         elif time.monotonic() - self._spoken >= _LINE_EVERY_SECONDS:
             self._spoken = time.monotonic()
             numbers = "".join(f", {value} {name}" for name, value in extra.items())
-            print(f"{self._what}: {at} of {self._total}{numbers}", file=sys.stderr, flush=True)
+            say(f"{self._what}: {at} of {self._total}{numbers}", to=sys.stderr)

@@ -18,6 +18,7 @@ from extractor.store.atomic import write_bytes
 from jobs.cli.display import notice, progress
 from jobs.cli.evaluation_tables import print_evaluation
 from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
 from jobs.cli.weights import weights_app
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
@@ -92,7 +93,7 @@ def evaluate(
         )
     print_evaluation(found)
     write_bytes(out, json.dumps(_plain(found), indent=2, allow_nan=False).encode() + b"\n")
-    print(f"\nwritten to {out}")
+    say("", f"written to {out}")
     return _PARTLY_FAILED if found.real is not None and found.real.left_out else 0
 
 

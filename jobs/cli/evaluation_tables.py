@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from jobs.boundary_scores import TOLERANCE
 from jobs.cli.display import duration, paragraph, rows, table
+from jobs.cli.streams import say
 from jobs.evaluated_weights import EvaluatedWeights
 from jobs.weights_evaluation import (
     AGAINST,
@@ -34,17 +35,17 @@ def print_evaluation(found: WeightsEvaluation) -> None:
         if of is not None:
             _print_weights(of, name)
     if found.procedural is None:
-        print(f"\n{names[NETWORK]} has no MS module: it is judged by its features alone")
+        say("", f"{names[NETWORK]} has no MS module: it is judged by its features alone")
     else:
         _print_procedural(found.procedural, found.sizes.size_px, names)
         if not found.dis:
-            print(paragraph(f"DIS optical flow is left out of these tables: {HOW_TO_GET_DIS}", indent="  "))
+            say(paragraph(f"DIS optical flow is left out of these tables: {HOW_TO_GET_DIS}", indent="  "))
     _print_motion(found.motion, names)
     _print_boundaries(found.boundaries, names)
     if found.real is not None:
         _print_real(found.real, found.sizes.real_seconds)
     parts = ", ".join(f"{part} {duration(seconds)}" for part, seconds in found.seconds.items())
-    print("\n" + paragraph(f"took {duration(sum(found.seconds.values()))}: {parts}", indent="  "))
+    say("", paragraph(f"took {duration(sum(found.seconds.values()))}: {parts}", indent="  "))
 
 
 def _names(found: WeightsEvaluation) -> dict[str, str]:
@@ -57,21 +58,21 @@ def _names(found: WeightsEvaluation) -> dict[str, str]:
 
 def _print_weights(weights: EvaluatedWeights, name: str) -> None:
     sha256 = "" if weights.sha256 is None else f" (SHA-256 {weights.sha256[:12]}...)"
-    print(paragraph(f"{name}: {weights.weights}{sha256}", indent="  "))
+    say(paragraph(f"{name}: {weights.weights}{sha256}", indent="  "))
     for note in weights.notes:
-        print(paragraph(f"  {note}", indent="    "))
+        say(paragraph(f"  {note}", indent="    "))
 
 
 def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str, str]) -> None:
-    print(f"\nDisplacement on {scores.clips} held-out procedural clips, {scores.frames} frames, {size_px} px")
+    say("", f"Displacement on {scores.clips} held-out procedural clips, {scores.frames} frames, {size_px} px")
     lines: Lines = []
     for title, errors in (("in the search window", scores.errors), ("and seen in both frames", scores.visible_errors)):
         lines.append((f"{title}: {counted(errors[ZERO].cells, 'cell')}",))
         lines += [_error_row(f"  {names.get(method, method)}", of) for method, of in errors.items()]
-    print(table(("method", "error", "95 %", "of zero's", "95 %", "within 1 cell"), lines))
+    say(table(("method", "error", "95 %", "of zero's", "95 %", "within 1 cell"), lines))
     world = scores.world
     speeds = ", ".join(f"{percent} % below {speed:.2f}" for percent, speed in world.speed_cells.items())
-    print(
+    say(
         paragraph(
             "  Error: the mean, in cells, which are 8 px wide. Of zero's: its share of the error of predicting no "
             f"motion. 95 %: intervals by bootstrap over clips. Of {world.cells} cells: "
@@ -82,8 +83,8 @@ def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str
         )
     )
     confidence = scores.confidence
-    print(f"\nConfidence, over {confidence.cells} textured cells seen in both frames")
-    print(
+    say("", f"Confidence, over {confidence.cells} textured cells seen in both frames")
+    say(
         rows(
             [
                 ("rank correlation with the error (-1 is best)", f"{confidence.rank_correlation:.2f}"),
@@ -100,13 +101,13 @@ def _error_row(name: str, of: ErrorScores) -> tuple[object, ...]:
 
 
 def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Mapping[str, str]) -> None:
-    print("\nClass of motion by a linear probe on frame features, accuracy")
+    say("", "Class of motion by a linear probe on frame features, accuracy")
     first = motion[NETWORK]
     lines: Lines = []
     for name, accuracies in motion.items():
         lines.append((names.get(name, name), *(f"{found.accuracy:.3f}" for found in accuracies.values())))
     lines.append(("always the commonest", *(f"{found.majority:.3f}" for found in first.values())))
-    print(table(("features", *(f"{mover} ({found.pairs} pairs)" for mover, found in first.items())), lines))
+    say(table(("features", *(f"{mover} ({found.pairs} pairs)" for mover, found in first.items())), lines))
 
 
 def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
@@ -114,15 +115,15 @@ def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
         f"Boundaries by a linear probe on frame features, F1 at {TOLERANCE:g}; "
         f"{test.videos} videos of 10 s, {counted(test.boundaries, 'boundary', 'boundaries')}"
     )
-    print("\n" + paragraph(title, indent="  "))
+    say("", paragraph(title, indent="  "))
     lines: Lines = []
     for name, of in test.scores.items():
         lead = ("", "") if of.lead is None else (f"{of.lead:.3f}", _interval(of.lead_interval))
         head = (names.get(name, name), f"{of.f1:.3f}", _interval(of.f1_interval))
         lines.append((*head, f"{of.precision:.3f}", f"{of.recall:.3f}", *lead))
-    print(table(("features", "F1", "95 %", "precision", "recall", "lead", "95 %"), lines))
+    say(table(("features", "F1", "95 %", "precision", "recall", "lead", "95 %"), lines))
     legend = f"  Lead: F1 of {names[NETWORK]} less this row's. Evenly spread: as many as it found."
-    print(paragraph(legend, indent="  "))
+    say(paragraph(legend, indent="  "))
 
 
 def _interval(interval: Interval | None) -> str:
@@ -131,12 +132,12 @@ def _interval(interval: Interval | None) -> str:
 
 def _print_real(test: RealTest, seconds: float) -> None:
     title = f"Real video, {counted(len(test.videos), 'file')}, up to {seconds:g} s each: difference from DIS in cells"
-    print("\n" + paragraph(title, indent="  "))
+    say("", paragraph(title, indent="  "))
     lines = [_real_row(scores, name) for name, scores in test.videos.items()]
     if test.together is not None:
         lines.insert(0, _real_row(test.together, "all together"))
-    print(table(("moving", "median", "share of zero's", "standing", "median", "video"), lines))
-    print(
+    say(table(("moving", "median", "share of zero's", "standing", "median", "video"), lines))
+    say(
         paragraph(
             "  Cells with texture on which DIS agrees with itself forward and backward within a pixel: those that it "
             "moves by more than a cell, and by less than a quarter.",
@@ -144,7 +145,7 @@ def _print_real(test: RealTest, seconds: float) -> None:
         )
     )
     for name, reason in test.left_out.items():
-        print(paragraph(f"left out: {name}: {reason}", indent="  "))
+        say(paragraph(f"left out: {name}: {reason}", indent="  "))
 
 
 def _real_row(scores: RealScores, name: str) -> tuple[object, ...]:

@@ -47,7 +47,7 @@ def extract(
 @goes_on
 def _extract(videos: Path, out: Path, request: Request, options: Options) -> int:
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
-    print_outcome(outcome, out)
+    print_outcome(outcome, out, options.part)
     return outcome.exit_code
 
 
@@ -81,7 +81,7 @@ def resume(
         retry_failed=_classes(retry_failed),
         rescan=rescan,
     )
-    print_outcome(outcome, store)
+    print_outcome(outcome, store, options.part)
     return outcome.exit_code
 
 

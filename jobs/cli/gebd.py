@@ -23,13 +23,15 @@ from jobs.cli import app
 from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Store
+from jobs.cli.plain_help import App
+from jobs.cli.streams import say
 from jobs.cli.writing import Force, check_writable
 from jobs.outputs import OutputFile, sealed_as
 from schemas.errors import ConfigurationError, UsageError
 
 __all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
 
-gebd_app = typer.Typer(help="Event boundaries (GEBD): annotations, heads, scores, pictures.", no_args_is_help=True)
+gebd_app = App(help="Event boundaries (GEBD): annotations, heads, scores, pictures.")
 app.add_typer(gebd_app, name="gebd")
 
 Annotations = Annotated[
@@ -84,12 +86,12 @@ def convert(
         ("low consistency", summary.low_consistency, "videos that the official metric skips"),
         ("left out", summary.left_out),
     ]
-    print(rows(table))
+    say(rows(table))
     for video_id, reason in list(loaded.left_out.items())[:_LISTED]:
-        print(paragraph(f"  {video_id}: {reason}", indent="    "))
+        say(paragraph(f"  {video_id}: {reason}", indent="    "))
     if summary.left_out > _LISTED:
-        print(f"  ... and {summary.left_out - _LISTED} more")
-    print(f"written: {out}")
+        say(f"  ... and {summary.left_out - _LISTED} more")
+    say(f"written: {out}")
     return 0
 
 
@@ -113,7 +115,7 @@ def join(
             pattern=joining.pattern,
             starts_seconds=joining.starts_seconds,
         )
-    print(found.join)
+    say(*str(found.join).splitlines())
     return 0
 
 
@@ -151,7 +153,7 @@ def evaluate(
     print_comparison(found)
     if out is not None:
         write_report(found, out, seal=_JUDGED)
-        print(f"written: {out}")
+        say(f"written: {out}")
     return 0
 
 

@@ -14,6 +14,7 @@ from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd import gebd_app
 from jobs.cli.gebd_tables import print_comparison
 from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
 from jobs.evaluated_weights import TWIN_WEIGHTS
 from jobs.gebd_demo import GEBDDemoPlan, run_gebd_demo
 
@@ -59,19 +60,19 @@ def demo(
     if result.comparison is None:
         return result.outcome.exit_code
     print_comparison(result.comparison)
-    print(
+    say(
         paragraph(
             "msnet+motion, msnet: the same head, trained on features with displacement and on features alone; "
             f"{'' if against is None else 'tsn: on those of a network without motion; '}no labels: the detector."
         )
     )
     for picture in result.pictures:
-        print(f"picture: {picture}")
-    print(f"everything else: {out}")
+        say(f"picture: {picture}")
+    say(f"everything else: {out}")
     return result.outcome.exit_code
 
 
 def _tell(method: str, epoch: Epoch) -> None:
     if epoch.epoch % _EVERY == 0:
         score = f"F1@0.05 {epoch.validation_f1:.3f} of all validation videos"
-        print(f"{method}, epoch {epoch.epoch}: {score}", file=sys.stderr, flush=True)
+        say(f"{method}, epoch {epoch.epoch}: {score}", to=sys.stderr)

@@ -27,6 +27,7 @@ from jobs.cli.display import notice, paragraph
 from jobs.cli.gebd import Annotations, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
+from jobs.cli.streams import say
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
 from jobs.outputs import OutputFile, is_predictions, is_scores
@@ -118,25 +119,24 @@ def train(
             workers=workers,
             tell=_tell,
         )
-    print(f"{result.join}\n")
-    print(
+    say(*str(result.join).splitlines(), "")
+    say(
         paragraph(
             f"best of {counted(len(result.epochs), 'epoch')}: epoch {result.trained.epoch}, threshold "
             f"{result.trained.picker.threshold:g}. On the validation part, which chose both:"
         )
     )
     print_comparison(result.comparison)
-    print(f"run: {out}; curves: {out / 'curves.csv'}")
-    print(f"to go on: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
+    say(f"run: {out}; curves: {out / 'curves.csv'}")
+    say(f"to go on: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
     return 0
 
 
 def _tell(epoch: Epoch) -> None:
-    print(
+    say(
         f"epoch {epoch.epoch}: loss {epoch.training_loss:.3f}, validation {epoch.validation_loss:.3f}, "
         f"F1@0.05 {epoch.validation_f1:.3f} of all its videos",
-        file=sys.stderr,
-        flush=True,
+        to=sys.stderr,
     )
 
 
@@ -238,12 +238,12 @@ def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path 
     if scores is not None:
         write_tracks(found.tracks, scores)
     if found.join is not None:
-        print(f"{found.join}\n")
+        say(*str(found.join).splitlines(), "")
     count = sum(map(len, found.boundaries.values()))
     empty = [video_id for video_id, track in found.tracks.items() if not len(track.scores)]
-    print(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}")
+    say(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}")
     if empty:
-        print(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
-    print(f"written: {out}{'' if scores is None else f', {scores}'}")
+        say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
+    say(f"written: {out}{'' if scores is None else f', {scores}'}")
     if annotations is not None:
-        print(f"to judge them: msnet gebd evaluate {out} {annotations}")
+        say(f"to judge them: msnet gebd evaluate {out} {annotations}")

@@ -13,6 +13,8 @@ from gebd.plots import COMPARISON, TIMELINE
 from jobs.cli.gebd import Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd_tables import spoken_warnings
 from jobs.cli.parameters import Device, DeviceChoice, Store
+from jobs.cli.plain_help import App
+from jobs.cli.streams import say
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
 from jobs.outputs import OutputFile, sealed_as, with_listed_videos
@@ -20,7 +22,7 @@ from jobs.thumbnails import Thumbnails, thumbnails
 
 __all__ = ["run_", "video"]
 
-plot_app = typer.Typer(help="Pictures; need the extra `plot`.", no_args_is_help=True)
+plot_app = App(help="Pictures; need the extra `plot`.")
 gebd_app.add_typer(plot_app, name="plot")
 
 _Out = Annotated[Path, typer.Option("--out", "-o", help="A .png, .pdf or .svg.", show_default=False)]
@@ -68,7 +70,7 @@ def video(
             frame_aspect=strip.aspect,
             device=choose_device(device),
         )
-    print(f"written: {out}")
+    say(f"written: {out}")
     return 0
 
 
@@ -83,5 +85,5 @@ def run_(
     """Draw F1 against tolerance, with all baselines: of the validation part, or of predictions and annotations."""
     check_writable([OutputFile(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
     plot_run(run, out, predictions=predictions, annotations=annotations)
-    print(f"written: {out}")
+    say(f"written: {out}")
     return 0

@@ -11,6 +11,7 @@ from gebd.baselines import Comparison
 from gebd.evaluation import Evaluation
 from gebd.values import shown
 from jobs.cli.display import notice, paragraph, table
+from jobs.cli.streams import Block, say
 from schemas.wording import counted
 
 __all__ = ["print_comparison", "print_coverage", "score_cells", "spoken_warnings"]
@@ -25,7 +26,7 @@ def print_comparison(comparison: Comparison) -> None:
     first = method.definition.tolerances[0]
     unit = " s" if method.definition.absolute else ""
     title = f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})"
-    print(paragraph(title, indent="  "))
+    say(paragraph(title, indent="  "))
     lines: list[Sequence[object]] = []
     for name, row in comparison.table.iterrows():
         gain, low, high, count = (
@@ -35,8 +36,8 @@ def print_comparison(comparison: Comparison) -> None:
         gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", f"{low:.3f}..{high:.3f}")
         cells = score_cells(comparison.evaluations[str(name)])
         lines.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
-    print(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
-    print(
+    say(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
+    say(
         paragraph(
             f"  average: F1 over all tolerances; marks: boundaries predicted a video; gain: F1 of "
             f"{next(iter(comparison.evaluations))} less this row's.",
@@ -46,13 +47,13 @@ def print_comparison(comparison: Comparison) -> None:
     print_coverage(method)
 
 
-def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> Block:
     """One table or, where its last column would be wrapped to the terminal, the two of the gains below the others."""
     whole = table(head, lines)
     if whole.count("\n") == len(lines):
         return whole
     gains = [(line[0], *line[-2:]) for line in lines if line[-1]]
-    return f"{table(head[:-2], [line[:-2] for line in lines])}\n{table((head[0], *head[-2:]), gains)}"
+    return Block(f"{table(head[:-2], [line[:-2] for line in lines])}\n{table((head[0], *head[-2:]), gains)}")
 
 
 def score_cells(found: Evaluation) -> tuple[str, str, str]:
@@ -64,20 +65,20 @@ def score_cells(found: Evaluation) -> tuple[str, str, str]:
 
 def print_coverage(found: Evaluation) -> None:
     """How many of the annotated videos the score is of, and what was predicted beside them."""
-    print(
+    say(
         f"{found.num_predicted} of {counted(found.num_annotated, 'annotated video')} predicted, "
         f"coverage {found.coverage:.3f}"
     )
     judged = int(found.counts.counted.sum())
     if judged < _FEW:
-        print(paragraph(f"intervals over {counted(judged, 'video')} say little: judge more", indent="  "))
+        say(paragraph(f"intervals over {counted(judged, 'video')} say little: judge more", indent="  "))
     low = sum(status == "low_consistency" for status in found.counts.status)
     if low:
-        print(f"left out, their raters agree too little: {counted(low, 'video')}")
+        say(f"left out, their raters agree too little: {counted(low, 'video')}")
     if found.unknown:
         named = ", ".join(shown(name) for name in found.unknown[:_NAMED])
         more = ", ..." if len(found.unknown) > _NAMED else ""
-        print(
+        say(
             paragraph(
                 f"predicted, but not annotated by that name: {counted(len(found.unknown), 'video')} ({named}{more}); "
                 "`msnet gebd predict` and `detect` give videos the names of their annotations with --annotations",

@@ -10,12 +10,14 @@ import typer
 from extractor.models.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from jobs.cli.display import paragraph
 from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
 from jobs.cli.weights import weights_app
 from jobs.cli.writing import Force, check_writable
 from jobs.devices import choose_device
 from jobs.evaluated_weights import BUNDLED_MODEL, load_weights
 from jobs.outputs import OutputFile, sealed_as, with_listed_videos
 from jobs.pictures import see_moments
+from schemas.escaping import escaped
 from training.evaluation.picture import MOMENTS, draw_moments
 
 __all__ = ["picture"]
@@ -42,6 +44,6 @@ def picture(
     check_writable([OutputFile(out, sealed_as(MOMENTS))], read, force=force)
     what, network = load_weights(weights, model, choose_device(device))
     moments = see_moments(network, video, at, rate_hz=rate_hz, size=size)
-    draw_moments(moments, out, f"{what.model}\n{Path(what.weights).name}")
-    print(paragraph(f"written to {out}"))
+    draw_moments(moments, out, f"{what.model}\n{escaped(Path(what.weights).name)}")
+    say(paragraph(f"written to {out}"))
     return 0

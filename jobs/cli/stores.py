@@ -15,8 +15,11 @@ from extractor.store.reader import FeatureStore
 from jobs.cli import app, goes_on
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
+from jobs.cli.streams import say
+from jobs.cli.summaries import standing_rows
 from jobs.compare import compare_stores
 from jobs.export import ExportFormat, export_store
+from jobs.standing import standing
 from jobs.status import show as show_video
 from jobs.status import status as store_status
 from jobs.verify import verify_store
@@ -45,22 +48,17 @@ def status(store: Store) -> int:
     """Say how far a store is: shards, videos done, failed, staged and left."""
     found = store_status(store)
     config = found.run.config
-    print(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
+    say(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
     lines: list[tuple[object, ...]] = [
         ("shards committed", found.shards_committed, f"of {found.shards}"),
-        ("videos done", found.done, f"of {found.videos}"),
-        ("videos failed", found.failed),
-        *((f"  {name}", count) for name, count in sorted(found.by_class.items())),
-        ("videos staged", found.staged, "finished, their shard is not"),
-        ("videos left", found.left),
-        ("clips", found.clips),
+        *standing_rows(found.standing),
         ("size", size(found.bytes)),
     ]
-    print(rows(lines))
+    say(rows(lines))
     for holder in found.at_work:
-        print(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
-    if (found.left or found.staged) and not found.at_work:
-        print(f"to go on: msnet resume {store}")
+        say(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
+    if found.standing.shards_left and not found.at_work:
+        say(f"to go on: msnet resume {store}")
     return 0
 
 
@@ -74,16 +72,16 @@ def show(
     """Show what a store holds of one video: its clips, its tensors, its decoder. Without an id, list those it has."""
     if video_id is None:
         features = FeatureStore(store)
-        print(*features.video_ids, sep="\n")
+        say(*features.video_ids)
         features.close()
         return 0
     found = show_video(store, video_id)
-    print(found.video_id)
+    say(found.video_id)
     if found.failure:
-        print(paragraph(f"  failed, {found.failure}", indent="  "))
+        say(paragraph(f"  failed, {found.failure}", indent="  "))
         return 0
     first = found.clips.iloc[0]
-    print(
+    say(
         rows(
             [
                 ("size", f"{first.width} x {first.height}", f"{first.fps:.3f} fps, {first.codec} in {first.container}"),
@@ -96,21 +94,21 @@ def show(
         )
     )
     if own := _own_values(first):
-        print("\ncolumns of the table")
-        print(rows(own))
-    print("\ntensors")
+        say("", "columns of the table")
+        say(rows(own))
+    say("", "tensors")
     tensors = [
         (t.name, t.shape, t.dtype, f"{t.smallest:.4g}", f"{t.mean:.4g}", f"{t.largest:.4g}") for t in found.tensors
     ]
-    print(table(("name", "shape", "dtype", "min", "mean", "max"), tensors))
-    print("\nclips")
+    say(table(("name", "shape", "dtype", "min", "mean", "max"), tensors))
+    say("", "clips")
     clips = [
         (clip["clip_number"], f"{clip['start_seconds']:.3f}", f"{clip['end_seconds']:.3f}", clip["num_valid_frames"])
         for clip in found.clips.head(_LISTED).to_dict("records")
     ]
-    print(table(("clip", "start s", "end s", "frames"), clips))
+    say(table(("clip", "start s", "end s", "frames"), clips))
     if len(found.clips) > _LISTED:
-        print(f"  ... and {len(found.clips) - _LISTED} more")
+        say(f"  ... and {len(found.clips) - _LISTED} more")
     return 0
 
 
@@ -135,25 +133,26 @@ def _sampling_of(config: ExtractionConfig) -> str:
 def report(store: Store) -> int:
     """Report what went wrong or was odd: failures by class, decoders, flags, made-up times, damaged frames."""
     features = FeatureStore(store)
-    manifest, failures = features.manifest, features.failures
+    manifest, stand = features.manifest, standing(features.paths, features.run)
     videos = manifest.drop_duplicates("video_id")
     videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can be wrapped
-    print(f"{counted(len(videos), 'video')} with {counted(len(manifest), 'clip')}, {len(failures)} failed")
+    say(f"{stand}; {counted(stand.clips, 'clip')}")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
     odd = {name: _odd(videos, column) for name, column in _ODD.items()}
     lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
     lines += [(name, len(found)) for name, found in odd.items()]
     flags = Counter(flag for told in videos["flags"] for flag in told.split(", ") if flag)
-    print(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
+    say(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
-    for failure, group in failures.groupby("failure"):
-        told = [f"{row.video_id}: {row.message}" for row in group.itertuples()]
-        _print_listed(str(failure), told, str(features.paths.failures))
-    if len(failures):
-        classes = ",".join(sorted(set(failures["failure"])))
-        again = f"to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
-        print("\n" + paragraph(again, indent="  "))
+    for failure in sorted(stand.by_class):
+        told = [f"{name}: {message}" for name, (of, message) in stand.failed.items() if of == failure]
+        _print_listed(failure, told, str(features.paths.failures))
+    if stand.failed:
+        classes = ",".join(sorted(stand.by_class))
+        first = f"to go on: msnet resume {store}; then, " if stand.shards_left else ""
+        again = f"{first}to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
+        say("", paragraph(again, indent="  "))
     features.close()
     return 0
 
@@ -171,11 +170,11 @@ def _print_listed(name: str, lines: Sequence[str], everywhere: str) -> None:
     """The first of many lines under a heading, and where the others are."""
     if not lines:
         return
-    print(f"\n{name}: {len(lines)}")
+    say("", f"{name}: {len(lines)}")
     for line in lines[:_LISTED]:
-        print(paragraph(f"  {line}", indent="    "))
+        say(paragraph(f"  {line}", indent="    "))
     if len(lines) > _LISTED:
-        print(paragraph(f"  ... and {len(lines) - _LISTED} more in {everywhere}", indent="    "))
+        say(paragraph(f"  ... and {len(lines) - _LISTED} more in {everywhere}", indent="    "))
 
 
 @app.command()
@@ -189,21 +188,21 @@ def verify(
         found = verify_store(store, deep=deep, retire_damaged=not keep, progress=tell)
     for damage in found.damages:
         where = f", {damage.dataset}" if damage.dataset else ""
-        print(paragraph(f"damaged: {damage.file}{where}: {damage.message}", indent="  "))
-    print(
+        say(paragraph(f"damaged: {damage.file}{where}: {damage.message}", indent="  "))
+    say(
         f"{counted(found.shards, 'shard')}, {counted(found.videos, 'video')} with {counted(found.clips, 'clip')}, "
         f"{found.failed} failed, {size(found.bytes)}: "
         f"{'clean' if found.clean else f'{len(found.damages)} damaged'}"
         f"{'' if deep else ' (quick; --deep reads every byte)'}"
     )
     if found.retired:
-        print(f"taken out: {', '.join(found.retired)}; to make them anew: msnet resume {store}")
+        say(f"taken out: {', '.join(found.retired)}; to make them anew: msnet resume {store}")
     elif found.not_retired:
-        print(paragraph(f"left in the store: {found.not_retired}", indent="  "))
+        say(paragraph(f"left in the store: {found.not_retired}", indent="  "))
     elif any(not damage.shard for damage in found.damages):
-        print(f"to put right what can be: msnet resume {store}")
+        say(f"to put right what can be: msnet resume {store}")
     elif found.unfinished:
-        print(f"not extracted yet: {counted(found.unfinished, 'video')}; to go on: msnet resume {store}")
+        say(f"not extracted yet: {counted(found.unfinished, 'video')}; to go on: msnet resume {store}")
     return 0 if found.clean else 1
 
 
@@ -217,17 +216,17 @@ def compare(
         found = compare_stores(store_a, store_b, progress=tell)
     if found.configurations:
         fields = [f"{name} {' / '.join(_values(both))}" for name, both in found.configurations.items()]
-        print(paragraph(f"configurations differ: {', '.join(fields)}", indent="  "))
+        say(paragraph(f"configurations differ: {', '.join(fields)}", indent="  "))
     for difference in found.differences:
-        print(paragraph(difference, indent="  "))
+        say(paragraph(difference, indent="  "))
     if found.more:
-        print(f"... and {found.more} more")
+        say(f"... and {found.more} more")
     if found.worst:
-        print(paragraph("largest difference beyond a float16 step, as a share of a clip's norm"))
-        print(rows([(name, f"{worst:.2e}") for name, worst in found.worst.items()]))
+        say(paragraph("largest difference beyond a float16 step, as a share of a clip's norm"))
+        say(rows([(name, f"{worst:.2e}") for name, worst in found.worst.items()]))
     tied = counted(found.tied_cells, "cell")
-    print(paragraph(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out"))
-    print("equal" if found.equal else "different")
+    say(paragraph(f"{counted(found.clips, 'clip')} compared, {tied} with tied correlation left out"))
+    say("equal" if found.equal else "different")
     return 0 if found.equal else 1
 
 
@@ -257,6 +256,6 @@ def export(
     with progress("exporting", "file") as tell:
         done = export_store(store, out, format, names, progress=tell)
     files, videos = counted(done.files, "file"), counted(done.videos, "video")
-    print(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (there already: {done.skipped})")
-    print(f"which file is which video: {done.index}")
+    say(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (there already: {done.skipped})")
+    say(f"which file is which video: {done.index}")
     return 0

@@ -5,61 +5,68 @@ from __future__ import annotations
 from pathlib import Path
 
 from jobs.cli.display import duration, paragraph, rows, size
+from jobs.cli.streams import say
 from jobs.outcome import Outcome
 from jobs.planning import Plan
+from jobs.standing import Standing
 from schemas.wording import counted
 
-__all__ = ["print_outcome", "print_plan"]
+__all__ = ["print_outcome", "print_plan", "standing_rows"]
 
 _LISTED = 10
 
 
-def print_outcome(outcome: Outcome, store: Path) -> None:
-    """Videos done and failed, clips, seconds by stage, the bottleneck, and where everything lies."""
-    seconds = outcome.seconds
+def standing_rows(found: Standing) -> list[tuple[object, ...]]:
+    """Rows that say where videos stand: the same ones wherever it is told."""
     table: list[tuple[object, ...]] = [
-        ("videos done", outcome.videos_stored, _of_this_run(outcome.done, outcome.videos_stored)),
-        ("videos failed", outcome.failures.total(), _of_this_run(outcome.failed, outcome.failures.total())),
+        ("videos done", len(found.done), f"of {found.videos}"),
+        ("videos failed", len(found.failed)),
+        *((f"  {name}", count) for name, count in sorted(found.by_class.items())),
     ]
-    table += [(f"  {name}", count) for name, count in sorted(outcome.failures.items())]
-    if outcome.videos_staged:
-        table.append(("videos staged", outcome.videos_staged, "finished, their shard is not"))
-    if outcome.videos_left:
-        table.append(("videos left", outcome.videos_left))
-    table.append(("clips", outcome.clips_stored, _of_this_run(outcome.clips, outcome.clips_stored)))
-    print(rows(table))
+    if found.staged:
+        table.append(("videos staged", len(found.staged), "finished, their shard is not"))
+    if found.left:
+        table.append(("videos left", len(found.left)))
+    return [*table, ("clips", found.clips, "of the videos done" if found.staged else "")]
+
+
+def print_outcome(outcome: Outcome, store: Path, part: tuple[int, int] = (0, 1)) -> None:
+    """Where the videos stand, what this run did, seconds by stage, the bottleneck, and where everything lies."""
+    if part != (0, 1):
+        say(f"part {part[0] + 1} of {part[1]}, of which alone these are the numbers:")
+    say(rows(standing_rows(outcome.after)))
     if outcome.done or outcome.failed:
-        frames = counted(outcome.frames, "frame")
-        print(f"\n{frames} in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:")
-        stages = ("decode", "transform", "network", "write", "waiting")
-        notes = {"waiting": "extractors without frames to work on"}
-        print(rows([(stage, f"{getattr(seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
-        bottleneck = None if outcome.interrupted else outcome.bottleneck()
-        if bottleneck is not None:
-            print(paragraph(f"The bottleneck is {bottleneck.stage}: {bottleneck.advice}."))
-    print(f"\nstore: {store}")
+        _say_run(outcome)
+    say("", f"store: {store}")
     for line in _what_next(outcome, store):
-        print(paragraph(line, indent="  "))
+        say(paragraph(line, indent="  "))
 
 
-def _of_this_run(count: int, total: int) -> str:
-    return "" if count >= total else f"({count} in this run)"
+def _say_run(outcome: Outcome) -> None:
+    done = f"{outcome.done} done, {outcome.failed} failed; {counted(outcome.frames, 'frame')}"
+    say("", paragraph(f"this run: {done} in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:"))
+    stages = ("decode", "transform", "network", "write", "waiting")
+    notes = {"waiting": "extractors without frames to work on"}
+    say(rows([(stage, f"{getattr(outcome.seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
+    bottleneck = None if outcome.interrupted else outcome.bottleneck()
+    if bottleneck is not None:
+        say(paragraph(f"The bottleneck is {bottleneck.stage}: {bottleneck.advice}."))
 
 
 def _what_next(outcome: Outcome, store: Path) -> list[str]:
     lines = []
-    if outcome.failures:
-        lines.append(f"failed videos: msnet report {store}; to try them again: msnet resume {store} --retry-failed all")
     if outcome.given_up:
         lines.append(f"given up: {', '.join(outcome.given_up)}; their extractor kept dying, see {store / 'logs'}")
     if not outcome.complete:
         lines.append(f"to go on: msnet resume {store}")
+    if outcome.after.failed:
+        again = f"; to try them again: msnet resume {store} --retry-failed all" if outcome.complete else ""
+        lines.append(f"failed videos: msnet report {store}{again}")
     return lines
 
 
 def print_plan(plan: Plan) -> None:
     """What an extraction would do."""
-    wall = f"{'at least' if plan.decode_seconds is None else 'about'} {duration(plan.wall_seconds)}"
     table: list[tuple[object, ...]] = [
         ("files", plan.files),
         ("videos", plan.items, "a segment counts as one" if plan.items != plan.files else ""),
@@ -69,22 +76,32 @@ def print_plan(plan: Plan) -> None:
         ("frames computed", plan.network_frames),
         ("clips", plan.clips),
         ("store", size(plan.store_bytes), "before compression"),
-        ("time", wall, f"with {plan.workers}, start-up apart"),
     ]
-    if plan.decode_seconds is None:
-        table.append(("  decode", "not measured", "none of the files tried was decoded"))
-    else:
-        table.append(("  decode", duration(plan.decode_seconds), "one core"))
-    table.append(("  network", duration(plan.network_seconds), "one extractor"))
-    print(rows(table))
+    say(rows([*table, *_time_rows(plan)]))
+    if plan.decoded < plan.files and plan.clips:
+        tried = f"{plan.decoded} of {counted(plan.files, 'file')} {'was' if plan.decoded == 1 else 'were'} decoded"
+        rest = "of the others only the structure was read: more may turn out bad when they are decoded"
+        say(paragraph(f"{tried}, to measure the speed; {rest}"))
     for told in (plan.skipped, plan.columns):
         if told:
-            print(paragraph(told))
+            say(paragraph(told))
     for video_id, failure, message in plan.bad[:_LISTED]:
-        print(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
+        say(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
     if len(plan.bad) > _LISTED:
-        print(f"... and {len(plan.bad) - _LISTED} more: {dict(plan.bad_by_class)}")
+        say(f"... and {len(plan.bad) - _LISTED} more: {dict(plan.bad_by_class)}")
     for group in plan.duplicates[:_LISTED]:
-        print(paragraph(f"same content: {', '.join(group)}", indent="  "))
+        say(paragraph(f"same content: {', '.join(group)}", indent="  "))
     if len(plan.duplicates) > _LISTED:
-        print(f"... and {counted(len(plan.duplicates) - _LISTED, 'more group')} of equal files")
+        say(f"... and {counted(len(plan.duplicates) - _LISTED, 'more group')} of equal files")
+
+
+def _time_rows(plan: Plan) -> list[tuple[object, ...]]:
+    """How long it would take, as far as it was measured."""
+    if not plan.clips:
+        return [("time", "none", "there is nothing to extract")]
+    wall = f"{'at least' if plan.decode_seconds is None else 'about'} {duration(plan.wall_seconds)}"
+    decode: tuple[object, ...] = ("  decode", "not measured", "none of the files tried was decoded")
+    if plan.decode_seconds is not None:
+        decode = ("  decode", duration(plan.decode_seconds), "one core")
+    network = ("  network", duration(plan.network_seconds), "one extractor")
+    return [("time", wall, f"with {plan.workers}, start-up apart"), decode, network]

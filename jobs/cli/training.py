@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from extractor.models.bundled import BUNDLED_WEIGHTS
 from jobs.cli import goes_on
-from jobs.cli.display import bar_width, open_bar, paragraph, rows
+from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
 from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
 from jobs.cli.weights import weights_app
 from jobs.devices import choose_device
 from jobs.machine import lacks_bfloat16
@@ -68,7 +69,7 @@ def train(
     wanted = read_config(config, **{name: value for name, value in changes.items() if value is not None})
     chosen = choose_device(device)
     if wanted.precision is Precision.BFLOAT16 and chosen == "cpu" and lacks_bfloat16():
-        print(paragraph(_SLOW), file=sys.stderr)
+        say(paragraph(_SLOW), to=sys.stderr)
     with Interruptions() as interruptions, _Display() as display:
         interruptions.drain_on_first()
         path = run_training(
@@ -79,10 +80,10 @@ def train(
             report=display.show,
             should_stop=lambda: interruptions.happened,
         )
-    print(f"{_what(display.last)}: {path}")
+    say(f"{_what(display.last)}: {path}")
     logs = [str(out / name) for name in LOGS if (out / name).exists()]  # no evaluation before the first is due
     if logs:
-        print(f"losses and held-out evaluations: {', '.join(logs)}")
+        say(f"losses and held-out evaluations: {', '.join(logs)}")
     return _INTERRUPTED if interruptions.happened else 0
 
 
@@ -119,8 +120,9 @@ class _Display:
             self._spoken = time.monotonic()
             pace = f"{progress.frames_per_second:.0f} frames/s"
             head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace})"
-            print(paragraph(f"{head}: {losses}"), file=sys.stderr)
+            say(paragraph(f"{head}: {losses}"), to=sys.stderr)
         if progress.held_out is not None:
             found = progress.held_out.items()
             known = [(_IN_WORDS.get(name, f"{name} loss"), f"{value:.3f}") for name, value in found if value == value]
-            tqdm.write(f"held out, after step {progress.step}\n{rows(known)}", file=sys.stderr)
+            say_above(paragraph(f"held out, after step {progress.step}"))
+            say_above(rows(known))

@@ -14,6 +14,8 @@ from extractor.models.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli import app
 from jobs.cli.display import paragraph, rows, size, table
+from jobs.cli.plain_help import App
+from jobs.cli.streams import Block, say
 from jobs.cli.writing import Force, check_writable
 from jobs.evaluated_weights import BUNDLED_MODEL
 from jobs.outputs import OutputFile
@@ -22,7 +24,7 @@ from schemas.wording import counted
 
 __all__ = ["convert", "inspect", "list_networks"]
 
-weights_app = typer.Typer(help="Networks and checkpoints.", no_args_is_help=True)
+weights_app = App(help="Networks and checkpoints.")
 app.add_typer(weights_app, name="weights")
 
 _Path = Annotated[
@@ -56,8 +58,8 @@ def list_networks() -> int:
         spec = describe_network(name)
         widths = (spec.feature_dim, spec.frame_feature_dim, spec.motion_channels or "none")
         networks.append((name, *widths, spec.reach.back, spec.reach.forward))
-    print(table(("name", "clip", "frame", "motion", "frames back", "forward"), networks))
-    print(
+    say(table(("name", "clip", "frame", "motion", "frames back", "forward"), networks))
+    say(
         paragraph(
             f"Trained weights come along for {', '.join(bundled_networks())}: the default of --weights there. For the "
             "others --weights takes a checkpoint of yours, or `random` for a try-out."
@@ -77,7 +79,7 @@ def inspect(
     """Say what a checkpoint is, what of it fits and what does not."""
     report = inspect_checkpoint(checkpoint_path(path, model or BUNDLED_MODEL), model)
     if recipe:
-        print(_recipe(report))
+        say(Block(_recipe(report)))
         return 0
     _print_report(report, model)
     return 0 if report.fit.fits else 1
@@ -97,7 +99,7 @@ def convert(
     _print_report(report)
     if model is None and not report.has_motion:
         backbone = str(report.architecture).partition("_")[2]
-        print(
+        say(
             paragraph(
                 f"It has no MotionSqueeze module and serves {report.architecture} only. For MSNet, whose module keeps "
                 f"its initial values then, convert it with --model msnet_{backbone}.",
@@ -117,21 +119,21 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
         ("edges", report.edges),
         ("SHA-256", report.sha256),
     ]
-    print(report.path)
-    print(rows(lines))
+    say(str(report.path))
+    say(rows(lines))
     for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
         long_recipe = key == "recipe" and len(report.metadata[key]) > _LONGEST_VALUE
         value = "--recipe prints it" if long_recipe else _shown(_in_words(report.metadata[key]))
         if value:
-            print(paragraph(f"  {_shown(key)}: {value}", indent="    "))
+            say(paragraph(f"  {_shown(key)}: {value}", indent="    "))
     fit = report.fit
     if fit.fits:
         kept = f"; {counted(len(fit.kept), 'parameter')} of the MS module keep initial values" if fit.kept else ""
-        print(paragraph(f"it fits {fit.model}{kept}", indent="  "))
+        say(paragraph(f"it fits {fit.model}{kept}", indent="  "))
     elif model is None and report.architecture is None:
-        print(paragraph(f"it fits no network of ours; the nearest is {fit.model}: {fit.describe()}", indent="  "))
+        say(paragraph(f"it fits no network of ours; the nearest is {fit.model}: {fit.describe()}", indent="  "))
     else:
-        print(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))
+        say(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))
 
 
 def _recipe(report: CheckpointReport) -> str:
@@ -164,6 +166,5 @@ def _listed(value: object) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text from a file, without what would move a terminal's cursor, and not without end."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in text[:_LONGEST_VALUE])
-    return plain if len(text) <= _LONGEST_VALUE else f"{plain} ..."
+    """A text from a file, not without end."""
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} ..."

@@ -3,12 +3,22 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gebd import Annotations, compare_with_baselines, plot_comparison, plot_run, plot_video, train_head, training_config
+from gebd import (
+    Annotations,
+    VideoAnnotation,
+    compare_with_baselines,
+    plot_comparison,
+    plot_run,
+    plot_video,
+    train_head,
+    training_config,
+)
 from gebd.pictures import motion_energy, stored_id
 from gebd.plots import Timeline, plot_timeline, thumbnail_times
 from gebd.tracks import Track
@@ -30,6 +40,15 @@ def timeline(**changes: object) -> Timeline:
     times = np.arange(50) / 10
     shown = Timeline("a.mp4", 5.0, Track(times, np.exp(-((times - 2) ** 2) * 20)))
     return replace(shown, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a$\\frac$.mp4", "cost $5 or $6_", "a\x1b[2J\nb\udcff", "\\$x^2$"])
+def test_names_are_neither_formulas_nor_control_characters_in_a_picture(name: str, tmp_path: Path) -> None:
+    path = plot_timeline(timeline(video_id=name), tmp_path / "a.svg")
+    assert ElementTree.parse(path).getroot().tag.endswith("svg")
+    truth = Annotations([VideoAnnotation("a", 5.0, ((2.0,),), fps=25.0)])
+    path = plot_comparison(compare_with_baselines({"a": [2.0]}, truth, name=name, resamples=2), tmp_path / "b.svg")
+    assert ElementTree.parse(path).getroot().tag.endswith("svg")
 
 
 def test_timeline_shows_what_it_is_given(tmp_path: Path) -> None:

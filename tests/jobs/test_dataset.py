@@ -16,7 +16,7 @@ from extractor.video.probing import ProbedItem
 from jobs.dataset import Dataset, require_same_videos
 from jobs.devices import Workers
 from jobs.inventory import limited
-from jobs.outcome import Outcome
+from jobs.standing import of_part, standing
 from jobs.status import status
 from jobs.verify import verify_store
 from jobs.watcher import Watcher
@@ -252,14 +252,12 @@ def test_a_retry_that_failed_is_counted_once_where_its_first_shard_is_gone(video
     inventory = dataset.with_retries(inventory, [])
     finish(dataset, "shard-00001", good=["b.mp4"], bad=["c.mp4"])
     dataset.paths.commit("shard-00000").unlink()
-    outcome = Outcome(WORKERS)
-    (shard,) = dataset.pending(inventory, (0, 1), outcome)
-    assert (outcome.done_before, outcome.failed_before, outcome.settled) == (0, 0, 0)
+    (shard,) = dataset.pending(inventory, (0, 1))
     assert [item.video_id for job in shard.jobs for item in job.items] == ["a.mp4", "b.mp4", "c.mp4"]
     report = verify_store(dataset.paths.root)
     assert (report.videos, report.failed, report.unfinished) == (1, 0, 2)
-    found = status(dataset.paths.root)
-    assert (found.done, found.failed, found.left) == (1, 0, 2)
+    found = status(dataset.paths.root).standing
+    assert (len(found.done), len(found.failed), len(found.left)) == (1, 0, 2)
 
 
 def test_retries_are_planned_anew_with_files_as_they_are_now(videos: Path) -> None:
@@ -386,15 +384,13 @@ def test_pending_is_what_no_record_names(videos: Path) -> None:
     finish(dataset, "shard-00000", good=["a.mp4"])
     finish(dataset, "shard-00001", bad=["b.mp4"])
     stage(new_attempt(dataset.paths, dataset.run, "shard-00002", "token"), "c.mp4")
-    outcome = Outcome(WORKERS)
-    shards = dataset.pending(inventory, (0, 1), outcome)
+    shards = dataset.pending(inventory, (0, 1))
     assert [(shard.name, [Path(job.path).name for job in shard.jobs]) for shard in shards] == [
         ("shard-00002", ["c.mp4"]),
         ("shard-00003", ["d.mp4"]),
     ]
     assert all(shard.estimated_bytes > 0 for shard in shards)
-    assert outcome.video_ids == {"a.mp4", "b.mp4", "c.mp4", "d.mp4"}
-    assert (outcome.done_before, outcome.failed_before, outcome.staged_before) == (1, 1, 1)
+    assert str(standing(dataset.paths, dataset.run)) == "1 done, 1 failed, 1 staged, 1 left, of 4 videos"
 
 
 def test_pending_counts_a_failed_video_that_is_tried_again_as_open(videos: Path) -> None:
@@ -402,13 +398,11 @@ def test_pending_counts_a_failed_video_that_is_tried_again_as_open(videos: Path)
     inventory = dataset.inventory(list_videos(videos), rescan=False)
     finish(dataset, "shard-00000", bad=["a.mp4"])
     again = dataset.with_retries(inventory, [])
-    outcome = Outcome(WORKERS)
-    assert [shard.name for shard in dataset.pending(again, (0, 1), outcome)][-1] == "shard-00003"
-    assert (outcome.done_before, outcome.failed_before) == (0, 0)
+    assert [shard.name for shard in dataset.pending(again, (0, 1))][-1] == "shard-00003"
+    assert standing(dataset.paths, dataset.run).settled == 0
     finish(dataset, "shard-00003", good=["a.mp4"])
-    outcome = Outcome(WORKERS)
-    dataset.pending(again, (0, 1), outcome)
-    assert (outcome.done_before, outcome.failed_before) == (1, 0)
+    found = standing(dataset.paths, dataset.run)
+    assert (found.done, found.failed) == ({"a.mp4"}, {})
 
 
 def test_parts_share_the_shards(videos: Path) -> None:
@@ -417,10 +411,11 @@ def test_parts_share_the_shards(videos: Path) -> None:
     inventory = dataset.inventory(list_videos(videos), rescan=False)
     names = []
     for part in range(2):
-        outcome = Outcome(WORKERS)
-        shards = dataset.pending(inventory, (part, 2), outcome)
+        shards = dataset.pending(inventory, (part, 2))
         names.append([shard.name for shard in shards])
-        assert outcome.video_ids == {item.video_id for shard in shards for job in shard.jobs for item in job.items}
+        assert set(of_part(inventory, (part, 2))["video_id"]) == {
+            item.video_id for shard in shards for job in shard.jobs for item in job.items
+        }
     assert names == [["shard-00000", "shard-00002", "shard-00004"], ["shard-00001", "shard-00003"]]
     assert said(dataset) == []
 
@@ -428,8 +423,8 @@ def test_parts_share_the_shards(videos: Path) -> None:
 def test_parts_without_a_shard_are_told(videos: Path) -> None:
     dataset = dataset_of(videos)
     inventory = dataset.inventory(list_videos(videos), rescan=False)
-    assert dataset.pending(inventory, (2, 5), Outcome(WORKERS))
-    assert not dataset.pending(inventory, (3, 5), Outcome(WORKERS))
+    assert dataset.pending(inventory, (2, 5))
+    assert not dataset.pending(inventory, (3, 5))
     first, second = said(dataset)
     assert first.startswith("3 shards for 5 parts: some parts have nothing to do; ")
     assert second.startswith("3 shards for 5 parts: this part has nothing to do; ")

@@ -6,9 +6,12 @@ import sys
 
 import pytest
 
+from extractor.pipeline.files import ItemDone
 from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
 from jobs.devices import Workers
+from jobs.events import ShardProgress
 from jobs.outcome import Outcome
+from jobs.standing import Standing
 
 
 @pytest.mark.parametrize(
@@ -92,14 +95,15 @@ class Terminal(io.StringIO):
 
 
 def run(watcher: TerminalWatcher) -> None:
-    outcome = Outcome(Workers(1, 1, 1, False, 16), wall_seconds=2.0, failed_before=1, video_ids=set("abcde"))
+    outcome = Outcome(
+        Workers(1, 1, 1, False, 16), Standing(failed={"a": ("corrupt", "")}, left=frozenset("bcde")), wall_seconds=2.0
+    )
     for done in range(3):
         watcher.probing(done, 2)
     watcher.begin(outcome)
     watcher.say("a line about something")
-    for _ in range(3):
-        outcome.done += 1
-        outcome.clips += 4
+    for video_id in "bcd":
+        outcome.add(ShardProgress("shard-00000", "x", finished=(ItemDone(video_id, 4, 32),)))
         watcher.update(outcome)
     watcher.end()
 
@@ -109,7 +113,7 @@ def test_watcher_is_silent_but_for_lines_where_there_is_no_terminal(capsys: pyte
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "finished already: 1 of 5 videos (0 committed, 1 failed, 0 staged)",
+        "going on where it was: 0 done, 1 failed, 4 left, of 5 videos",
         "a line about something",
     ]
 

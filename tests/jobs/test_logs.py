@@ -24,6 +24,17 @@ def test_log_holds_what_our_packages_say_and_the_traceback(tmp_path: Path) -> No
     assert "Traceback" in text and "ValueError: é 💥" in text
 
 
+def test_ids_end_no_line_of_the_log_and_move_no_cursor(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="u"), run_log(StorePaths(tmp_path)) as path:
+        logging.getLogger("jobs.a").warning("%s: %s failed after %d s", "shard", "a\x1b[2J\nb\udcff", 3)
+        logging.getLogger("jobs.a").error("a worker failed: %s", ValueError("two\nlines\x07"))
+        raise ValueError("u\u202e")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[0].endswith(r"shard: a\x1b[2J\nb\udcff failed after 3 s")
+    assert lines[1].endswith("a worker failed: two") and lines[2] == r"lines\x07"
+    assert lines[-1] == r"ValueError: u\u202e"
+
+
 def test_logging_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loggers = [logging.getLogger(name) for name in ("jobs", "extractor", "msnet")]
     for one in loggers:

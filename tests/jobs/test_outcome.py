@@ -1,27 +1,29 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from extractor.pipeline.files import ItemDone
-from extractor.store import FeatureStore
 from jobs.devices import Workers
 from jobs.events import ShardProgress, StageSeconds
 from jobs.outcome import Outcome
+from jobs.standing import Standing
 from schemas.errors import FailureClass
-from schemas.manifest import empty_failures, empty_manifest, failures_frame
 from schemas.records import Failure
-from tests.extractor.store.making import make_store
 
 CPU, GPU = Workers(1, 2, 1, False, 16), Workers(1, 2, 1, True, 256)
 
 
 def outcome(stored: int, failed: int, total: int, **fields: object) -> Outcome:
     """Of `total` videos, what is neither stored nor failed is left."""
-    made = Outcome(CPU, {str(number) for number in range(total)}, **fields)  # type: ignore[arg-type]
-    made.videos_stored, made.videos_left = stored, total - stored - failed
-    made.failures.update(["corrupt"] * failed)
+    ids = [str(number) for number in range(total)]
+    after = Standing(
+        done=frozenset(ids[:stored]),
+        failed=dict.fromkeys(ids[stored : stored + failed], ("corrupt", "broken")),
+        left=frozenset(ids[stored + failed :]),
+        shards_left=int(stored + failed < total),
+    )
+    made = Outcome(CPU, **fields)  # type: ignore[arg-type]
+    made.end(after)
     return made
 
 
@@ -54,31 +56,18 @@ def test_progress_is_counted() -> None:
     assert 0 < made.wall_seconds < 60
 
 
-def test_settle_counts_this_part_of_the_store_only(tmp_path: Path) -> None:
-    store = FeatureStore(make_store(tmp_path / "store").root)
-    made = Outcome(CPU, {"a.mp4", "bad.mp4", "staged.mp4", "left.mp4"})
-    made.settle(store.manifest, store.failures, {"staged.mp4", "left.mp4"}, {"staged.mp4"})
-    assert (made.videos_stored, made.clips_stored, made.videos_staged, made.videos_left) == (1, 2, 1, 1)
-    assert dict(made.failures) == {"corrupt": 1}
+def test_what_is_made_again_is_settled_once() -> None:
+    made = Outcome(CPU, Standing(done=frozenset("a"), failed={"b": ("corrupt", "")}, left=frozenset("cd")))
+    again = (ItemDone("a", 1, 8), ItemDone("c", 1, 8), ItemDone("c", 1, 8), Failure("d", FailureClass.CORRUPT, ""))
+    made.add(ShardProgress("shard-00000", "x", finished=again))
+    assert (made.settled, made.failed_so_far) == (4, 2)
+    assert (made.done, made.failed) == (3, 1)
+
+
+def test_unfinished_shards_count_though_all_their_videos_are_done() -> None:
+    made = Outcome(CPU)
+    made.end(Standing(done=frozenset("a"), shards_left=1))
     assert (made.complete, made.exit_code) == (False, 1)
-    made.settle(store.manifest, store.failures)
-    assert (made.complete, made.exit_code) == (True, 2)
-
-
-def test_failed_video_that_is_being_tried_again_counts_as_pending(tmp_path: Path) -> None:
-    store = FeatureStore(make_store(tmp_path / "store").root)
-    made = Outcome(CPU, {"a.mp4", "bad.mp4"})
-    made.settle(store.manifest, store.failures, {"bad.mp4"})
-    assert (made.failures.total(), made.videos_left, made.exit_code) == (0, 1, 1)
-
-
-def test_settle_of_an_empty_store() -> None:
-    made = Outcome(CPU, {"a"})
-    made.settle(empty_manifest(), empty_failures(), {"a"})
-    assert made.exit_code == 1
-    row = {"video_id": "a", "failure": "missing", "message": "", "attempts": 1, "seconds": 0.0, "shard": "shard-00000"}
-    made.settle(empty_manifest(), failures_frame([row]))
-    assert made.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -93,18 +82,22 @@ def test_settle_of_an_empty_store() -> None:
     ],
 )
 def test_bottleneck_names_the_stage_and_the_option(workers, seconds, stage, option) -> None:
-    found = Outcome(workers, done=1, seconds=seconds).bottleneck()
+    found = Outcome(workers, done=1, seconds=seconds, wall_seconds=60.0).bottleneck()
     assert found is not None
     assert found.stage == stage
     assert option in found.advice
 
 
 def test_bottleneck_is_unknown_where_nothing_was_done() -> None:
-    assert Outcome(CPU, done=1).bottleneck() is None
-    assert Outcome(CPU, seconds=StageSeconds(network=5)).bottleneck() is None
+    assert Outcome(CPU, done=1, wall_seconds=60.0).bottleneck() is None
+    assert Outcome(CPU, seconds=StageSeconds(network=5), wall_seconds=60.0).bottleneck() is None
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, False), (7.0, False), (29.0, False), (30.0, True), (5000.0, True)])
+def test_bottleneck_is_unknown_after_a_short_run(seconds: float, told: bool) -> None:
+    made = Outcome(CPU, done=3, seconds=StageSeconds(network=5), wall_seconds=seconds)
+    assert (made.bottleneck() is not None) == told
 
 
 def test_one_line_is_one_line() -> None:
-    assert outcome(2, 1, 3).one_line() == (
-        "2 videos with 0 clips stored, 1 failed, of 3; this run 0 done, 0 failed in 0.0 s"
-    )
+    assert outcome(2, 1, 3).one_line() == ("2 done, 1 failed, of 3 videos, 0 clips; this run 0 done, 0 failed in 0.0 s")

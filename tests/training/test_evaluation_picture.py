@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,11 @@ def test_draw_moments_shows_frame_displacement_and_confidence(tmp_path: Path) ->
     assert down[height // 3 :].mean() > 0.1
     viridis_at_0 = np.array([68, 1, 84]) / 255  # the confidence of all cells, 0.7, is the lowest
     assert np.isclose(columns[2], viridis_at_0, atol=0.02).all(-1).mean() > 0.3
+
+
+def test_draw_moments_takes_names_for_names(tmp_path: Path) -> None:
+    odd = replace(moment(), title="a$\\frac$\x1b[2J, 1.0 s")
+    assert draw_moments([odd], tmp_path / "a.png", "model\nweights$_^$\x07").exists()
 
 
 def test_draw_moments_gives_a_stretched_frame_its_own_aspect_again(tmp_path: Path) -> None:

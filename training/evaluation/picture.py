@@ -15,6 +15,7 @@ import numpy.typing as npt
 from extractor.models.architecture import FEATURE_STRIDE_PX
 from extractor.store.atomic import write_bytes
 from schemas.errors import UsageError
+from schemas.escaping import as_title
 from schemas.records import PixelGrid
 from schemas.seals import sealed
 
@@ -107,12 +108,14 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Pa
     axes = figure.subplots(len(moments) + 1, 3, squeeze=False, height_ratios=[*ratios, _LEGEND])
     for row, moment in zip(axes, moments, strict=False):
         shown = (moment.frame, direction_colours(moment.displacement_px, largest), moment.confidence)
-        titles = (moment.title, f"displacement in {moment.interval_seconds:.2f} s", "confidence")
+        titles = (as_title(moment.title), f"displacement in {moment.interval_seconds:.2f} s", "confidence")
         for axis, picture, title in zip(row, shown, titles, strict=True):
             _show(axis, picture, moment, (lowest, highest))
             axis.set_title(title, loc="left", fontsize=9)
     below, wheel, bar = axes[-1]
-    below.text(0, 1, caption, transform=below.transAxes, fontsize=8, va="top", wrap=True)
+    below.text(
+        0, 1, "\n".join(map(as_title, caption.split("\n"))), transform=below.transAxes, fontsize=8, va="top", wrap=True
+    )
     below.set_axis_off()
     _draw_wheel(wheel, largest)
     bar.set_axis_off()
