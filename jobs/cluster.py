@@ -104,16 +104,7 @@ def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
     guard = RayGuard(temporary)
     session = None
     try:
-        context = _init(
-            watch,
-            address="local",  # never a cluster that happens to run on this machine
-            num_cpus=workers.extractors * workers.cores_each,
-            num_gpus=workers.extractors if workers.gpu else 0,
-            object_store_memory=wanted,
-            include_dashboard=False,
-            _temp_dir=str(temporary),
-            _node_ip_address=_LOOPBACK,
-        )
+        context = _start(workers, wanted, temporary, watch)
         session = Path(context.address_info["session_dir"])
         guard.watch(session)
         watch.came_up(own_peers())
@@ -130,11 +121,32 @@ def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
             _remove_session(session)
 
 
+def _start(workers: Workers, object_store_bytes: int, temporary: Path, watch: RayWatch) -> Any:
+    try:
+        return _init(
+            watch,
+            address="local",  # never a cluster that happens to run on this machine
+            num_cpus=workers.extractors * workers.cores_each,
+            num_gpus=workers.extractors if workers.gpu else 0,
+            object_store_memory=object_store_bytes,
+            include_dashboard=False,
+            _temp_dir=str(temporary),
+            _node_ip_address=_LOOPBACK,
+        )
+    except ResourceError:
+        raise
+    except Exception as error:  # of any kind: Ray raises what it meets
+        raise ResourceError(
+            f"expected Ray to start on this machine; it says: {_first_sentence(error)}. Is there memory and room for processes? "
+            f"Its logs are in the newest folder of {temporary}"
+        ) from error
+
+
 def _init(watch: RayWatch, **options: Any) -> Any:
     """Start Ray or join it. Raises ResourceError where it does not come up in time."""
     try:
         return init(**options)
-    except KeyboardInterrupt:
+    except BaseException:
         watch.require_alive()
         raise
 
@@ -192,8 +204,9 @@ def _connect(address: str, watch: RayWatch) -> None:
                 _init(watch, address=address)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             if isinstance(error, AuthenticationError) or _NOT_OUR_TOKEN in told.read():
-                raise _wrong_token(address) from error
-            raise _no_cluster(address, str(error).splitlines()[0].partition(". ")[0].rstrip(".")) from error
+                none = isinstance(error, AuthenticationError) or os.environ.get("RAY_AUTH_MODE") != "token"
+                raise _wrong_token(address, "none came" if none else "another one came") from error
+            raise _no_cluster(address, _first_sentence(error)) from error
 
 
 def _require_shared(store: Path | None, dataset: Path | None, nodes: list[str]) -> None:
@@ -241,11 +254,15 @@ def _no_cluster(address: str, reason: str) -> ResourceError:
     )
 
 
-def _wrong_token(address: str) -> ResourceError:
-    has = "another came" if os.environ.get("RAY_AUTH_MODE") == "token" else "none came"
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].partition(". ")[0].rstrip(".")
+
+
+def _wrong_token(address: str, came: str) -> ResourceError:
     return ResourceError(
-        f"the Ray cluster at {address} expected a token; {has}: put the head's ~/.ray/auth_token into this user's "
-        "~/.ray/auth_token or into RAY_AUTH_TOKEN, and set RAY_AUTH_MODE=token"
+        f"expected the token of the Ray cluster at {address}; {came}: set RAY_AUTH_MODE=token, and have the head's "
+        "~/.ray/auth_token in yours or in RAY_AUTH_TOKEN"
     )
 
 

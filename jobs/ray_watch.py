@@ -24,8 +24,8 @@ __all__ = ["Peer", "RayWatch", "own_peers"]
 
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 3.0
-_START_SECONDS = 50.0  # usually it takes 3 to 6, on a machine with five times its load 30
-_LEAVE_SECONDS = 10.0  # that the main thread may take to come out of Ray's C++ and clean up, once asked to
+_START_SECONDS = 45.0  # usually it takes 3 to 6, on a machine with five times its load 30
+_LEAVE_SECONDS = 15.0  # that the main thread may take to come out of Ray's C++ and clean up, once asked to
 _ASK_SECONDS = 5.0  # between two requests: cleaning up should not be interrupted all the time
 _REFUSALS = 2  # in a row: one may be the kernel's, with too much to do
 
@@ -139,8 +139,8 @@ class RayWatch:
         for peer in peers:
             if peer.is_gone():
                 return (
-                    f"expected {self._what} to run until the end; its process {peer.name} is gone, killed or for want "
-                    f"of memory: {self._advice}"
+                    f"expected {self._what} to run until the end; its process {peer.name} no longer answers, killed or "
+                    f"for want of memory: {self._advice}"
                 )
         return None
 
