@@ -137,8 +137,8 @@ def _start(workers: Workers, object_store_bytes: int, temporary: Path, watch: Ra
         raise
     except Exception as error:  # of any kind: Ray raises what it meets
         raise ResourceError(
-            f"expected Ray to start on this machine; it says: {_first_sentence(error)}. Is there memory and room for processes? "
-            f"Its logs are in the newest folder of {temporary}"
+            f"expected Ray to start on this machine; it says: {_first_sentence(error)}. Is there memory "
+            f"and room for processes? Its logs are in the newest folder of {temporary}"
         ) from error
 
 

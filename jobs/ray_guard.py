@@ -36,6 +36,7 @@ class RayGuard:
         command = [sys.executable, "-I", "-S", __file__, str(temporary), str(os.getpid())]
         self._process = subprocess.Popen(
             command,
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -47,7 +48,6 @@ class RayGuard:
         assert self._process.stdin is not None
         with suppress(OSError):  # it was killed, and nothing depends on it
             self._process.stdin.write(os.fsencode(session) + b"\n")
-            self._process.stdin.flush()
 
     def end(self) -> None:
         """End what is left of the session; returns when it is gone."""

@@ -124,7 +124,7 @@ class RayWatch:
             if self._trouble is None:
                 self._trouble = self._starting() if self._peers is None else self._running(self._peers)
                 if self._trouble is not None:
-                    _LOG.error("%s", self._trouble)
+                    _LOG.info("%s", self._trouble)  # the user hears it by the error that is raised
             return self._trouble
 
     def _starting(self) -> str | None:
