@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
@@ -31,6 +32,7 @@ from schemas.wording import counted
 
 __all__ = ["Cluster", "cluster"]
 
+_LOG = logging.getLogger(__name__)
 _SEEN_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
 _ADDRESS = re.compile(r"(?P<host>[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
@@ -203,7 +205,9 @@ def _connect(address: str, watch: RayWatch) -> None:
             with native_errors_to(Path(told.name)):
                 _init(watch, address=address)
         except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            if isinstance(error, AuthenticationError) or _NOT_OUR_TOKEN in told.read():
+            native = told.read()
+            _LOG.info("joining %s: %s", address, native.decode(errors="replace"))
+            if isinstance(error, AuthenticationError) or _NOT_OUR_TOKEN in native:
                 none = isinstance(error, AuthenticationError) or os.environ.get("RAY_AUTH_MODE") != "token"
                 raise _wrong_token(address, "none came" if none else "another one came") from error
             raise _no_cluster(address, _first_sentence(error)) from error

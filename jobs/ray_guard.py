@@ -25,7 +25,7 @@ __all__ = ["RayGuard", "processes_of"]
 _PROCESSES = Path("/proc")
 _ROUNDS = 20  # a worker may be about to start another
 _PAUSE_SECONDS = 0.1
-_QUIET_ROUNDS = 3  # without a process left
+_QUIET_ROUNDS = 2  # without a process left
 _END_SECONDS = 10.0  # that the guard may take at the end of a run
 
 
