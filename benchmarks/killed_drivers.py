@@ -1,7 +1,7 @@
-"""How long Ray's processes outlive a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20]`.
+"""How long Ray's processes outlive a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20] [--unguarded 4]`.
 
 Each run starts an extraction, kills the command by SIGKILL while it works, and waits until nothing of its Ray is left.
-Every other run kills the guard first (see jobs/ray_guard.py), for comparison. Half a minute a run.
+Some of the runs kill the guard first (see jobs/ray_guard.py), for comparison; they take a minute more.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def main() -> None:
     """Kill drivers and print the seconds, with the guard and without."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_drivers", description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
-    runs = parser.parse_args().runs
+    parser.add_argument("--unguarded", type=int, default=4)
+    options = parser.parse_args()
     seconds: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(prefix="kill") as place:
         folder = Path(place)
         write_demo_videos(folder / "videos", 2)
-        for run in range(runs):
-            guarded = run % 2 == 0
+        for run in range(options.runs + options.unguarded):
+            guarded = run < options.runs
             seconds[guarded].append(_seconds_left(folder, run, guarded))
             print(f"{'guarded' if guarded else 'unguarded'}: {seconds[guarded][-1]:.1f} s", flush=True)
     for guarded, found in seconds.items():

@@ -158,5 +158,6 @@ class RayWatch:
                 leave()
             if self._ended.wait(_LOOK_SECONDS):
                 return
-        print(f"msnet: {self._trouble}", file=sys.stderr, flush=True)  # noqa: T201  nobody else will
+        sys.stderr.write(f"msnet: {self._trouble}\n")  # nobody else will
+        sys.stderr.flush()
         os._exit(1)
