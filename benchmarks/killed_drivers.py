@@ -1,4 +1,4 @@
-"""How long Ray's processes outlive a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20] [--unguarded 4]`.
+"""How long Ray outlives a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20] [--unguarded 4]`.
 
 Each run starts an extraction, kills the command by SIGKILL while it works, and waits until nothing of its Ray is left.
 Some of the runs kill the guard first (see jobs/ray_guard.py), for comparison; they take a minute more.

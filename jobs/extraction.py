@@ -172,6 +172,8 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
             machines.require_alive()  # it may be Ray's end that interrupts
             watcher.say("leaving; it takes some seconds to end the other processes")
             raise
+        finally:
+            watcher.end()  # an error may leave the bar of files that are looked at
 
 
 @dataclass(frozen=True)

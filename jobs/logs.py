@@ -77,18 +77,15 @@ def native_errors_to(log: Path | None) -> Iterator[None]:
         yield
     finally:
         if private is not None:
-            private.flush()
             if sys.stderr is private:
                 sys.stderr = ours
+            private.close()
         os.dup2(kept, 2)
         os.close(kept)
 
 
 def _on_own_descriptor(stream: Any) -> Any:
-    """A stream like this one that does not follow descriptor 2; None where it never did, as in a test.
-
-    It is not closed by us: a progress bar may hold it.
-    """
+    """A stream like this one that does not follow descriptor 2; None where it never did, as in a test."""
     try:
         if stream.fileno() != 2:
             return None

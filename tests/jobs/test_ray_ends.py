@@ -119,7 +119,7 @@ def test_nothing_of_ray_outlives_a_killed_driver(videos: Path, place: Path, tmp_
     run = extraction(videos, tmp_path / "store")
     wait_until(run, "probing", tmp_path / "store")
     run.kill()
-    run.process.wait()
+    run.end()
     time.sleep(10.0)
     assert not processes_of(f"{place}/*")
 
