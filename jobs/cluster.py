@@ -8,80 +8,159 @@ import re
 import secrets
 import shutil
 import socket
-import sys
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import AuthenticationError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from jobs.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
+from jobs.logs import native_errors_to
 from jobs.machine import available_cores, shared_memory_bytes
 from jobs.options import Options
-from jobs.signals import keeping_handlers
+from jobs.ray_guard import RayGuard
+from jobs.ray_start import init, prepare_environment, require_loopback, temporary_folder, without_ray_output
+from jobs.ray_watch import RayWatch, own_peers
+from jobs.signals import leaving_from_elsewhere
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from schemas.wording import counted
 
 __all__ = ["Cluster", "cluster"]
 
-_HOME = Path(__file__).resolve().parents[1]
+_LOG = logging.getLogger(__name__)
 _SEEN_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
 _ADDRESS = re.compile(r"(?P<host>[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 _CHUNKS_AHEAD_BYTES = 3 * 8 * 1024 * 1024  # that a decoder may have in shared memory
 _LEAST_OBJECT_STORE_BYTES = 128 * 1024 * 1024
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about a user's machine leaves it
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
+_LOOPBACK = "127.0.0.1"  # of a local Ray: the address of a network may change while it runs
+_HEAD_PATIENCE_SECONDS = 12.0  # a cluster's head may be started anew by whoever runs it; Ray gives up after 60
+_NOT_OUR_TOKEN = b"InvalidAuthToken"  # only Ray's C++ says so
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A running Ray and the workers laid over it. notes: what the user should know about it.
 
-    session: folder of a local Ray's own logs and sockets, None for a cluster's.
+    require_alive: raises ResourceError once Ray's own processes are gone; all else that fails then has no other
+    reason. session: folder of a local Ray's own logs and sockets, None for a cluster's.
     """
 
     workers: Workers
+    require_alive: Callable[[], None]
     notes: tuple[str, ...] = ()
     session: Path | None = None
 
 
 @contextmanager
-def cluster(options: Options, *, store: Path | None = None, dataset: Path | None = None) -> Iterator[Cluster]:
+def cluster(
+    options: Options, *, store: Path | None = None, dataset: Path | None = None, log: Path | None = None
+) -> Iterator[Cluster]:
     """Ray for the time of the block: a local one that is stopped at the end, or the cluster that `options` names.
 
     The files of a local one in Ray's temporary folder go with it, unless an error ended the block or a worker had
-    something to tell there.
+    something to tell there. log: file for what Ray's C++ writes to the standard error.
 
-    Raises ResourceError where there is less than was asked for or no cluster at the address, ConfigurationError for
-    what is no address, StorageError where a node of the cluster does not see the store or the dataset.
+    Raises ResourceError where there is less than was asked for, no cluster at the address, or no Ray any more;
+    ConfigurationError for what is no address, StorageError where a node of the cluster does not see the store or the
+    dataset.
     """
     if ray.is_initialized():
         raise ResourceError("this program runs Ray already, and msnet starts its own: call it from a process without")
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    address = options.ray_address
+    prepare_environment(local=address is None)
+    then = "run the command again" if store is None else f"run `msnet resume {store}`, what is finished is kept"
+    with (
+        native_errors_to(log),
+        without_ray_output(),
+        leaving_from_elsewhere() as leave,
+        RayWatch(leave, "Ray" if address is None else f"the Ray cluster at {address}", then) as watch,
+        _started(options, watch) if address is None else _joined(address, store, dataset, options, watch) as machines,
+    ):
+        try:
+            yield machines
+        except BaseException:
+            watch.require_alive()
+            raise
+
+
+@contextmanager
+def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
+    """A local Ray; nothing of it is left at the end, however it ends."""
+    require_loopback()
+    temporary, note = temporary_folder()
+    workers = plan_workers(
+        options.device,
+        cores=available_cores(),
+        gpus=count_gpus(),
+        extractors=options.extractors,
+        decoders=options.decoders,
+        threads=options.threads,
+    )
+    wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
+    guard = RayGuard(temporary)
     session = None
     try:
-        if options.ray_address is None:
-            machines = _start(options)
-        else:
-            machines = _join(options.ray_address, store, dataset, options)
-        session = machines.session
-        yield machines
+        context = _start(workers, wanted, temporary, watch)
+        session = Path(context.address_info["session_dir"])
+        guard.watch(session)
+        watch.came_up(own_peers())
+        notes = tuple(line for line in (note, _lacks_shared_memory(wanted)) if line)
+        yield Cluster(workers, watch.require_alive, notes, session)
     except Exception:  # an interruption is none: nobody will look for its reason
         session = None
         raise
     finally:
-        with _silence():
-            ray.shutdown()
+        watch.rest()
+        ray.shutdown()
+        guard.end()
         if session is not None:
             _remove_session(session)
+
+
+def _start(workers: Workers, object_store_bytes: int, temporary: Path, watch: RayWatch) -> Any:
+    try:
+        return _init(
+            watch,
+            address="local",  # never a cluster that happens to run on this machine
+            num_cpus=workers.extractors * workers.cores_each,
+            num_gpus=workers.extractors if workers.gpu else 0,
+            object_store_memory=object_store_bytes,
+            include_dashboard=False,
+            _temp_dir=str(temporary),
+            _node_ip_address=_LOOPBACK,
+        )
+    except ResourceError:
+        raise
+    except Exception as error:  # of any kind: Ray raises what it meets
+        raise ResourceError(
+            f"expected Ray to start on this machine; it says: {_first_sentence(error)}. Is there memory "
+            f"and room for processes? Its logs are in the newest folder of {temporary}"
+        ) from error
+
+
+def _init(watch: RayWatch, **options: Any) -> Any:
+    """Start Ray or join it. Raises ResourceError where it does not come up in time."""
+    try:
+        return init(**options)
+    except BaseException:
+        watch.require_alive()
+        raise
+
+
+def _lacks_shared_memory(wanted: int) -> str | None:
+    shared = shared_memory_bytes()
+    if shared is None or shared >= wanted:
+        return None
+    return (
+        f"/dev/shm holds {shared / 1e6:.0f} MB where {wanted / 1e6:.0f} MB would be used: "
+        "frames travel over the disk, which is slower; give the container a larger --shm-size"
+    )
 
 
 def _remove_session(folder: Path) -> None:
@@ -91,49 +170,51 @@ def _remove_session(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(options: Options) -> Cluster:
-    workers = plan_workers(
-        options.device,
-        cores=available_cores(),
-        gpus=count_gpus(),
-        extractors=options.extractors,
-        decoders=options.decoders,
-        threads=options.threads,
-    )
-    notes = []
-    wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
-    shared = shared_memory_bytes()
-    if shared is not None and shared < wanted:
-        notes.append(
-            f"/dev/shm holds {shared / 1e6:.0f} MB where {wanted / 1e6:.0f} MB would be used: "
-            "frames travel over the disk, which is slower; give the container a larger --shm-size"
-        )
-    context = _init(
-        address="local",  # never a cluster that happens to run on this machine
-        num_cpus=workers.extractors * workers.cores_each,
-        num_gpus=workers.extractors if workers.gpu else 0,
-        object_store_memory=wanted,
-        include_dashboard=False,
-    )
-    return Cluster(workers, tuple(notes), Path(context.address_info["session_dir"]))
-
-
-def _join(address: str, store: Path | None, dataset: Path | None, options: Options) -> Cluster:
+@contextmanager
+def _joined(
+    address: str, store: Path | None, dataset: Path | None, options: Options, watch: RayWatch
+) -> Iterator[Cluster]:
+    """The cluster at an address."""
     _require_answer(address)
-    with _environment(RAY_gcs_server_port_wait_time_s="1"):  # else a port of something else is tried for many minutes
+    try:
+        _connect(address, watch)
+        watch.came_up(own_peers(patience_seconds=_HEAD_PATIENCE_SECONDS))
+        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+        workers = plan_cluster_workers(
+            options.device,
+            [(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))) for node in alive],
+            extractors=options.extractors,
+            decoders=options.decoders,
+            threads=options.threads,
+        )
+        _require_shared(store, dataset, [node["NodeID"] for node in alive])
+        nodes = counted(len(alive), "node")
+        note = f"joined a cluster of {nodes}; the store must lie on storage that all of them share"
+        yield Cluster(workers, watch.require_alive, (note,))
+    finally:
+        watch.rest()
+        ray.shutdown()
+
+
+def _connect(address: str, watch: RayWatch) -> None:
+    with (
+        tempfile.NamedTemporaryFile() as told,
+        _environment(RAY_gcs_server_port_wait_time_s="1"),  # else a port of something else is tried for many minutes
+    ):
         try:
-            _init(address=address)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _no_cluster(address, str(error).splitlines()[0].partition(". ")[0].rstrip(".")) from error
-    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    workers = plan_cluster_workers(
-        options.device,
-        [(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))) for node in alive],
-        extractors=options.extractors,
-        decoders=options.decoders,
-        threads=options.threads,
-    )
-    nodes = [node["NodeID"] for node in alive]
+            with native_errors_to(Path(told.name)):
+                _init(watch, address=address)
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+            native = told.read()
+            _LOG.info("joining %s: %s", address, native.decode(errors="replace"))
+            if isinstance(error, AuthenticationError) or _NOT_OUR_TOKEN in native:
+                none = isinstance(error, AuthenticationError) or os.environ.get("RAY_AUTH_MODE") != "token"
+                raise _wrong_token(address, "none came" if none else "another one came") from error
+            raise _no_cluster(address, _first_sentence(error)) from error
+
+
+def _require_shared(store: Path | None, dataset: Path | None, nodes: list[str]) -> None:
+    """Raise where a node does not see the dataset, or a file that is written to the store."""
     if dataset is not None:
         _require_seen(dataset, nodes, "the dataset")
     if store is not None:
@@ -143,8 +224,6 @@ def _join(address: str, store: Path | None, dataset: Path | None, options: Optio
             _require_seen(token, nodes, "the store")
         finally:
             token.unlink(missing_ok=True)
-    note = f"joined a cluster of {counted(len(alive), 'node')}; the store must lie on storage that all of them share"
-    return Cluster(workers, (note,))
 
 
 def _require_answer(address: str) -> None:
@@ -179,33 +258,16 @@ def _no_cluster(address: str, reason: str) -> ResourceError:
     )
 
 
-def _init(**options: Any) -> Any:
-    """`ray.init`, from the folder of our own packages.
-
-    Ray puts the folder where it is started in front of its workers' module path; the user's own may have a folder
-    that is called like one of our packages.
-    """
-    with chdir(_HOME), _silence(), keeping_handlers():
-        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+def _first_sentence(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].partition(". ")[0].rstrip(".")
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Nothing reaches the standard error: Ray's parts in C++ write there, past all logging. It raises what matters."""
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is none
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+def _wrong_token(address: str, came: str) -> ResourceError:
+    return ResourceError(
+        f"expected the token of the Ray cluster at {address}; {came}: set RAY_AUTH_MODE=token, and have the head's "
+        "~/.ray/auth_token in yours or in RAY_AUTH_TOKEN"
+    )
 
 
 def _require_seen(path: Path, nodes: list[str], what: str) -> None:

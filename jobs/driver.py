@@ -59,9 +59,18 @@ class Driver:
 
     `run` yields every event. An extractor that dies, or is silent too long, is replaced and its shard put back: what
     it staged stays. Correctness never depends on a dead worker being dead (see docs/format.md, commit).
+    require_alive: raises where Ray itself is gone, for which no shard is to blame.
     """
 
-    def __init__(self, settings: ExtractorSettings, workers: Workers, count: int, ledger: Ledger, token: str) -> None:
+    def __init__(
+        self,
+        settings: ExtractorSettings,
+        workers: Workers,
+        count: int,
+        ledger: Ledger,
+        token: str,
+        require_alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._options = {
             "num_cpus": workers.cores_each,
@@ -72,6 +81,7 @@ class Driver:
         self._count = count
         self._ledger = ledger
         self._token = token
+        self._require_alive = require_alive
         self._workers: list[_Worker] = []
         self._waiting: list[PlannedShard] = []
         self._load_failures = 0
@@ -156,6 +166,7 @@ class Driver:
 
     def _not_loaded(self, worker: _Worker, reason: str) -> None:
         """Try again, or go on without the worker while there are others."""
+        self._require_alive()
         _LOG.warning("an extractor died while it loaded the network: %s", reason)
         ray.kill(worker.actor)
         self._workers.remove(worker)
@@ -206,6 +217,7 @@ class Driver:
 
     def _crashed(self, worker: _Worker, failure: FailureClass, message: str) -> None:
         """Replace a worker and put its shard back, or give the shard up when no file is to blame."""
+        self._require_alive()
         shard = worker.shard
         assert shard is not None
         history = self._ledger.crashed(shard.name, worker.last_started, failure, message)

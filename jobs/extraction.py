@@ -20,9 +20,9 @@ from extractor.store.sealed import mend
 from extractor.store.sweeping import sweep
 from extractor.store.tables import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
-from jobs.cluster import cluster
+from jobs.cluster import Cluster, cluster
 from jobs.dataset import Dataset, require_same_videos
-from jobs.devices import Workers, torch_device
+from jobs.devices import torch_device
 from jobs.driver import Driver, PlannedShard
 from jobs.events import ShardCommitted, ShardProgress
 from jobs.extractor_actor import ExtractorSettings
@@ -160,9 +160,9 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
     paths = task.paths
     with (
         Lease(paths, options.part) as lease,
-        run_log(paths),
+        run_log(paths) as log,
         Interruptions() as interruptions,
-        cluster(options, store=paths.root, dataset=task.root) as machines,
+        cluster(options, store=paths.root, dataset=task.root, log=log) as machines,
     ):
         interruptions.insist()
         for note in machines.notes:
@@ -170,15 +170,18 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
         sweep(paths, lease.token)
         run = write_run(paths, task.run)
         dataset = Dataset(paths, run, task.root, machines.workers, options.part[1], watcher)
-        session = _Session(paths, run, task.weights, options, watcher, machines.workers, lease, interruptions)
+        session = _Session(paths, run, task.weights, options, watcher, machines, lease, interruptions)
         try:
             inventory = dataset.whole(dataset.inventory(task.listing, task.rescan))
             if task.retry_failed is not None:
                 inventory = dataset.with_retries(inventory, task.retry_failed)
             return session.extract(dataset, inventory)
         except KeyboardInterrupt:
+            machines.require_alive()  # it may be Ray's end that interrupts
             watcher.say("leaving; it takes some seconds to end the other processes")
             raise
+        finally:
+            watcher.end()  # an error may leave the bar of files that are looked at
 
 
 @dataclass(frozen=True)
@@ -190,14 +193,14 @@ class _Session:
     weights: str
     options: Options
     watcher: Watcher
-    workers: Workers
+    machines: Cluster
     lease: Lease
     interruptions: Interruptions
 
     def extract(self, dataset: Dataset, inventory: pd.DataFrame) -> Outcome:
         """Run every shard of this job's part that is not committed."""
         mine = of_part(inventory, self.options.part)
-        outcome = Outcome(self.workers, standing(self.paths, self.run, mine))
+        outcome = Outcome(self.machines.workers, standing(self.paths, self.run, mine))
         shards = dataset.pending(inventory, self.options.part)
         self.watcher.begin(outcome)
         try:
@@ -213,8 +216,15 @@ class _Session:
         return outcome
 
     def _drive(self, shards: Sequence[PlannedShard], outcome: Outcome) -> None:
-        count = min(self.workers.extractors, len(shards))
-        driver = Driver(self._settings(), self.workers, count, Ledger(self.paths), self.lease.token)
+        count = min(self.machines.workers.extractors, len(shards))
+        driver = Driver(
+            self._settings(),
+            self.machines.workers,
+            count,
+            Ledger(self.paths),
+            self.lease.token,
+            self.machines.require_alive,
+        )
         try:
             driver.start()
             for note in driver.notes:
@@ -233,10 +243,10 @@ class _Session:
             str(self.paths.root),
             self.run,
             self.weights,
-            torch_device(self.workers.gpu),
-            self.workers.threads,
-            self.workers.batch_frames,
-            self.workers.decoders,
+            torch_device(self.machines.workers.gpu),
+            self.machines.workers.threads,
+            self.machines.workers.batch_frames,
+            self.machines.workers.decoders,
             member_frames_of(self.run.config),
             self.options.limits,
         )

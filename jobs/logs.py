@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from schemas.escaping import escaped, escaped_lines
 from schemas.layout import StorePaths
 
-__all__ = ["run_log"]
+__all__ = ["native_errors_to", "run_log"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _PACKAGES = ("jobs", "extractor", "msnet")
@@ -63,3 +65,46 @@ def run_log(paths: StorePaths) -> Iterator[Path]:
             logger.propagate = propagate
         with suppress(OSError):
             handler.close()
+
+
+@contextmanager
+def native_errors_to(log: Path | None) -> Iterator[None]:
+    """What libraries in C++ write to the standard error goes to a file for the time of the block, or nowhere.
+
+    Ray's do: stacks, state dumps, one line a second that the head does not answer. What Python writes still reaches
+    the user, by a descriptor of its own.
+    """
+    ours = sys.stderr
+    ours.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    private = _on_own_descriptor(ours)
+    if private is not None:
+        sys.stderr = private = over(private) if (over := getattr(ours, "over", None)) else private
+    target = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND)
+    os.dup2(target, 2)
+    os.close(target)
+    try:
+        yield
+    finally:
+        if private is not None:
+            if sys.stderr is private:
+                sys.stderr = ours
+            private.close()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _on_own_descriptor(stream: Any) -> Any:
+    """A stream like this one that does not follow descriptor 2; None where it never did, as in a test."""
+    try:
+        if stream.fileno() != 2:
+            return None
+    except (OSError, ValueError):
+        return None
+    return open(  # noqa: PTH123  a descriptor is no path
+        os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
+    )

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interruptions", "keeping_handlers"]
+__all__ = ["Interruptions", "keeping_handlers", "leaving_from_elsewhere"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_FROM_ELSEWHERE = signal.SIGUSR2
 
 
 class Interruptions(AbstractContextManager["Interruptions"]):
@@ -90,3 +91,31 @@ def keeping_handlers() -> Iterator[None]:
         signal.signal = register
         for number, handler in kept.items():
             register(number, handler)  # what C++ put there goes unnoticed by Python
+
+
+@contextmanager
+def leaving_from_elsewhere() -> Iterator[Callable[[], None] | None]:
+    """Yield a function by which another thread raises KeyboardInterrupt in the main one while the block runs.
+
+    It is done by a signal: Ray's C++ looks for those every second while it waits, and for nothing else. None where the
+    block is entered outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield None
+        return
+    inside = True
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        if inside:
+            raise KeyboardInterrupt
+
+    def ask() -> None:
+        if inside and (main := threading.main_thread().ident) is not None:
+            signal.pthread_kill(main, _FROM_ELSEWHERE)
+
+    before = signal.signal(_FROM_ELSEWHERE, leave)
+    try:
+        yield ask
+    finally:
+        inside = False
+        signal.signal(_FROM_ELSEWHERE, before)

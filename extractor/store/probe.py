@@ -92,6 +92,6 @@ def require_space(folder: Path, needed_bytes: int) -> None:
         free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise StorageError(
-            f"{folder} has {free / 1e6:.0f} MB left where {needed_bytes / 1e6:.0f} MB are needed: free some space, "
-            "then run `msnet resume`"
+            f"{folder} has {free:,} bytes left where {needed_bytes:,} are needed: free some space, then run "
+            "`msnet resume`"
         )

@@ -41,6 +41,11 @@ class Guarded:
         for line in lines:
             self.write(line)
 
+    @classmethod
+    def over(cls, stream: TextIO) -> Guarded:
+        """Another stream, guarded likewise: `jobs.logs` puts one in the place of this."""
+        return cls(stream)
+
     def restore(self) -> TextIO:
         """The stream as it was."""
         if self._errors is not None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,28 @@ def test_logging_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with run_log(StorePaths(tmp_path)):
         assert logging.getLogger("jobs").isEnabledFor(logging.INFO)
     assert [(one.level, one.propagate, one.handlers) for one in loggers] == [(logging.ERROR, True, [])] * 3
+
+
+NATIVE = """
+import os, sys
+from pathlib import Path
+from jobs.cli.streams import guard_streams
+from jobs.logs import native_errors_to
+guard_streams()
+before = sys.stderr
+with native_errors_to(Path(sys.argv[1]) if sys.argv[1] else None):
+    os.write(2, b"[state-dump] of C++\\n")
+    print("for the user\\x1b", file=sys.stderr)
+assert sys.stderr is before
+os.write(2, b"after\\n")
+"""
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_what_is_written_past_python_goes_to_the_log(logged: bool, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("begun\n")
+    command = [sys.executable, "-c", NATIVE, str(log) if logged else ""]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stderr == "for the user\\x1b\nafter\n"
+    assert log.read_text() == ("begun\n[state-dump] of C++\n" if logged else "begun\n")

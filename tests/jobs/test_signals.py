@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.signals import Interruptions, keeping_handlers
+from jobs.signals import Interruptions, keeping_handlers, leaving_from_elsewhere
 from tests.jobs.running import SMALL, Running
 from training.world.videos import write_demo_videos
 
@@ -74,6 +74,29 @@ def test_handlers_that_others_put_in_between_are_not_heard(number: signal.Signal
             os.kill(os.getpid(), number)
     assert [signal.getsignal(number) for number in BOTH] == before
     assert signal.signal.__module__ == "signal"
+
+
+def test_another_thread_makes_the_main_one_leave() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    with pytest.raises(KeyboardInterrupt), leaving_from_elsewhere() as leave:
+        assert leave is not None
+        threading.Timer(0.1, leave).start()
+        time.sleep(60)
+    assert signal.getsignal(signal.SIGUSR2) is before
+    leave()  # too late: nothing happens
+
+
+def test_nobody_leaves_where_it_is_not_the_main_thread() -> None:
+    yielded: list[object] = []
+
+    def enter() -> None:
+        with leaving_from_elsewhere() as leave:
+            yielded.append(leave)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert yielded == [None]
 
 
 def test_handlers_of_other_signals_are_heard() -> None:

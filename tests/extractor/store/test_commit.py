@@ -213,7 +213,7 @@ def test_storage_that_reads_back_something_else_is_refused(attempt, monkeypatch)
 def test_full_disk_is_noticed_before_writing_and_staging_stays(attempt, monkeypatch):
     stage_all(attempt)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    with pytest.raises(StorageError, match="MB are needed"):
+    with pytest.raises(StorageError, match=r"has [\d,]+ bytes left where [\d,]+ are needed"):
         commit_shard(attempt, IDS)
     assert staged_items(attempt.paths, attempt.run, attempt.shard).keys() == set(IDS)
 

@@ -1,0 +1,106 @@
+"""Ends what a local Ray leaves behind. It runs as a process of its own, so it outlives a driver that is killed.
+
+Ray's agents need the head to say goodbye, which is killed with the driver: they stayed for half a minute. Workers that
+lost their raylet work on for a while. Both are found by what they have open: a file below the session's folder, for
+writing (whoever reads Ray's logs is left alone).
+
+As a script: `python ray_guard.py TEMPORARY_FOLDER PID`, where PID is the driver's. Standard input carries the session's
+folder once that is known, and ends when the driver does. Needs the standard library and /proc; without /proc it does
+nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+
+__all__ = ["RayGuard", "processes_of"]
+
+_PROCESSES = Path("/proc")
+_ROUNDS = 20  # a worker may be about to start another
+_PAUSE_SECONDS = 0.1
+_QUIET_ROUNDS = 2  # without a process left
+_END_SECONDS = 10.0  # that the guard may take at the end of a run
+
+
+class RayGuard:
+    """The guard as its driver sees it; started before Ray is."""
+
+    def __init__(self, temporary: Path) -> None:
+        command = [sys.executable, "-I", "-S", __file__, str(temporary), str(os.getpid())]
+        self._process = subprocess.Popen(
+            command,
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is not for it
+        )
+
+    def watch(self, session: Path) -> None:
+        """From now on only processes of this session are ended."""
+        assert self._process.stdin is not None
+        with suppress(OSError):  # it was killed, and nothing depends on it
+            self._process.stdin.write(os.fsencode(session) + b"\n")
+
+    def end(self) -> None:
+        """End what is left of the session; returns when it is gone."""
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def processes_of(pattern: str) -> list[int]:
+    """Ids of processes that have a file open for writing in or below a folder that matches a pattern."""
+    found = []
+    for folder in _PROCESSES.glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile, or is another user's
+            if any(_writes(folder, entry, pattern) for entry in (folder / "fd").iterdir()):
+                found.append(int(folder.name))
+    return found
+
+
+def _writes(process: Path, opened: Path, pattern: str) -> bool:
+    try:
+        if not fnmatch(str(opened.readlink()), f"{pattern}/*"):
+            return False
+        lines = (process / "fdinfo" / opened.name).read_text().splitlines()
+        flags = next(line for line in lines if line.startswith("flags:"))
+    except (OSError, StopIteration):
+        return False
+    return int(flags.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+
+
+def _main(temporary: str, driver: int) -> None:
+    pattern = f"{_escaped(temporary)}/session_*_{driver}"
+    for line in sys.stdin.buffer:
+        pattern = _escaped(os.fsdecode(line.rstrip(b"\n")))
+    quiet = 0
+    for _ in range(_ROUNDS):
+        left = [pid for pid in processes_of(pattern) if pid not in (driver, os.getpid())]
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        quiet = 0 if left else quiet + 1
+        if quiet == _QUIET_ROUNDS:
+            return
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _escaped(path: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]))
