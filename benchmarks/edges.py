@@ -22,18 +22,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from extractor.models.bundled import BUNDLED_WEIGHTS
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from extractor.pipeline.files import FileRun, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
-from extractor.store.run import Run
+from extractor.store.commits.run import Run
 from extractor.video.decoding import decode
 from extractor.video.listing import Listing, list_videos
 from extractor.video.probing import probe
 from extractor.video.sampling import plan_for, window_ranges
 from gebd import detect
-from jobs.inventory import build_inventory
-from jobs.options import Request, Resolved, resolve
+from jobs.run.inventory import build_inventory
+from jobs.run.options import Request, Resolved, resolve
 from schemas.config import Edges, Sampling, StorageFloat
 from schemas.errors import VideoError
 from schemas.layout import StorePaths, shard_name

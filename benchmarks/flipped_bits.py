@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from extractor.store import FeatureStore, Lease, read_inventory, read_run, write_manifest_cache
-from extractor.store.commit import retire
-from extractor.store.lease import holders
-from extractor.store.sealed import mend
-from extractor.store.staging import new_attempt, open_staged, staged_columns, staged_items
-from jobs.ledger import Ledger
-from jobs.status import status
-from jobs.verify import verify_store
+from extractor.store.commits.commit import retire
+from extractor.store.commits.lease import holders
+from extractor.store.commits.staging import new_attempt, open_staged, staged_columns, staged_items
+from extractor.store.disk.sealed import mend
+from jobs.stores.status import status
+from jobs.stores.verify import verify_store
+from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, MSNetError
 from schemas.layout import StorePaths
 from tests.extractor.store.making import fail, make_store, stage

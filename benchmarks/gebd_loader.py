@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
-from extractor.store.run import Run
+from extractor.store.commits.run import Run
 from gebd import Batch, GEBDDataset, Sample, ShardSampler, collate
 from schemas.config import ExtractionConfig, Output, Sampling
 from schemas.layout import NetworkShape, StorePaths, shard_name

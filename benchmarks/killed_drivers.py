@@ -1,7 +1,7 @@
 """How long Ray outlives a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20] [--unguarded 4]`.
 
 Each run starts an extraction, kills the command by SIGKILL while it works, and waits until nothing of its Ray is left.
-Some of the runs kill the guard first (see jobs/ray_guard.py), for comparison; they take a minute more.
+Some of the runs kill the guard first (see jobs/cluster/guard.py), for comparison; they take a minute more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from jobs.ray_guard import processes_of
+from jobs.cluster.guard import processes_of
 from training.world.videos import write_demo_videos
 
 _LONGEST_SECONDS = 120.0

@@ -1,7 +1,7 @@
 """MSNet as one would write it first: batch norm apart, NCHW memory, all-pairs correlation as one batched product.
 
 The measure that the tuned networks are held against. It computes the same function from the same weights, by
-canonical names (see `extractor.models.checkpoint_names`), and counts its floating-point operations.
+canonical names (see `extractor.models.checkpoints.names`), and counts its floating-point operations.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from extractor import MSNet
-from extractor.models.architecture import RESNET_LAYERS
-from extractor.models.checkpoint_names import canonical_name
+from extractor.models.backbones.architecture import RESNET_LAYERS
+from extractor.models.checkpoints.names import canonical_name
 
 __all__ = ["PlainResNet"]
 

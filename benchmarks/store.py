@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_run
-from extractor.store.run import Run
-from extractor.store.shard import ShardReader, ShardWriter
+from extractor.store.commits.run import Run
+from extractor.store.disk.shard import ShardReader, ShardWriter
 from schemas.config import ExtractionConfig
 from schemas.layout import NetworkShape, StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS

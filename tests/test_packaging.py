@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMAND = Path(sys.executable).with_name("msnet")
 # distribution by imported name, where they differ
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "decord": "decord2"}
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "decord": "decord2", "lazy_loader": "lazy-loader"}
 
 
 def name_of(requirement: str) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from extractor.models.architecture import FEATURE_STRIDE_PX
+from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from training.world import Clips
 
 __all__ = ["SEARCH_RADIUS_CELLS", "CellTruth", "cell_truth", "pool_to_cells"]

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from extractor.models.architecture import FEATURE_STRIDE_PX
+from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
@@ -46,7 +46,7 @@ class _Frozen(BaseModel):
 
 
 class LossWeights(_Frozen):
-    """How much each loss counts; see training.losses for what they are. 0 leaves one out."""
+    """How much each loss counts; see training.tasks.losses for what they are. 0 leaves one out."""
 
     matching: float = Field(default=1.0, ge=0)
     regression: float = Field(default=0.1, ge=0)
@@ -67,7 +67,7 @@ class Stage(_Frozen):
     matching_fixed: leave what displacement and confidence depend on as it is, statistics of norms included, and train
         what follows alone: the feature transformation, the upper half, the heads. It is quick, and a network without
         the module, which has nothing to keep, is trained as a whole.
-    matching_temperature, matching_sharpness: see training.losses.matching_loss.
+    matching_temperature, matching_sharpness: see training.tasks.losses.matching_loss.
     max_speed, still_camera, nuisances: of the world, see training.world.WorldConfig.
     """
 
@@ -113,8 +113,8 @@ class TrainingConfig(_Frozen):
     seed: of the first weights, the world and the order of clip lengths; below HELD_OUT_SEED.
     num_segments: clip length the checkpoint is declared for; it takes any.
     processes: that share the clips of a step, on a CPU; norms take their statistics from each share alone.
-    embedding_halvings: the MS module's embedding is trained 2^n times as large as it is stored, see training.embedding;
-        12 leaves scores of about two thirds to random weights, 13 of a third.
+    embedding_halvings: the MS module's embedding is trained 2^n times as large as it is stored, see
+        training.tasks.embedding; 12 leaves scores of about two thirds to random weights, 13 of a third.
     textures, shapes: how many the world draws from at a time, see training.world.WorldConfig.
     evaluation: `evaluate_every_steps` and at the end, on `evaluation_clips` held-out clips of `evaluation_size_px`.
     """

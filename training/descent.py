@@ -18,8 +18,8 @@ from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
 from schemas.errors import ResourceError
 from training.config import Share, Stage, TrainingConfig
-from training.embedding import enlarge_embedding
-from training.motion_task import MotionTask, Task
+from training.tasks.embedding import enlarge_embedding
+from training.tasks.motion import MotionTask, Task
 
 __all__ = ["Descent"]
 

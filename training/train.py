@@ -15,19 +15,19 @@ from typing import Any
 
 import torch
 
-from extractor.models.bundled import checkpoint_path
-from extractor.models.checkpoints import read_checkpoint, restore, save_checkpoint
+from extractor.models.checkpoints.bundled import checkpoint_path
+from extractor.models.checkpoints.checkpoint import read_checkpoint, restore, save_checkpoint
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
-from extractor.store.atomic import replacing
-from extractor.store.probe import probe_storage, refuse_other_folder
+from extractor.store.disk.atomic import replacing
+from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from schemas.errors import ConfigurationError
 from training.config import HELD_OUT_SEED, LossWeights, Stage, TrainingConfig
 from training.descent import Descent
-from training.embedding import as_stored, enlarge_embedding
 from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
-from training.motion_task import MotionTask, Task
+from training.tasks.embedding import as_stored, enlarge_embedding
+from training.tasks.motion import MotionTask, Task
 
 __all__ = ["LICENCE", "LOGS", "Progress", "TrainingRun", "train"]
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extractor.models.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
-from extractor.models.checkpoints import read_checkpoint, restore
-from extractor.models.fusion import fuse
+from extractor.models.backbones.fusion import fuse
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
+from extractor.models.checkpoints.checkpoint import read_checkpoint, restore
 from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges

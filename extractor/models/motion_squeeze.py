@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from extractor.models.backbones.layers import ConvNorm
 from extractor.models.correlation import NORM_EPSILON, correlate_tiles, normalize_cells
-from extractor.models.layers import ConvNorm
 from extractor.models.precision import full_float32
 
 __all__ = ["MotionFeatures", "MotionSqueeze", "SoftArgmax", "SoftArgmaxKind"]
@@ -114,7 +114,7 @@ class MotionSqueeze(nn.Module):
         super().__init__()
         self.out_channels = channels
         self.radius = radius
-        self.norm_epsilon = NORM_EPSILON  # another one while it is trained: see training.embedding
+        self.norm_epsilon = NORM_EPSILON  # another one while it is trained: see training.tasks.embedding
         self.reduction = ConvNorm(channels, self.hidden_channels, 1)
         self.soft_argmax = SoftArgmax(radius, soft_argmax)
         widths = (3, *self.transformation_channels, channels)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from extractor.models.architecture import FEATURE_STRIDE_PX
-from extractor.models.mobilenet import InvertedResidual, MobileNetV2
+from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
+from extractor.models.backbones.mobilenet import InvertedResidual, MobileNetV2
+from extractor.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
+from extractor.models.backbones.timeline import ClipTimeline, Timeline
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze, SoftArgmaxKind
 from extractor.models.precision import precision_of
-from extractor.models.resnet import BasicBlock, Bottleneck, ResNet
 from extractor.models.spec import NetworkSpec, describe_network
-from extractor.models.timeline import ClipTimeline, Timeline
 from schemas.errors import ConfigurationError
 
 __all__ = ["EnsembleOutput", "MSNet", "MSNetEnsemble", "MSNetOutput", "build_network", "initialize"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
-from extractor.models.architecture import FEATURE_STRIDE_PX, RESNET_LAYERS, backbone_numbers
+from extractor.models.backbones.architecture import FEATURE_STRIDE_PX, RESNET_LAYERS, backbone_numbers
 from schemas.config import Edges
 from schemas.errors import ConfigurationError
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from extractor.models.backbones.timeline import StreamTimeline
 from extractor.models.msnet import MSNet
-from extractor.models.timeline import StreamTimeline
 
 __all__ = ["DenseStream", "StreamOutput"]
 

@@ -21,7 +21,7 @@ _Span = tuple[int, int]
 
 
 class ItemWriter(Protocol):
-    """Where the rows of one item go; `extractor.store.staging.StagedItemWriter` is one."""
+    """Where the rows of one item go; `extractor.store.commits.staging.StagedItemWriter` is one."""
 
     def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add rows to datasets given by path."""

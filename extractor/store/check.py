@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from extractor.store.atomic import is_temporary
-from extractor.store.records import decode_record, read_record
-from extractor.store.run import Run, has_seals
-from extractor.store.sealed import Kind, is_sound, read_whole
-from extractor.store.shard import ShardReader
-from extractor.store.staging import open_staged
+from extractor.store.commits.records import decode_record, read_record
+from extractor.store.commits.run import Run, has_seals
+from extractor.store.commits.staging import open_staged
+from extractor.store.disk.atomic import is_temporary
+from extractor.store.disk.sealed import Kind, is_sound, read_whole
+from extractor.store.disk.shard import ShardReader
 from extractor.store.tables import read_fragment
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import LEVELS, StorePaths

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from extractor.store.columns import joined
-from extractor.store.records import committed
-from extractor.store.run import Run, read_run
-from extractor.store.shard import ShardReader
+from extractor.store.commits.records import committed
+from extractor.store.commits.run import Run, read_run
+from extractor.store.disk.shard import ShardReader
+from extractor.store.table_columns import joined
 from extractor.store.tables import cached_manifest, merge_failures, merge_fragments, read_table_columns
 from schemas.config import ExtractionConfig
 from schemas.errors import StoreError

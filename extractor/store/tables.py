@@ -12,11 +12,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from extractor.store.atomic import publish, read_bounded, replacing, write_bytes
-from extractor.store.columns import columns_of, joined, typed_inventory
-from extractor.store.records import committed
-from extractor.store.run import has_seals
-from extractor.store.sealed import Kind, is_sound, keep_copy, read_whole
+from extractor.store.commits.records import committed
+from extractor.store.commits.run import has_seals
+from extractor.store.disk.atomic import publish, read_bounded, replacing, write_bytes
+from extractor.store.disk.sealed import Kind, is_sound, keep_copy, read_whole
+from extractor.store.table_columns import columns_of, joined, typed_inventory
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import (

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.backends import Misbehaved, NativeFrames, Request, Tally
-from extractor.video.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
+from extractor.video.containers.preflight import Inspection, inspect_video
+from extractor.video.decoders.backends import Misbehaved, NativeFrames, Request, Tally
+from extractor.video.decoders.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
+from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames, pyav_name_and_version
 from extractor.video.fingerprints import check_job
-from extractor.video.preflight import Inspection, inspect_video
-from extractor.video.pyav_backend import pyav_frames, pyav_image_frames, pyav_name_and_version
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for
 from extractor.video.transforms import Resizer, pixel_grid
 from schemas.config import DecoderPolicy, ExtractionConfig

@@ -6,15 +6,14 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
+from importlib.metadata import PackageNotFoundError, version as version_of
 from typing import Annotated, Any
 
 import typer
 
 from jobs.cli.plain_help import App
 from jobs.cli.streams import guarded_streams, say
-from jobs.signals import Interruptions
+from jobs.run.signals import Interruptions
 from schemas.errors import MSNetError
 
 __all__ = ["app", "goes_on", "main"]

@@ -11,7 +11,7 @@ from jobs.cli import app, goes_on
 from jobs.cli.display import TerminalWatcher, paragraph, table
 from jobs.cli.streams import say
 from jobs.cli.summaries import print_outcome
-from jobs.demo import run_demo
+from jobs.demos.first_look import run_demo
 
 __all__ = ["demo"]
 

@@ -18,8 +18,8 @@ from typing import Any
 from tqdm import tqdm
 
 from jobs.cli.streams import Block, bar_stream, say
-from jobs.outcome import Outcome
-from jobs.watcher import Watcher
+from jobs.run.outcome import Outcome
+from jobs.run.watcher import Watcher
 from schemas.escaping import escaped
 
 __all__ = [

@@ -10,16 +10,15 @@ from typing import Annotated, Any
 
 import typer
 
-from extractor.models.bundled import bundled_networks
-from extractor.store.run import read_run
+from extractor.models.checkpoints.bundled import bundled_networks
+from extractor.store.commits.run import read_run
 from jobs.cli import app, goes_on
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan
-from jobs.extraction import extract as extract_videos
-from jobs.extraction import resume as resume_store
-from jobs.options import Options, Request
-from jobs.planning import plan as plan_videos
+from jobs.run.extraction import extract as extract_videos, resume as resume_store
+from jobs.run.options import Options, Request
+from jobs.run.plan import plan as plan_videos
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
 

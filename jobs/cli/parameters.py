@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.decoder_pool import DecoderLimits
-from jobs.options import Options, Request
+from jobs.run.options import Options, Request
+from jobs.workers.decoder_pool import DecoderLimits
 from schemas.config import DecoderPolicy, Edges, Precision, Resize, Sampling, StorageFloat
 from schemas.errors import ConfigurationError
 

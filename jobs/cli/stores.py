@@ -17,12 +17,11 @@ from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.cli.streams import say
 from jobs.cli.summaries import standing_rows
-from jobs.compare import compare_stores
-from jobs.export import ExportFormat, export_store
-from jobs.standing import standing
-from jobs.status import show as show_video
-from jobs.status import status as store_status
-from jobs.verify import verify_store
+from jobs.stores.compare import compare_stores
+from jobs.stores.export import ExportFormat, export_store
+from jobs.stores.standing import standing
+from jobs.stores.status import show as show_video, status as store_status
+from jobs.stores.verify import verify_store
 from schemas.config import ExtractionConfig
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.table_columns import shown_names

@@ -43,7 +43,7 @@ class Guarded:
 
     @classmethod
     def over(cls, stream: TextIO) -> Guarded:
-        """Another stream, guarded likewise: `jobs.logs` puts one in the place of this."""
+        """Another stream, guarded likewise: `jobs.run.logs` puts one in the place of this."""
         return cls(stream)
 
     def restore(self) -> TextIO:

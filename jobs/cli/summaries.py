@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jobs.cli.display import duration, paragraph, rows, size
 from jobs.cli.streams import say
-from jobs.outcome import Outcome
-from jobs.planning import Plan
-from jobs.standing import Standing
+from jobs.run.outcome import Outcome
+from jobs.run.plan import Plan
+from jobs.stores.standing import Standing
 from schemas.wording import counted
 
 __all__ = ["print_outcome", "print_plan", "standing_rows"]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.display import notice
-from jobs.outputs import check_outputs
+from jobs.cli.outputs import check_outputs
 
 __all__ = ["Force", "check_writable"]
 

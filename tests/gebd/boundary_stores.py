@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
-from extractor.store.run import Run
+from extractor.store.commits.run import Run
 from gebd import Annotations, VideoAnnotation
 from schemas.config import ExtractionConfig
 from schemas.layout import NetworkShape, StorePaths, shard_name

@@ -19,7 +19,7 @@ from extractor.store import (
     write_manifest_cache,
     write_run,
 )
-from extractor.store.run import Run
+from extractor.store.commits.run import Run
 from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass
 from schemas.layout import NetworkShape, StorePaths, shard_name

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.machine import private_memory_bytes
+from jobs.cluster.machine import private_memory_bytes
 
 MARK = "MSNET_TEST_RUN"
 

@@ -14,8 +14,8 @@ from extractor.models.msnet import build_network
 from schemas.errors import ConfigurationError, ResourceError
 from training.config import Share, TrainingConfig
 from training.descent import Descent
-from training.embedding import enlarge_embedding
-from training.motion_task import MotionTask
+from training.tasks.embedding import enlarge_embedding
+from training.tasks.motion import MotionTask
 from training.train import Progress, train
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from extractor.models.checkpoints import save_checkpoint
+from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 from training.config import TrainingConfig, read_config
-from training.embedding import enlarge_embedding
 from training.evaluation.matching import measure_matching
+from training.tasks.embedding import enlarge_embedding
 from training.train import Progress, train
 from training.world import World, WorldConfig
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from extractor.models.architecture import FEATURE_STRIDE_PX
+from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
 from training.cells import pool_to_cells
 

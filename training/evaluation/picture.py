@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from extractor.models.architecture import FEATURE_STRIDE_PX
-from extractor.store.atomic import write_bytes
+from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
+from extractor.store.disk.atomic import write_bytes
 from schemas.errors import UsageError
 from schemas.escaping import as_title
 from schemas.records import PixelGrid

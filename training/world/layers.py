@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from training.world.shapes import SHAPE_REACH
+from training.world.looks.shapes import SHAPE_REACH
 
 __all__ = ["Look", "Pose", "Rates", "TensorGroup"]
 

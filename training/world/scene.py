@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.world.artefacts import Nuisances, apply_fades_
-from training.world.atlas import Atlas
-from training.world.banks import Banks
 from training.world.config import Boundary, WorldConfig
 from training.world.draw import Draw, stream_seed
 from training.world.layers import TensorGroup
-from training.world.render import render
+from training.world.looks.atlas import Atlas
+from training.world.looks.banks import Banks
+from training.world.rendering.artefacts import Nuisances, apply_fades_
+from training.world.rendering.render import render
 from training.world.script import Script, write_script
 
 __all__ = ["Clips", "World"]

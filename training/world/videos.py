@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from extractor.store.atomic import write_bytes
+from extractor.store.disk.atomic import write_bytes
 from extractor.video.encoding import encode_video
 from training.world.config import WorldConfig
 from training.world.scene import Clips, World
@@ -17,7 +17,7 @@ __all__ = ["TRUTH_NAME", "DemoBoundary", "DemoVideo", "read_demo_videos", "write
 TRUTH_NAME = "boundaries.json"
 """The file beside the videos that says what happens in them, and when."""
 
-_HEADER = {"format": "gebd-annotations", "version": 1}  # gebd.formats, which must not be imported from here
+_HEADER = {"format": "gebd-annotations", "version": 1}  # gebd.annotations.formats, which must not be imported from here
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from extractor import (
     load_model,
     normalize,
 )
-from extractor.models.fusion import FoldedConv, fuse
-from extractor.models.layers import ConvNorm
+from extractor.models.backbones.fusion import FoldedConv, fuse
+from extractor.models.backbones.layers import ConvNorm
 from extractor.models.spec import NETWORK_NAMES
 from schemas.config import Edges
 from schemas.errors import ConfigurationError

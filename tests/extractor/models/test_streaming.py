@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from extractor import DenseStream, MSNet, load_model
-from extractor.models.fusion import fuse
+from extractor.models.backbones.fusion import fuse
 from extractor.models.msnet import build_network
 from extractor.models.spec import describe_network
 from extractor.models.streaming import StreamOutput

@@ -11,7 +11,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble, MSNetOutput
 from extractor.pipeline.files import FileRun, ItemDone
 from extractor.pipeline.runner import NetworkRunner
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, staged_items, write_run
-from extractor.store.run import Run
+from extractor.store.commits.run import Run
 from schemas.errors import FailureClass, NotFiniteError, VideoError
 from schemas.layout import NetworkShape, StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS

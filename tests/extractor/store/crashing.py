@@ -30,7 +30,7 @@ from extractor.store import (
     write_inventory,
     write_manifest_cache,
 )
-from extractor.store.atomic import is_temporary, write_bytes
+from extractor.store.disk.atomic import is_temporary, write_bytes
 from schemas.errors import StorageError
 from schemas.layout import NetworkShape, StorePaths, shard_name
 from tests.extractor.store.making import (

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from extractor.store import FeatureStore, Lease, commit_shard, new_attempt, retire
-from extractor.store.commit import stored_file
-from extractor.store.records import encode_record, read_record
-from extractor.store.sealed import Kind
+from extractor.store.commits.commit import stored_file
+from extractor.store.commits.records import encode_record, read_record
+from extractor.store.disk.sealed import Kind
 from extractor.store.tables import encode_table, write_table
 from schemas.errors import DamagedShardError, FailureClass, StoreError
 from schemas.layout import StorePaths, unpack_tied
@@ -96,7 +96,7 @@ def test_many_clips_at_once_equal_one_by_one(store):
 
 
 def test_neighbouring_clips_are_read_together(store, monkeypatch):
-    from extractor.store.shard import ShardReader
+    from extractor.store.disk.shard import ShardReader
 
     reader = FeatureStore(store.root)
     reads = []

@@ -24,9 +24,9 @@ from extractor.store import (
     write_manifest_cache,
     write_run,
 )
-from extractor.store.commit import stored_file
-from extractor.store.records import encode_record
-from extractor.store.run import Run
+from extractor.store.commits.commit import stored_file
+from extractor.store.commits.records import encode_record
+from extractor.store.commits.run import Run
 from extractor.store.tables import encode_table, merge_fragments
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, DamagedShardError, StoreError

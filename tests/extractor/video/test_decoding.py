@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from extractor.video import decoding
-from extractor.video.backends import Misbehaved, Request
+from extractor.video.decoders.backends import Misbehaved, Request
+from extractor.video.decoders.decord_backend import decord_frames
+from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.decoding import decode, suggested_deadline_seconds
-from extractor.video.decord_backend import decord_frames
-from extractor.video.pyav_backend import pyav_frames
 from extractor.video.transforms import Resizer
 from schemas.config import Resize
 from schemas.errors import FailureClass

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from extractor.video.backends import Request
+from extractor.video.containers.preflight import inspect_video
+from extractor.video.decoders.backends import Request
 from extractor.video.decoding import decode
-from extractor.video.preflight import inspect_video
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Item, Restart

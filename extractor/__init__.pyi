@@ -1,0 +1,10 @@
+from .models.loading import load_model as load_model, normalize as normalize
+from .models.msnet import (
+    EnsembleOutput as EnsembleOutput,
+    MSNet as MSNet,
+    MSNetEnsemble as MSNetEnsemble,
+    MSNetOutput as MSNetOutput,
+    build_network as build_network,
+)
+from .models.spec import NetworkSpec as NetworkSpec, describe_network as describe_network
+from .models.streaming import DenseStream as DenseStream, StreamOutput as StreamOutput

@@ -1,0 +1,1 @@
+"""The backbones: blocks, temporal shift and the layout of their convolutions."""

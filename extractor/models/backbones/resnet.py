@@ -1,0 +1,124 @@
+"""ResNet-18, 34, 50 and 101 whose residual branches may look one frame ahead and back.
+
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, with the stride of a bottleneck on its
+3 x 3 convolution as in torchvision, which the reference's weights were trained with.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+
+from torch import Tensor, nn
+
+from extractor.models.backbones.architecture import RESNET_LAYERS, STAGE_WIDTHS
+from extractor.models.backbones.layers import ConvNorm
+from extractor.models.backbones.timeline import Timeline
+
+__all__ = ["BasicBlock", "Bottleneck", "ResNet"]
+
+
+class _ResidualBlock(nn.Module, ABC):
+    """What the two kinds of block share: the skip path, and the shift of the other one."""
+
+    has_skip = True
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, shifted: bool) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.shifted = shifted
+        self.downsample: ConvNorm | None = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = ConvNorm(in_channels, out_channels, 1, stride=stride, activation="none")
+
+    def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """Map (N, C, h, w) to (M, out_channels, h', w'): M frames that the timeline has ready."""
+        x, branch = timeline.shift(self, x) if self.shifted else (x, x)
+        skip = x if self.downsample is None else self.downsample(x)
+        return self.residual(branch, skip)
+
+    @abstractmethod
+    def residual(self, x: Tensor, skip: Tensor) -> Tensor:
+        """The residual branch on `x`, added to `skip`."""
+
+
+class BasicBlock(_ResidualBlock):
+    """Two 3 x 3 convolutions."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, width: int, stride: int, shifted: bool) -> None:
+        super().__init__(in_channels, width, stride, shifted)
+        self.conv1 = ConvNorm(in_channels, width, 3, stride=stride)
+        self.conv2 = ConvNorm(width, width, 3)
+
+    def residual(self, x: Tensor, skip: Tensor) -> Tensor:
+        """The residual branch on `x`, added to `skip`."""
+        y: Tensor = self.conv2(self.conv1(x), skip)
+        return y
+
+    @property
+    def last(self) -> ConvNorm:
+        """The convolution that the residual branch ends in."""
+        return self.conv2
+
+
+class Bottleneck(_ResidualBlock):
+    """1 x 1 down, 3 x 3, 1 x 1 up."""
+
+    expansion = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int, shifted: bool) -> None:
+        super().__init__(in_channels, width * self.expansion, stride, shifted)
+        self.conv1 = ConvNorm(in_channels, width, 1)
+        self.conv2 = ConvNorm(width, width, 3, stride=stride)
+        self.conv3 = ConvNorm(width, width * self.expansion, 1)
+
+    def residual(self, x: Tensor, skip: Tensor) -> Tensor:
+        """The residual branch on `x`, added to `skip`."""
+        y: Tensor = self.conv3(self.conv2(self.conv1(x)), skip)
+        return y
+
+    @property
+    def last(self) -> ConvNorm:
+        """The convolution that the residual branch ends in."""
+        return self.conv3
+
+
+class ResNet(nn.Module):
+    """The backbone, in two halves: `lower` ends where the MS module sits, after layer2 at stride 8."""
+
+    def __init__(self, depth: int, shifted: Collection[str] = ()) -> None:
+        super().__init__()
+        block = BasicBlock if depth < 50 else Bottleneck
+        self.motion_channels = STAGE_WIDTHS[1] * block.expansion
+        self.out_channels = STAGE_WIDTHS[3] * block.expansion
+        self.conv1 = ConvNorm(3, 64, 7, stride=2)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        in_channels = 64
+        for stage, (blocks, width) in enumerate(zip(RESNET_LAYERS[depth], STAGE_WIDTHS, strict=True), start=1):
+            layer = nn.ModuleList()
+            for i in range(blocks):
+                stride = 2 if i == 0 and stage > 1 else 1
+                layer.append(block(in_channels, width, stride, f"layer{stage}.{i}" in shifted))
+                in_channels = width * block.expansion
+            self.add_module(f"layer{stage}", layer)
+
+    def lower(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """Frames (N, 3, H, W) to (M, motion_channels, ceil(H / 8), ceil(W / 8))."""
+        x = self.maxpool(self.conv1(x))
+        return self._run(("layer1", "layer2"), x, timeline)
+
+    def upper(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """(N, motion_channels, h, w) to (M, out_channels, ceil(h / 4), ceil(w / 4))."""
+        return self._run(("layer3", "layer4"), x, timeline)
+
+    def lower_modules(self) -> list[nn.Module]:
+        """What `lower` consists of."""
+        return [self.conv1, self.get_submodule("layer1"), self.get_submodule("layer2")]
+
+    def _run(self, stages: tuple[str, ...], x: Tensor, timeline: Timeline) -> Tensor:
+        for stage in stages:
+            for block in self.get_submodule(stage).children():
+                x = block(x, timeline)
+        return x

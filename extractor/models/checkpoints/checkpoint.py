@@ -1,0 +1,328 @@
+"""Checkpoints: recognised by their content, loaded as a whole or refused with what does not fit, saved as our own.
+
+Kinds: "reference" (MSNet as its public code saves it), "tsm" (releases of TSM), "imagenet" (torchvision's names),
+"msnet" (our own safetensors). The second and third have no MS module; theirs then keeps its initial weights, and the
+network's `notes` say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from extractor.models.checkpoints.files import read_weights_file
+from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
+from extractor.models.msnet import MSNet, build_network
+from extractor.models.spec import NetworkSpec, describe_network
+from schemas.config import Edges
+from schemas.errors import ConfigurationError, WeightsError
+
+__all__ = ["Checkpoint", "CheckpointKind", "Fit", "check_fit", "read_checkpoint", "restore", "save_checkpoint"]
+
+CheckpointKind = Literal["reference", "tsm", "imagenet", "msnet"]
+
+FORMAT = "msnet-features"
+FORMAT_VERSION = "1"
+_LISTED_NAMES = 8  # of each sort in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file of weights under canonical names (see `checkpoint_names`)."""
+
+    path: Path
+    kind: CheckpointKind
+    sha256: str
+    size_bytes: int
+    tensors: Mapping[str, Tensor]
+    originals: Mapping[str, str]  # canonical name to that in the file
+    shifted_blocks: tuple[str, ...] | None  # None where the file does not say
+    num_classes: int | None
+    architecture: str | None  # what one of our own files says it is
+    edges: Edges  # what it was made for
+    metadata: Mapping[str, str]
+
+    @property
+    def has_motion(self) -> bool:
+        """Whether it has weights of an MS module."""
+        return any(map(is_motion_name, self.tensors))
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How a checkpoint fits a network: names missing from it, names it should not have, names of another shape.
+
+    `kept` are parameters of the MS module that a checkpoint without one leaves as they are.
+    """
+
+    model: str
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    kept: tuple[str, ...]
+    problem: str | None = None  # what else is wrong
+
+    @property
+    def fits(self) -> bool:
+        """Whether the checkpoint can be loaded."""
+        return not (self.missing or self.unexpected or self.misshapen or self.problem)
+
+    def describe(self) -> str:
+        """What does not fit, in a line."""
+        sorts = {"missing": self.missing, "unexpected": self.unexpected, "wrongly shaped": self.misshapen}
+        parts = [self.problem] if self.problem else []
+        parts += [f"{len(names)} {sort} ({_listed(names)})" for sort, names in sorts.items() if names]
+        return "; ".join(parts)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read and recognise the checkpoint at `path`; WeightsError where it is none."""
+    file = read_weights_file(path)
+    plain = {name: plain_name(name) for name in file.tensors if not name.endswith("num_batches_tracked")}
+    spelled = spell_as_torchvision(name for name, _ in plain.values())
+    originals: dict[str, str] = {}
+    tensors: dict[str, Tensor] = {}
+    for original, (name, _) in plain.items():
+        canonical = spelled[name]
+        if canonical in originals:
+            raise WeightsError(f"{path} has both {originals[canonical]!r} and {original!r}, which are one parameter")
+        originals[canonical], tensors[canonical] = original, file.tensors[original]
+    shifted = {block for _, block in plain.values() if block is not None}
+    if not any(name.startswith(("layer1.0.", "features.1.")) for name in tensors):
+        raise WeightsError(
+            f"{path} is no network of this family: none of its {len(file.tensors)} tensors is named like one"
+            f" ({_listed(tuple(file.tensors)) or 'it is empty'})"
+        )
+    kind = _recognise(tensors, originals, bool(shifted), file.metadata)
+    if kind == "reference":  # the reference has a batch norm that nothing uses
+        for name in [name for name in tensors if name.startswith("bn2.")]:
+            del tensors[name], originals[name]
+    head = tensors.get("fc.weight")
+    if head is not None and head.ndim == 3 and head.shape[2] == 1:  # a 1-d convolution over the frames
+        tensors["fc.weight"] = head = head.squeeze(2)
+    own = _own_numbers(path, file.metadata) if kind == "msnet" else None
+    return Checkpoint(
+        path=path,
+        kind=kind,
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        tensors=tensors,
+        originals=originals,
+        shifted_blocks=own.shifted_blocks if own else (tuple(sorted(shifted)) or None),
+        num_classes=None if head is None or not head.ndim else head.shape[0],
+        architecture=own.architecture if own else None,
+        edges=own.edges if own else Edges.ZEROS,
+        metadata=file.metadata,
+    )
+
+
+def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSpec]:
+    """How `checkpoint` fits the network `spec`, and that network with what the checkpoint decides.
+
+    The checkpoint decides the classes and which blocks shift. `spec.num_classes`, where given, must be its own.
+    """
+    problem = None
+    if checkpoint.architecture not in (None, spec.name):
+        problem = f"it is a {checkpoint.architecture}"
+    elif spec.num_classes not in (None, checkpoint.num_classes):
+        problem = f"its classifier has {checkpoint.num_classes} classes, {spec.num_classes} were asked for"
+    elif spec.family == "tsn" and checkpoint.shifted_blocks:
+        problem = "its blocks were trained with the temporal shift, which TSN does not have"
+    shifted = None if problem or spec.family == "tsn" else checkpoint.shifted_blocks
+    with_classes = replace(spec, num_classes=checkpoint.num_classes)
+    try:
+        if shifted is not None:
+            blocks = describe_network(spec.name, shifted_blocks=shifted).shifted_blocks
+            with_classes = replace(with_classes, shifted_blocks=blocks)
+    except ConfigurationError as error:
+        problem = str(error)
+    expected = _expected(with_classes)
+    missing = [name for name in expected if name not in checkpoint.tensors]
+    keeps_motion = checkpoint.kind in ("tsm", "imagenet") and not checkpoint.has_motion
+    kept = [name for name in missing if keeps_motion and is_motion_name(name)]
+    fit = Fit(
+        spec.name,
+        tuple(name for name in missing if name not in set(kept)),
+        tuple(original for name, original in checkpoint.originals.items() if name not in expected),
+        tuple(
+            f"{checkpoint.originals[name]} {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            for name, tensor in checkpoint.tensors.items()
+            if name in expected and tensor.shape != expected[name].shape
+        ),
+        tuple(kept),
+        problem,
+    )
+    return fit, with_classes
+
+
+def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: Edges | None = None) -> MSNet:
+    """A trainable network, in training mode, with the weights of `checkpoint`; WeightsError where they do not fit.
+
+    An MS module that the checkpoint lacks (TSM, ImageNet) keeps its initial weights from `seed`; `notes` says so.
+    `edges` are those the checkpoint was made for unless given.
+    """
+    fit, spec = check_fit(checkpoint, spec)
+    if not fit.fits:
+        raise WeightsError(f"{checkpoint.path} ({checkpoint.kind}) does not fit {spec.name}: {fit.describe()}")
+    _check_values(checkpoint)
+    spec = replace(
+        spec, weights_kind=checkpoint.kind, weights_sha256=checkpoint.sha256, edges=edges or checkpoint.edges
+    )
+    network = build_network(spec, seed=seed)
+    ours = {canonical: name for name, canonical in _names(network).items()}
+    state = {ours[name]: tensor for name, tensor in checkpoint.tensors.items()}
+    network.load_state_dict(state, strict=False)  # `check_fit` has compared every name and shape
+    network.notes = _notes(checkpoint, fit, spec, seed)
+    return network
+
+
+def save_checkpoint(
+    path: Path,
+    network: MSNet,
+    *,
+    licence: str,
+    recipe: Mapping[str, object] | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Save `network` (as `build_network` or `restore` made it, not folded) as one of our own files, atomically.
+
+    `recipe` says how the weights came to be (plain values); `licence` under which they may be used. `dtype` is what
+    kernels and matrices are stored in, the network's own by default; norms and biases, small as they are, keep theirs.
+    """
+    names = _names(network)
+    state = network.state_dict()
+    spec = network.spec
+    if set(names) - set(state):
+        raise ConfigurationError("expected a network before folding; build or restore it again")
+    numbers = {
+        "num_classes": spec.num_classes,
+        "num_segments": spec.num_segments,
+        "feature_dim": spec.feature_dim,
+        "motion_channels": spec.motion_channels,
+        "shifted_blocks": spec.shifted_blocks,
+        "edges": spec.edges.value,
+    }
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "architecture": spec.name,
+        "numbers": json.dumps(numbers),
+        "recipe": json.dumps(dict(recipe or {})),
+        "licence": licence,
+        "notes": json.dumps(network.notes),
+    }
+    tensors = {canonical: _stored(state[name], dtype) for name, canonical in names.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(tensors, temporary, metadata)
+        temporary.chmod(0o644)  # safetensors keeps others of the group from reading what it writes
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.detach().to("cpu", dtype if tensor.ndim > 1 else None).contiguous()
+
+
+def _recognise(
+    tensors: Mapping[str, Tensor], originals: Mapping[str, str], shifted: bool, metadata: Mapping[str, str]
+) -> CheckpointKind:
+    if metadata.get("format") == FORMAT:
+        return "msnet"
+    if any(map(is_motion_name, tensors)):
+        return "reference"
+    if shifted:
+        return "tsm"
+    if not any("base_model." in original for original in originals.values()):
+        return "imagenet"
+    head = tensors.get("fc.weight")
+    return "reference" if head is not None and head.ndim == 3 else "tsm"
+
+
+class _OwnNumbers(NamedTuple):
+    """What the metadata of one of our own files decides."""
+
+    architecture: str | None
+    shifted_blocks: tuple[str, ...]
+    edges: Edges
+
+
+def _own_numbers(path: Path, metadata: Mapping[str, str]) -> _OwnNumbers:
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise WeightsError(f"{path} has format version {version}; this program reads version {FORMAT_VERSION}")
+    try:
+        numbers = json.loads(metadata.get("numbers", "{}"))
+        shifted = numbers["shifted_blocks"]
+        if not isinstance(shifted, list) or not all(isinstance(block, str) for block in shifted):
+            raise TypeError
+        edges = Edges(numbers.get("edges", Edges.ZEROS))  # files from before there was a choice were made with zeros
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(
+            f"{path} does not say in its metadata which blocks shift, or which edges it is for"
+        ) from error
+    return _OwnNumbers(metadata.get("architecture"), tuple(shifted), edges)
+
+
+def _own_notes(metadata: Mapping[str, str]) -> list[str]:
+    """What was to be said about the weights when they were saved, so that a conversion does not hide it."""
+    try:
+        notes = json.loads(metadata.get("notes", "[]"))
+    except (ValueError, RecursionError):
+        return []
+    return [str(note)[:400] for note in notes[:10]] if isinstance(notes, list) else []
+
+
+def _expected(spec: NetworkSpec) -> dict[str, Tensor]:
+    """Canonical names of the network `spec` with tensors of the right shapes and no memory."""
+    with torch.device("meta"):
+        network = MSNet(spec)
+    state = network.state_dict()
+    return {canonical: state[name] for name, canonical in _names(network).items()}
+
+
+def _names(network: MSNet) -> dict[str, str]:
+    """Our name to the canonical one, for everything a file must have."""
+    named = {name: canonical_name(name) for name in network.state_dict()}
+    return {name: canonical for name, canonical in named.items() if canonical is not None}
+
+
+def _check_values(checkpoint: Checkpoint) -> None:
+    """Weights that are no numbers would poison every feature without a word."""
+    wrong = [
+        checkpoint.originals[name]
+        for name, tensor in checkpoint.tensors.items()
+        if not tensor.is_floating_point()
+        or not bool(tensor.isfinite().all())
+        or (name.endswith("running_var") and bool((tensor < 0).any()))
+    ]
+    if wrong:
+        raise WeightsError(f"{checkpoint.path} holds values that are no weights in {len(wrong)} ({_listed(wrong)})")
+
+
+def _notes(checkpoint: Checkpoint, fit: Fit, spec: NetworkSpec, seed: int) -> tuple[str, ...]:
+    notes = _own_notes(checkpoint.metadata) if checkpoint.kind == "msnet" else []
+    if fit.kept:
+        notes.append(
+            f"{checkpoint.path.name} ({checkpoint.kind}) has no MotionSqueeze module: the backbone is loaded, the"
+            f" module keeps its random initial weights (seed {seed}), so its displacement means nothing yet"
+        )
+    elif checkpoint.kind == "imagenet" and spec.shifted_blocks:
+        notes.append(f"{checkpoint.path.name} (imagenet) was trained on images, without the temporal shift")
+    return tuple(notes)
+
+
+def _listed(names: tuple[str, ...] | list[str]) -> str:
+    shown = ", ".join(name[:120] for name in names[:_LISTED_NAMES])
+    return shown if len(names) <= _LISTED_NAMES else f"{shown} and {len(names) - _LISTED_NAMES} more"

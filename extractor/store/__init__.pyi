@@ -1,0 +1,24 @@
+from .commits.commit import (
+    CommitResult as CommitResult,
+    CommitStatus as CommitStatus,
+    commit_shard as commit_shard,
+    retire as retire,
+)
+from .commits.lease import Lease as Lease
+from .commits.records import committed as committed, next_generation as next_generation
+from .commits.run import Run as Run, read_run as read_run, write_run as write_run
+from .commits.staging import (
+    Attempt as Attempt,
+    StagedItemWriter as StagedItemWriter,
+    new_attempt as new_attempt,
+    stage_failure as stage_failure,
+    staged_items as staged_items,
+)
+from .commits.sweeping import sweep as sweep
+from .disk.probe import probe_storage as probe_storage
+from .reader import FeatureStore as FeatureStore
+from .tables import (
+    read_inventory as read_inventory,
+    write_inventory as write_inventory,
+    write_manifest_cache as write_manifest_cache,
+)

@@ -1,0 +1,1 @@
+"""How work gets into a store: runs, leases, attempts, staged items and the commit of a shard."""

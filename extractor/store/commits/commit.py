@@ -1,0 +1,262 @@
+"""From staged items to a committed shard: merge, read back, publish. The commit record is the commit."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from extractor.store.commits.item_rows import shard_table
+from extractor.store.commits.records import decode_record, encode_record, next_generation, read_record, retired_path
+from extractor.store.commits.staging import Attempt, StagedItem, all_staged, open_staged, set_aside, staged_columns
+from extractor.store.commits.sweeping import remove_empty_staging, sweep_shard
+from extractor.store.disk.atomic import fsync_folder, publish, remove_files, storage_errors, temporary_beside
+from extractor.store.disk.probe import require_space
+from extractor.store.disk.shard import ShardReader, ShardWriter
+from extractor.store.tables import write_table
+from schemas.errors import DamagedShardError, StorageError, StoreError
+from schemas.layout import StorePaths
+from schemas.records import CommitRecord, Failure, StoredFile
+
+__all__ = ["CommitResult", "CommitStatus", "commit_shard", "retire", "stored_file"]
+
+_BLOCK_BYTES = 8 * 1024 * 1024
+_SPARE_BYTES = 1024 * 1024
+
+
+class CommitStatus(StrEnum):
+    """What became of an attempt to commit."""
+
+    WON = "won"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True)
+class CommitResult:
+    """Outcome of `commit_shard`.
+
+    record: of the shard as it is committed now, by this attempt (WON) or another (LOST; None where the attempt's
+    generation has passed). missing: items that still have to be staged (INCOMPLETE): never staged, or damaged.
+    """
+
+    status: CommitStatus
+    record: CommitRecord | None = None
+    missing: tuple[str, ...] = ()
+
+
+class _DamagedItemError(Exception):
+    """A staged file turned out damaged while it was merged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self.path = path
+
+
+def commit_shard(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
+    """Write the shard of these items, in this order, from what is staged, and publish it.
+
+    Memory stays flat: rows are copied block by block. The file is read back and compared before it gets its name.
+    Of several attempts one wins; the others remove their own files and nothing else. Raises StorageError where the
+    disk takes no more; what is staged stays.
+    """
+    if len(set(video_ids)) != len(video_ids):
+        raise StoreError(f"every item of {attempt.shard} once was expected")
+    try:
+        if (lost := _lost(attempt)) is not None:
+            return lost
+        return _commit(attempt, video_ids)
+    except FileNotFoundError as error:  # the winner sweeps what this attempt was reading or writing
+        _remove_own(attempt)
+        if (lost := _lost(attempt)) is not None:
+            return lost
+        raise StoreError(
+            f"{error.filename} vanished while {attempt.shard} was committed: something else deletes files of the store"
+        ) from error
+    except BaseException:
+        _remove_own(attempt)
+        raise
+
+
+def _lost(attempt: Attempt) -> CommitResult | None:
+    record = read_record(attempt.paths, attempt.shard)
+    if record is not None and record.attempt == attempt.name:
+        return CommitResult(CommitStatus.WON, record)
+    if record is not None or next_generation(attempt.paths, attempt.shard) != attempt.generation:
+        return CommitResult(CommitStatus.LOST, record)
+    return None
+
+
+def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
+    paths, shard = attempt.paths, attempt.shard
+    with storage_errors(paths.root):
+        for folder in (paths.shards, paths.commits):
+            folder.mkdir(parents=True, exist_ok=True)
+        fsync_folder(paths.root)
+    while True:
+        staged = all_staged(paths, attempt.run, shard)
+        missing = tuple(video_id for video_id in video_ids if video_id not in staged)
+        if missing:  # never staged, or swept by the winner
+            return _lost(attempt) or CommitResult(CommitStatus.INCOMPLETE, missing=missing)
+        try:
+            record = _write_files(attempt, [staged[video_id][0] for video_id in video_ids])
+            break
+        except _DamagedItemError as damaged:
+            set_aside(damaged.path)
+        except FileNotFoundError:  # another attempt set the same damaged file aside
+            if all_staged(paths, attempt.run, shard) == staged:
+                raise
+    if (lost := _lost(attempt)) is None:
+        won = publish(paths.commit(shard), encode_record(record), is_mine=lambda data: _names(data, attempt))
+        lost = None if won else _lost(attempt)
+        if won:
+            sweep_shard(paths, shard, attempt.lease_token)
+            return CommitResult(CommitStatus.WON, record)
+    _remove_own(attempt)
+    return lost or CommitResult(CommitStatus.LOST)
+
+
+def _names(data: bytes, attempt: Attempt) -> bool:
+    """Whether a published record is this attempt's own (a repeated link on a network file system)."""
+    try:
+        return decode_record(data, attempt.shard).attempt == attempt.name
+    except DamagedShardError:
+        return False
+
+
+def _remove_own(attempt: Attempt) -> None:
+    """Remove the attempt's files, unless the published record names them."""
+    with suppress(OSError, StoreError):
+        record = read_record(attempt.paths, attempt.shard)
+        if record is not None and record.attempt == attempt.name:
+            return
+        own = [
+            attempt.paths.shard_data(attempt.shard, attempt.name),
+            attempt.paths.shard_rows(attempt.shard, attempt.name),
+        ]
+        remove_files(own)
+        if record is not None:
+            shutil.rmtree(attempt.staging, ignore_errors=True)
+            remove_empty_staging(attempt.paths, attempt.shard)  # the winner's sweep may have come before
+
+
+def _write_files(attempt: Attempt, items: Sequence[StagedItem]) -> CommitRecord:
+    """Write, read back and name the shard's two files; gives the record that will name them."""
+    paths, shard, run = attempt.paths, attempt.shard, attempt.run
+    data, fragment = paths.shard_data(shard, attempt.name), paths.shard_rows(shard, attempt.name)
+    good = [item for item in items if item.failure is None]
+    require_space(paths.shards, sum(item.path.stat().st_size for item in good) + _SPARE_BYTES)
+    temporary = temporary_beside(data)
+    writer = ShardWriter(temporary, run.datasets, run.compression)
+    try:
+        columns = [(item.video_id, _merge(writer, item, attempt)) for item in good]
+        writer.close(
+            {
+                "format_version": run.config.format_version,
+                "digest": run.digest,
+                "shard": shard,
+                "attempt": attempt.name,
+                "generation": attempt.generation,
+            }
+        )
+        _read_back(temporary, writer, attempt)
+        stored = stored_file(paths, temporary, data)
+        with storage_errors(paths.shards):
+            temporary.replace(data)
+    finally:
+        writer.discard()
+    table = shard_table(columns, shard, data.relative_to(paths.root).as_posix())
+    write_table(fragment, table)
+    if not pq.read_table(fragment).to_pandas().equals(table):
+        raise StorageError(f"{fragment} reads back differently from what was written: the storage is not reliable")
+    fsync_folder(paths.shards)
+    rows = {"clips": len(table), "frames": _last(table, "frame_stop"), "pairs": _last(table, "pair_stop")}
+    return CommitRecord(
+        shard=shard,
+        attempt=attempt.name,
+        generation=attempt.generation,
+        digest=run.digest,
+        data=stored,
+        fragment=stored_file(paths, fragment, fragment),
+        rows=rows,
+        checksums=dict(writer.checksums),
+        video_ids=tuple(item.video_id for item in good),
+        failures=tuple(_failure(item) for item in items if item.failure is not None),
+    )
+
+
+def _last(table: Any, column: str) -> int:
+    return int(table[column].iloc[-1]) if len(table) else 0
+
+
+def _failure(item: StagedItem) -> Failure:
+    assert item.failure is not None
+    return item.failure
+
+
+def _merge(writer: ShardWriter, item: StagedItem, attempt: Attempt) -> dict[str, list[Any]]:
+    """Append a staged item's rows; gives its manifest columns. Raises _DamagedItemError where they cannot be read."""
+    try:
+        with open_staged(item.path, attempt.run) as reader:
+            for level, rows in reader.rows.items():
+                specs = [spec for spec in attempt.run.datasets if spec.level == level]
+                if not specs:
+                    continue
+                step = max(1, _BLOCK_BYTES // sum(spec.row_bytes for spec in specs))
+                for start in range(0, rows, step):
+                    stop = min(rows, start + step)
+                    writer.append({spec.path: reader.read(spec.path, start, stop) for spec in specs})
+            return staged_columns(reader)
+    except DamagedShardError as error:
+        raise _DamagedItemError(item.path) from error
+
+
+def _read_back(path: Path, writer: ShardWriter, attempt: Attempt) -> None:
+    """Hold every row on disk against what was written."""
+    try:
+        with ShardReader(path, attempt.run.datasets, shard=attempt.shard) as reader:
+            wrong = [name for name, value in writer.checksums.items() if reader.checksum(name) != value]
+    except DamagedShardError as error:
+        raise StorageError(f"{path} cannot be read back: the storage is not reliable ({error})") from error
+    if wrong:
+        raise StorageError(
+            f"{path} reads back differently from what was written ({', '.join(wrong)}): the storage is not reliable"
+        )
+
+
+def stored_file(paths: StorePaths, path: Path, final: Path) -> StoredFile:
+    """Size and SHA-256 of `path`, under the name that it is going to have."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+    return StoredFile(final.relative_to(paths.root).as_posix(), size, digest)
+
+
+def retire(paths: StorePaths, shard: str) -> int:
+    """Take a shard out of the store, so that the next generation replaces it; gives that generation.
+
+    Its record moves to retired/, its files stay until the next generation is committed. Only under the store's
+    lease. Works on a damaged record too.
+    """
+    generation = next_generation(paths, shard)
+    try:
+        record = read_record(paths, shard)
+        if record is None:
+            return generation
+        name = record.attempt
+        generation = max(generation, record.generation)
+    except StoreError:
+        name = "damaged"
+    with storage_errors(paths.root):
+        paths.retired.mkdir(parents=True, exist_ok=True)
+        paths.commit(shard).rename(retired_path(paths, shard, generation, name))
+        fsync_folder(paths.retired)
+        fsync_folder(paths.commits)
+    return generation + 1

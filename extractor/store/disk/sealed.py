@@ -1,0 +1,96 @@
+"""Files of a store that carry a seal (schemas.seals), so that no bit of them changes unseen, and copies of two of them.
+
+run.json and inventory.parquet say what nothing else in a store does; each has a second copy in copies/, which is read
+where the first is damaged or gone. What else is sealed is rebuilt from the shards and their records, or is of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from extractor.store.disk.atomic import read_bounded, write_bytes
+from schemas.errors import StoreError
+from schemas.layout import StorePaths
+from schemas.seals import is_sealed, sealed_content
+
+__all__ = ["Kind", "decode_json", "encode_json", "is_sound", "keep_copy", "mend", "read_whole"]
+
+
+class Kind(StrEnum):
+    """What a sealed file is, as its seal says it: one cannot take the place of another."""
+
+    RUN = "store run"
+    INVENTORY = "store inventory"
+    MANIFEST = "store manifest"
+    FAILURES = "store failures"
+    STAGED_FAILURE = "store staged failure"
+    CRASHES = "store crashes"
+    LEASE = "store lease"
+
+
+def encode_json(content: Mapping[str, Any], kind: Kind) -> bytes:
+    """A JSON object with its seal."""
+    return _laid_out(sealed_content(content, kind))
+
+
+def decode_json(data: bytes, kind: Kind) -> dict[str, Any]:
+    """Inverse of `encode_json`, seal included; raises ValueError where a single bit is not as written."""
+    if not is_sound(data, kind):
+        raise ValueError("its seal does not hold")
+    document: dict[str, Any] = json.loads(data)
+    return document
+
+
+def is_sound(data: bytes, kind: Kind) -> bool:
+    """Whether a sealed file, JSON or Parquet, is to the bit as it was written."""
+    if not is_sealed(data, kind):
+        return False
+    # layout is not under the seal of a JSON object, so the text itself is held against what we would write
+    return data[:1] != b"{" or _laid_out(json.loads(data)) == data
+
+
+def _laid_out(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def read_whole(path: Path) -> bytes:
+    """Content of a plain file; raises StoreError for what is none, which may have no end, and FileNotFoundError."""
+    size = path.stat().st_size
+    if not path.is_file():
+        raise StoreError(f"a plain file was expected at {path}: the store has been altered by hand")
+    return read_bounded(path, size)
+
+
+def keep_copy(paths: StorePaths, path: Path) -> None:
+    """Make the copy of run.json or inventory.parquet equal to it."""
+    data, copy = read_whole(path), paths.copy(path)
+    copy.parent.mkdir(exist_ok=True)
+    if _content(copy) != data:
+        write_bytes(copy, data)
+
+
+def mend(paths: StorePaths) -> list[str]:
+    """Put the copies of run.json and inventory.parquet in the place of damaged or missing ones, and make copies anew.
+
+    Gives a sentence for each that was damaged. Files of stores without seals are left alone.
+    """
+    told = []
+    for path, kind in ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY)):
+        data, copy = _content(path), _content(paths.copy(path))
+        if data is not None and is_sound(data, kind):
+            keep_copy(paths, path)
+        elif copy is not None and is_sound(copy, kind):
+            write_bytes(path, copy)
+            told.append(f"{path} was {'missing' if data is None else 'damaged'}, and is as it was again: from its copy")
+    return told
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return read_whole(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None

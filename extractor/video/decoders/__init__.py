@@ -1,0 +1,1 @@
+"""The decoders: PyAV and decord, and which of their messages mean damage."""

@@ -1,0 +1,74 @@
+"""What the decoders have in common: what they are asked for, what they give, how they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.video.containers.preflight import Inspection
+
+__all__ = ["Misbehaved", "NativeFrame", "NativeFrames", "Request", "Tally", "distribution_version"]
+
+
+class NativeFrame(NamedTuple):
+    """A sampled frame: number in output order, (H, W, 3) uint8 RGB with rotation applied, False where it is damaged."""
+
+    number: int
+    pixels: npt.NDArray[np.uint8]
+    valid: bool
+
+
+NativeFrames = Iterator[NativeFrame]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a decoder notes while it works: only kept-on-request damage is counted, other damage raises.
+
+    flags: what only the frames told, beside the flags of demuxing.
+    """
+
+    bad_frames: int = 0
+    bad_packets: int = 0
+    flags: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a decoder is to give.
+
+    index: (k,) frames to convert, ascending. to_end: decode to the end of the file and check it, even behind the last
+    of them. keep_corrupt: go on where the file is damaged.
+    """
+
+    path: Path
+    inspection: Inspection
+    index: npt.NDArray[np.int64]
+    to_end: bool
+    keep_corrupt: bool = False
+    tally: Tally = field(default_factory=Tally)
+
+
+class Misbehaved(Exception):  # noqa: N818 (a verdict on a decoder, not yet an error of the file)
+    """decord cannot be trusted with this file, and why; PyAV is to decode it from the start."""
+
+
+def distribution_version(*names: str, version: str | None = None) -> tuple[str, str]:
+    """Name and version of the first of these distributions that is installed, and in `version` where that is given.
+
+    Several distributions provide `decord` and overwrite one another: the module's own version tells which one ran.
+    """
+    for name in names:
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+        if version in (None, found):
+            return name, found
+    return names[0], version or "unknown"

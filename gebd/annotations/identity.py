@@ -1,0 +1,252 @@
+"""Which item of a store an annotation is about. Nothing is guessed: what fits more than one is reported."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from gebd.annotations.files import read_content
+from gebd.annotations.records import Annotations, VideoAnnotation
+from gebd.annotations.values import mapping, number, sequence, shown
+from schemas.errors import UsageError
+
+__all__ = ["Ambiguity", "Join", "JoinRule", "Spans", "join_videos", "listed", "tapos_starts"]
+
+_Key = TypeVar("_Key")
+_SEGMENT = re.compile(r"#[0-9.e+-]*-[0-9.e+-]*$")
+_SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")  # .mp4 and .3gp, but not the .931 of an instance's name
+_KINETICS = re.compile(r"([A-Za-z0-9_-]{11})_\d{6}_\d{6}")
+_INSTANCE = re.compile(r"s\d+_(\d+)_(\d+)_(\d+)_(\d+)$")
+_SLACK_SECONDS = 0.25  # by which a stretch may end after its item
+
+
+class JoinRule(StrEnum):
+    """How an annotation found its item; tried in this order, the first that finds any counts."""
+
+    ID = "video id"
+    PATH = "path"  # the path in the annotation ends like the item's, or the other way round
+    STEM = "file stem"
+    KINETICS = "Kinetics id"  # the 11 characters before _000000_000010
+    STRETCH = "stretch"  # the annotation is of a stretch, known by its start, of a longer file
+    PATTERN = "pattern"  # of the user; then the only rule
+
+
+@dataclass(frozen=True)
+class Ambiguity:
+    """Annotations and items of a store that fit one another in more than one way, so that none of them is joined."""
+
+    annotations: tuple[str, ...]
+    items: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{listed(self.annotations)} fits {listed(self.items)}"
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Where items begin and end in their files, (n,) seconds from the first frame of the file."""
+
+    start_seconds: npt.NDArray[np.float64]
+    end_seconds: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Join:
+    """What belongs together: `items` gives the item of an annotation, `rules` how it was found.
+
+    `starts_seconds`, of annotations that were joined as a stretch, is where in the file they begin. `missing` are
+    annotations without an item, `unused` items without an annotation, `ambiguous` what fits more than once. `pattern`
+    is the user's, where one was given.
+    """
+
+    items: Mapping[str, str]
+    rules: Mapping[str, JoinRule]
+    starts_seconds: Mapping[str, float]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    ambiguous: tuple[Ambiguity, ...]
+    pattern: str | None = None
+
+
+def join_videos(
+    item_ids: Sequence[str],
+    annotations: Annotations,
+    *,
+    pattern: str | None = None,
+    starts_seconds: Mapping[str, float] = MappingProxyType({}),
+    spans: Spans | None = None,
+) -> Join:
+    """Join the items of a store (their `video_id`s) with annotations, by the rules of `JoinRule`.
+
+    pattern: a regular expression that is searched in every item's id; what its group (the one called `id`, else the
+    first, else all of it) matches is the id of the annotation. starts_seconds: by annotation id, where in a longer
+    file an annotated stretch begins, in seconds from the file's first frame; it is joined with the one item of that
+    file that holds all of it, by `spans`, and otherwise as if no start were known.
+
+    Raises UsageError where the pattern is none.
+    """
+    keys = _Keys(item_ids, pattern)
+    found: dict[str, tuple[JoinRule, list[int]]] = {}
+    starts: dict[str, float] = {}
+    for annotation_id, annotation in annotations.items():
+        candidates = _stretch(keys, annotation, starts_seconds.get(annotation_id), spans)
+        if candidates:
+            starts[annotation_id] = starts_seconds[annotation_id]
+            found[annotation_id] = (JoinRule.STRETCH, candidates)
+        else:
+            found[annotation_id] = next(
+                ((rule, items) for rule, items in keys.candidates(annotation) if items), (JoinRule.ID, [])
+            )
+    ambiguous, contested = _ambiguities(found, item_ids)
+    joined = {name: items[0] for name, (_, items) in found.items() if len(items) == 1 and name not in contested}
+    used = set(joined.values())
+    return Join(
+        items={name: item_ids[k] for name, k in joined.items()},
+        rules={name: found[name][0] for name in joined},
+        starts_seconds={name: starts[name] for name in joined if name in starts},
+        missing=tuple(name for name, (_, items) in found.items() if not items),
+        unused=tuple(item for k, item in enumerate(item_ids) if k not in used),
+        ambiguous=tuple(ambiguous),
+        pattern=pattern,
+    )
+
+
+def _ambiguities(
+    found: Mapping[str, tuple[JoinRule, list[int]]], item_ids: Sequence[str]
+) -> tuple[list[Ambiguity], set[str]]:
+    """What fits more than once, and the annotations that are not joined because others fit the same item."""
+    ambiguous = [
+        Ambiguity((name,), tuple(item_ids[k] for k in items)) for name, (_, items) in found.items() if len(items) > 1
+    ]
+    claims: dict[int, list[str]] = defaultdict(list)
+    for name, (rule, items) in found.items():
+        if len(items) == 1 and rule is not JoinRule.STRETCH:  # stretches share an item
+            claims[items[0]].append(name)
+    contested: set[str] = set()
+    for item, names in claims.items():
+        if len(names) > 1:
+            contested.update(name for name in names if found[name][0] is not JoinRule.ID)
+            ambiguous.append(Ambiguity(tuple(names), (item_ids[item],)))
+    return ambiguous, contested
+
+
+def tapos_starts(path: str | os.PathLike[str]) -> dict[str, float]:
+    """Where the instances of a TAPOS file begin in their videos, in seconds by annotation id.
+
+    An instance lies in a shot: its name (s00004_0_100_7_931: from 0.100 s to 7.931 s) counts from the start of the
+    shot, which `raw` states as `shot_timestamps`. Instances that state no such thing are left out.
+
+    Raises UsageError where the file cannot be read.
+    """
+    starts = {}
+    for annotation_id, entry in mapping(read_content(path), str(path)).items():
+        what = f"{path}: {shown(annotation_id)}"
+        fields = mapping(entry, what)
+        shot = mapping(fields.get("raw", {}), what).get("shot_timestamps")
+        name = _INSTANCE.search(str(fields.get("path", annotation_id)))
+        if shot is not None and name is not None:
+            begin = number(sequence(shot, what)[0], f"{what}: shot_timestamps")
+            starts[annotation_id] = begin + float(f"{name[1]}.{name[2]}")
+    return starts
+
+
+class _Keys:
+    """Items of a store by what annotations may call them."""
+
+    def __init__(self, item_ids: Sequence[str], pattern: str | None) -> None:
+        self.by_id = {item: k for k, item in enumerate(item_ids)}
+        self.paths = [_parts(_SEGMENT.sub("", item)) for item in item_ids]
+        self.pattern = None if pattern is None else _grouped(map(_matcher(pattern), item_ids))
+        self.by_stem = _grouped(parts[-1] for parts in self.paths)
+        self.by_tail = _grouped(parts[-2:] for parts in self.paths)  # files of many folders can have one name
+        self.by_kinetics = _grouped(_group(_KINETICS.fullmatch(parts[-1])) for parts in self.paths)
+
+    def candidates(self, annotation: VideoAnnotation) -> Iterator[tuple[JoinRule, list[int]]]:
+        """Items that fit an annotation, rule by rule."""
+        name = annotation.video_id
+        if self.pattern is not None:
+            yield JoinRule.PATTERN, self.pattern.get(name, [])
+            return
+        yield JoinRule.ID, [self.by_id[name]] if name in self.by_id else []
+        for path in (annotation.source_path, name if "/" in name else None):
+            yield JoinRule.PATH, self.by_path(_parts(path)) if path else []
+        yield JoinRule.STEM, self.by_stem.get(name, [])
+        yield JoinRule.KINETICS, self.by_kinetics.get(name, [])
+
+    def by_path(self, parts: tuple[str, ...]) -> list[int]:
+        """Items whose path ends like this one, or that this one ends like."""
+        if len(parts) < 2:
+            return self.by_stem.get(parts[-1], []) if parts else []
+        candidates = self.by_tail.get(parts[-2:], []) + self.by_tail.get(parts[-1:], [])
+        return [k for k in candidates if parts[-len(self.paths[k]) :] == self.paths[k][-len(parts) :]]
+
+
+def _stretch(keys: _Keys, annotation: VideoAnnotation, start: float | None, spans: Spans | None) -> list[int]:
+    """Items of the file that an annotated stretch is in, as far as they hold all of it."""
+    if start is None or spans is None or annotation.video_id in keys.by_id:
+        return []
+    named = [items for _, items in keys.candidates(annotation)]
+    if keys.pattern is None and annotation.source_path:
+        parents = _parts(str(PurePosixPath(annotation.source_path.replace("\\", "/")).parent))
+        named.append(keys.by_path(parents))  # the folder of a TAPOS instance is called like its video
+    end = start + annotation.duration_seconds
+    for items in named:
+        holding = [
+            k
+            for k in items
+            if spans.start_seconds[k] <= start + _SLACK_SECONDS and end <= spans.end_seconds[k] + _SLACK_SECONDS
+        ]
+        if holding:
+            return holding
+    return []
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Components of a path, without the suffix of a file."""
+    parts = PurePosixPath(path.replace("\\", "/")).parts
+    return (*parts[:-1], _SUFFIX.sub("", parts[-1])) if parts else ()
+
+
+def _grouped(names: Iterable[_Key | None]) -> dict[_Key, list[int]]:
+    found: dict[_Key, list[int]] = defaultdict(list)
+    for k, name in enumerate(names):
+        if name is not None:
+            found[name].append(k)
+    return dict(found)
+
+
+def _group(match: re.Match[str] | None) -> str | None:
+    return None if match is None else str(match[1])
+
+
+def _matcher(pattern: str) -> Callable[[str], str | None]:
+    """What a user's pattern finds in an item's id."""
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"a regular expression was expected as pattern (--pattern), not {pattern!r:.80}: {error}"
+        ) from None
+    group: str | int = "id" if "id" in compiled.groupindex else min(1, compiled.groups)
+
+    def find(item: str) -> str | None:
+        found = compiled.search(item)
+        return None if found is None else found[group]
+
+    return find
+
+
+def listed(names: Sequence[str], limit: int = 3, joint: str = ", ") -> str:
+    """The first few names, as part of a sentence."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return joint.join(shown(name) for name in names[:limit]) + more

@@ -1,0 +1,1 @@
+"""A store joined with annotations, as samples for a DataLoader."""

@@ -1,0 +1,250 @@
+"""`GEBDDataset`: slices of videos with features and labels, for a DataLoader."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from extractor.store import FeatureStore
+from gebd.annotations.identity import Join, join_videos
+from gebd.annotations.loading import Source, load_annotations
+from gebd.annotations.records import Annotations, VideoAnnotation
+from gebd.annotations.values import shown
+from gebd.dataset.entries import check_numbers, checked_raters, checked_tensors, entries_of
+from gebd.dataset.index import Boundaries, index_videos
+from gebd.dataset.items import FEATURE_TENSORS, PAIR_TENSORS, StoreItems
+from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
+from gebd.dataset.labels import Raters
+from gebd.dataset.reader import Blocks, SliceReader
+from gebd.dataset.samples import Sample
+from schemas.errors import UsageError
+
+__all__ = ["BlockIndex", "GEBDDataset", "Positive"]
+
+Positive = Literal["centre", "any"]
+
+_CACHE_BYTES = 64 * 1024 * 1024
+_MIN_HZ = 5.0
+_RATE_SLACK = 0.99  # a store of 5 a second may have 4.99 where the last frame comes late
+
+
+class BlockIndex(int):
+    """The index of a sample whose neighbours in the store are asked for next, so that they are read together."""
+
+    __slots__ = ()
+
+
+class GEBDDataset(Dataset[Sample]):
+    """Slices of the videos of a store, as `Sample`s; a map-style dataset for torch's DataLoader.
+
+    store: a FeatureStore or its path. annotations: anything `load_annotations` takes; None gives every video of the
+    store, without targets. `join` says what was joined and what was not; only joined videos are in the dataset.
+
+    rate_hz: samples are taken at k / rate_hz, whatever rate the store has (see `resample`); None takes the stored
+    frames as they are. window_seconds: length of a slice, None for whole videos; one begins every hop_seconds (None:
+    every window_seconds). tensors: "frame", "motion" (pooled) or both, side by side in `features`, and "displacement"
+    and "confidence". Labels are Gaussians of label_sigma_seconds, and positive within it, of the boundaries of
+    `raters` (see `Raters`).
+
+    member: which network of an ensemble. pattern and starts_seconds: see `join_videos`. cache_bytes: what a process
+    keeps in memory where samples come in blocks (see `ShardSampler`).
+
+    Can be handed to workers by fork or spawn. Raises UsageError where an option cannot be, no video is left, or the
+    store lacks a tensor; StoreError where it cannot be read. Warns below 5 samples a second.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore | str | os.PathLike[str],
+        annotations: Source | Annotations | None = None,
+        rate_hz: float | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+        label_sigma_seconds: float = 0.15,
+        raters: Raters | str = Raters.BEST,
+        tensors: Sequence[str] = ("frame",),
+        *,
+        member: int | None = None,
+        pattern: str | None = None,
+        starts_seconds: Mapping[str, float] = MappingProxyType({}),
+        cache_bytes: int = _CACHE_BYTES,
+    ) -> None:
+        self.store = store if isinstance(store, FeatureStore) else FeatureStore(store)
+        self.rate_hz, self.window_seconds, self.hop_seconds = rate_hz, window_seconds, hop_seconds
+        self.label_sigma_seconds = label_sigma_seconds
+        check_numbers(rate_hz, window_seconds, hop_seconds, label_sigma_seconds)
+        self.raters = checked_raters(raters)
+        self.tensors = checked_tensors(tensors, self.store)
+        self.annotations = None if annotations is None else load_annotations(annotations)
+        items = StoreItems(self.store, member)
+        self._joined: Join | None = None
+        if self.annotations is not None:
+            self._joined = join_videos(
+                items.ids, self.annotations, pattern=pattern, starts_seconds=starts_seconds, spans=items.spans
+            )
+        entries = entries_of(items, self.annotations, self._joined)
+        self._samples, self._slices = index_videos(items, entries, rate_hz, window_seconds, hop_seconds)
+        self._boundaries: Boundaries | None = None
+        if self.annotations is not None:
+            chosen = [self.annotations[entry.video_id] for entry in entries]
+            self._boundaries = Boundaries(chosen, label_sigma_seconds, self.raters)
+        self._reader = SliceReader(self.store, self._samples, self._slices, self.tensors, cache_bytes)
+        self._warn_of_low_rate()
+
+    def __len__(self) -> int:
+        return len(self._slices)
+
+    def __getitem__(self, index: int) -> Sample:
+        number = range(len(self))[index]
+        rows = self._reader.read(number, whole_block=isinstance(index, BlockIndex))
+        video, part = self._part(number)
+        times = self._samples.time_seconds[part]
+        start = float(self._slices.start_seconds[number])
+        soft = hard = of_raters = rater_times = None
+        if self._boundaries is not None:
+            soft, hard, of_raters = self._boundaries.targets(video, times)
+            end = math.inf if self.window_seconds is None else start + self.window_seconds
+            rater_times = self._boundaries.within(video, -math.inf if self.window_seconds is None else start, end)
+        wants_pairs = any(name in self.tensors for name in PAIR_TENSORS)
+        return Sample(
+            features=_features(rows, self.tensors),
+            valid=self._samples.valid[part].copy(),
+            time_seconds=times.copy(),
+            displacement=rows.get("displacement"),
+            confidence=rows.get("confidence"),
+            pair_valid=self._samples.pair_valid[part].copy() if wants_pairs else None,
+            target_hard=hard,
+            target_soft=soft,
+            rater_targets=of_raters,
+            rater_times=rater_times,
+            duration_seconds=float(self._samples.duration_seconds[video]),
+            fps=float(self._samples.fps[video]),
+            video_id=str(self._samples.video_ids[video]),
+            slice_start_seconds=start,
+        )
+
+    @cached_property
+    def join(self) -> JoinReport:
+        """What was joined with what, and what the sampling can represent; of the whole, also for a subset."""
+        found = None
+        if self.annotations is not None and self._joined is not None and self._boundaries is not None:
+            found = report_on_join(self._joined, self.annotations, self._samples, self._boundaries, self.store.failures)
+        return JoinReport(len(self._samples.video_ids), report_on_sampling(self._samples, self.rate_hz), found)
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of the videos of this dataset, in the order of the store: of the annotations where there are any."""
+        return tuple(self._samples.video_ids[np.unique(self._slices.video)].tolist())
+
+    @property
+    def num_channels(self) -> int:
+        """C of `features`."""
+        return sum(self.store.row_shape(name)[0] for name in self.tensors if name in FEATURE_TENSORS)
+
+    @property
+    def blocks(self) -> Blocks:
+        """How the slices lie in the store, for samplers."""
+        return self._reader.blocks
+
+    def annotation(self, video_id: str) -> VideoAnnotation:
+        """The annotation of a video; raises UsageError where there is none."""
+        if self.annotations is None or video_id not in self.annotations:
+            raise UsageError(f"the dataset has no annotation of {shown(video_id)}: `video_ids` lists what it has")
+        return self.annotations[video_id]
+
+    def subset(self, video_ids: Iterable[str]) -> GEBDDataset:
+        """The same with the slices of some videos only, for training and validation parts.
+
+        Raises UsageError where a video is not in this dataset, or none is named.
+        """
+        wanted = set(video_ids)
+        unknown = wanted.difference(self.video_ids)
+        if unknown or not wanted:
+            named = ", ".join(sorted(map(shown, unknown))[:3]) or "none"
+            raise UsageError(f"videos of this dataset were expected, see its video_ids, and {named} was named")
+        part = copy(self)
+        chosen = np.isin(self._samples.video_ids, list(wanted))
+        part._slices = self._slices.where(chosen[self._slices.video])
+        part._reader = SliceReader(self.store, self._samples, part._slices, self.tensors, self._reader.cache_bytes)
+        return part
+
+    def class_weights(self) -> Tensor:
+        """(2,) float32 weights of negative and positive samples that make both classes count alike: n / (2 n_class).
+
+        Every valid sample of the videos counts once, in however many slices it is. Raises UsageError where all are of
+        one class, or there are no annotations.
+        """
+        here = np.zeros(len(self._samples.video_ids), dtype=bool)
+        here[self._slices.video] = True
+        chosen = self._positive[np.repeat(here, np.diff(self._samples.edges)) & self._samples.valid]
+        positive = int(chosen.sum())
+        if not 0 < positive < len(chosen):
+            raise UsageError(
+                f"samples of both classes were expected, and {positive} of {len(chosen)} are positive: classes cannot "
+                "be balanced"
+            )
+        counts = torch.tensor([len(chosen) - positive, positive], dtype=torch.float32)
+        return len(chosen) / (2 * counts)
+
+    def positive(self, where: Positive = "centre") -> npt.NDArray[np.bool_]:
+        """(len(self),) whether the sample in the middle of every slice is a boundary; with "any", whether one is."""
+        if where not in get_args(Positive):
+            raise UsageError(f"where was expected to be one of {', '.join(get_args(Positive))} and is {where!r}")
+        first, stop = self._slices.first, self._slices.stop
+        hard = self._positive
+        if where == "centre":
+            return hard[first + (stop - first) // 2]
+        sums = np.concatenate([[0], np.cumsum(hard)])
+        return sums[stop] > sums[first]
+
+    @cached_property
+    def _positive(self) -> npt.NDArray[np.bool_]:
+        """Whether each sample of all videos is valid and a boundary by the hard label."""
+        if self._boundaries is None:
+            raise UsageError("classes were asked of a dataset without annotations: hand it some")
+        found = [
+            self._boundaries.targets(video, self._samples.time_seconds[self._samples.of(video)])[1] > 0
+            for video in range(len(self._samples.video_ids))
+        ]
+        return np.concatenate(found) & self._samples.valid
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "join"}  # workers do not report
+
+    def _part(self, number: int) -> tuple[int, slice]:
+        first, stop = int(self._slices.first[number]), int(self._slices.stop[number])
+        return int(self._slices.video[number]), slice(first, stop)
+
+    def _warn_of_low_rate(self) -> None:
+        hz = report_on_sampling(self._samples, self.rate_hz).samples_hz
+        if hz >= _RATE_SLACK * _MIN_HZ or math.isnan(hz):
+            return
+        lost = ""
+        if self._joined is not None:
+            found = self.join.annotations
+            lost = f" ({found.unrepresented} of {found.boundaries} here)" if found is not None else ""
+        warnings.warn(
+            f"{hz:.3g} frames a second: below {_MIN_HZ:g}, boundaries fall between the samples{lost} and neighbours "
+            "melt into one label; extract with --sampling dense --rate-hz 10",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _features(rows: Mapping[str, npt.NDArray[Any]], tensors: Sequence[str]) -> npt.NDArray[Any]:
+    """(T, C); motion that is kept on a grid is averaged over it."""
+    parts = [rows[name] for name in tensors if name in FEATURE_TENSORS]
+    flat = [part if part.ndim == 2 else part.mean(axis=(2, 3), dtype=np.float32) for part in parts]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)

@@ -1,0 +1,142 @@
+"""The items of a store as numbers: where their rows lie, when they begin and end, and how their rows are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from extractor.store import FeatureStore, read_inventory
+from gebd.annotations.identity import Spans
+from schemas.errors import StoreError, UsageError
+
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "join_ranges"]
+
+Array = npt.NDArray[Any]
+Float64Array = npt.NDArray[np.float64]
+Int64Array = npt.NDArray[np.int64]
+
+FEATURE_TENSORS = ("frame", "motion")
+PAIR_TENSORS = ("displacement", "confidence")
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRows:
+    """What is known of the stored frames of one item: all (m,), and `runs` (n, 4) of them, rows counted from 0.
+
+    time_seconds on the clock of the container. runs: first and one past the last row of the frames and of the pairs.
+    """
+
+    time_seconds: Float64Array
+    index: Int64Array
+    valid: npt.NDArray[np.bool_]
+    runs: Int64Array
+
+
+class StoreItems:
+    """Items of a store: `ids` in the order of the manifest, and by item, all (n,):
+
+    clip: row of the manifest of its first clip; clip_stop: one past its last. fps of its file, start_seconds (on the
+    clock of the container; of the segment, or of the file's first frame), duration_seconds. `spans`: see `Spans`.
+
+    `member` chooses a network of an ensemble. Raises UsageError where the store is one of several networks and no
+    member, or one that it has not, is named.
+    """
+
+    def __init__(self, store: FeatureStore, member: int | None) -> None:
+        members = store.run.shape.members
+        if (members > 1 and member is None) or (member is not None and not 0 <= member < members):
+            raise UsageError(
+                f"{store.paths.root} holds the rows of {members} network{'s' * (members > 1)}: member was expected to "
+                f"be a number from 0 to {members - 1} and is {member}"
+            )
+        self.store = store
+        self.member = member if members > 1 else None
+        manifest = store.manifest
+        self.ids: tuple[str, ...] = store.video_ids
+        clips = [store.video_clips(item) for item in self.ids]
+        self.clip = np.array([one.start for one in clips], dtype=np.int64)
+        self.clip_stop = np.array([one.stop for one in clips], dtype=np.int64)
+        self._bounds = manifest[["frame_start", "frame_stop", "pair_start", "pair_stop"]].to_numpy()
+        self.file = pd.factorize(manifest["file"])[0][self.clip]
+        first = manifest.iloc[self.clip]
+        self.fps = first["fps"].to_numpy()
+        file_start, file_end = first["video_start_seconds"].to_numpy(), first["video_end_seconds"].to_numpy()
+        segment_start, segment_end = _segments(store, self.ids)
+        self.file_start_seconds = file_start
+        self.start_seconds = np.where(np.isnan(segment_start), file_start, segment_start)
+        end = np.where(np.isnan(segment_end), file_end, np.minimum(segment_end, file_end))
+        self.duration_seconds = end - self.start_seconds
+        self.spans = Spans(self.start_seconds - file_start, end - file_start)
+
+    def frame_range(self, item: int) -> tuple[int, int]:
+        """First and one past the last row of an item's frames in its shard."""
+        return int(self._bounds[self.clip[item], 0]), int(self._bounds[self.clip_stop[item] - 1, 1])
+
+    def pair_start(self, item: int) -> int:
+        """First row of an item's pairs in its shard."""
+        return int(self._bounds[self.clip[item], 2])
+
+    def frames(self, items: Int64Array) -> Iterator[tuple[int, FrameRows]]:
+        """Stored frames of items, shard by shard, each shard read once."""
+        for file in np.unique(self.file[items]):
+            chosen = items[self.file[items] == file]
+            low = min(self.frame_range(item)[0] for item in chosen)
+            high = max(self.frame_range(item)[1] for item in chosen)
+            names = ["time_seconds", "index", "valid"] + (["frame_member"] if self.member is not None else [])
+            rows = {name: self.store.rows(name, int(self.clip[chosen[0]]), low, high) for name in names}
+            for item in chosen.tolist():
+                start, stop = self.frame_range(item)
+                yield (
+                    item,
+                    self._frame_rows(item, {name: array[start - low : stop - low] for name, array in rows.items()}),
+                )
+
+    def _frame_rows(self, item: int, rows: dict[str, Array]) -> FrameRows:
+        times = rows["time_seconds"]
+        if not np.isfinite(times).all():
+            raise StoreError(f"times of {self.ids[item]!r} are not finite: run `msnet verify --deep`")
+        runs = self._bounds[self.clip[item] : self.clip_stop[item]] - self._bounds[self.clip[item], [0, 0, 2, 2]]
+        runs = join_ranges(runs)
+        if self.member is not None:
+            runs = self._of_member(runs, rows["frame_member"])
+        return FrameRows(times, rows["index"], rows["valid"], runs)
+
+    def _of_member(self, runs: Int64Array, frame_member: Array) -> Int64Array:
+        """The part of every clip that is of one network: its frames lie together, and so do its pairs."""
+        found = []
+        for frame_start, frame_stop, pair_start, pair_stop in runs.tolist():
+            rows = np.flatnonzero(frame_member[frame_start:frame_stop] == self.member)
+            if not len(rows):
+                raise StoreError(f"a clip has no rows of network {self.member}: run `msnet verify --deep`")
+            start, stop = frame_start + int(rows[0]), frame_start + int(rows[-1]) + 1
+            before = len(np.unique(frame_member[frame_start:start]))  # networks before, each with a pair less
+            pairs = pair_start + start - frame_start - before
+            found.append((start, stop, min(pairs, pair_stop), min(pairs + stop - start - 1, pair_stop)))
+        return np.array(found, dtype=np.int64)
+
+
+def join_ranges(runs: Int64Array) -> Int64Array:
+    """Runs (n, 4) with those made one that are ranges of one pass.
+
+    There the number of a frame's pair less that of the frame is the same in neighbouring ranges, whereas every clip by
+    itself, and every gap between windows, makes it one less.
+    """
+    starts_anew = np.ones(len(runs), np.bool_)
+    if len(runs) and runs[-1, 3]:
+        starts_anew[1:] = np.diff(runs[:, 2] - runs[:, 0]) != 0
+    first = np.flatnonzero(starts_anew)
+    last = np.append(first[1:], len(runs)) - 1
+    return np.stack([runs[first, 0], runs[last, 1], runs[first, 2], runs[last, 3]], axis=1)
+
+
+def _segments(store: FeatureStore, ids: tuple[str, ...]) -> tuple[Float64Array, Float64Array]:
+    """Start and end of every item on its container's clock, as the inventory states them; NaN for a whole file."""
+    inventory = read_inventory(store.paths).drop_duplicates("video_id", keep="last").set_index("video_id")
+    inventory = inventory.reindex(list(ids))
+    start, end = inventory["start_seconds"].to_numpy(), inventory["end_seconds"].to_numpy()
+    return start, np.where(end > np.nan_to_num(start, nan=-np.inf), end, np.nan)

@@ -1,0 +1,272 @@
+"""`JoinReport`: what a dataset was made of, what is missing from it, and what its sampling can represent."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gebd.annotations.identity import Join, join_videos, listed
+from gebd.annotations.records import Annotations, AnnotationSummary
+from gebd.annotations.values import shown
+from gebd.dataset.index import Boundaries, VideoSamples
+from gebd.dataset.labels import HARD, Raters
+from gebd.metric.evaluation import Evaluation
+from gebd.metric.f1 import evaluate
+from gebd.metric.picking import BoundaryPicker
+
+__all__ = [
+    "DURATION_TOLERANCE_SECONDS",
+    "AnnotationJoin",
+    "JoinReport",
+    "SamplingReport",
+    "report_on_join",
+    "report_on_sampling",
+]
+
+DURATION_TOLERANCE_SECONDS = 0.25
+_FPS_TOLERANCE = 0.01
+_RATE_TOLERANCE = 0.05
+_WIDTH = 80
+_LABEL = 24
+
+
+@dataclass(frozen=True, eq=False)
+class SamplingReport:
+    """What the samples of all videos are.
+
+    rate_hz: asked for, None for frames as stored. stored_hz (V,): mean frames a second in the store. held: samples that
+    repeat a frame, since the store has none of their own. invalid: samples of damaged frames or in holes. Both are
+    among `samples`.
+    """
+
+    rate_hz: float | None
+    stored_hz: npt.NDArray[np.float64]
+    samples: int
+    held: int
+    invalid: int
+
+    @property
+    def usual_hz(self) -> float:
+        """Median over the videos of the frames a second in the store."""
+        return float(np.nanmedian(self.stored_hz)) if np.isfinite(self.stored_hz).any() else float("nan")
+
+    @property
+    def samples_hz(self) -> float:
+        """Different frames a second that are seen of a usual video."""
+        return self.usual_hz if self.rate_hz is None else min(self.rate_hz, self.usual_hz)
+
+    @property
+    def other_rate(self) -> int:
+        """Videos whose frames in the store are more or less dense than usual, by a twentieth or more."""
+        return int((np.abs(self.stored_hz / self.usual_hz - 1) > _RATE_TOLERANCE).sum())
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Labels and sentences for people."""
+        stored = f"{self.usual_hz:.4g} Hz stored"
+        if self.other_rate:
+            low, high = np.nanmin(self.stored_hz), np.nanmax(self.stored_hz)
+            stored += (
+                f", another rate in {self.other_rate} of {len(self.stored_hz)} videos ({low:.4g} to {high:.4g} Hz)"
+            )
+        asked = "taken as stored" if self.rate_hz is None else f"sampled at {self.rate_hz:g} Hz"
+        rows = [("rate", f"{stored}; {asked}")]
+        if self.held:
+            rows.append(("held samples", f"{_part(self.held, self.samples)}: no frame of their own in the store"))
+        if self.invalid:
+            rows.append(("not valid", f"{_part(self.invalid, self.samples)}: damaged frames, or no frame near"))
+        return rows
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotationJoin:
+    """How annotations and a store fit. `join`: which belong together. `items`: videos of the store.
+
+    failed: joined to nothing because their extraction failed, with its message. left_out: videos of the annotation
+    file that loading left out. other_duration and other_fps: (annotated, extracted) where they differ by more than
+    0.25 s or 1 %. summary: counts over the joined annotations. boundaries of all their raters within their video;
+    unrepresented: those of them without a valid sample within label_sigma_seconds. ceiling: the F1 that perfect
+    labels of this sampling would reach on the joined videos; ceiling_of_all: with the others counted as missed.
+    """
+
+    join: Join
+    annotated: int
+    items: int
+    failed: Mapping[str, str]
+    left_out: int
+    other_duration: Mapping[str, tuple[float, float]]
+    other_fps: Mapping[str, tuple[float, float]]
+    summary: AnnotationSummary
+    without_consistency: int
+    raters: Raters
+    label_sigma_seconds: float
+    boundaries: int
+    unrepresented: int
+    ceiling: Evaluation
+    ceiling_of_all: Evaluation
+
+    @property
+    def matched(self) -> int:
+        """Annotated videos that have features."""
+        return len(self.join.items)
+
+    @property
+    def coverage(self) -> float:
+        """Part of the annotated videos that have features."""
+        return self.matched / self.annotated
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Labels and sentences for people."""
+        by = ", ".join(f"{rule.value} {n}" for rule, n in Counter(self.join.rules.values()).most_common())
+        missing, unused, ambiguous = self.join.missing, self.join.unused, self.join.ambiguous
+        summary = self.summary
+        rows = [
+            ("joined", f"{self.matched} of {self.annotated} annotated videos, coverage {self.coverage:.3f}; by {by}"),
+            ("without features", _counted(missing)),
+            ("  extraction failed", _counted([f"{name} ({shown(why)})" for name, why in self.failed.items()])),
+            ("without annotation", f"{_counted(unused)}" + f" (of {self.items} in the store)" * bool(unused)),
+            ("ambiguous", _counted([str(one) for one in ambiguous], "; ")),
+            ("left out of the file", _number(self.left_out, " videos")),
+            ("other duration", _differences(self.other_duration, "s")),
+            ("other fps", _differences(self.other_fps, "fps") + "; joined by time" * bool(self.other_fps)),
+            ("raters without mark", _number(summary.empty_raters, "")),
+            ("no boundary at all", _number(summary.videos_without_boundary, " videos")),
+            ("outside their video", _number(summary.boundaries_outside, " boundaries")),
+            ("low consistency", _number(summary.low_consistency, " videos, which the metric leaves out")),
+        ]
+        rows = [(label, text) for label, text in rows if text != "0"]
+        if self.without_consistency and self.raters in (Raters.BEST, Raters.TOP2) and summary.raters_most > 1:
+            rows.append(("consistency not stated", f"{self.without_consistency}: the first raters count as the best"))
+        return rows
+
+    def closing_rows(self) -> list[tuple[str, str]]:
+        """What perfect labels would reach, for people."""
+        return [
+            (
+                "not representable",
+                f"{_part(self.unrepresented, self.boundaries)} boundaries: no sample within "
+                f"{self.label_sigma_seconds:g} s",
+            ),
+            ("perfect labels reach", _score(self.ceiling)),
+            *[("  missing ones counted", _score(self.ceiling_of_all))] * (self.matched < self.annotated),
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class JoinReport:
+    """What a dataset was made of; its text is what a user should read before training. `annotations` may be None."""
+
+    videos: int
+    sampling: SamplingReport
+    annotations: AnnotationJoin | None
+
+    def __str__(self) -> str:
+        rows = [("videos", str(self.videos)), *self.sampling.rows()]
+        if self.annotations is not None:
+            rows = self.annotations.rows() + self.sampling.rows() + self.annotations.closing_rows()
+        return "\n".join(
+            textwrap.fill(
+                text,
+                _WIDTH,
+                initial_indent=f"{label:<{_LABEL}}",
+                subsequent_indent=" " * _LABEL,
+                break_on_hyphens=False,
+            )
+            for label, text in rows
+        )
+
+
+def report_on_sampling(samples: VideoSamples, rate_hz: float | None) -> SamplingReport:
+    """Counts over all samples."""
+    return SamplingReport(
+        rate_hz, samples.stored_hz, len(samples.valid), int(samples.held.sum()), int((~samples.valid).sum())
+    )
+
+
+def report_on_join(
+    join: Join, annotations: Annotations, samples: VideoSamples, targets: Boundaries, failures: pd.DataFrame
+) -> AnnotationJoin:
+    """Hold joined annotations against what was extracted and sampled; `failures` is that table of the store."""
+    joined = Annotations([annotations[name] for name in samples.video_ids.tolist()])
+    perfect, boundaries, unrepresented = _perfect(samples, targets)
+    missing = Annotations([annotations[name] for name in join.missing])
+    failed = join_videos(failures["video_id"].tolist(), missing, pattern=join.pattern).items
+    why = dict(zip(failures["video_id"], failures["message"], strict=True))
+    return AnnotationJoin(
+        join=join,
+        annotated=len(annotations),
+        items=len(set(join.items.values())) + len(join.unused),
+        failed={name: why[item] for name, item in failed.items()},
+        left_out=len(annotations.left_out),
+        other_duration={
+            name: (video.duration_seconds, seconds)
+            for (name, video), seconds in zip(joined.items(), samples.extracted_seconds.tolist(), strict=True)
+            if abs(video.duration_seconds - seconds) > DURATION_TOLERANCE_SECONDS
+        },
+        other_fps={
+            name: (video.fps, fps)
+            for (name, video), fps in zip(joined.items(), samples.extracted_fps.tolist(), strict=True)
+            if video.fps is not None and abs(video.fps - fps) > _FPS_TOLERANCE * video.fps
+        },
+        summary=joined.summary(),
+        without_consistency=sum(video.consistency is None for video in joined.values()),
+        raters=targets.raters,
+        label_sigma_seconds=targets.sigma_seconds,
+        boundaries=boundaries,
+        unrepresented=unrepresented,
+        ceiling=evaluate(perfect, annotations, missing="skip"),
+        ceiling_of_all=evaluate(perfect, annotations),
+    )
+
+
+def _perfect(samples: VideoSamples, targets: Boundaries) -> tuple[dict[str, list[float]], int, int]:
+    """Boundaries that perfect labels give, by video; boundaries within their video; those that no sample is near."""
+    picker = BoundaryPicker(threshold=HARD, apart_seconds=0.0)
+    perfect, boundaries, unrepresented = {}, 0, 0
+    for video, name in enumerate(samples.video_ids.tolist()):
+        part = samples.of(video)
+        times = samples.time_seconds[part][samples.valid[part]]
+        soft, hard, _ = targets.targets(video, times)
+        perfect[name] = picker.pick(times, np.where(hard > 0, soft, 0.0).astype(np.float64))
+        marked = targets.of_raters(video)
+        marked = marked[(marked >= 0) & (marked <= samples.duration_seconds[video])]
+        boundaries += len(marked)
+        unrepresented += int((_distance(marked, times) > targets.sigma_seconds * (1 + 1e-6)).sum())
+    return perfect, boundaries, unrepresented
+
+
+def _distance(times: npt.NDArray[np.float64], samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """From each time to the nearest sample; infinite without samples."""
+    around = np.concatenate([[-np.inf], samples, [np.inf]])
+    after = np.searchsorted(around, times)
+    nearest: npt.NDArray[np.float64] = np.minimum(np.abs(around[after] - times), np.abs(times - around[after - 1]))
+    return nearest
+
+
+def _counted(names: Sequence[str], joint: str = ", ") -> str:
+    return f"{len(names)}: {listed(names, joint=joint)}" if names else "0"
+
+
+def _number(count: int, of: str) -> str:
+    return f"{count}{of}" if count else "0"
+
+
+def _differences(found: Mapping[str, tuple[float, float]], unit: str) -> str:
+    return _counted([f"{name} ({a:.4g} {unit} annotated, {b:.4g} extracted)" for name, (a, b) in found.items()], "; ")
+
+
+def _score(found: Evaluation) -> str:
+    first = found.definition.tolerances[0]
+    return (
+        f"F1@{first:g} {found.f1[first]:.3f}, average {found.average_f1:.3f} ({found.num_predicted} of "
+        f"{found.num_annotated} videos, coverage {found.coverage:.3f})"
+    )
+
+
+def _part(count: int, total: int) -> str:
+    return f"{count} of {total} ({count / max(total, 1):.2%})"

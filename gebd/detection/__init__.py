@@ -1,0 +1,1 @@
+"""Boundaries without labels."""

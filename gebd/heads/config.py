@@ -1,0 +1,86 @@
+"""What a training of a head is asked for."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gebd.dataset.labels import Raters
+from gebd.heads.networks import HeadName
+from gebd.metric.picking import BoundaryPicker, PickingMethod
+from schemas.errors import ConfigurationError
+from schemas.wording import first_refusal
+
+__all__ = ["TrainingConfig", "training_config"]
+
+Channels = Literal["frame", "motion"]
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides what a training gives, beside store, annotations and split.
+
+    `channels`: features that the head sees, those of frames or pooled motion. `use_motion`: displacement and
+    confidence besides; None where the store has them. `context_seconds`: how far a head compares to either side.
+    `width`, `appearance`, `dropout`: of the temporal head.
+    `label_sigma_seconds`: width of the target around a boundary. `picking`, `apart_seconds`: how scores become
+    boundaries, and the least distance of two. The threshold is chosen on the validation part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    head: HeadName = HeadName.TEMPORAL
+    channels: Channels = "frame"
+    use_motion: bool | None = None
+    rate_hz: float = Field(default=10.0, gt=0, le=100, allow_inf_nan=False)
+    window_seconds: float = Field(default=10.0, gt=0.5, le=600, allow_inf_nan=False)
+    hop_seconds: float = Field(default=5.0, gt=0.1, le=600, allow_inf_nan=False)
+    raters: Raters = Raters.BEST
+    label_sigma_seconds: float = Field(default=0.15, gt=0, le=5)
+    context_seconds: float = Field(default=0.8, gt=0, le=10)
+    width: int = Field(default=32, ge=4, le=1024)
+    appearance: int = Field(default=0, ge=0, le=1024)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-3, gt=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0, le=10)
+    batch_windows: int = Field(default=16, ge=1, le=4096)
+    max_epochs: int = Field(default=60, ge=1, le=10_000)
+    patience_epochs: int = Field(default=12, ge=1, le=10_000)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    picking: PickingMethod = PickingMethod.PEAK
+    apart_seconds: float = Field(default=0.5, ge=0, le=60)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @property
+    def context_frames(self) -> int:
+        """Frames of the context to either side."""
+        return max(1, round(self.context_seconds * self.rate_hz))
+
+    def picker(self, threshold: float) -> BoundaryPicker:
+        """How scores become boundaries at a threshold."""
+        return BoundaryPicker(self.picking, threshold, self.apart_seconds)
+
+    def require_equal(self, other: TrainingConfig, where: str) -> None:
+        """Raise ConfigurationError that names every field in which `other`, asked for now, differs from this one."""
+        mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        fields = [f"{n} was {mine[n]!r}, asked for is {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
+        if fields:
+            raise ConfigurationError(
+                f"{where} was trained with other options ({'; '.join(fields)}): use those, or another --out"
+            )
+
+
+def training_config(**values: Any) -> TrainingConfig:
+    """A configuration from values; raises ConfigurationError, in one sentence, for the first that cannot be.
+
+    It names the field, and the option of `msnet gebd train` that is called after it.
+    """
+    try:
+        return TrainingConfig(**values)
+    except ValidationError as error:
+        raise ConfigurationError(first_refusal(error, _spoken)) from None
+
+
+def _spoken(name: str) -> str:
+    option = name.removeprefix("max_").removesuffix("_epochs").removesuffix("_seconds").replace("_", "-")
+    return f"{name} (--{option})"

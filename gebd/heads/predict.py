@@ -1,0 +1,144 @@
+"""Boundaries of the videos of a store, by a trained head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from extractor.store.reader import FeatureStore
+from gebd.annotations.loading import Source
+from gebd.annotations.records import Annotations
+from gebd.dataset.dataset import GEBDDataset
+from gebd.dataset.join_report import JoinReport
+from gebd.dataset.samplers import ShardSampler
+from gebd.dataset.samples import Batch, collate
+from gebd.dataset.stitching import stitch
+from gebd.heads.config import TrainingConfig
+from gebd.heads.networks import Head, describe_motion
+from gebd.heads.trained import TrainedHead, load_head
+from gebd.metric.picking import BoundaryPicker
+from gebd.metric.tracks import Track
+
+__all__ = [
+    "JoinOptions",
+    "Prediction",
+    "boundaries_of",
+    "logits_of",
+    "open_dataset",
+    "predict",
+    "scored_batches",
+    "tracks_of",
+]
+
+
+@dataclass(frozen=True)
+class JoinOptions:
+    """How a store's videos find their annotations, where ids and paths do not say: see `GEBDDataset`."""
+
+    pattern: str | None = None
+    starts_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """`boundaries` in seconds and score `tracks` (probabilities) by video id; `join` with the annotations, if any.
+
+    Ids are those of the annotations where some were given, else those of the store.
+    """
+
+    boundaries: dict[str, list[float]]
+    tracks: dict[str, Track]
+    join: JoinReport | None
+
+
+def predict(
+    run: TrainedHead | str | os.PathLike[str],
+    store: FeatureStore | str | os.PathLike[str],
+    annotations: Source | Annotations | None = None,
+    *,
+    joining: JoinOptions | None = None,
+    video_ids: Sequence[str] | None = None,
+    device: str | torch.device = "cpu",
+    batch_windows: int = 16,
+    workers: int = 0,
+) -> Prediction:
+    """Predict the boundaries of a store's videos with the best head of a run (its folder).
+
+    With `annotations`, of those videos that join with one, under the annotations' ids; nothing else is read from
+    them. `video_ids` limits it further. `device` is where the head of a folder is loaded to.
+
+    Raises ConfigurationError where the store's features are of another kind than the head was trained on, WeightsError
+    where the run has no head.
+    """
+    trained = run if isinstance(run, TrainedHead) else load_head(run, device)
+    store = store if isinstance(store, FeatureStore) else FeatureStore(store)
+    trained.require_store(store.config)
+    dataset = open_dataset(trained.config, store, annotations, joining, use_motion=trained.head.spec.uses_motion)
+    if video_ids is not None:
+        dataset = dataset.subset(video_ids)
+    batches = scored_batches(trained.head, dataset, batch_windows=batch_windows, workers=workers)
+    tracks = tracks_of(batches)
+    return Prediction(boundaries_of(tracks, trained.picker), tracks, dataset.join if annotations is not None else None)
+
+
+def open_dataset(
+    config: TrainingConfig,
+    store: FeatureStore,
+    annotations: Source | Annotations | None,
+    joining: JoinOptions | None,
+    *,
+    use_motion: bool,
+) -> GEBDDataset:
+    """The windows of a store as a configuration wants them."""
+    motion = ("displacement", "confidence") if use_motion else ()
+    joining = joining or JoinOptions()
+    return GEBDDataset(
+        store,
+        annotations,
+        rate_hz=config.rate_hz,
+        window_seconds=config.window_seconds,
+        hop_seconds=config.hop_seconds,
+        label_sigma_seconds=config.label_sigma_seconds,
+        raters=config.raters,
+        tensors=(config.channels, *motion),
+        pattern=joining.pattern,
+        starts_seconds=joining.starts_seconds,
+    )
+
+
+def logits_of(head: Head, batch: Batch) -> Tensor:
+    """(B, T) logits of a batch that lies on the head's device."""
+    motion = None
+    if head.spec.uses_motion and batch.displacement is not None and batch.confidence is not None:
+        motion = describe_motion(batch.displacement, batch.confidence)
+    logits: Tensor = head(batch.features, batch.valid, motion)
+    return logits
+
+
+def scored_batches(
+    head: Head, dataset: GEBDDataset, *, batch_windows: int, workers: int
+) -> Iterator[tuple[Batch, Tensor]]:
+    """All slices of a dataset in order, in batches, each with its logits (B, T); all on the CPU."""
+    order = ShardSampler(dataset, shuffle=False, batch_size=batch_windows, num_workers=workers)
+    own = torch.Generator()  # or the loader draws a number of the caller's
+    loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers, generator=own)
+    device = head.features.mean.device
+    head.eval()
+    with torch.inference_mode():
+        for batch in loader:
+            yield batch, logits_of(head, batch.to(device)).cpu()
+
+
+def tracks_of(batches: Iterable[tuple[Batch, Tensor]]) -> dict[str, Track]:
+    """Probabilities over time of every video, from batches and their logits."""
+    return stitch((batch, logits.sigmoid()) for batch, logits in batches)
+
+
+def boundaries_of(tracks: dict[str, Track], picker: BoundaryPicker) -> dict[str, list[float]]:
+    """Boundaries in seconds of every track."""
+    return {video_id: picker.pick(track.time_seconds, track.scores) for video_id, track in tracks.items()}

@@ -1,0 +1,149 @@
+"""The folder of a training: what it was asked for, its curves, and the state from which it goes on.
+
+RUN/run.json                      configuration, kind of features, and the videos of both parts
+RUN/curves.csv                    a row an epoch
+RUN/checkpoint.pt                 weights and optimiser after the last epoch
+RUN/head.safetensors              the best head (`gebd.heads.trained`)
+RUN/validation_annotations.json, validation_predictions.json, validation_scores.json, report.json
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from extractor.store.disk.atomic import read_bounded, storage_errors, write_bytes
+from extractor.store.disk.probe import refuse_other_folder
+from gebd.annotations.files import write_json
+from gebd.heads.config import TrainingConfig
+from gebd.heads.splitting import Parts
+from schemas.config import ExtractionConfig
+from schemas.errors import ConfigurationError, StoreError, WeightsError
+
+__all__ = ["Checkpoint", "Epoch", "RunFolder", "file_of_run"]
+
+_VERSION = 1
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One pass over the training part: mean loss a frame in both parts, F1 at 0.05 on validation at its threshold."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float
+    validation_f1: float
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The epochs so far, and the state of head and optimiser after them."""
+
+    epochs: list[Epoch]
+    head: dict[str, torch.Tensor]
+    optimizer: dict[str, Any]
+
+
+def file_of_run(path: Path) -> Path:
+    """A file that a finished training has left, to be read; raises WeightsError where it is not there."""
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is not there: give the folder that `msnet gebd train --out` wrote, of a training that has finished"
+        )
+    return path
+
+
+class RunFolder:
+    """The files of one training; every file is replaced whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.run = root / "run.json"
+        self.curves = root / "curves.csv"
+        self.checkpoint = root / "checkpoint.pt"
+        self.annotations = root / "validation_annotations.json"
+        self.predictions = root / "validation_predictions.json"
+        self.scores = root / "validation_scores.json"
+        self.report = root / "report.json"
+
+    def begin(self, config: TrainingConfig, extraction: ExtractionConfig, parts: Parts) -> None:
+        """Make the folder, or find that it holds a run of the same configuration, features and videos.
+
+        Raises ConfigurationError, naming what differs, where it holds another; StorageError where it holds other
+        things or cannot be made.
+        """
+        asked = {
+            "version": _VERSION,
+            "config": config.model_dump(mode="json"),
+            "extraction": extraction.model_dump(mode="json"),
+            "training": list(parts.training),
+            "validation": list(parts.validation),
+        }
+        if not self.run.exists():
+            refuse_other_folder(self.root, lambda name: False, "that of a run")
+            with storage_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+            write_json(self.run, asked)
+            return
+        there = self._read_run()
+        TrainingConfig(**there["config"]).require_equal(config, str(self.root))
+        for name, what in (("extraction", "features"), ("training", "videos"), ("validation", "validation videos")):
+            if there[name] != asked[name]:
+                raise ConfigurationError(f"{self.root} was trained on other {what}: use those, or another --out")
+
+    def _read_run(self) -> dict[str, Any]:
+        try:
+            content = json.loads(read_bounded(self.run, _MAX_BYTES))
+            if content["version"] != _VERSION:
+                raise ValueError(f"version {content['version']!r}")
+            return {name: content[name] for name in ("config", "extraction", "training", "validation")}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
+            raise ConfigurationError(
+                f"{self.run} is not what `msnet gebd train` wrote ({str(error)[:80]}): choose another folder"
+            ) from error
+
+    def parts(self) -> Parts:
+        """Which videos the run was trained and validated on; none are known where a head lies there by itself.
+
+        Raises ConfigurationError where run.json is not that of a run.
+        """
+        if not self.run.exists():
+            return Parts((), ())
+        there = self._read_run()
+        return Parts(tuple(there["training"]), tuple(there["validation"]))
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the state after an epoch, then the curves."""
+        data = BytesIO()
+        content = {"head": checkpoint.head, "optimizer": checkpoint.optimizer}
+        torch.save(content | {"epochs": [asdict(epoch) for epoch in checkpoint.epochs]}, data)
+        write_bytes(self.checkpoint, data.getvalue())
+        names = [field.name for field in fields(Epoch)]
+        lines = [
+            ",".join(names),
+            *(",".join(f"{value:.6g}" for value in asdict(e).values()) for e in checkpoint.epochs),
+        ]
+        write_bytes(self.curves, ("\n".join(lines) + "\n").encode())
+
+    def load(self, device: torch.device) -> Checkpoint | None:
+        """The state after the last epoch; None before the first one. Nothing in the file is executed."""
+        try:
+            data = read_bounded(self.checkpoint, _MAX_BYTES)
+        except FileNotFoundError:
+            return None
+        try:
+            content = torch.load(BytesIO(data), map_location=device, weights_only=True)
+            epochs = [Epoch(**epoch) for epoch in content["epochs"]]
+            return Checkpoint(epochs, dict(content["head"]), dict(content["optimizer"]))
+        except Exception as error:  # torch raises what it likes for what it cannot read
+            raise WeightsError(
+                f"{self.checkpoint} is not what `msnet gebd train` wrote ({str(error).splitlines()[0][:80]}): remove "
+                "it to begin anew"
+            ) from error

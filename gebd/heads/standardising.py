@@ -1,0 +1,54 @@
+"""Mean and deviation of what a head sees, over the training part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from gebd.dataset.dataset import GEBDDataset
+from gebd.dataset.samples import collate
+from gebd.heads.networks import Head, Standardise, describe_motion
+
+__all__ = ["fit_standardisation"]
+
+_MOST_WINDOWS = 1000
+
+
+def fit_standardisation(head: Head, dataset: GEBDDataset, batch_windows: int) -> None:
+    """Set the head's standardisation from valid frames of at most 1,000 windows, evenly spread over the dataset."""
+    step = -(-len(dataset) // _MOST_WINDOWS)
+    part = Subset(dataset, range(0, len(dataset), step))
+    features = _Moments(head.features)
+    motion = None if head.motion is None else _Moments(head.motion)
+    own = torch.Generator()  # or the loader draws a number of the caller's
+    for batch in DataLoader(part, batch_size=batch_windows, collate_fn=collate, generator=own):
+        features.add(batch.features[batch.valid])
+        if motion is not None:
+            motion.add(describe_motion(batch.displacement, batch.confidence)[batch.valid])
+    features.finish()
+    if motion is not None:
+        motion.finish()
+
+
+class _Moments:
+    """Sums of values and of their squares, in float64."""
+
+    def __init__(self, target: Standardise) -> None:
+        self._target = target
+        self._count = 0
+        self._sum = torch.zeros_like(target.mean, dtype=torch.float64, device="cpu")
+        self._squares = torch.zeros_like(self._sum)
+
+    def add(self, values: Tensor) -> None:
+        """Values (n, C)."""
+        values = values.double()
+        self._count += len(values)
+        self._sum += values.sum(0)
+        self._squares += values.square().sum(0)
+
+    def finish(self) -> None:
+        """Hand mean and deviation to the layer."""
+        mean = self._sum / max(self._count, 1)
+        deviation = (self._squares / max(self._count, 1) - mean.square()).clamp_min(0).sqrt()
+        self._target.fit(mean.float(), deviation.float())

@@ -1,0 +1,243 @@
+"""Training a head on a store's features: `train_head`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from extractor.store.reader import FeatureStore
+from gebd.annotations.loading import Source, load_annotations, write_annotations
+from gebd.annotations.records import Annotations
+from gebd.dataset.dataset import GEBDDataset
+from gebd.dataset.join_report import JoinReport
+from gebd.dataset.samplers import ShardSampler
+from gebd.dataset.samples import Batch, collate
+from gebd.heads.config import TrainingConfig
+from gebd.heads.networks import HeadSpec, build_head
+from gebd.heads.predict import JoinOptions, boundaries_of, logits_of, open_dataset, scored_batches, tracks_of
+from gebd.heads.run_folder import Checkpoint, Epoch, RunFolder
+from gebd.heads.splitting import Parts, Validation, split_videos, with_validation
+from gebd.heads.standardising import fit_standardisation
+from gebd.heads.trained import HEAD_NAME, TrainedHead, load_head, save_head
+from gebd.metric.baselines import Comparison, compare_with_baselines
+from gebd.metric.f1 import evaluate
+from gebd.metric.predictions import write_predictions
+from gebd.metric.report import write_report
+from gebd.metric.tracks import Track, write_tracks
+
+__all__ = ["TrainingResult", "train_head"]
+
+_TOLERANCE = 0.05
+_THRESHOLDS = tuple(n / 100 for n in range(5, 100, 5))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What a training left in its folder.
+
+    `comparison` is of the validation part, on which epoch and threshold were chosen: how good the head is on videos
+    that had no say in it, a test part says.
+    """
+
+    folder: Path
+    trained: TrainedHead
+    epochs: tuple[Epoch, ...]
+    join: JoinReport
+    comparison: Comparison
+
+
+def train_head(
+    store: FeatureStore | str | os.PathLike[str],
+    annotations: Source | Annotations,
+    out: str | os.PathLike[str],
+    config: TrainingConfig | None = None,
+    *,
+    validation: Validation | None = None,
+    joining: JoinOptions | None = None,
+    device: str | torch.device = "cpu",
+    workers: int = 0,
+    tell: Callable[[Epoch], None] | None = None,
+) -> TrainingResult:
+    """Train a head and leave the best one, with what led to it, in the folder `out` (see `gebd.heads.run_folder`).
+
+    Best is the epoch of the highest F1 at 0.05 on the validation part: `validation` (annotations of other videos, or
+    ids among the annotated ones), else a seeded share of the videos. Training ends after `patience_epochs` without a
+    better one. Called again with the same arguments it goes on after the last finished epoch, with the same losses as
+    without an interruption. `tell` hears of every epoch.
+
+    Raises UsageError where a part has no video, ConfigurationError where `out` holds a run of other options, and what
+    `GEBDDataset` raises.
+    """
+    config = config or TrainingConfig()
+    store = store if isinstance(store, FeatureStore) else FeatureStore(store)
+    if config.use_motion is None:
+        config = config.model_copy(update={"use_motion": {"displacement", "confidence"} <= set(store.tensors)})
+    truth, ids = with_validation(load_annotations(annotations), validation)
+    whole = open_dataset(config, store, truth, joining, use_motion=bool(config.use_motion))
+    parts = split_videos(whole.video_ids, ids, config.validation_share, config.seed)
+    folder = RunFolder(Path(out))
+    folder.begin(config, store.config, parts)
+    return _Training(config, whole, parts, folder, torch.device(device), workers).run(tell)
+
+
+class _Training:
+    """One training under way: the head, its optimiser and the two parts of the data."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        whole: GEBDDataset,
+        parts: Parts,
+        folder: RunFolder,
+        device: torch.device,
+        workers: int,
+    ) -> None:
+        self._config, self._whole, self._folder = config, whole, folder
+        self._device, self._workers = device, workers
+        self._part, self._held_out = whole.subset(parts.training), whole.subset(parts.validation)
+        self._truth = Annotations(whole.annotation(video_id) for video_id in parts.validation)
+        self._weights = self._part.class_weights().to(device)
+        spec = HeadSpec(
+            name=config.head,
+            in_channels=whole.num_channels,
+            context_frames=config.context_frames,
+            uses_motion=bool(config.use_motion),
+            width=config.width,
+            dropout=config.dropout,
+            appearance=config.appearance,
+        )
+        with _seeded(config.seed, 0, device):
+            self._head = build_head(spec).to(device)
+        self._optimizer = torch.optim.AdamW(
+            self._head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+
+    def run(self, tell: Callable[[Epoch], None] | None) -> TrainingResult:
+        """Epochs until none was better for a while; then the best head's report."""
+        epochs = self._begin()
+        while not self._finished(epochs):
+            epoch = self._epoch(len(epochs) + 1)
+            if epoch.validation_f1 > max((earlier.validation_f1 for earlier in epochs), default=-1.0):
+                save_head(self._trained(epoch), self._folder.root / HEAD_NAME)
+            epochs.append(epoch)
+            self._folder.save(Checkpoint(epochs, self._head.state_dict(), self._optimizer.state_dict()))
+            if tell is not None:
+                tell(epoch)
+        trained = load_head(self._folder.root, self._device)
+        return TrainingResult(self._folder.root, trained, tuple(epochs), self._whole.join, self._report(trained))
+
+    def _begin(self) -> list[Epoch]:
+        """The epochs that were finished before, with the state after them."""
+        found = self._folder.load(self._device)
+        if found is None:
+            fit_standardisation(self._head, self._part, self._config.batch_windows)
+            return []
+        self._head.load_state_dict(found.head)
+        self._optimizer.load_state_dict(found.optimizer)
+        return found.epochs
+
+    def _finished(self, epochs: list[Epoch]) -> bool:
+        scores = [epoch.validation_f1 for epoch in epochs]
+        since_best = len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        return len(epochs) >= self._config.max_epochs or since_best >= self._config.patience_epochs
+
+    def _epoch(self, number: int) -> Epoch:
+        """One pass over the training part, one over the validation part."""
+        with _seeded(self._config.seed, number, self._device):
+            training_loss = self._learn(number)
+        tracks, validation_loss = self._validate()
+        threshold, f1 = self._best_threshold(tracks)
+        return Epoch(number, training_loss, validation_loss, f1, threshold)
+
+    def _learn(self, number: int) -> float:
+        """Mean loss a frame over one shuffled pass."""
+        size = self._config.batch_windows
+        order = ShardSampler(self._part, True, self._config.seed, size, self._workers)
+        order.set_epoch(number)
+        loader = DataLoader(self._part, size, sampler=order, collate_fn=collate, num_workers=self._workers)
+        self._head.train()
+        total = count = 0.0
+        for batch in loader:
+            batch = batch.to(self._device)
+            loss, frames = self._loss(batch, logits_of(self._head, batch))
+            self._optimizer.zero_grad(set_to_none=True)
+            (loss / frames).backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self._head.parameters(), 1.0)
+            self._optimizer.step()
+            total, count = total + float(loss.detach()), count + float(frames)
+        return total / max(count, 1.0)
+
+    def _loss(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum over valid frames of the binary cross-entropy with soft targets, classes weighted alike; their number."""
+        if batch.target_soft is None:
+            raise ValueError("targets were expected: the dataset of a training has annotations")
+        negative, positive = self._weights.to(logits.device)
+        target = batch.target_soft
+        losses = positive * target * F.softplus(-logits) + negative * (1 - target) * F.softplus(logits)
+        return (losses * batch.valid).sum(), batch.valid.sum().clamp_min(1)
+
+    def _validate(self) -> tuple[dict[str, Track], float]:
+        total = count = 0.0
+
+        def counted() -> Iterator[tuple[Batch, Tensor]]:
+            nonlocal total, count
+            for batch, logits in self._scored():
+                loss, frames = self._loss(batch, logits)
+                total, count = total + float(loss.detach()), count + float(frames)
+                yield batch, logits
+
+        return tracks_of(counted()), total / max(count, 1.0)
+
+    def _scored(self) -> Iterator[tuple[Batch, Tensor]]:
+        return scored_batches(
+            self._head,
+            self._held_out,
+            batch_windows=self._config.batch_windows,
+            workers=self._workers,
+        )
+
+    def _best_threshold(self, tracks: dict[str, Track]) -> tuple[float, float]:
+        """The threshold of the highest F1 on the validation part, the one nearest to 0.5 of equals; and that F1."""
+        scores = {}
+        for threshold in _THRESHOLDS:
+            found = boundaries_of(tracks, self._config.picker(threshold))
+            scores[threshold] = evaluate(found, self._truth, [_TOLERANCE]).f1[_TOLERANCE]
+        best = max(scores, key=lambda threshold: (scores[threshold], -abs(threshold - 0.5)))
+        return best, scores[best]
+
+    def _trained(self, epoch: Epoch) -> TrainedHead:
+        picker = self._config.picker(epoch.threshold)
+        extraction = self._whole.store.config
+        return TrainedHead(self._head, self._config, picker, extraction, epoch.epoch, epoch.validation_f1)
+
+    def _report(self, trained: TrainedHead) -> Comparison:
+        """Write annotations, scores, predictions and report of the validation part by the best head."""
+        self._head = trained.head
+        tracks, _ = self._validate()
+        boundaries = boundaries_of(tracks, trained.picker)
+        comparison = compare_with_baselines(boundaries, self._truth, name=self._config.head.value)
+        write_annotations(self._truth, self._folder.annotations)
+        write_predictions(boundaries, self._folder.predictions)
+        write_tracks(tracks, self._folder.scores)
+        write_report(comparison, self._folder.report)
+        return comparison
+
+
+def _seed_of(seed: int, epoch: int) -> int:
+    return seed * 100_003 + epoch  # epochs stay below 100 000
+
+
+@contextmanager
+def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Random numbers that depend on seed and epoch alone; the caller's go on afterwards as if nothing had been."""
+    with torch.random.fork_rng([] if device.type == "cpu" else [device]):
+        torch.manual_seed(_seed_of(seed, epoch))
+        yield

@@ -1,0 +1,1 @@
+"""The official F1 and its variants, baselines, and the predictions that are judged."""

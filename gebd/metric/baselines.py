@@ -1,0 +1,221 @@
+"""What a score is worth: predictors that look at no frame, and a human, judged like the method.
+
+Boundaries at even distances alone reach an F1 of 0.7 to 0.8 on Kinetics-GEBD, so that a score says little without them.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gebd.annotations.loading import Source, load_annotations
+from gebd.annotations.records import Annotations
+from gebd.metric.evaluation import Evaluation
+from gebd.metric.f1 import detections_inside, evaluate, in_frames
+from gebd.metric.predictions import Predictions, checked_predictions
+from schemas.errors import UsageError
+from schemas.intervals import interval_of
+
+__all__ = [
+    "Comparison",
+    "LeftOut",
+    "compare_with_baselines",
+    "leave_one_rater_out",
+    "random_boundaries",
+    "uniform",
+    "uniform_matched",
+]
+
+
+def uniform(annotations: Source | Annotations, n: int) -> dict[str, list[float]]:
+    """`n` boundaries in every video, in seconds, that cut it into n + 1 parts of one length."""
+    truth = load_annotations(annotations)
+    if n < 0:
+        raise UsageError(f"the number of boundaries was expected to be 0 or more and is {n}")
+    return {video_id: _even(n, video.duration_seconds) for video_id, video in truth.items()}
+
+
+def uniform_matched(predictions: Predictions, annotations: Source | Annotations) -> dict[str, list[float]]:
+    """As many evenly spaced boundaries, in seconds, as `predictions` (in seconds) have inside each video.
+
+    Videos without a prediction get none, so that coverage is the same.
+    """
+    truth = load_annotations(annotations)
+    counts = _counts(predictions, truth)
+    return {video_id: _even(n, truth[video_id].duration_seconds) for video_id, n in counts.items()}
+
+
+def random_boundaries(
+    annotations: Source | Annotations, n: int | Predictions, *, seed: int = 0
+) -> dict[str, list[float]]:
+    """Boundaries drawn evenly over each video, in seconds, sorted: `n` of them, or as many as predictions have.
+
+    What a video gets depends on the seed and its id alone, not on the other videos.
+    """
+    truth = load_annotations(annotations)
+    if isinstance(n, int):
+        if n < 0:
+            raise UsageError(f"the number of boundaries was expected to be 0 or more and is {n}")
+        counts = dict.fromkeys(truth, n)
+    else:
+        counts = _counts(n, truth)
+    found = {}
+    for video_id, count in counts.items():
+        rng = np.random.default_rng([seed, zlib.crc32(video_id.encode())])
+        found[video_id] = sorted(rng.uniform(0, truth[video_id].duration_seconds, count).tolist())
+    return found
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One rater as the method: `predictions` in seconds, `annotations` of the other raters, `rater` by video id."""
+
+    predictions: dict[str, list[float]]
+    annotations: Annotations
+    rater: dict[str, int]
+
+
+def leave_one_rater_out(annotations: Source | Annotations, *, rater: int | None = None, seed: int = 0) -> LeftOut:
+    """One human against the others: a rater's boundaries as predictions, to be judged by the raters that are left.
+
+    A rater is drawn for every video from `seed` and the video's id, unless `rater` says which (a number from 0).
+    Videos that have one rater only, or not that one, are left out and stand in `annotations.left_out`.
+    """
+    truth = load_annotations(annotations)
+    left_out: dict[str, str] = dict(truth.left_out)
+    chosen: dict[str, int] = {}
+    for video_id, video in truth.items():
+        if video.num_raters < 2 or (rater is not None and not 0 <= rater < video.num_raters):
+            left_out[video_id] = f"marked by {video.num_raters} raters, too few to leave one out"
+        elif rater is not None:
+            chosen[video_id] = rater
+        else:
+            rng = np.random.default_rng([seed, zlib.crc32(video_id.encode())])
+            chosen[video_id] = int(rng.integers(video.num_raters))
+    predictions = {video_id: list(truth[video_id].rater_seconds[n]) for video_id, n in chosen.items()}
+    others = [truth[video_id].without_rater(n) for video_id, n in chosen.items()]
+    return LeftOut(predictions, Annotations(others, format=truth.format, path=truth.path, left_out=left_out), chosen)
+
+
+def _even(n: int, duration_seconds: float) -> list[float]:
+    return [duration_seconds * k / (n + 1) for k in range(1, n + 1)]
+
+
+def _counts(predictions: Predictions, truth: Annotations) -> dict[str, int]:
+    return {
+        video_id: len(detections_inside(times, truth[video_id]))
+        for video_id, times in checked_predictions(predictions).items()
+        if video_id in truth
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A method and its baselines, judged by one definition. `evaluations` by name, the method first.
+
+    `human` is judged by one rater less than the others, so that no difference is stated for it.
+    """
+
+    evaluations: dict[str, Evaluation]
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a method, index `method`.
+
+        `f1@t` at the smallest tolerance t, `average_f1`, `precision@t` and `recall@t`, each with the ends of its
+        interval (`_low`, `_high`); `gain@t`: the method's F1 less this one's, with the interval of that difference
+        over the same resampled videos (NaN for the human and the method itself); `boundaries_per_video`, of those
+        predicted; `coverage`, `predicted` and `annotated` videos.
+        """
+        method = next(iter(self.evaluations.values()))
+        rows = [_row(found, method, name) for name, found in self.evaluations.items()]
+        return pd.DataFrame(rows, index=pd.Index(self.evaluations, name="method"))
+
+    def __str__(self) -> str:
+        """What fits a line of the table, without precision and recall."""
+        names = self.table.filter(regex=r"^(f1@|average_f1$|gain@|boundaries_per_video$|coverage$)")
+        return names.rename(columns={"boundaries_per_video": "per_video"}).to_string(float_format="{:.3f}".format)
+
+
+def _row(found: Evaluation, method: Evaluation, name: str) -> dict[str, float | int]:
+    first = found.definition.tolerances[0]
+    row: dict[str, float | int] = {}
+    for score in ("f1", "precision", "recall"):
+        interval = getattr(found, f"{score}_interval")[first]
+        row[f"{score}@{first:g}"] = getattr(found, score)[first]
+        row[f"{score}@{first:g}_low"], row[f"{score}@{first:g}_high"] = interval.low, interval.high
+    row["average_f1"] = found.average_f1
+    row["average_f1_low"] = found.average_f1_interval.low
+    row["average_f1_high"] = found.average_f1_interval.high
+    gain = (np.nan, np.nan, np.nan)
+    if found is not method and name != "human":
+        interval = interval_of(method.resampled.f1[:, 0] - found.resampled.f1[:, 0], found.confidence)
+        gain = (method.f1[first] - found.f1[first], interval.low, interval.high)
+    row[f"gain@{first:g}"], row[f"gain@{first:g}_low"], row[f"gain@{first:g}_high"] = gain
+    counted = found.counts.counted
+    detected = int(found.counts.detected[counted].sum())
+    row["boundaries_per_video"] = detected / found.num_predicted if found.num_predicted else np.nan
+    row["coverage"], row["predicted"], row["annotated"] = found.coverage, found.num_predicted, found.num_annotated
+    return row
+
+
+def compare_with_baselines(
+    predictions: Predictions | str | os.PathLike[str],
+    annotations: Source | Annotations,
+    *,
+    name: str = "method",
+    uniform_counts: Sequence[int] = (5, 8),
+    random_count: int = 8,
+    baseline_seed: int = 0,
+    **options: Any,
+) -> Comparison:
+    """Judge predictions beside their baselines; `options` are those of `evaluate`, and the same for all.
+
+    Baselines: `uniform-n` for every n of `uniform_counts`, `uniform-matched`, `random-n` of `random_count`,
+    `random-matched`, and `human` (one rater against the rest) where videos have several raters. Where `unit` is
+    "frames", predictions are frame numbers and the baselines are turned into such.
+
+    Raises UsageError as `evaluate` does, or where `name` is that of a baseline.
+    """
+    truth = load_annotations(annotations)
+    found = checked_predictions(predictions)
+    in_seconds = found if options.get("unit") != "frames" else _in_seconds(found, truth)
+    rivals = {f"uniform-{n}": uniform(truth, n) for n in uniform_counts}
+    rivals["uniform-matched"] = uniform_matched(in_seconds, truth)
+    rivals[f"random-{random_count}"] = random_boundaries(truth, random_count, seed=baseline_seed)
+    rivals["random-matched"] = random_boundaries(truth, in_seconds, seed=baseline_seed)
+    if name in rivals or name == "human":
+        raise UsageError(f"the method cannot be called {name!r}, which is the name of a baseline: choose another name")
+    evaluations = {name: evaluate(found, truth, **options)}
+    for rival, boundaries in rivals.items():
+        evaluations[rival] = evaluate(_in_unit(boundaries, truth, options), truth, **options)
+    human = leave_one_rater_out(truth, seed=baseline_seed)
+    if human.predictions:
+        boundaries = _in_unit(human.predictions, human.annotations, options)
+        evaluations["human"] = evaluate(boundaries, human.annotations, **options)
+    return Comparison(evaluations)
+
+
+def _in_unit(
+    boundaries: dict[str, list[float]], truth: Annotations, options: Mapping[str, Any]
+) -> dict[str, list[float]]:
+    return in_frames(boundaries, truth) if options.get("unit") == "frames" else boundaries
+
+
+def _in_seconds(found: Mapping[str, list[float]], truth: Annotations) -> dict[str, list[float]]:
+    """Frame numbers as the middles of their frames' time; those outside the video are dropped."""
+    return {
+        video_id: [
+            min((n + 0.5) / truth[video_id].rate()[0], truth[video_id].duration_seconds)
+            for n in detections_inside(times, truth[video_id], "frames")
+        ]
+        for video_id, times in found.items()
+        if video_id in truth
+    }

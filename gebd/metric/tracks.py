@@ -1,0 +1,57 @@
+"""Boundary scores over time, and boundaries: what heads and the detector hand out, and files of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from gebd.annotations.files import read_content, write_json
+from gebd.annotations.values import mapping, numbers, shown
+from schemas.errors import UsageError
+
+__all__ = ["Track", "checked_tracks", "load_tracks", "tracks_content", "write_tracks"]
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """Boundary scores of one video: `time_seconds` (T,) ascending and `scores` (T,), both float64."""
+
+    time_seconds: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+
+def write_tracks(tracks: Mapping[str, Track], path: str | os.PathLike[str]) -> None:
+    """Write `{video id: {"time_seconds": [...], "scores": [...]}}` as JSON, rounded to microseconds and six digits."""
+    write_json(Path(path), tracks_content(tracks))
+
+
+def tracks_content(tracks: Mapping[str, Track]) -> dict[str, dict[str, list[float]]]:
+    """What `write_tracks` writes, as plain values."""
+    return {
+        video_id: {"time_seconds": track.time_seconds.round(6).tolist(), "scores": track.scores.round(6).tolist()}
+        for video_id, track in tracks.items()
+    }
+
+
+def load_tracks(path: str | os.PathLike[str]) -> dict[str, Track]:
+    """Tracks of a file that `write_tracks` wrote; raises UsageError where it is something else."""
+    return checked_tracks(read_content(path), str(path))
+
+
+def checked_tracks(content: object, source: str) -> dict[str, Track]:
+    """Tracks of the content of such a file, which messages call `source`; raises UsageError as `load_tracks` does."""
+    found = {}
+    for video_id, entry in mapping(content, source).items():
+        what = f"{source}: {shown(video_id)}"
+        fields = mapping(entry, what)
+        times = np.array(numbers(fields.get("time_seconds"), f"{what}: time_seconds"))
+        scores = np.array(numbers(fields.get("scores"), f"{what}: scores"))
+        if len(times) != len(scores) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+            raise UsageError(f"{what} was expected to have a score at each of ascending times, and has not")
+        found[video_id] = Track(times, scores)
+    return found

@@ -1,0 +1,188 @@
+"""Pictures of a video of a store and of a run, from the files that the other commands leave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from extractor.store.reader import FeatureStore
+from gebd.annotations.identity import join_videos
+from gebd.annotations.loading import Source, load_annotations
+from gebd.annotations.records import Annotations, PerRater
+from gebd.dataset.dataset import GEBDDataset
+from gebd.dataset.items import StoreItems
+from gebd.dataset.samples import Sample
+from gebd.detection.detector import detect
+from gebd.heads.predict import JoinOptions, predict
+from gebd.heads.run_folder import RunFolder, file_of_run
+from gebd.heads.trained import TrainedHead
+from gebd.metric.baselines import compare_with_baselines
+from gebd.metric.predictions import Predictions, checked_predictions
+from gebd.metric.tracks import Track
+from gebd.pictures.plots import Timeline, plot_comparison, plot_timeline
+from schemas.errors import UsageError
+
+__all__ = ["motion_energy", "plot_run", "plot_video", "stored_id"]
+
+_SLICE_SECONDS = 60.0
+
+
+def plot_video(
+    store: FeatureStore | str | os.PathLike[str],
+    video_id: str,
+    path: str | os.PathLike[str],
+    *,
+    run: TrainedHead | str | os.PathLike[str] | None = None,
+    predictions: Predictions | str | os.PathLike[str] | None = None,
+    annotations: Source | Annotations | None = None,
+    joining: JoinOptions | None = None,
+    frames: Sequence[tuple[float, npt.NDArray[np.uint8]]] = (),
+    frame_aspect: float | None = None,
+    device: str | torch.device = "cpu",
+) -> Path:
+    """Draw the timeline of one video: frames, motion energy, boundary score, predictions and every rater's marks.
+
+    `video_id` is that of the store or, with `annotations`, of an annotation that joins. The score is that of the head
+    of `run`, else of the detector without labels; `predictions` are drawn instead of those that follow from it.
+    `frames` are (seconds from the video's start, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height)
+    or as they are. Raises UsageError where the video is not
+    in the store or not in the predictions, and as `plot_timeline` does.
+    """
+    store = store if isinstance(store, FeatureStore) else FeatureStore(store)
+    truth = None if annotations is None else load_annotations(annotations)
+    name, joined = _named(store, video_id, truth, joining)
+    found = (
+        detect(store, joined, joining=joining, video_ids=[name])
+        if run is None
+        else predict(run, store, joined, joining=joining, video_ids=[name], device=device)
+    )
+    marks: PerRater = () if joined is None else joined[name].rater_seconds
+    boundaries = found.boundaries[name] if predictions is None else _of_video(predictions, name, video_id)
+    energy, duration = motion_energy(store, name, joined, joining)
+    return plot_timeline(
+        Timeline(
+            video_id=video_id,
+            duration_seconds=duration,
+            score=found.tracks[name],
+            motion=energy,
+            predicted_seconds=boundaries,
+            rater_seconds=marks,
+            frames=frames,
+            frame_aspect=frame_aspect,
+            score_name="contrast score" if run is None else "boundary probability",
+        ),
+        path,
+    )
+
+
+def stored_id(
+    store: FeatureStore, video_id: str, annotations: Source | Annotations | None, joining: JoinOptions | None = None
+) -> str:
+    """The store's id of a video that is named as in the store or as in annotations.
+
+    Raises UsageError where neither has it.
+    """
+    if video_id in store.video_ids:
+        return video_id
+    items = {} if annotations is None else _items(store, load_annotations(annotations), joining)
+    if video_id not in items:
+        raise UsageError(
+            f"a video of {store.paths.root} was expected, or an annotated one that joins with it, not {video_id!r}: "
+            "`msnet gebd join` shows what joins"
+        )
+    return items[video_id]
+
+
+def _named(
+    store: FeatureStore, video_id: str, truth: Annotations | None, joining: JoinOptions | None
+) -> tuple[str, Annotations | None]:
+    """What the joined dataset calls a video, and its annotation; None where it has none."""
+    item = stored_id(store, video_id, truth, joining)
+    if truth is None:
+        return item, None
+    names = [
+        name for name, other in _items(store, truth, joining).items() if other == item and video_id in (name, item)
+    ]
+    return (names[0], Annotations([truth[names[0]]])) if names else (item, None)
+
+
+def _items(store: FeatureStore, truth: Annotations, joining: JoinOptions | None) -> Mapping[str, str]:
+    """Ids in the store by ids of the annotations that join."""
+    joining, items = joining or JoinOptions(), StoreItems(store, None)
+    return join_videos(
+        items.ids, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds, spans=items.spans
+    ).items
+
+
+def _of_video(predictions: Predictions | str | os.PathLike[str], *names: str) -> list[float]:
+    found = checked_predictions(predictions)
+    for name in names:
+        if name in found:
+            return found[name]
+    raise UsageError(f"the predictions were expected to name {names[-1]!r} and do not: predict it, or leave them out")
+
+
+def motion_energy(
+    store: FeatureStore, video_id: str, annotations: Annotations | None = None, joining: JoinOptions | None = None
+) -> tuple[Track | None, float]:
+    """Mean speed over time of one video, and the video's duration in seconds.
+
+    The speed is the mean length of displacement over all cells, weighted by confidence, in cells a second, at the
+    middle of each pair of stored frames; None where the store has no displacement. Ids and times are as in `predict`.
+    """
+    there = {"displacement", "confidence"} <= set(store.tensors)
+    tensors = ("frame", "displacement", "confidence") if there else ("frame",)
+    joining = joining or JoinOptions()
+    dataset = GEBDDataset(
+        store,
+        annotations,
+        window_seconds=_SLICE_SECONDS,
+        tensors=tensors,
+        pattern=joining.pattern,
+        starts_seconds=joining.starts_seconds,
+    ).subset([video_id])
+    parts = [_speeds(dataset[n]) for n in range(len(dataset))]
+    duration = dataset[0].duration_seconds
+    if not there:
+        return None, duration
+    times, first = np.unique(np.concatenate([times for times, _ in parts]), return_index=True)
+    return Track(times, np.concatenate([speeds for _, speeds in parts])[first]), duration
+
+
+def _speeds(sample: Sample) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Times and speeds of the pairs of neighbouring samples; none leads beyond the slice."""
+    if sample.displacement is None or sample.confidence is None or sample.pair_valid is None:
+        return np.zeros(0), np.zeros(0)
+    there = np.flatnonzero(sample.pair_valid[:-1] & sample.valid[:-1] & sample.valid[1:])
+    seconds = np.diff(sample.time_seconds)[there]
+    weight = sample.confidence[there, 0].astype(np.float64)
+    lengths = np.linalg.norm(sample.displacement[there].astype(np.float64), axis=1)
+    cells = (lengths * weight).sum((1, 2)) / np.maximum(weight.sum((1, 2)), 1e-9)
+    return sample.time_seconds[there] + seconds / 2, cells / seconds
+
+
+def plot_run(
+    run: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    predictions: Predictions | str | os.PathLike[str] | None = None,
+    annotations: Source | Annotations | None = None,
+) -> Path:
+    """Draw F1 against tolerance of a run, with all baselines and their intervals.
+
+    Of the validation part that the run's folder holds, or of `predictions` and `annotations` of a test part, which
+    come together. Raises WeightsError where the folder is not that of a finished run.
+    """
+    if (predictions is None) != (annotations is None):
+        raise UsageError("predictions and annotations were expected together: one of the two came")
+    if predictions is None or annotations is None:
+        folder, name = RunFolder(Path(run)), "validation part"
+        predictions, annotations = file_of_run(folder.predictions), file_of_run(folder.annotations)
+    else:
+        name = "method"
+    return plot_comparison(compare_with_baselines(predictions, annotations, name=name), path)

@@ -1,0 +1,78 @@
+"""`msnet gebd demo`: from procedural videos to an F1, in one command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gebd.heads.run_folder import Epoch
+from jobs.cli import goes_on
+from jobs.cli.display import TerminalWatcher, paragraph
+from jobs.cli.gebd.annotations import gebd_app
+from jobs.cli.gebd.tables import print_comparison
+from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
+from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
+from jobs.weights.single import TWIN_WEIGHTS
+
+__all__ = ["demo"]
+
+_PLAN = GEBDDemoPlan()
+_EVERY = 10  # epochs that a line tells of
+
+
+@gebd_app.command()
+@goes_on
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all that is made.")] = Path("msnet-gebd-demo"),
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Of MSNet-ResNet-18. (default: the bundled ones)")
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            "--against",
+            help=f"Checkpoint of a TSN-ResNet-18 trained alike, as a rival. (default: {TWIN_WEIGHTS}, where it is)",
+        ),
+    ] = None,
+    training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
+    test_videos: Annotated[int, typer.Option("--test-videos", min=2)] = _PLAN.test_videos,
+    size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = _PLAN.size,
+    seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = _PLAN.seed,
+    device: Device = DeviceChoice.AUTO,
+) -> int:
+    """Make videos with known boundaries, extract them, train heads on one part and judge them on the other."""
+    if against is None and TWIN_WEIGHTS.is_file():
+        against = str(TWIN_WEIGHTS)
+    plan = GEBDDemoPlan(
+        training_videos=training_videos,
+        test_videos=test_videos,
+        seed=seed,
+        weights=weights,
+        against=against,
+        size=size,
+        device=device,
+    )
+    result = run_gebd_demo(out, plan, TerminalWatcher(), _tell)
+    if result.comparison is None:
+        return result.outcome.exit_code
+    print_comparison(result.comparison)
+    say(
+        paragraph(
+            "msnet+motion, msnet: the same head, trained on features with displacement and on features alone; "
+            f"{'' if against is None else 'tsn: on those of a network without motion; '}no labels: the detector."
+        )
+    )
+    for picture in result.pictures:
+        say(f"picture: {picture}")
+    say(f"everything else: {out}")
+    return result.outcome.exit_code
+
+
+def _tell(method: str, epoch: Epoch) -> None:
+    if epoch.epoch % _EVERY == 0:
+        score = f"F1@0.05 {epoch.validation_f1:.3f} of all validation videos"
+        say(f"{method}, epoch {epoch.epoch}: {score}", to=sys.stderr)

@@ -1,0 +1,247 @@
+"""`msnet gebd train`, `predict` and `detect`: boundaries from the features of a store."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gebd.annotations.values import shown
+from gebd.dataset.labels import Raters
+from gebd.detection.detector import DetectionConfig, detect as detect_boundaries
+from gebd.heads.config import TrainingConfig, training_config
+from gebd.heads.networks import HeadName
+from gebd.heads.predict import Prediction, predict as predict_boundaries
+from gebd.heads.run_folder import Epoch, RunFolder
+from gebd.heads.splitting import Parts, Validation
+from gebd.heads.train import train_head
+from gebd.heads.trained import load_head
+from gebd.metric.predictions import write_predictions
+from gebd.metric.tracks import write_tracks
+from jobs.cli import goes_on
+from jobs.cli.display import notice, paragraph
+from jobs.cli.gebd.annotations import Annotations, Pattern, Stretches, gebd_app, join_options
+from jobs.cli.gebd.tables import print_comparison, spoken_warnings
+from jobs.cli.outputs import OutputFile, is_predictions, is_scores
+from jobs.cli.parameters import Device, DeviceChoice, Store, takes
+from jobs.cli.streams import say
+from jobs.cli.writing import Force, check_writable
+from jobs.cluster.devices import choose_device
+from schemas.errors import UsageError
+from schemas.wording import counted
+
+__all__ = ["detect", "predict", "train"]
+
+_DEFAULTS = TrainingConfig()
+_DETECTOR = DetectionConfig()
+
+_Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read the store. (0: this one)")]
+_Named = Annotated[
+    Path | None,
+    typer.Option(
+        "--annotations", help="Only videos that join with one of these, under their names.", show_default=False
+    ),
+]
+_Out = Annotated[
+    Path, typer.Option("--out", "-o", help="JSON, or the official submission by the ending .pkl.", show_default=False)
+]
+_Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the score of every sample, as JSON.")]
+
+
+def _head_options(
+    head: Annotated[HeadName, typer.Option("--head", help="contrast is the official simple one.")] = _DEFAULTS.head,
+    no_motion: Annotated[
+        bool, typer.Option("--no-motion", help="Features alone, also where the store has displacement.")
+    ] = False,
+    channels: Annotated[str, typer.Option("--channels", help="frame, or motion (pooled).")] = _DEFAULTS.channels,
+    raters: Annotated[Raters, typer.Option("--raters", help="Whose boundaries are learned.")] = _DEFAULTS.raters,
+    rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DEFAULTS.rate_hz,
+    window: Annotated[float, typer.Option("--window", help="Seconds seen at a time.")] = _DEFAULTS.window_seconds,
+    hop: Annotated[float, typer.Option("--hop", help="Seconds between windows.")] = _DEFAULTS.hop_seconds,
+    epochs: Annotated[int, typer.Option("--epochs", help="At most.")] = _DEFAULTS.max_epochs,
+    patience: Annotated[
+        int, typer.Option("--patience", help="Epochs without a better F1 that end it.")
+    ] = _DEFAULTS.patience_epochs,
+    learning_rate: Annotated[float, typer.Option("--learning-rate")] = _DEFAULTS.learning_rate,
+    seed: Annotated[int, typer.Option("--seed", help="Of split, weights and order.")] = _DEFAULTS.seed,
+) -> TrainingConfig:
+    """What is learned, and how."""
+    return training_config(
+        head=head,
+        use_motion=False if no_motion else None,
+        channels=channels,
+        raters=raters,
+        rate_hz=rate_hz,
+        window_seconds=window,
+        hop_seconds=hop,
+        max_epochs=epochs,
+        patience_epochs=patience,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+
+
+@gebd_app.command()
+@goes_on
+@takes(config=_head_options)
+def train(
+    store: Store,
+    annotations: Annotations,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", show_default=False)],
+    config: TrainingConfig,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            "--validation",
+            help="Annotations of the videos to validate on, or a .txt with an id a line. (default: a fifth, by seed)",
+            show_default=False,
+        ),
+    ] = None,
+    pattern: Pattern = None,
+    stretches: Stretches = False,
+    device: Device = DeviceChoice.AUTO,
+    workers: _Workers = 0,
+) -> int:
+    """Train a head on a store's features. The same command goes on with a training that was interrupted."""
+    with spoken_warnings():
+        result = train_head(
+            store,
+            annotations,
+            out,
+            config,
+            validation=_validation(validation),
+            joining=join_options(pattern, stretches, annotations),
+            device=choose_device(device),
+            workers=workers,
+            tell=_tell,
+        )
+    say(*str(result.join).splitlines(), "")
+    say(
+        paragraph(
+            f"best of {counted(len(result.epochs), 'epoch')}: epoch {result.trained.epoch}, threshold "
+            f"{result.trained.picker.threshold:g}. On the validation part, which chose both:"
+        )
+    )
+    print_comparison(result.comparison)
+    say(f"run: {out}; curves: {out / 'curves.csv'}")
+    say(f"to go on: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
+    return 0
+
+
+def _tell(epoch: Epoch) -> None:
+    say(
+        f"epoch {epoch.epoch}: loss {epoch.training_loss:.3f}, validation {epoch.validation_loss:.3f}, "
+        f"F1@0.05 {epoch.validation_f1:.3f} of all its videos",
+        to=sys.stderr,
+    )
+
+
+def _validation(path: Path | None) -> Validation | None:
+    if path is None or path.suffix != ".txt":
+        return path
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} was expected to be text with an id a line and cannot be read ({error})") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+@gebd_app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder that `msnet gebd train --out` wrote.", show_default=False)],
+    store: Store,
+    out: _Out,
+    annotations: _Named = None,
+    scores: _Scores = None,
+    pattern: Pattern = None,
+    stretches: Stretches = False,
+    device: Device = DeviceChoice.AUTO,
+    workers: _Workers = 0,
+    force: Force = False,
+) -> int:
+    """Predict boundaries with a trained head."""
+    folder = RunFolder(run if run.is_dir() else run.parent)
+    _check(out, scores, [run, store, annotations, folder.predictions, folder.scores], force)
+    trained = load_head(run, choose_device(device))
+    parts = RunFolder(run).parts()
+    with spoken_warnings():
+        joining = join_options(pattern, stretches, annotations)
+        found = predict_boundaries(trained, store, annotations, joining=joining, workers=workers)
+    _write(found, out, scores, annotations)
+    _tell_of_known(found, parts)
+    return 0
+
+
+def _tell_of_known(found: Prediction, parts: Parts) -> None:
+    """Say how many of the predicted videos had a say in the head, so that no score on them is taken for a test."""
+    known = [
+        f"{verb} on {count}"
+        for verb, part in (("trained", parts.training), ("validated", parts.validation))
+        if (count := len(found.boundaries.keys() & set(part)))
+    ]
+    if known:
+        predicted = counted(len(found.boundaries), "predicted video")
+        notice(f"the head was {' and '.join(known)} of {predicted}: a score on these says little")
+
+
+@gebd_app.command()
+def detect(
+    store: Store,
+    out: _Out,
+    annotations: _Named = None,
+    scores: _Scores = None,
+    context: Annotated[
+        float, typer.Option("--context", help="Seconds before and after that are compared.")
+    ] = _DETECTOR.context_seconds,
+    motion_share: Annotated[
+        float, typer.Option("--motion-share", help="Weight of displacement, from 0 to 1; the rest is of features.")
+    ] = _DETECTOR.motion_share,
+    prominence: Annotated[
+        float, typer.Option("--prominence", help="How far a maximum has to stand out.")
+    ] = _DETECTOR.prominence,
+    apart: Annotated[float, typer.Option("--apart", help="Least seconds between two.")] = _DETECTOR.apart_seconds,
+    rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DETECTOR.rate_hz,
+    pattern: Pattern = None,
+    stretches: Stretches = False,
+    force: Force = False,
+) -> int:
+    """Detect boundaries without training: where motion and features after differ from those before."""
+    _check(out, scores, [store, annotations], force)
+    config = DetectionConfig(
+        rate_hz=rate_hz,
+        context_seconds=context,
+        motion_share=motion_share,
+        prominence=prominence,
+        apart_seconds=apart,
+    )
+    with spoken_warnings():
+        found = detect_boundaries(
+            store, annotations, config=config, joining=join_options(pattern, stretches, annotations)
+        )
+    _write(found, out, scores, annotations)
+    return 0
+
+
+def _check(out: Path, scores: Path | None, inputs: list[Path | None], force: bool) -> None:
+    outputs = [OutputFile(out, is_predictions)]
+    if scores is not None:
+        outputs.append(OutputFile(scores, is_scores, "--scores"))
+    check_writable(outputs, inputs, force=force)
+
+
+def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path | None) -> None:
+    write_predictions(found.boundaries, out)
+    if scores is not None:
+        write_tracks(found.tracks, scores)
+    if found.join is not None:
+        say(*str(found.join).splitlines(), "")
+    count = sum(map(len, found.boundaries.values()))
+    empty = [video_id for video_id, track in found.tracks.items() if not len(track.scores)]
+    say(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}")
+    if empty:
+        say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
+    say(f"written: {out}{'' if scores is None else f', {scores}'}")
+    if annotations is not None:
+        say(f"to judge them: msnet gebd evaluate {out} {annotations}")

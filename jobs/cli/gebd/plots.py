@@ -1,0 +1,89 @@
+"""`msnet gebd plot video` and `msnet gebd plot run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extractor.store.reader import FeatureStore
+from gebd.pictures.plots import COMPARISON, TIMELINE
+from gebd.pictures.views import plot_run, plot_video, stored_id
+from jobs.cli.gebd.annotations import Pattern, Stretches, gebd_app, join_options
+from jobs.cli.gebd.tables import spoken_warnings
+from jobs.cli.outputs import OutputFile, sealed_as, with_listed_videos
+from jobs.cli.parameters import Device, DeviceChoice, Store
+from jobs.cli.plain_help import App
+from jobs.cli.streams import say
+from jobs.cli.writing import Force, check_writable
+from jobs.cluster.devices import choose_device
+from jobs.stores.thumbnails import Thumbnails, thumbnails
+
+__all__ = ["run_", "video"]
+
+plot_app = App(help="Pictures; need the extra `plot`.")
+gebd_app.add_typer(plot_app, name="plot")
+
+_Out = Annotated[Path, typer.Option("--out", "-o", help="A .png, .pdf or .svg.", show_default=False)]
+_Predictions = Annotated[Path | None, typer.Option("--predictions", help="Boundaries to draw.", show_default=False)]
+_Annotations = Annotated[Path | None, typer.Option("--annotations", help="Raters' marks.", show_default=False)]
+
+
+@plot_app.command()
+def video(
+    store: Store,
+    video_id: Annotated[str, typer.Argument(help="As in the manifest, or as annotated.", show_default=False)],
+    out: _Out,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="Score of its head. (default: the detector's)", show_default=False),
+    ] = None,
+    predictions: _Predictions = None,
+    annotations: _Annotations = None,
+    videos: Annotated[
+        Path | None, typer.Option("--videos", help="The dataset, for a row of frames.", show_default=False)
+    ] = None,
+    pattern: Pattern = None,
+    stretches: Stretches = False,
+    device: Device = DeviceChoice.AUTO,
+    force: Force = False,
+) -> int:
+    """Draw one video over time: frames, motion, boundary score, predictions and every rater's marks."""
+    read = [store, run, predictions, annotations, *with_listed_videos(videos)]
+    check_writable([OutputFile(out, sealed_as(TIMELINE))], read, force=force)
+    with spoken_warnings():
+        features = FeatureStore(store)
+        joining = join_options(pattern, stretches, annotations)
+        strip = Thumbnails()
+        if videos is not None:
+            strip = thumbnails(features, stored_id(features, video_id, annotations, joining), videos)
+        plot_video(
+            features,
+            video_id,
+            out,
+            run=run,
+            predictions=predictions,
+            annotations=annotations,
+            joining=joining,
+            frames=strip.frames,
+            frame_aspect=strip.aspect,
+            device=choose_device(device),
+        )
+    say(f"written: {out}")
+    return 0
+
+
+@plot_app.command("run")
+def run_(
+    run: Annotated[Path, typer.Argument(help="The folder that `msnet gebd train --out` wrote.", show_default=False)],
+    out: _Out,
+    predictions: _Predictions = None,
+    annotations: _Annotations = None,
+    force: Force = False,
+) -> int:
+    """Draw F1 against tolerance, with all baselines: of the validation part, or of predictions and annotations."""
+    check_writable([OutputFile(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
+    plot_run(run, out, predictions=predictions, annotations=annotations)
+    say(f"written: {out}")
+    return 0

@@ -1,0 +1,99 @@
+"""What the commands of `msnet gebd` show: scores beside their baselines, and warnings as lines for people."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from gebd.annotations.values import shown
+from gebd.metric.baselines import Comparison
+from gebd.metric.evaluation import Evaluation
+from jobs.cli.display import notice, paragraph, table
+from jobs.cli.streams import Block, say
+from schemas.wording import counted
+
+__all__ = ["print_comparison", "print_coverage", "score_cells", "spoken_warnings"]
+
+_NAMED = 3
+_FEW = 10  # videos, of which resampling gives no honest interval
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """A line a method: F1 at the smallest tolerance, average F1, and how far the method is above each baseline."""
+    method = next(iter(comparison.evaluations.values()))
+    first = method.definition.tolerances[0]
+    unit = " s" if method.definition.absolute else ""
+    title = f"F1 at {first:g}{unit}, {method.confidence:.0%} intervals over videos ({method.definition.name})"
+    say(paragraph(title, indent="  "))
+    lines: list[Sequence[object]] = []
+    for name, row in comparison.table.iterrows():
+        gain, low, high, count = (
+            float(row[column])
+            for column in (*(f"gain@{first:g}{end}" for end in ("", "_low", "_high")), "boundaries_per_video")
+        )
+        gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", f"{low:.3f}..{high:.3f}")
+        cells = score_cells(comparison.evaluations[str(name)])
+        lines.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
+    say(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
+    say(
+        paragraph(
+            f"  average: F1 over all tolerances; marks: boundaries predicted a video; gain: F1 of "
+            f"{next(iter(comparison.evaluations))} less this row's.",
+            indent="  ",
+        )
+    )
+    print_coverage(method)
+
+
+def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> Block:
+    """One table or, where its last column would be wrapped to the terminal, the two of the gains below the others."""
+    whole = table(head, lines)
+    if whole.count("\n") == len(lines):
+        return whole
+    gains = [(line[0], *line[-2:]) for line in lines if line[-1]]
+    return Block(f"{table(head[:-2], [line[:-2] for line in lines])}\n{table((head[0], *head[-2:]), gains)}")
+
+
+def score_cells(found: Evaluation) -> tuple[str, str, str]:
+    """F1 at the smallest tolerance, its interval, and average F1."""
+    first = found.definition.tolerances[0]
+    interval = found.f1_interval[first]
+    return f"{found.f1[first]:.3f}", f"{interval.low:.3f}..{interval.high:.3f}", f"{found.average_f1:.3f}"
+
+
+def print_coverage(found: Evaluation) -> None:
+    """How many of the annotated videos the score is of, and what was predicted beside them."""
+    say(
+        f"{found.num_predicted} of {counted(found.num_annotated, 'annotated video')} predicted, "
+        f"coverage {found.coverage:.3f}"
+    )
+    judged = int(found.counts.counted.sum())
+    if judged < _FEW:
+        say(paragraph(f"intervals over {counted(judged, 'video')} say little: judge more", indent="  "))
+    low = sum(status == "low_consistency" for status in found.counts.status)
+    if low:
+        say(f"left out, their raters agree too little: {counted(low, 'video')}")
+    if found.unknown:
+        named = ", ".join(shown(name) for name in found.unknown[:_NAMED])
+        more = ", ..." if len(found.unknown) > _NAMED else ""
+        say(
+            paragraph(
+                f"predicted, but not annotated by that name: {counted(len(found.unknown), 'video')} ({named}{more}); "
+                "`msnet gebd predict` and `detect` give videos the names of their annotations with --annotations",
+                indent="  ",
+            )
+        )
+
+
+@contextmanager
+def spoken_warnings() -> Iterator[None]:
+    """Warnings meant for a user become lines on the standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                notice(message)

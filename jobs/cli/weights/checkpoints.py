@@ -1,0 +1,170 @@
+"""`msnet weights`: the networks there are, and what a checkpoint is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_networks, checkpoint_path
+from extractor.models.checkpoints.conversion import convert_checkpoint
+from extractor.models.checkpoints.inspection import CheckpointReport, inspect_checkpoint
+from extractor.models.spec import NETWORK_NAMES, describe_network
+from jobs.cli import app
+from jobs.cli.display import paragraph, rows, size, table
+from jobs.cli.outputs import OutputFile
+from jobs.cli.plain_help import App
+from jobs.cli.streams import Block, say
+from jobs.cli.writing import Force, check_writable
+from jobs.weights.single import BUNDLED_MODEL
+from schemas.errors import WeightsError
+from schemas.wording import counted
+
+__all__ = ["convert", "inspect", "list_networks"]
+
+weights_app = App(help="Networks and checkpoints.")
+app.add_typer(weights_app, name="weights")
+
+_Path = Annotated[
+    Path, typer.Argument(help="A checkpoint: safetensors, or a file that torch.save wrote.", show_default=False)
+]
+_PathOrBundled = Annotated[
+    Path,
+    typer.Argument(
+        help=f"A checkpoint: safetensors, a file that torch.save wrote, or `{BUNDLED_WEIGHTS}`.", show_default=False
+    ),
+]
+_Model = Annotated[
+    str | None, typer.Option("--model", help="Network to hold it against. (default: the one it looks like)")
+]
+_KINDS = {
+    "reference": "a checkpoint of the reference MSNet",
+    "tsm": "a TSM release",
+    "imagenet": "an ImageNet backbone",
+    "msnet": "a file of this program",
+}
+_METADATA = ("architecture", "licence", "notes", "recipe", "numbers")  # of our own files, in the order of interest
+_UNTOLD = ("format", "format_version")  # the kind says it
+_LONGEST_VALUE = 300
+
+
+@weights_app.command("list")
+def list_networks() -> int:
+    """List the networks and the widths of their features."""
+    networks: list[tuple[object, ...]] = []
+    for name in NETWORK_NAMES:
+        spec = describe_network(name)
+        widths = (spec.feature_dim, spec.frame_feature_dim, spec.motion_channels or "none")
+        networks.append((name, *widths, spec.reach.back, spec.reach.forward))
+    say(table(("name", "clip", "frame", "motion", "frames back", "forward"), networks))
+    say(
+        paragraph(
+            f"Trained weights come along for {', '.join(bundled_networks())}: the default of --weights there. For the "
+            "others --weights takes a checkpoint of yours, or `random` for a try-out."
+        )
+    )
+    return 0
+
+
+@weights_app.command()
+def inspect(
+    path: _PathOrBundled,
+    model: _Model = None,
+    recipe: Annotated[
+        bool, typer.Option("--recipe", help="Print how the weights came to be, as JSON, and nothing else.")
+    ] = False,
+) -> int:
+    """Say what a checkpoint is, what of it fits and what does not."""
+    report = inspect_checkpoint(checkpoint_path(path, model or BUNDLED_MODEL), model)
+    if recipe:
+        say(Block(_recipe(report)))
+        return 0
+    _print_report(report, model)
+    return 0 if report.fit.fits else 1
+
+
+@weights_app.command()
+def convert(
+    path: _Path,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.", show_default=False)],
+    model: _Model = None,
+    licence: Annotated[str, typer.Option("--licence", help="Of the weights, written into the file.")] = "unknown",
+    force: Force = False,
+) -> int:
+    """Write a checkpoint of any kind as safetensors, which cannot hold code."""
+    check_writable([OutputFile(out)], [path], force=force)
+    report = convert_checkpoint(path, out, model, licence=licence, replace=force)
+    _print_report(report)
+    if model is None and not report.has_motion:
+        backbone = str(report.architecture).partition("_")[2]
+        say(
+            paragraph(
+                f"It has no MotionSqueeze module and serves {report.architecture} only. For MSNet, whose module keeps "
+                f"its initial values then, convert it with --model msnet_{backbone}.",
+            )
+        )
+    return 0
+
+
+def _print_report(report: CheckpointReport, model: str | None = None) -> None:
+    parameters = counted(report.num_parameters, "parameter")
+    lines: list[tuple[object, ...]] = [
+        ("kind", _KINDS[report.kind]),
+        ("network", report.architecture or "none of ours"),
+        ("tensors", report.num_tensors, f"{parameters}, {size(report.size_bytes)}"),
+        ("classes", report.num_classes or "no classifier"),
+        ("MS module", "yes" if report.has_motion else "no"),
+        ("edges", report.edges),
+        ("SHA-256", report.sha256),
+    ]
+    say(str(report.path))
+    say(rows(lines))
+    for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
+        long_recipe = key == "recipe" and len(report.metadata[key]) > _LONGEST_VALUE
+        value = "--recipe prints it" if long_recipe else _shown(_in_words(report.metadata[key]))
+        if value:
+            say(paragraph(f"  {_shown(key)}: {value}", indent="    "))
+    fit = report.fit
+    if fit.fits:
+        kept = f"; {counted(len(fit.kept), 'parameter')} of the MS module keep initial values" if fit.kept else ""
+        say(paragraph(f"it fits {fit.model}{kept}", indent="  "))
+    elif model is None and report.architecture is None:
+        say(paragraph(f"it fits no network of ours; the nearest is {fit.model}: {fit.describe()}", indent="  "))
+    else:
+        say(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))
+
+
+def _recipe(report: CheckpointReport) -> str:
+    """The recipe of a file of ours, one value a line; json escapes what would move a terminal's cursor."""
+    try:
+        return json.dumps(json.loads(report.metadata["recipe"]), indent=2)
+    except (KeyError, ValueError, RecursionError):
+        raise WeightsError(
+            f"a file that tells its recipe was expected, {report.path} does not: leave --recipe out"
+        ) from None
+
+
+def _interest(key: str) -> tuple[int, str]:
+    return (_METADATA.index(key) if key in _METADATA else len(_METADATA)), key
+
+
+def _in_words(text: str) -> str:
+    """A list or a dictionary in JSON as words, empty where it says nothing; other texts as they are."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, dict):
+        value = [f"{name} {_listed(entry)}" for name, entry in value.items() if entry not in (None, [], {}, "")]
+    return _listed(value) if isinstance(value, list) else text
+
+
+def _listed(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _shown(text: str) -> str:
+    """A text from a file, not without end."""
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} ..."

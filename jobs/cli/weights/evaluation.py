@@ -1,0 +1,142 @@
+"""`msnet weights evaluate`: how good a checkpoint is, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import typer
+
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
+from extractor.store.disk.atomic import write_bytes
+from jobs.cli.display import notice, progress
+from jobs.cli.outputs import OutputFile, sealed_as, with_listed_videos
+from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.streams import say
+from jobs.cli.weights.checkpoints import weights_app
+from jobs.cli.weights.evaluation_tables import print_evaluation
+from jobs.cli.writing import Force, check_writable
+from jobs.cluster.devices import choose_device
+from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
+from jobs.weights.single import BUNDLED_MODEL, TWIN_WEIGHTS
+from schemas.seals import sealed_content
+
+__all__ = ["evaluate"]
+
+_PARTLY_FAILED = 2
+_FULL = Sizes()
+_EVALUATION = "evaluation of weights"
+
+
+@weights_app.command()
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="A checkpoint, or `random` with --model, for comparison.")] = Path(
+        BUNDLED_WEIGHTS
+    ),
+    model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            help="Another checkpoint for the same probes. (default: the TSN in the folder weights, if it is there)",
+        ),
+    ] = None,
+    real: Annotated[
+        Path | None, typer.Option("--real", help="Real videos (folder, table or file) to hold against optical flow.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The JSON. (default: NAME.evaluation.json in this folder)")
+    ] = None,
+    matching_clips: Annotated[
+        int | None,
+        typer.Option("--matching-clips", min=2, help=f"Clips for displacement. (default: {_FULL.matching_clips})"),
+    ] = None,
+    clips: Annotated[
+        int | None, typer.Option("--clips", min=2, help=f"Clips of 8 frames for probes. (default: {_FULL.clips})")
+    ] = None,
+    videos: Annotated[
+        int | None, typer.Option("--videos", min=2, help=f"Videos of 10 s for probes. (default: {_FULL.videos})")
+    ] = None,
+    real_seconds: Annotated[
+        float | None, typer.Option("--real-seconds", min=0.2, help=f"Of each. (default: {_FULL.real_seconds:g})")
+    ] = None,
+    size: Annotated[int, typer.Option("--size", help="Side of all frames in pixels.")] = _FULL.size_px,
+    short: Annotated[
+        bool, typer.Option("--short", help=f"A first impression: {SHORT.matching_clips} clips, {SHORT.videos} videos.")
+    ] = False,
+    device: Device = DeviceChoice.AUTO,
+    force: Force = False,
+) -> int:
+    """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
+    base = SHORT if short else _FULL
+    sizes = Sizes(
+        matching_clips=matching_clips or base.matching_clips,
+        clips=clips or base.clips,
+        videos=videos or base.videos,
+        real_seconds=real_seconds or base.real_seconds,
+        size_px=size,
+    )
+    if against is None and TWIN_WEIGHTS.is_file():
+        against = TWIN_WEIGHTS
+    out = out or Path(f"{path.stem}.evaluation.json")
+    read = [checkpoint_path(path, model or BUNDLED_MODEL), against, *with_listed_videos(real)]
+    check_writable([OutputFile(out, sealed_as(_EVALUATION))], read, force=force)
+    with _Progress() as shown:
+        found = evaluate_weights(
+            path, model=model, against=against, real=real, sizes=sizes, device=choose_device(device), tell=shown.tell
+        )
+    print_evaluation(found)
+    write_bytes(out, json.dumps(_plain(found), indent=2, allow_nan=False).encode() + b"\n")
+    say("", f"written to {out}")
+    return _PARTLY_FAILED if found.real is not None and found.real.left_out else 0
+
+
+class _Progress:
+    """A bar for each part on a terminal, elsewhere a line as it begins; on the standard error."""
+
+    def __init__(self) -> None:
+        self._part = ""
+        self._bar = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def tell(self, part: str, done: int, total: int) -> None:
+        """So much of a part is done."""
+        if part != self._part:
+            self._bar.close()
+            self._part, self._show = part, self._bar.enter_context(progress(part, "done"))
+            if not sys.stderr.isatty():
+                notice(f"evaluating: {part}")
+        self._show(done, total)
+
+
+def _plain(found: WeightsEvaluation) -> dict[str, Any]:
+    """The evaluation as JSON has it: with the definitions and versions behind the figures, and null for NaN."""
+    versions = {name: _version(name) for name in ("msnet-features", "torch", "opencv-python-headless")}
+    content = {**asdict(found), "definitions": DEFINITIONS, "versions": versions}
+    return sealed_content(_nan_to_none(content), _EVALUATION)
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _nan_to_none(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""The demonstrations: procedural videos from files to features and boundaries."""

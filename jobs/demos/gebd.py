@@ -1,0 +1,218 @@
+"""The demonstration of boundary detection: procedural videos with known boundaries, from files to an F1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.store.reader import FeatureStore
+from gebd.annotations.loading import write_annotations
+from gebd.annotations.records import Annotations, VideoAnnotation
+from gebd.detection.detector import detect
+from gebd.heads.config import TrainingConfig
+from gebd.heads.predict import predict
+from gebd.heads.run_folder import Epoch
+from gebd.heads.train import train_head
+from gebd.metric.baselines import Comparison, compare_with_baselines
+from gebd.metric.f1 import evaluate
+from gebd.metric.predictions import write_predictions
+from gebd.metric.report import write_report
+from gebd.pictures.plots import plot_comparison
+from gebd.pictures.views import plot_video
+from jobs.cluster.devices import choose_device
+from jobs.demos.folder import begin_demo
+from jobs.run.extraction import extract
+from jobs.run.options import Options, Request, resolve
+from jobs.run.outcome import Outcome
+from jobs.run.watcher import Watcher
+from jobs.stores.thumbnails import thumbnails
+from schemas.config import Sampling
+from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
+
+__all__ = ["GEBDDemoPlan", "GEBDDemoResult", "run_gebd_demo"]
+
+_MOTION, _FEATURES, _TWIN, _DETECTOR = "msnet+motion", "msnet", "tsn", "no labels"
+_TWIN_MODEL = "tsn_resnet18"
+_SIZE_PX = (128, 160)
+_OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan: stores and runs remember the rest
+_WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and judged on
+
+
+@dataclass(frozen=True, slots=True)
+class GEBDDemoPlan:
+    """What the demonstration makes, and by which networks.
+
+    weights: as in `Request`, of `model`. against: checkpoint of a TSN-ResNet-18 that was trained alike, or "random";
+    None leaves it out. size: side of the network's input. seconds: range of the videos' length.
+    """
+
+    training_videos: int = 60
+    test_videos: int = 40
+    seconds: tuple[float, float] = (8.0, 12.0)
+    seed: int = 0
+    model: str = "msnet_resnet18"
+    weights: str | None = None
+    against: str | None = None
+    size: int = 112
+    device: str = "auto"
+    config: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class GEBDDemoResult:
+    """What came of it. `comparison` is None where an extraction did not finish; `outcome` is of the last one.
+
+    The methods of `comparison`: a head on MSNet's features and displacement, on its features alone, on those of the
+    TSN, and the detector without labels; then the baselines. `pictures` are what was drawn, or empty without
+    matplotlib.
+    """
+
+    folder: Path
+    outcome: Outcome
+    comparison: Comparison | None
+    pictures: tuple[Path, ...] = ()
+
+
+def run_gebd_demo(
+    out: Path,
+    plan: GEBDDemoPlan | None = None,
+    watcher: Watcher | None = None,
+    tell: Callable[[str, Epoch], None] | None = None,
+) -> GEBDDemoResult:
+    """Write videos, extract them dense at 10 Hz, train heads on one part, judge them and the detector on the other.
+
+    Called again it goes on where it was; videos of another seed, number or length are refused (see `begin_demo`).
+    `tell` hears of every epoch of every training.
+    """
+    return _Demo(out, plan or GEBDDemoPlan(), watcher or Watcher(), tell).run()
+
+
+class _Demo:
+    """The folder of a demonstration: videos/train, videos/test, annotations, a store a network, a run a head."""
+
+    def __init__(
+        self, out: Path, plan: GEBDDemoPlan, watcher: Watcher, tell: Callable[[str, Epoch], None] | None
+    ) -> None:
+        self._out, self._plan, self._watcher, self._tell = out, plan, watcher, tell
+        self._videos = out / "videos"
+
+    def run(self) -> GEBDDemoResult:
+        """All of it; see `run_gebd_demo`."""
+        plan = self._plan
+        requests = self._requests()
+        begin_demo(self._out, {name: getattr(plan, name) for name in _OF_VIDEOS})
+        training = self._write("train", plan.training_videos, _WORLD_SEED + 2 * plan.seed)
+        test = self._write("test", plan.test_videos, _WORLD_SEED + 2 * plan.seed + 1)
+        for name, request in requests.items():
+            options = Options(device=plan.device)
+            outcome = extract(self._videos, self._store(name), request, options, self._watcher)
+            if not outcome.complete:
+                return GEBDDemoResult(self._out, outcome, None)
+        found = {_MOTION: self._head(_MOTION, "msnet", training, test, motion=True)}
+        found[_FEATURES] = self._head(_FEATURES, "msnet", training, test, motion=False)
+        if _TWIN in requests:
+            found[_TWIN] = self._head(_TWIN, _TWIN, training, test, motion=False)
+        found[_DETECTOR] = detect(self._store("msnet"), test).boundaries
+        comparison = self._compare(found, test)
+        return GEBDDemoResult(self._out, outcome, comparison, self._draw(comparison, test))
+
+    def _write(self, part: str, count: int, seed: int) -> Annotations:
+        """The videos of a part, unless they are there, and their annotations. Worlds of other seeds share nothing."""
+        folder, plan = self._videos / part, self._plan
+        videos = read_demo_videos(folder)
+        if not videos:
+            self._watcher.say(f"writing {count} procedural videos to {folder}")
+            height, width = _SIZE_PX
+            videos = write_demo_videos(folder, count, seed, height=height, width=width, seconds=plan.seconds)
+        annotations = Annotations(_annotation(part, video) for video in videos)
+        return write_annotations(annotations, self._out / f"{part}.json")
+
+    def _requests(self) -> dict[str, Request]:
+        """By network, what is extracted; weights that do not fit are refused here, before anything is made."""
+        plan = self._plan
+        networks = {"msnet": (plan.model, plan.weights)}
+        if plan.against is not None:
+            networks[_TWIN] = (_TWIN_MODEL, plan.against)
+        else:
+            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} that was trained alike: its row is left out")
+        requests = {
+            name: Request(
+                model=model,
+                weights=weights,
+                seed=plan.seed if weights == RANDOM_WEIGHTS else None,
+                sampling=Sampling.DENSE,
+                size=plan.size,
+            )
+            for name, (model, weights) in networks.items()
+        }
+        for request in requests.values():
+            resolve(request)
+        return requests
+
+    def _store(self, name: str) -> Path:
+        return self._out / f"store-{name}"
+
+    def _run(self, method: str) -> Path:
+        return self._out / f"run-{method}"
+
+    def _head(
+        self, method: str, store: str, training: Annotations, test: Annotations, *, motion: bool
+    ) -> dict[str, list[float]]:
+        """Train a head on one part and predict the other."""
+        config = self._plan.config.model_copy(update={"use_motion": motion})
+        device = choose_device(self._plan.device)
+        tell = self._tell
+        result = train_head(
+            self._store(store),
+            training,
+            self._run(method),
+            config,
+            device=device,
+            tell=None if tell is None else lambda epoch: tell(method, epoch),
+        )
+        return predict(result.trained, self._store(store), test, device=device).boundaries
+
+    def _compare(self, found: dict[str, dict[str, list[float]]], test: Annotations) -> Comparison:
+        """All methods and the first one's baselines, over the same resampled videos."""
+        for method, boundaries in found.items():
+            write_predictions(boundaries, self._out / f"predictions-{method.replace(' ', '-')}.json")
+        first, *others = found
+        with_baselines = compare_with_baselines(found[first], test, name=first).evaluations
+        evaluations = {first: with_baselines.pop(first)}
+        evaluations |= {method: evaluate(found[method], test) for method in others}
+        comparison = Comparison(evaluations | with_baselines)
+        write_report(comparison, self._out / "report.json")
+        return comparison
+
+    def _draw(self, comparison: Comparison, test: Annotations) -> tuple[Path, ...]:
+        """F1 against tolerance, and one video over time."""
+        try:
+            import matplotlib  # noqa: F401  whether it is there: an extra
+        except ImportError:
+            self._watcher.say("pictures are left out: pip install 'msnet-features[plot]'")
+            return ()
+        video_id = next(iter(test))
+        store = FeatureStore(self._store("msnet"))
+        strip = thumbnails(store, video_id, self._videos)
+        timeline = plot_video(
+            store,
+            video_id,
+            self._out / "timeline.png",
+            run=self._run(_MOTION),
+            annotations=test,
+            frames=strip.frames,
+            frame_aspect=strip.aspect,
+        )
+        return plot_comparison(comparison, self._out / "f1.png"), timeline
+
+
+def _annotation(part: str, video: DemoVideo) -> VideoAnnotation:
+    return VideoAnnotation(
+        f"{part}/{video.path.name}",
+        video.duration_seconds,
+        (tuple(boundary.seconds for boundary in video.boundaries),),
+        fps=float(video.fps),
+        num_frames=video.frames,
+    )

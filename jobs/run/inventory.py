@@ -1,0 +1,164 @@
+"""The inventory: every input video, what it would give, and the shard it is planned into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from extractor.store.commits.run import Run
+from extractor.video.listing import Listing, with_segment
+from extractor.video.probing import ProbedItem
+from jobs.run.sharding import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, rows_of_item
+from schemas.layout import shard_name
+from schemas.manifest import INVENTORY_COLUMNS
+from schemas.records import FileJob, Item
+
+__all__ = ["as_planned", "build_inventory", "jobs_of_shards", "limited", "split_jobs"]
+
+
+def limited(listing: Listing, limit: int | None) -> Listing:
+    """The listing with its first `limit` files only."""
+    return listing if limit is None else replace(listing, jobs=listing.jobs[:limit])
+
+
+def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
+    """The listing with the ids that an inventory has for files outside the table's folder, where these are not given.
+
+    They count from the common folder of the files, which is another one once the table has grown. An id that another
+    item of the listing has had all along is not given again: the newcomer has its whole path for an id then.
+    """
+    planned = {
+        (str(row.path), _optional(row.start_seconds), _optional(row.end_seconds)): str(row.video_id)
+        for row in inventory[inventory["path"].str.startswith("/")].itertuples()
+    }
+    kept = {
+        (job.path, item): planned[job.path, item.start_seconds, item.end_seconds]
+        for job in listing.jobs
+        for item in job.items
+        if (job.path, item.start_seconds, item.end_seconds) in planned and _counts_from_a_folder(job.path, item)
+    }
+    if not kept:
+        return listing
+    taken = set(kept.values())
+
+    def renamed(path: str, item: Item) -> Item:
+        whole = with_segment(path, item) if item.video_id in taken else item.video_id
+        return replace(item, video_id=kept.get((path, item), whole))
+
+    jobs = tuple(replace(job, items=tuple(renamed(job.path, item) for item in job.items)) for job in listing.jobs)
+    names = {
+        old.video_id: new.video_id
+        for before, after in zip(listing.jobs, jobs, strict=True)
+        for old, new in zip(before.items, after.items, strict=True)
+    }
+    return replace(listing, jobs=jobs, columns=listing.columns.renamed(names))
+
+
+def _counts_from_a_folder(path: str, item: Item) -> bool:
+    """Whether an id is the end of the file's path, and so was not given by a table."""
+    return any(
+        item.video_id == with_segment(name, item)
+        for name in (path, *(Path(path).relative_to(folder).as_posix() for folder in Path(path).parents))
+    )
+
+
+def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:
+    """The same items in jobs of at most `ITEMS_OF_FILE`."""
+    for job in jobs:
+        for start in range(0, len(job.items), ITEMS_OF_FILE):
+            items = job.items[start : start + ITEMS_OF_FILE]
+            yield FileJob(job.path, items, job.size_bytes, job.mtime_ns, job.fps)
+
+
+def build_inventory(
+    listing: Listing,
+    probed: Callable[[FileJob], Sequence[ProbedItem]],
+    run: Run,
+    member_frames: Sequence[int],
+    *,
+    min_shards: int = 1,
+    first_shard: int = 0,
+) -> pd.DataFrame:
+    """Inventory rows of all items of `listing`, shards counted from `first_shard`.
+
+    `min_shards`: how many shards the workers need to be busy.
+    """
+    jobs = list(split_jobs(listing.jobs))
+    rows_of_job = [_rows(job, probed(job), listing.root, run, member_frames) for job in jobs]
+    files = [
+        PlannedFile(len(job.items), sum(row["estimated_bytes"] for row in rows))
+        for job, rows in zip(jobs, rows_of_job, strict=True)
+    ]
+    shards = assign_shards(files, run.shard_bytes, min_shards)
+    return pd.DataFrame(
+        [
+            {**row, "shard": shard_name(first_shard + shard)}
+            for shard, rows in zip(shards, rows_of_job, strict=True)
+            for row in rows
+        ]
+    )
+
+
+def _rows(
+    job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run, member_frames: Sequence[int]
+) -> list[dict[str, Any]]:
+    rows = []
+    found = {item.video_id: item for item in probed}
+    for item in job.items:
+        told = found.get(item.video_id, ProbedItem(item.video_id))
+        counts = rows_of_item(run.config, told.num_clips, told.num_frames, member_frames)
+        rows.append(
+            {
+                "video_id": item.video_id,
+                "path": _relative(job.path, root),
+                "bytes": -1 if job.size_bytes is None else job.size_bytes,
+                "mtime_ns": -1 if job.mtime_ns is None else job.mtime_ns,
+                "fps": job.fps,
+                "duration_seconds": told.duration_seconds,
+                "start_seconds": item.start_seconds,
+                "end_seconds": item.end_seconds,
+                "num_frames": told.num_frames,
+                "estimated_bytes": item_bytes(counts, run.datasets) if told.num_frames else 0,
+            }
+        )
+    return rows
+
+
+def _relative(path: str, root: Path) -> str:
+    """The path as the inventory keeps it: relative to the dataset's root where it lies under it."""
+    try:
+        return Path(path).relative_to(root).as_posix()
+    except ValueError:
+        return path
+
+
+def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
+    """File jobs of every shard as `split_jobs` cuts them, in the order of the inventory, with absolute paths."""
+    shards: dict[str, dict[str, list[Any]]] = {}
+    for row in inventory[list(INVENTORY_COLUMNS)].itertuples(index=False):
+        shards.setdefault(str(row.shard), {}).setdefault(str(row.path), []).append(row)
+    return {
+        shard: tuple(split_jobs(_job(path, rows, root) for path, rows in files.items()))
+        for shard, files in shards.items()
+    }
+
+
+def _job(path: str, rows: Sequence[Any], root: Path) -> FileJob:
+    first = rows[0]
+    items = tuple(Item(str(row.video_id), _optional(row.start_seconds), _optional(row.end_seconds)) for row in rows)
+    known = int(first.bytes) >= 0
+    return FileJob(
+        str(root / path),
+        items,
+        int(first.bytes) if known else None,
+        int(first.mtime_ns) if known else None,
+        _optional(first.fps),
+    )
+
+
+def _optional(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)

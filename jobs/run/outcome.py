@@ -1,0 +1,128 @@
+"""What came of a run: counts, seconds by stage, and which stage is the bottleneck."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from jobs.cluster.devices import Workers
+from jobs.run.events import ShardProgress, StageSeconds
+from jobs.stores.standing import Standing
+from schemas.records import Failure
+from schemas.wording import counted
+
+__all__ = ["Bottleneck", "Outcome"]
+
+_TELLING_SECONDS = 30.0  # of a run: what a shorter one waited for is its start
+_WAITING_SHARE = 0.25  # of an extractor's time, from which on the decoders are what it waits for
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """The stage that decides how long a run takes, and the option that would help."""
+
+    stage: str
+    advice: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Counts of one run (`done`, `failed`, `clips`, `frames`) between where the videos stood `before` and `after`.
+
+    Both are of this job's part of the store; `after` is `before` until the run has ended.
+    """
+
+    workers: Workers
+    before: Standing = field(default_factory=Standing)
+    done: int = 0
+    failed: int = 0
+    clips: int = 0
+    frames: int = 0
+    seconds: StageSeconds = field(default_factory=StageSeconds)
+    wall_seconds: float = 0.0
+    given_up: tuple[str, ...] = ()
+    interrupted: bool = False
+    _after: Standing | None = None
+    _new: dict[str, bool] = field(default_factory=dict)  # what was not settled before: whether it failed
+    _began: float | None = None
+
+    @property
+    def after(self) -> Standing:
+        """Where the videos stand now that the run has ended."""
+        return self.before if self._after is None else self._after
+
+    @property
+    def settled(self) -> int:
+        """Videos that are done, staged or failed so far, before this run or in it."""
+        return self.before.settled + len(self._new)
+
+    @property
+    def failed_so_far(self) -> int:
+        """Those of them that failed."""
+        return len(self.before.failed) + sum(self._new.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard of the part is committed."""
+        return self.after.shards_left == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 2 finished with failed videos, 130 interrupted, 1 a shard was given up."""
+        if self.interrupted:
+            return 130
+        if self.given_up or not self.complete:
+            return 1
+        return 2 if self.after.failed else 0
+
+    def start_clock(self) -> None:
+        """Extractors are ready; start-up is not counted."""
+        self._began = time.monotonic()
+
+    def stop_clock(self) -> None:
+        """The last shard is done."""
+        if self._began is not None:
+            self.wall_seconds = time.monotonic() - self._began
+
+    def add(self, progress: ShardProgress) -> None:
+        """Count what an extractor told."""
+        for result in progress.finished:
+            if not self.before.is_settled(result.video_id):
+                self._new[result.video_id] = isinstance(result, Failure)
+            if isinstance(result, Failure):
+                self.failed += 1
+            else:
+                self.done += 1
+                self.clips += result.clips
+                self.frames += result.frames
+        self.seconds.add(progress.seconds)
+        self.stop_clock()
+
+    def end(self, after: Standing) -> None:
+        """The run has ended, and this is where the videos stand."""
+        self._after = after
+
+    def bottleneck(self) -> Bottleneck | None:
+        """What to change for more speed; None where there is too little to tell: no video, or too short a run."""
+        seconds, workers = self.seconds, self.workers
+        busy = seconds.network + seconds.write + seconds.waiting
+        if busy <= 0 or self.done == 0 or self.wall_seconds < _TELLING_SECONDS:
+            return None
+        decoding = seconds.decode + seconds.transform
+        # less than that, and what was waited for is the first frames of a short run
+        if seconds.waiting > _WAITING_SHARE * busy and decoding > seconds.network + seconds.write:
+            more = f"--decoders {2 * workers.decoders}"
+            stage = "decode" if seconds.decode >= seconds.transform else "transform"
+            return Bottleneck(stage, f"more decoders would help, as far as there are cores: {more}")
+        if seconds.write > seconds.network:
+            return Bottleneck("write", "fewer or smaller --outputs, --compression none, or faster storage would help")
+        if workers.gpu:
+            return Bottleneck(
+                "network", "--dtype float16 (on a GPU), more GPUs with --extractors, or a smaller --model would help"
+            )
+        return Bottleneck("network", "a GPU, more cores, or a smaller --model would help")
+
+    def one_line(self) -> str:
+        """For the log."""
+        now = f"{self.after}, {counted(self.after.clips, 'clip')}"
+        return f"{now}; this run {self.done} done, {self.failed} failed in {self.wall_seconds:.1f} s"

@@ -1,0 +1,127 @@
+"""`status` and `show`: how far a store is, and what it holds of one video."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from extractor.store.commits.lease import Holder, holders
+from extractor.store.commits.records import committed
+from extractor.store.commits.run import Run, read_run
+from extractor.store.reader import FeatureStore
+from extractor.store.tables import read_inventory
+from jobs.stores.standing import Standing, standing
+from schemas.errors import StorageError, StoreError
+from schemas.escaping import escaped
+from schemas.layout import StorePaths
+
+__all__ = ["Status", "TensorSummary", "VideoSummary", "show", "status"]
+
+_SUGGESTED = 3
+_COMPARED = 20_000  # ids that are held against a misspelt one, which takes about a second
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a store is: where its videos stand, and its shards. at_work: who is extracting into it."""
+
+    run: Run
+    standing: Standing
+    shards: int
+    shards_committed: int
+    bytes: int
+    at_work: tuple[Holder, ...]
+
+
+def status(store: Path | str) -> Status:
+    """Say how far a store is. Raises StoreError where it is none or was never planned."""
+    paths = StorePaths(Path(store))
+    run = read_run(paths)
+    inventory = read_inventory(paths)
+    records = committed(paths)
+    return Status(
+        run=run,
+        standing=standing(paths, run, inventory),
+        shards=inventory["shard"].nunique(),
+        shards_committed=len(records),
+        bytes=sum(record.data.bytes + record.fragment.bytes for record in records.values()),
+        at_work=_at_work(paths),
+    )
+
+
+def _at_work(paths: StorePaths) -> tuple[Holder, ...]:
+    """Who holds the store; nobody where it is read-only, as a lease needs a place that can be written."""
+    try:
+        return tuple(holders(paths))
+    except StorageError:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSummary:
+    """One tensor of a video: shape, number format, smallest, mean and largest value."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    smallest: float
+    mean: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSummary:
+    """What a store holds of a video: its manifest rows and its tensors, or why it failed."""
+
+    video_id: str
+    clips: pd.DataFrame
+    tensors: tuple[TensorSummary, ...]
+    failure: str = ""
+
+
+def show(store: Path | str, video_id: str) -> VideoSummary:
+    """Say what a store holds of a video. Raises StoreError for a video that it does not know."""
+    features = FeatureStore(Path(store))
+    video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
+    failed = features.failures[features.failures["video_id"] == video_id]
+    if len(failed):
+        row = failed.iloc[0]
+        return VideoSummary(video_id, features.manifest.iloc[:0], (), f"{row['failure']}: {row['message']}")
+    if video_id not in features.video_ids:
+        known = list(read_inventory(features.paths)["video_id"])
+        if video_id in known:
+            raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")
+        meant = _near(video_id, known)
+        advice = f"did you mean {' or '.join(map(repr, meant))}?" if meant else "the manifest lists those it has"
+        raise StoreError(f"an id of a video in {store} was expected, it has no {video_id!r}: {advice}")
+    clips = features.manifest[features.manifest["video_id"] == video_id]
+    tensors = []
+    for name, values in features.video(video_id).items():
+        numbers = np.asarray(values, np.float64)
+        low, mean, high = (float(f(numbers)) if numbers.size else np.nan for f in (np.min, np.mean, np.max))
+        tensors.append(TensorSummary(name, values.shape, str(values.dtype), low, mean, high))
+    features.close()
+    return VideoSummary(video_id, clips, tuple(tensors))
+
+
+def _meant(video_id: str, known: Sequence[str]) -> str:
+    """The id itself, or the one that is shown like it: what was copied from a terminal has escapes for letters."""
+    if video_id in known:
+        return video_id
+    return next((name for name in known if _in_ascii(name) == _in_ascii(video_id)), video_id)
+
+
+def _in_ascii(text: str) -> str:
+    return escaped(text).encode("ascii", "backslashreplace").decode()
+
+
+def _near(video_id: str, known: Sequence[str]) -> list[str]:
+    """Ids that this one may be meant for: those it is a part of, or else the most alike."""
+    part = video_id.lower()
+    holding = [name for name in known if part in name.lower()] if part else []
+    return holding[:_SUGGESTED] or difflib.get_close_matches(video_id, known[:_COMPARED], n=_SUGGESTED)

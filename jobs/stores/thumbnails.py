@@ -1,0 +1,61 @@
+"""Small pictures of a stored video, for timelines: decoded again, from the folder of its dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from extractor.store import FeatureStore, read_inventory
+from extractor.video.frames import read_frames
+from gebd.pictures.plots import thumbnail_times
+from schemas.errors import InventoryError
+from schemas.records import FileJob, Item
+
+__all__ = ["Thumbnails", "thumbnails"]
+
+_SIDE_PX = 160
+_FINER = 4  # frames decoded for each that is shown, so that one lies near its time
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """`frames`: (seconds from the video's start, picture (160, 160, 3) uint8), to be drawn at `aspect`."""
+
+    frames: tuple[tuple[float, npt.NDArray[np.uint8]], ...] = ()
+    aspect: float = 1.0
+
+
+def thumbnails(store: FeatureStore, video_id: str, videos: Path) -> Thumbnails:
+    """Pictures of a video of the store, as many as fit into a timeline, evenly spread.
+
+    `videos`: the folder of the dataset, or its table. Raises InventoryError where the file is not there, VideoError
+    where it cannot be decoded.
+    """
+    rows = read_inventory(store.paths).set_index("video_id")
+    row = rows.loc[[video_id]].iloc[-1]
+    root = videos if videos.is_dir() else videos.parent
+    path = root / str(row["path"])
+    if not path.exists():
+        raise InventoryError(f"{video_id} was expected at {path} and is not there: give --videos the dataset's folder")
+    first = store.manifest.iloc[store.video_clips(video_id)[0]]
+    start, end = (
+        float(first[f"video_{name}_seconds"] if np.isnan(row[f"{name}_seconds"]) else row[f"{name}_seconds"])
+        for name in ("start", "end")
+    )
+    aspect = float(first["width"]) * float(first["pixel_aspect"]) / float(first["height"])
+    times = np.array(thumbnail_times(end - start, aspect))
+    fps = float(row["fps"])
+    found = read_frames(
+        FileJob(str(path), (Item(video_id),), fps=None if np.isnan(fps) else fps),
+        start_seconds=start,
+        end_seconds=end,
+        rate_hz=_FINER * len(times) / (end - start),
+        size=_SIDE_PX,
+    )
+    shown = found.time_seconds - start
+    nearest = [int(np.argmin(np.abs(shown - time))) for time in times]
+    frames = ((float(time), found.pixels[n]) for time, n in zip(times, nearest, strict=True))
+    return Thumbnails(tuple(frames), aspect)

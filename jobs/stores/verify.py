@@ -1,0 +1,123 @@
+"""Whether a store is what its commit records promise, and taking damaged shards out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from extractor.store.check import Damage, check_inventory, check_shard, check_store_files, forgotten
+from extractor.store.commits.commit import retire
+from extractor.store.commits.lease import Lease
+from extractor.store.commits.records import committed_names, read_record
+from extractor.store.commits.run import Run, read_run
+from extractor.store.tables import read_inventory, write_manifest_cache
+from schemas.errors import StorageError, StoreError
+from schemas.layout import StorePaths
+from schemas.records import CommitRecord
+
+__all__ = ["VerifyReport", "verify_store"]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was found. damages: one entry for every damaged file or dataset, and one for each way in which records and
+    inventory disagree. retired: shards taken out of the store.
+    not_retired: why they were not, as a sentence, where that was asked for.
+
+    videos: items with rows in sound shards. unfinished: others that are planned into a shard which is not there or not
+    sound, where a failed one may be tried again. failed: the rest. bytes: of the sound shards' files.
+    """
+
+    deep: bool
+    shards: int
+    videos: int
+    failed: int
+    clips: int
+    bytes: int
+    unfinished: int
+    damages: tuple[Damage, ...]
+    retired: tuple[str, ...] = ()
+    not_retired: str = ""
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing is damaged (a store that is not finished can be clean)."""
+        return not self.damages
+
+
+def verify_store(
+    store: Path,
+    *,
+    deep: bool = False,
+    retire_damaged: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> VerifyReport:
+    """Hold every committed shard against its record; a damaged one never ends the check of the others.
+
+    Quick: records, presence and size of files, manifest fragments in full, structure and row counts of shards.
+    Deep: SHA-256 of all files and every row read with its checksum, so that no changed bit goes unseen. Both look at
+    the seals of the store's own tables and documents, and hold the inventory against the records.
+    `retire_damaged` takes damaged shards out of the store, so that `msnet resume` makes them anew; where another
+    process holds the store's lease they stay in, and `not_retired` says so. `progress(done, total)` is called after
+    every shard. Raises StoreError for what is no store.
+    """
+    paths = StorePaths(store)
+    run = read_run(paths)
+    report = _verify(paths, run, deep, progress or (lambda done, total: None))
+    if not retire_damaged or not any(damage.shard for damage in report.damages):
+        return report
+    try:
+        with Lease(paths):
+            return replace(report, retired=_retire(paths, run, report, deep))
+    except StorageError as error:
+        return replace(report, not_retired=str(error))
+
+
+def _retire(paths: StorePaths, run: Run, report: VerifyReport, deep: bool) -> tuple[str, ...]:
+    """Retire damaged shards, looked at once more: before the lease was held another process may have made them anew."""
+    shards = sorted({damage.shard for damage in report.damages if damage.shard})
+    damaged = tuple(shard for shard in shards if check_shard(paths, run, shard, deep=deep))
+    for shard in damaged:
+        retire(paths, shard)
+    if damaged:
+        write_manifest_cache(paths)
+    return damaged
+
+
+def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, int], None]) -> VerifyReport:
+    damages = check_store_files(paths, run, deep=deep)
+    sound: list[CommitRecord] = []
+    names = committed_names(paths)
+    for index, shard in enumerate(names, start=1):
+        found = check_shard(paths, run, shard, deep=deep)
+        damages += found
+        record = None if found else read_record(paths, shard)
+        if record is not None:
+            sound.append(record)
+        progress(index, len(names))
+    done = {video_id for record in sound for video_id in record.video_ids}
+    records = {record.shard: record for record in sound}
+    try:
+        inventory = read_inventory(paths)
+    except StoreError:
+        if not paths.inventory.exists():
+            raise
+        inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, as is told by now
+    else:
+        damages += check_inventory(paths, inventory, records)
+    unsound = ~inventory["shard"].isin(set(records))
+    waiting = (set(inventory[unsound]["video_id"]) | forgotten(inventory, records)) - done
+    failed = {failure.video_id for record in sound for failure in record.failures} - done - waiting
+    return VerifyReport(
+        deep=deep,
+        shards=len(names),
+        videos=len(done),
+        failed=len(failed),
+        clips=sum(record.rows["clips"] for record in sound),
+        bytes=sum(record.data.bytes + record.fragment.bytes for record in sound),
+        unfinished=len(waiting),
+        damages=tuple(damages),
+    )

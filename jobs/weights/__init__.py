@@ -1,0 +1,1 @@
+"""Evaluating checkpoints, and pictures of what they see."""

@@ -1,0 +1,285 @@
+"""Evaluation of a checkpoint: matching, confidence and probes on procedural video, agreement with DIS on real video."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from extractor.models.msnet import MSNet
+from extractor.video import Listing, list_videos
+from extractor.video.frames import read_frames
+from jobs.weights.boundary_scores import TOLERANCE, BoundaryScores, boundary_f1, compare_boundaries, spread_evenly
+from jobs.weights.single import EvaluatedWeights, load_weights
+from schemas.errors import ConfigurationError, VideoError
+from training.config import HELD_OUT_SEED
+from training.evaluation.boundaries import CONTEXT_FRAMES, name_truth, probe_boundaries
+from training.evaluation.dis import DisFlow
+from training.evaluation.motion_class import MOVERS, MotionAccuracy, probe_motion
+from training.evaluation.passes import run_clips, run_sequence, to_pixels
+from training.evaluation.procedural import STILL_BELOW_CELLS, ProceduralMatching, ProceduralScores
+from training.evaluation.real import (
+    CONSISTENT_PX,
+    MOVING_CELLS,
+    STANDING_CELLS,
+    AgreeingCells,
+    RealScores,
+    agree_with_dis,
+    score_real,
+)
+from training.evaluation.sequences import (
+    RATE_HZ,
+    LabelledSequence,
+    boundary_world,
+    label_sequences,
+    pixel_differences,
+    sample_clips,
+)
+from training.evaluation.texture import TEXTURED_ABOVE
+from training.world import World, WorldConfig
+
+__all__ = [
+    "AGAINST",
+    "DEFINITIONS",
+    "NETWORK",
+    "PIXELS",
+    "SHORT",
+    "SPREAD",
+    "BoundaryTest",
+    "RealTest",
+    "Sizes",
+    "Tell",
+    "WeightsEvaluation",
+    "evaluate_weights",
+]
+
+_SEED = HELD_OUT_SEED + 1  # that one itself is what trainings look at while they run
+
+DEFINITIONS = {
+    "textured_above_grey_levels_a_pixel": TEXTURED_ABOVE,
+    "still_below_cells": STILL_BELOW_CELLS,
+    "real_consistent_px": CONSISTENT_PX,
+    "real_moving_above_cells": MOVING_CELLS,
+    "real_standing_below_cells": STANDING_CELLS,
+    "boundary_tolerance_of_duration": TOLERANCE,
+    "boundary_context_frames": CONTEXT_FRAMES,
+    "rate_hz": RATE_HZ,
+    "first_world_seed": _SEED,
+}
+"""The numbers behind the words of an evaluation."""
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, and how much of it is, of how much."""
+
+NETWORK, AGAINST, PIXELS, SPREAD = "network", "against", "pixel differences", "evenly spread"
+_CLIPS_AT_A_TIME = 8
+
+_Work = TypeVar("_Work")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is evaluated. Clips: as many of 8 frames for fitting as for the test; videos: likewise, of 10 s each.
+
+    `matching_clips`: those that displacement is judged on, never fewer than `clips`; the first of them are the test
+    clips of the probes. `real_seconds` of every real video are looked at; `size_px` is the side of all frames.
+    """
+
+    matching_clips: int = 256
+    clips: int = 64
+    videos: int = 12
+    real_seconds: float = 20.0
+    size_px: int = 224
+
+
+SHORT = Sizes(matching_clips=48, clips=16, videos=4, real_seconds=5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryTest:
+    """So many test videos with so many boundaries; scores of NETWORK, AGAINST, PIXELS and SPREAD.
+
+    SPREAD has as many boundaries in every video as NETWORK found. `strengths` are those of the probes.
+    """
+
+    videos: int
+    boundaries: int
+    scores: dict[str, BoundaryScores]
+    strengths: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class RealTest:
+    """Scores by video and of all cells together (None without a video); `left_out`: videos that cannot be decoded."""
+
+    together: RealScores | None
+    videos: dict[str, RealScores]
+    left_out: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsEvaluation:
+    """Everything that was found; None where it was not asked for or the network has no MS module.
+
+    `motion`: accuracy for "actor" and "camera" by input, one of NETWORK, AGAINST and PIXELS. `dis`: whether DIS optical
+    flow was there to be held against. `seconds`: time spent, by part.
+    """
+
+    network: EvaluatedWeights
+    against: EvaluatedWeights | None
+    sizes: Sizes
+    dis: bool
+    procedural: ProceduralScores | None
+    motion: dict[str, dict[str, MotionAccuracy]]
+    boundaries: BoundaryTest
+    real: RealTest | None
+    seconds: dict[str, float]
+
+
+def evaluate_weights(
+    weights: str | Path,
+    *,
+    model: str | None = None,
+    against: str | Path | None = None,
+    real: Path | None = None,
+    sizes: Sizes | None = None,
+    device: str = "cpu",
+    tell: Tell = lambda what, done, total: None,
+) -> WeightsEvaluation:
+    """Evaluate a checkpoint, see `load_weights`; `against` is another one, for the probes alone.
+
+    `real`: a folder, table or file of videos. WeightsError where a checkpoint does not load or is an ensemble,
+    ConfigurationError where real video is to be looked at without OpenCV, InventoryError where there is none.
+    """
+    sizes = sizes or Sizes()
+    if sizes.size_px % 8 or sizes.size_px < 32:
+        raise ConfigurationError(f"a size of 32 px or more that 8 divides was expected, not {sizes.size_px}")
+    listing = None if real is None else list_videos(real)
+    dis = DisFlow() if DisFlow.available() or listing is not None else None
+    subject, network = load_weights(weights, model, device)
+    if listing is not None and not network.spec.has_motion:
+        raise ConfigurationError(f"real videos show displacement, {network.spec.name} has none: leave --real out")
+    twin, networks = None, {NETWORK: network}
+    if against is not None:
+        twin, networks[AGAINST] = load_weights(against, None, device)
+    run = _Run(networks, sizes, dis, tell)
+    found = None if listing is None or dis is None else run.real(listing, dis)
+    return WeightsEvaluation(
+        subject, twin, sizes, dis is not None, run.procedural, run.motion(), run.boundaries(), found, run.seconds
+    )
+
+
+class _Run:
+    """One evaluation, with the time that its parts took. All procedural frames are seen first, once."""
+
+    def __init__(self, networks: Mapping[str, MSNet], sizes: Sizes, dis: DisFlow | None, tell: Tell) -> None:
+        self._networks, self._sizes, self._tell = networks, sizes, tell
+        self._config = WorldConfig(height=sizes.size_px, width=sizes.size_px)
+        self.seconds: dict[str, float] = {}
+        matching = ProceduralMatching(dis) if networks[NETWORK].spec.has_motion else None
+        with self._timed("matching"):
+            count = sizes.clips if matching is None else max(sizes.clips, sizes.matching_clips)
+            self._test_clips = self._see_clips("matching", _SEED, count, matching)[: sizes.clips]
+            self.procedural = None if matching is None else matching.scores()
+        with self._timed("features"):
+            self._fitting_clips = self._see_clips("clips for fitting", _SEED + 1, sizes.clips, None)
+            self._fitting_videos = self._see_videos("videos for fitting", _SEED + 2)
+            self._test_videos = self._see_videos("videos for the test", _SEED + 3)
+
+    def motion(self) -> dict[str, dict[str, MotionAccuracy]]:
+        """Probes for the classes of motion, on clips and videos."""
+        fitting = [*self._fitting_clips, *self._fitting_videos]
+        test = [*self._test_clips, *self._test_videos]
+        found: dict[str, dict[str, MotionAccuracy]] = {}
+        with self._timed("probes for motion"):
+            for name, mover in self._told("probes for motion", product(test[0].features, MOVERS)):
+                found.setdefault(name, {})[mover] = probe_motion(fitting, test, name, mover)
+        return found
+
+    def boundaries(self) -> BoundaryTest:
+        """Probes for boundaries, fitted on the videos of one world, tested on those of another."""
+        fitting, test = self._fitting_videos, self._test_videos
+        with self._timed("probes for boundaries"):
+            truth = name_truth(test)
+            probes = {
+                name: probe_boundaries(fitting, test, name, boundary_f1)
+                for name in self._told("probes for boundaries", test[0].features)
+            }
+            methods = {name: probe.predictions for name, probe in probes.items()}
+            methods[SPREAD] = spread_evenly(methods[NETWORK], truth)
+            return BoundaryTest(
+                len(test),
+                sum(len(video.boundary_seconds) for video in truth.values()),
+                compare_boundaries(methods, truth),
+                {name: probe.strength for name, probe in probes.items()},
+            )
+
+    def real(self, listing: Listing, dis: DisFlow) -> RealTest:
+        """Agreement with DIS on every video of a listing, item by item."""
+        cells: dict[str, AgreeingCells] = {}
+        left_out: dict[str, str] = {}
+        size = self._sizes.size_px
+        items = [(job, item) for job in listing.jobs for item in job.items]
+        with self._timed("real video"):
+            for i, (job, item) in enumerate(items):
+                start, end = item.start_seconds, item.end_seconds or math.inf
+                end = min((start or 0.0) + self._sizes.real_seconds, end)
+                try:
+                    frames = read_frames(job, start_seconds=start, end_seconds=end, rate_hz=RATE_HZ, size=size)
+                except VideoError as error:
+                    left_out[item.video_id] = str(error)
+                else:
+                    pixels = torch.from_numpy(frames.pixels)
+                    cells[item.video_id] = agree_with_dis(self._networks[NETWORK], pixels, dis)
+                self._tell("real video", i + 1, len(items))
+        together = score_real(list(cells.values())) if cells else None
+        return RealTest(together, {name: score_real([found]) for name, found in cells.items()}, left_out)
+
+    def _see_clips(
+        self, what: str, seed: int, count: int, matching: ProceduralMatching | None
+    ) -> list[LabelledSequence]:
+        """Features of every input on clips of 8 frames; `matching` gets the network's displacement too."""
+        sequences: list[LabelledSequence] = []
+        for clips in sample_clips(World(self._config, seed=seed), count, _CLIPS_AT_A_TIME):
+            pixels = to_pixels(clips.frames)
+            found = {name: run_clips(network, pixels) for name, network in self._networks.items()}
+            if matching is not None:
+                matching.add(clips, pixels, found[NETWORK])
+            features = {name: output.frame_features for name, output in found.items()}
+            sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
+            self._tell(what, len(sequences), count)
+        return sequences
+
+    def _see_videos(self, what: str, seed: int) -> list[LabelledSequence]:
+        """Features of every input on sequences of 10 s, one at a time in memory."""
+        sequences: list[LabelledSequence] = []
+        for clips in sample_clips(boundary_world(self._config, seed), self._sizes.videos, 1):
+            pixels = to_pixels(clips.frames)
+            features = {
+                name: run_sequence(network, pixels[0]).frame_features.unsqueeze(0)
+                for name, network in self._networks.items()
+            }
+            sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
+            self._tell(what, len(sequences), self._sizes.videos)
+        return sequences
+
+    def _told(self, part: str, work: Iterable[_Work]) -> Iterator[_Work]:
+        """Each piece of work, told of before it begins: probes take a while each."""
+        pieces = tuple(work)
+        for i, piece in enumerate(pieces):
+            self._tell(part, i, len(pieces))
+            yield piece
+        self._tell(part, len(pieces), len(pieces))
+
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.seconds[part] = time.monotonic() - started

@@ -1,0 +1,258 @@
+"""The decoders of one extractor: kept busy a little ahead, watched, replaced when they die, hang or swell."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+
+from extractor.video.decoding import suggested_deadline_seconds
+from jobs.cluster.machine import private_memory_bytes
+from schemas.errors import FailureClass, ResourceError, VideoError
+from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
+
+__all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
+
+_AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames that lie in shared memory
+_AHEAD_FILES = 2
+_POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0  # that an idle decoder may take, which takes a millisecond
+_START_SECONDS = 120.0  # that a process may take to start; no file is charged for it
+_MOST_DEATHS_AT_START = 5  # of decoders, one after another
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLimits:
+    """When a decoder is given up: `silence_seconds` without an event (more for long files, of which one event may need
+    the most part: samples can lie far apart), or more than `memory_bytes` of its own.
+
+    `files` is how many a decoder may treat before a fresh one takes over (leaks of the decoding libraries).
+    """
+
+    silence_seconds: float = 60.0
+    memory_bytes: int = 4 * 1024**3
+    files: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FileEvent:
+    """An event of a file. `attempts` counts the decoders that were tried on it."""
+
+    job: FileJob
+    event: DecodingEvent | VideoError
+    attempts: int = 1
+
+
+@dataclass(slots=True)
+class _Task:
+    job: FileJob
+    attempts: int = 1
+    distrust: str = ""
+    has_header: bool = False
+    duration_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One decoder process and what it is asked to do."""
+
+    actor: Any
+    identity: Any  # reference to its process id, asked before anything else: later it would wait behind a file
+    process_id: int | None = None
+    tasks: deque[_Task] = field(default_factory=deque)
+    events: deque[Any] = field(default_factory=deque)  # references to coming events, in order
+    head_since: float = 0.0
+    files: int = 0
+
+
+class DecoderPool:
+    """Decodes files by several decoder processes; `run` yields their events as they come.
+
+    An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the file
+    at hand: it is tried once more in a fresh decoder, after a Restart event, and then ends in a VideoError. Files
+    that waited behind it are not charged.
+    """
+
+    def __init__(self, spawn: Callable[[], Any], count: int, limits: DecoderLimits) -> None:
+        self._spawn = spawn
+        self._limits = limits
+        self._slots = [self._new_slot() for _ in range(count)]
+        self._draining = False
+        self._warm = False  # decoders take a while to start, which is not a lack of decoders
+        self._deaths_at_start = 0
+        self.waiting_seconds = 0.0
+        self.notes: list[str] = []  # tracebacks of decoders, for the log
+
+    def drain(self) -> None:
+        """Begin no further file."""
+        self._draining = True
+
+    def close(self) -> None:
+        """End the decoders."""
+        for slot in self._slots:
+            ray.kill(slot.actor)
+
+    def run(
+        self, jobs: Iterable[FileJob], is_settled: Callable[[], bool] = lambda: False
+    ) -> Iterator[FileEvent | None]:
+        """Events of all files; those of one file in order, ending with Decoded or a VideoError. None now and then.
+
+        Once `is_settled` says so no other file is handed to a decoder.
+
+        Raises ResourceError where decoders die as they start: no file is to blame for that.
+        """
+        waiting = deque(_Task(job) for job in jobs)
+        while True:
+            if is_settled():
+                waiting.clear()
+            if self._draining:
+                waiting.clear()
+                for slot in self._slots:  # what waits behind the file at hand; its events are not taken
+                    slot.tasks = deque(list(slot.tasks)[:1])
+            for slot in self._slots:
+                self._fill(slot, waiting)
+            busy = {slot.events[0]: slot for slot in self._slots if slot.tasks}
+            if not busy:
+                return
+            started = time.monotonic()
+            ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
+            self.waiting_seconds += (time.monotonic() - started) * self._warm
+            ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none has to starve
+            self._warm |= bool(ready)
+            for reference in ready:
+                yield from self._take(busy[reference], waiting)
+            yield None  # whoever waits for us hears that we live
+            # Asked again: the caller may have been long over the events, and that is not charged to a decoder.
+            silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
+            for reference, slot in busy.items():
+                if slot.tasks and (error := self._verdict(slot, reference in silent)):
+                    yield from self._replace(slot, waiting, error)
+
+    def _new_slot(self) -> _Slot:
+        actor = self._spawn()
+        return _Slot(actor, actor.process_id.remote(), head_since=time.monotonic())
+
+    def _fill(self, slot: _Slot, waiting: deque[_Task]) -> None:
+        if not slot.tasks and waiting and (slot.files >= self._limits.files or not self._lives(slot)):
+            self._renew(slot)
+        while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
+            self._give(slot, waiting.popleft())
+        while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
+            slot.events.append(slot.actor.next.remote())
+
+    def _give(self, slot: _Slot, task: _Task) -> None:
+        if not slot.tasks:
+            slot.head_since = time.monotonic()
+        slot.tasks.append(task)
+        slot.actor.enqueue.remote(task.job, task.distrust)
+
+    def _lives(self, slot: _Slot) -> bool:
+        """Whether an idle decoder still answers; one that died meanwhile must not cost a file."""
+        if not self._has_started(slot):
+            return True
+        answer = slot.actor.process_id.remote()
+        try:
+            ray.get(answer, timeout=_ANSWER_SECONDS)
+        except RayError:
+            return False
+        slot.events.clear()  # answered before, with nothing: they were asked for beyond the last file
+        return True
+
+    def _renew(self, slot: _Slot) -> None:
+        ray.kill(slot.actor)
+        fresh = self._new_slot()
+        slot.actor, slot.identity, slot.process_id, slot.files = fresh.actor, fresh.identity, None, 0
+        slot.events.clear()
+
+    def _take(self, slot: _Slot, waiting: deque[_Task]) -> Iterator[FileEvent]:
+        """Take the event at the head of a slot that is ready."""
+        reference = slot.events.popleft()
+        try:
+            event = ray.get(reference)
+        except OutOfMemoryError:
+            error = VideoError(FailureClass.OUT_OF_MEMORY, "the decoder was ended since the machine ran out of memory")
+            yield from self._replace(slot, waiting, error)
+            return
+        except RayTaskError as failure:
+            self.notes.append(f"{slot.tasks[0].job.path if slot.tasks else 'no file'}: {failure}")
+            message = str(failure.cause).splitlines()[:1] or [type(failure.cause).__name__]
+            error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {message[0]}")
+            yield from self._replace(slot, waiting, error)
+            return
+        except RayError as failure:
+            if not self._has_started(slot):
+                self._died_at_start(slot, waiting, failure)
+                return
+            error = VideoError(FailureClass.DECODER_CRASHED, "the decoder's process died")
+            yield from self._replace(slot, waiting, error)
+            return
+        slot.head_since = time.monotonic()
+        self._deaths_at_start = 0
+        if event is None or not slot.tasks:  # asked for more than there was
+            return
+        task = slot.tasks[0]
+        if isinstance(event, Header):
+            task.has_header = True
+            task.duration_seconds = event.info.end_seconds - event.info.start_seconds
+        if isinstance(event, Decoded | VideoError):
+            slot.tasks.popleft()
+            slot.files += 1
+        yield FileEvent(task.job, event, task.attempts)
+
+    def _has_started(self, slot: _Slot) -> bool:
+        """Whether a decoder ever answered; notes its process id and begins its clock when it first did."""
+        if slot.process_id is None and ray.wait([slot.identity], timeout=0)[0]:
+            with suppress(RayError):
+                slot.process_id, slot.head_since = ray.get(slot.identity), time.monotonic()
+        return slot.process_id is not None
+
+    def _died_at_start(self, slot: _Slot, waiting: deque[_Task], failure: RayError) -> None:
+        self._deaths_at_start += 1
+        if self._deaths_at_start >= _MOST_DEATHS_AT_START:
+            raise ResourceError(
+                f"decoders that start were expected, {self._deaths_at_start} died as they did "
+                f"({str(failure).splitlines()[0]}): is there memory, shared memory and room for processes?"
+            )
+        waiting.extendleft(reversed(slot.tasks))
+        slot.tasks.clear()
+        self._renew(slot)
+
+    def _verdict(self, slot: _Slot, silent: bool) -> VideoError | None:
+        """Why a decoder must go, if it must: for its memory, or, where it is `silent`, for the time it has been."""
+        started = self._has_started(slot)
+        memory = private_memory_bytes(slot.process_id) if slot.process_id else None
+        if memory is not None and memory > self._limits.memory_bytes:
+            limit = self._limits.memory_bytes / 1024**3
+            return VideoError(FailureClass.OUT_OF_MEMORY, f"decoding took more than {limit:.1f} GiB of memory")
+        task = slot.tasks[0]
+        limit = suggested_deadline_seconds(
+            task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds
+        )
+        if silent and time.monotonic() - slot.head_since > limit + (0.0 if started else _START_SECONDS):
+            return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
+        return None
+
+    def _replace(self, slot: _Slot, waiting: deque[_Task], error: VideoError) -> Iterator[FileEvent]:
+        """Put a fresh decoder in a slot; its file gets another try there or fails with `error`."""
+        if not slot.tasks:
+            self._renew(slot)
+            return
+        task, *behind = slot.tasks
+        waiting.extendleft(reversed(behind))
+        slot.tasks.clear()
+        self._renew(slot)
+        if task.attempts >= _ATTEMPTS:
+            yield FileEvent(task.job, error, task.attempts)
+            return
+        if self._draining:  # begun again it would be another file to wait for
+            return
+        if task.has_header:
+            yield FileEvent(task.job, Restart(error.message), task.attempts)
+        self._give(slot, _Task(task.job, task.attempts + 1, error.message))

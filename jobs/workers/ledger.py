@@ -1,0 +1,89 @@
+"""How often each shard's extractor crashed, kept in the store so that it survives the run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from extractor.store.disk.atomic import read_bounded, write_bytes
+from extractor.store.disk.sealed import Kind, decode_json, encode_json
+from schemas.errors import FailureClass, StoreError, VideoError
+from schemas.layout import StorePaths
+
+__all__ = ["Ledger", "ShardHistory", "Suspect"]
+
+_BEFORE_ONE_BY_ONE = 3
+_BEFORE_VERDICT = 2  # crashes of one file while nothing else was at hand; once may be bad luck
+_MOST_CRASHES = 10  # that no file is to blame for, before a shard is given up
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Suspect:
+    """A file that was alone at hand when its extractor died, how often, and how it died last."""
+
+    path: str
+    failure: FailureClass
+    message: str
+    crashes: int = 1
+
+
+@dataclass(slots=True)
+class ShardHistory:
+    """What went wrong with a shard so far. crashes: of its extractor, all of them."""
+
+    crashes: int = 0
+    suspects: list[Suspect] = field(default_factory=list)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether its files are to be run alone, to find the one that kills."""
+        return self.crashes >= _BEFORE_ONE_BY_ONE
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether to leave it: it crashes, and no file is to blame."""
+        return self.crashes - sum(suspect.crashes for suspect in self._guilty()) >= _MOST_CRASHES
+
+    def poisonous(self) -> tuple[tuple[str, VideoError], ...]:
+        """Files that are not tried any more, and why."""
+        return tuple((suspect.path, VideoError(suspect.failure, suspect.message)) for suspect in self._guilty())
+
+    def _guilty(self) -> list[Suspect]:
+        return [suspect for suspect in self.suspects if suspect.crashes >= _BEFORE_VERDICT]
+
+
+_ADAPTER = TypeAdapter(ShardHistory)
+
+
+class Ledger:
+    """History of every shard that ever crashed, one small file each."""
+
+    def __init__(self, paths: StorePaths) -> None:
+        self._folder = paths.ledger
+
+    def history(self, shard: str) -> ShardHistory:
+        """What is known of a shard; nothing where its file is missing or not as it was written."""
+        try:
+            return _ADAPTER.validate_python(decode_json(read_bounded(self._file(shard), _MAX_BYTES), Kind.CRASHES))
+        except (OSError, StoreError, ValueError):
+            return ShardHistory()
+
+    def crashed(self, shard: str, at_hand: str | None, failure: FailureClass, message: str) -> ShardHistory:
+        """Note a crash; `at_hand` is the file that was begun and not finished. It counts where files run one by one."""
+        history = self.history(shard)
+        if history.one_by_one and at_hand is not None:
+            known = next((suspect for suspect in history.suspects if suspect.path == at_hand), None)
+            if known is None:
+                history.suspects.append(Suspect(at_hand, failure, message))
+            else:
+                known.failure, known.message, known.crashes = failure, message, known.crashes + 1
+        history.crashes += 1
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(self._file(shard), encode_json(asdict(history), Kind.CRASHES))
+        return history
+
+    def _file(self, shard: str) -> Path:
+        return self._folder / f"{shard}.json"

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import pytest
+
+from extractor.pipeline.files import ItemDone
+from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
+from jobs.cluster.devices import Workers
+from jobs.run.events import ShardProgress
+from jobs.run.outcome import Outcome
+from jobs.stores.standing import Standing
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_499, "999.5 kB"),
+        (999_500, "1.0 MB"),
+        (1_234_567, "1.2 MB"),
+        (5e15, "5.0 PB"),
+        (5e19, "50000.0 PB"),
+    ],
+)
+def test_size_is_for_a_person(count: float, text: str) -> None:
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.0 s"), (3.21, "3.2 s"), (99.9, "99.9 s"), (150, "2 min"), (4000, "67 min"), (7000, "1 h 57 min")],
+)
+def test_duration_is_for_a_person(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_rows_align_columns_and_numbers() -> None:
+    assert rows([("videos", 5, "of 10"), ("clips of them", 1234), ("x",)]).splitlines() == [
+        "  videos            5  of 10",
+        "  clips of them  1234",
+        "  x",
+    ]
+    assert rows([]) == ""
+
+
+def test_rows_are_not_widened_by_text_that_ends_them() -> None:
+    digest = "0123456789abcdef" * 4  # begins with a digit, and is no number
+    assert rows([("SHA-256", digest), ("tensors", 62, "11 MB"), ("name", "text", "more")]).splitlines() == [
+        f"  SHA-256  {digest}",
+        "  tensors    62  11 MB",
+        "  name     text  more",
+    ]
+
+
+@pytest.mark.parametrize("columns", [12, 80])
+def test_table_has_headings_over_its_columns(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = [("one", 1.5, "2..3"), ("another", 12), ("third", "", "")]
+    assert table(("name", "F1", "interval"), lines).splitlines() == [
+        "  name      F1  interval",
+        "  one      1.5      2..3",
+        "  another   12",
+        "  third",
+    ]
+
+
+@pytest.mark.parametrize("columns", [24, 40, 80])
+def test_rows_wrap_long_text_at_the_end(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = "finished, but the shard that they belong to is not yet committed, so they may be done again"
+    lines = rows([("videos staged", 12, text), ("clips", 3)]).splitlines()
+    assert all(len(line) <= columns for line in lines)
+    assert lines[0].startswith("  videos staged  12") and lines[-1] == "  clips           3"
+    assert " ".join(" ".join(lines[:-1]).split()) == f"videos staged 12 {text}"
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 300])
+def test_paragraph_fits_the_terminal_and_breaks_no_path(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    path = "/a/very-long/path/that-nobody/may/break"
+    lines = paragraph(f"words before it and then {path} and some more words after it, quite a few", indent="  ")
+    assert path in lines
+    for line in lines.splitlines():
+        assert len(line) <= min(columns, 120) or line.strip() == path
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def run(watcher: TerminalWatcher) -> None:
+    outcome = Outcome(
+        Workers(1, 1, 1, False, 16), Standing(failed={"a": ("corrupt", "")}, left=frozenset("bcde")), wall_seconds=2.0
+    )
+    for done in range(3):
+        watcher.probing(done, 2)
+    watcher.begin(outcome)
+    watcher.say("a line about something")
+    for video_id in "bcd":
+        outcome.add(ShardProgress("shard-00000", "x", finished=(ItemDone(video_id, 4, 32),)))
+        watcher.update(outcome)
+    watcher.end()
+
+
+def test_watcher_is_silent_but_for_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture) -> None:
+    run(TerminalWatcher())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "going on where it was: 0 done, 1 failed, 4 left, of 5 videos",
+        "a line about something",
+    ]
+
+
+def test_watcher_tells_plain_lines_now_and_then(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.cli.display._LINE_EVERY_SECONDS", 0.0)
+    run(TerminalWatcher())
+    lines = capsys.readouterr().err.splitlines()
+    assert "looking at files: 2 of 2" in lines
+    assert lines[-1] == "extracting: 4 of 5, 1 failed, 6.0 clips/s"
+
+
+def test_bar_is_drawn_on_a_terminal_that_tells_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    ours, theirs = os.openpty()  # 0 x 0
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert bar_width() > 0
+        run(TerminalWatcher())
+        terminal.flush()
+        shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "extracting 1/5 |" in shown
+
+
+@pytest.mark.parametrize("columns", [30, 60, 200])
+def test_bar_fits_the_terminal_and_uses_no_colour(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "24")
+    run(TerminalWatcher())
+    text = terminal.getvalue()
+    assert "extracting" in text
+    assert "\x1b[3" not in text
+    for line in text.replace("\n", "\r").split("\r"):
+        assert len(line.replace("\x1b[A", "").rstrip()) <= max(columns, 80)

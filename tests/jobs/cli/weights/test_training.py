@@ -1,0 +1,132 @@
+"""`msnet weights train`: what it writes and says, going on after Ctrl-C, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from extractor.models.checkpoints.checkpoint import read_checkpoint
+from extractor.models.loading import load_model
+from jobs.cli.weights.training import _Display
+from tests.jobs.conftest import Call
+from training.train import Progress
+
+_CONFIG = """
+model = "msnet_resnet18"
+num_segments = 4
+textures = 4
+shapes = 4
+evaluate_every_steps = 100
+evaluation_clips = 2
+evaluation_size_px = 64
+[[stages]]
+name = "only"
+steps = 3
+frames_per_step = 8
+size_px = 64
+num_frames = [4]
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(_CONFIG)
+    return path
+
+
+def test_train_writes_a_checkpoint_and_says_where(call: Call, config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code, said, told = call("weights", "train", "--config", config, "--out", out, "--device", "cpu")
+    assert code == 0
+    assert f"checkpoint: {out / 'model.safetensors'}" in said
+    assert "step 1 of 3 (only" in told and "held out, after step 3" in told and "mean error, cells" in told
+    assert max(map(len, told.splitlines())) <= 80
+    assert load_model("msnet_resnet18", weights=out / "model.safetensors").spec.weights_kind == "msnet"
+    rows = csv.DictReader((out / "losses.csv").read_text().splitlines())
+    assert [row["step"] for row in rows] == ["1", "2", "3"]
+
+
+def test_train_stopped_by_ctrl_c_goes_on_where_it_was(
+    call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = _Display.show
+
+    def interrupted(display: _Display, progress: Progress) -> None:
+        show(display, progress)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(_Display, "show", interrupted)
+    arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
+    code, said, told = call(*arguments)
+    assert code == 130 and "the same command goes on" in told and "checkpoint after 1 of 3 steps" in said
+    assert "losses.csv" in said and "evaluations.csv" not in said
+    monkeypatch.setattr(_Display, "show", show)
+    code, _, told = call(*arguments)
+    assert code == 0 and "step 2 of 3" in told and "step 1 of 3" not in told
+    code, said, _ = call(*arguments)
+    assert code == 0 and "trained to the end already" in said
+
+
+def test_train_in_two_processes(call: Call, config: Path, tmp_path: Path) -> None:
+    arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
+    code, _, told = call(*arguments, "--processes", 2)
+    assert code == 0, told
+    assert '"processes": 2' in read_checkpoint(tmp_path / "run/model.safetensors").metadata["recipe"]
+    code, _, told = call(*arguments)
+    assert code == 1 and "another configuration (processes differs)" in " ".join(told.split())
+
+
+def test_train_says_where_bfloat16_would_be_slow(
+    call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.weights.training.lacks_bfloat16", lambda: True)
+    arguments = ("weights", "train", "--config", config, "--device", "cpu")
+    assert "bfloat16" not in call(*arguments, "--out", tmp_path / "one")[2]
+    assert "--precision float32 is faster" in call(*arguments, "--out", tmp_path / "two", "--precision", "bfloat16")[2]
+    asked = read_checkpoint(tmp_path / "two/model.safetensors").metadata["recipe"]
+    assert '"precision": "bfloat16"' in asked
+
+
+def test_train_starts_from_the_bundled_weights(call: Call, config: Path, tmp_path: Path) -> None:
+    code, _, told = call("weights", "train", "--config", config, "--out", tmp_path / "run", "--weights", "bundled")
+    assert code == 0, told
+    start = json.loads(read_checkpoint(tmp_path / "run/model.safetensors").metadata["recipe"])["start"]
+    assert start["file"] == "msnet_resnet18.safetensors" and "recipe" in start
+
+
+def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Path, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "walk.mp4").write_bytes(b"")
+    code, said, told = call("weights", "train", "--config", config, "--out", videos)
+    assert code == 1 and not said and "an empty folder or a training was expected" in told
+    assert [path.name for path in videos.iterdir()] == ["walk.mp4"]
+    code, _, told = call("weights", "train", "--config", config, "--out", videos / "walk.mp4")
+    assert code == 1 and "cannot be made a folder" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--config", "missing.toml"), "expected a TOML file, or default or miniature"),
+        (("--config", "miniature", "--model", "resnet"), "resnet"),
+        (("--config", "miniature", "--seed", "1000000"), "seed"),
+        (("--config", "miniature", "--weights", "missing.pth"), "missing.pth"),
+        (("--config", "miniature", "--device", "gpu"), "GPU"),
+        (("--config", "miniature", "--processes", "60"), "60 processes need a clip each"),
+    ],
+)
+def test_train_refuses_in_a_sentence(
+    call: Call, tmp_path: Path, arguments: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cluster.devices.count_gpus", lambda: 0)
+    code, said, told = call("weights", "train", "--out", tmp_path / "run", *arguments)
+    assert code == 1 and not said
+    assert expected in " ".join(told.split()) and "Traceback" not in told
+    assert not (tmp_path / "run/model.safetensors").exists()

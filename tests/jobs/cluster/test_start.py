@@ -1,0 +1,117 @@
+"""What Ray needs is tried before it is started."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from jobs.cluster.start import (
+    _longest_socket_path,
+    prepare_environment,
+    require_loopback,
+    temporary_folder,
+    without_ray_output,
+)
+from schemas.errors import ResourceError
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a short path: those of pytest are too long for a socket of Ray's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("RAY_TMPDIR", "TMPDIR", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")  # so that it is put back, however a test leaves it
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def folder_of_length(place: Path, length: int) -> Path:
+    """A folder below a place in which Ray's longest socket has a path of so many bytes."""
+    rest = len(f"/ray/session_{'0' * 26}_{os.getpid()}/sockets/plasma_store")
+    room = length - rest - len(os.fsencode(place)) - 1
+    (place / ("x" * room)).mkdir()
+    return place / ("x" * room)
+
+
+def test_tmpdir_is_taken_and_rays_own_variable_before_it(place: Path, unset: pytest.MonkeyPatch) -> None:
+    assert temporary_folder() == (Path("/tmp/ray"), None)
+    for name in ("TMPDIR", "RAY_TMPDIR"):
+        (place / name).mkdir()
+        unset.setenv(name, str(place / name))
+        assert temporary_folder() == (place / name / "ray", None)
+        assert list((place / name / "ray").iterdir()) == []
+
+
+def test_the_longest_path_that_a_socket_takes_is_taken(place: Path, unset: pytest.MonkeyPatch) -> None:
+    folder = folder_of_length(place, _longest_socket_path())
+    unset.setenv("TMPDIR", str(folder))
+    assert temporary_folder() == (folder / "ray", None)
+
+
+def test_a_tmpdir_with_a_longer_path_gives_way_to_tmp(place: Path, unset: pytest.MonkeyPatch) -> None:
+    folder = folder_of_length(place, _longest_socket_path() + 1)
+    unset.setenv("TMPDIR", str(folder))
+    found, note = temporary_folder()
+    assert found == Path("/tmp/ray")
+    assert note is not None and note.startswith(f"TMPDIR ({folder}) cannot hold Ray's sockets: its path is 1 bytes too")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_the_user_chose_for_ray_is_refused(place: Path, unset: pytest.MonkeyPatch) -> None:
+    (place / "file").touch()
+    unset.setenv("RAY_TMPDIR", str(place / "file"))
+    with pytest.raises(
+        ResourceError, match=r"RAY_TMPDIR \(.*file\) cannot hold .*: Not a directory. Set RAY_TMPDIR to"
+    ):
+        temporary_folder()
+
+
+def test_a_machine_that_cannot_connect_to_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_loopback()
+
+    def unreachable(*_: object) -> None:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    with pytest.raises(ResourceError, match=r"127.0.0.1; it cannot \(Network is unreachable\). Bring the loopback"):
+        require_loopback()
+
+
+def test_a_local_ray_has_a_token_of_its_own(unset: pytest.MonkeyPatch) -> None:
+    prepare_environment(local=False)
+    assert "RAY_AUTH_TOKEN" not in os.environ
+    prepare_environment(local=True)
+    token = os.environ["RAY_AUTH_TOKEN"]
+    assert len(token) == 64
+    prepare_environment(local=True)
+    assert os.environ["RAY_AUTH_TOKEN"] == token  # Ray keeps the first one of a process
+
+
+def test_the_users_token_is_left_alone(unset: pytest.MonkeyPatch) -> None:
+    unset.setenv("RAY_AUTH_TOKEN_PATH", "/somewhere/else")
+    prepare_environment(local=True)
+    assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_what_ray_prints_in_this_process_is_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    told = {"lines": ["Raylet is terminated. [state-dump] ..."], "pid": "raylet", "is_err": False}
+    with without_ray_output():
+        ray._private.worker.print_to_stdstream(told, ignore_prefix=False)
+        logging.getLogger("ray").error("listen_error_messages: gone")
+    assert capfd.readouterr() == ("", "")
+    told["lines"] = ["[state-dump] of another"]  # the same text is not printed twice
+    ray._private.worker.print_to_stdstream(told, ignore_prefix=False)
+    assert "state-dump" in capfd.readouterr().out

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import pytest
+
+from extractor.pipeline.files import ItemDone
+from jobs.cluster.devices import Workers
+from jobs.run.events import ShardProgress, StageSeconds
+from jobs.run.outcome import Outcome
+from jobs.stores.standing import Standing
+from schemas.errors import FailureClass
+from schemas.records import Failure
+
+CPU, GPU = Workers(1, 2, 1, False, 16), Workers(1, 2, 1, True, 256)
+
+
+def outcome(stored: int, failed: int, total: int, **fields: object) -> Outcome:
+    """Of `total` videos, what is neither stored nor failed is left."""
+    ids = [str(number) for number in range(total)]
+    after = Standing(
+        done=frozenset(ids[:stored]),
+        failed=dict.fromkeys(ids[stored : stored + failed], ("corrupt", "broken")),
+        left=frozenset(ids[stored + failed :]),
+        shards_left=int(stored + failed < total),
+    )
+    made = Outcome(CPU, **fields)  # type: ignore[arg-type]
+    made.end(after)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "code"),
+    [
+        (outcome(3, 0, 3), 0),
+        (outcome(0, 0, 0), 0),
+        (outcome(2, 1, 3), 2),
+        (outcome(0, 3, 3), 2),
+        (outcome(2, 0, 3), 1),
+        (outcome(1, 1, 3), 1),
+        (outcome(3, 0, 3, given_up=("shard-00000",)), 1),
+        (outcome(1, 0, 3, interrupted=True), 130),
+        (outcome(1, 1, 3, interrupted=True, given_up=("shard-00000",)), 130),
+    ],
+)
+def test_exit_code_says_how_it_ended(made: Outcome, code: int) -> None:
+    assert made.exit_code == code
+
+
+def test_progress_is_counted() -> None:
+    made = Outcome(CPU)
+    made.start_clock()
+    finished = (ItemDone("a", 2, 16), Failure("b", FailureClass.CORRUPT, "broken"), ItemDone("c", 1, 8))
+    made.add(ShardProgress("shard-00000", "x", finished=finished, seconds=StageSeconds(1, 2, 3, 4, 5)))
+    made.add(ShardProgress("shard-00001", "y", finished=(ItemDone("d", 1, 9),), seconds=StageSeconds(network=1)))
+    assert (made.done, made.failed, made.clips, made.frames) == (3, 1, 4, 33)
+    assert made.seconds == StageSeconds(1, 2, 4, 4, 5)
+    assert 0 < made.wall_seconds < 60
+
+
+def test_what_is_made_again_is_settled_once() -> None:
+    made = Outcome(CPU, Standing(done=frozenset("a"), failed={"b": ("corrupt", "")}, left=frozenset("cd")))
+    again = (ItemDone("a", 1, 8), ItemDone("c", 1, 8), ItemDone("c", 1, 8), Failure("d", FailureClass.CORRUPT, ""))
+    made.add(ShardProgress("shard-00000", "x", finished=again))
+    assert (made.settled, made.failed_so_far) == (4, 2)
+    assert (made.done, made.failed) == (3, 1)
+
+
+def test_unfinished_shards_count_though_all_their_videos_are_done() -> None:
+    made = Outcome(CPU)
+    made.end(Standing(done=frozenset("a"), shards_left=1))
+    assert (made.complete, made.exit_code) == (False, 1)
+
+
+@pytest.mark.parametrize(
+    ("workers", "seconds", "stage", "option"),
+    [
+        (CPU, StageSeconds(decode=9, transform=1, network=5, write=1, waiting=6), "decode", "--decoders 4"),
+        (CPU, StageSeconds(decode=1, transform=9, network=5, write=1, waiting=6), "transform", "--decoders 4"),
+        (CPU, StageSeconds(decode=9, network=5, write=1, waiting=1), "network", "a GPU"),
+        (CPU, StageSeconds(decode=0.2, network=0.5, write=0.1, waiting=6), "network", "a GPU"),  # for the first video
+        (GPU, StageSeconds(decode=9, network=5, write=1, waiting=1), "network", "--dtype float16"),
+        (GPU, StageSeconds(network=2, write=5, waiting=1), "write", "--outputs"),
+    ],
+)
+def test_bottleneck_names_the_stage_and_the_option(workers, seconds, stage, option) -> None:
+    found = Outcome(workers, done=1, seconds=seconds, wall_seconds=60.0).bottleneck()
+    assert found is not None
+    assert found.stage == stage
+    assert option in found.advice
+
+
+def test_bottleneck_is_unknown_where_nothing_was_done() -> None:
+    assert Outcome(CPU, done=1, wall_seconds=60.0).bottleneck() is None
+    assert Outcome(CPU, seconds=StageSeconds(network=5), wall_seconds=60.0).bottleneck() is None
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.0, False), (7.0, False), (29.0, False), (30.0, True), (5000.0, True)])
+def test_bottleneck_is_unknown_after_a_short_run(seconds: float, told: bool) -> None:
+    made = Outcome(CPU, done=3, seconds=StageSeconds(network=5), wall_seconds=seconds)
+    assert (made.bottleneck() is not None) == told
+
+
+def test_one_line_is_one_line() -> None:
+    assert outcome(2, 1, 3).one_line() == ("2 done, 1 failed, of 3 videos, 0 clips; this run 0 done, 0 failed in 0.0 s")

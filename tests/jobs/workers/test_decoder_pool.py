@@ -1,0 +1,328 @@
+"""The pool against decoders that do what the name of the file says: work, refuse, die, hang, swell."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from jobs.workers.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from schemas.errors import FailureClass, VideoError
+from schemas.records import Decoded, FileJob, FrameChunk, Header, Item, PixelGrid, Restart, VideoInfo
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+CHUNKS = 3
+SILENCE_SECONDS = 1.0
+SWELL_BYTES = 700 * 1024**2
+INFO = VideoInfo("h264", "mp4", 64, 64, 0, 25.0, 2 * CHUNKS, 0.0, 0.25)
+
+
+class FakeDecoder:
+    """Speaks like `jobs.workers.decoder.Decoder`. A file's name is its behaviour, then "@" and anything."""
+
+    def __init__(self) -> None:
+        self.files: list[tuple[str, str]] = []
+        self.events: Iterator[Any] | None = None
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+    def enqueue(self, job: FileJob, distrust: str = "") -> None:
+        self.files.append((job.path, distrust))
+
+    def next(self) -> Any:
+        if self.events is None:
+            if not self.files:
+                return None
+            self.events = self.decode(*self.files.pop(0))
+        event = next(self.events)
+        if isinstance(event, Decoded | VideoError):
+            self.events = None
+        return event
+
+    def decode(self, path: str, distrust: str) -> Iterator[Any]:
+        kind = Path(path).name.partition("@")[0]
+        early, late = kind.removesuffix("_late"), kind.endswith("_late")
+        if not late:
+            self.misbehave(early, path)
+        yield Header(INFO, PixelGrid(1, 1, 0, 0), ())
+        yield chunk(0)
+        if late:
+            self.misbehave(early, path)
+        if kind == "refused":
+            self.events = None
+            yield VideoError(FailureClass.CORRUPT, "a sentence about the file")
+        for number in range(1, CHUNKS):
+            yield chunk(number)
+        yield Decoded("fake", str(os.getpid()), distrust)
+
+    def misbehave(self, kind: str, path: str) -> None:
+        if kind.startswith("once_"):
+            if Path(path).exists():
+                return
+            Path(path).touch()
+            kind = kind.removeprefix("once_")
+        match kind:
+            case "raises":
+                self.events = None
+                raise RuntimeError("a decoder's own words")
+            case "dies":
+                os._exit(1)
+            case "hangs":
+                time.sleep(600)
+            case "swells":
+                self.held = np.ones(SWELL_BYTES, np.uint8)
+                time.sleep(600)
+
+
+def chunk(number: int) -> FrameChunk:
+    index = np.array([2 * number, 2 * number + 1])
+    return FrameChunk(index, np.full((2, 8, 8, 3), number, np.uint8), np.ones(2, bool))
+
+
+def job(name: str, folder: Path | str = "/nowhere") -> FileJob:
+    return FileJob(f"{folder}/{name}", (Item(name),))
+
+
+Pools = Callable[..., DecoderPool]
+
+
+@pytest.fixture
+def pools() -> Iterator[Pools]:
+    """Makes pools; `spawned` of one counts its decoders."""
+    made = []
+
+    def make(count: int = 1, **limits: Any) -> DecoderPool:
+        def spawn() -> Any:
+            actors.append(ray.remote(FakeDecoder).options(num_cpus=0, max_restarts=0).remote())
+            return actors[-1]
+
+        actors: list[Any] = []
+        limits = {"silence_seconds": 30.0, "memory_bytes": 8 * 1024**3} | limits
+        pool = DecoderPool(spawn, count, DecoderLimits(**limits))
+        pool.spawned = actors  # type: ignore[attr-defined]
+        made.append(pool)
+        return pool
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+def file_events(pool: DecoderPool, jobs: list[FileJob]) -> Iterator[FileEvent]:
+    """What happened to files; signs of life are left out."""
+    return (event for event in pool.run(jobs) if event is not None)
+
+
+def events_of(pool: DecoderPool, jobs: list[FileJob]) -> dict[FileJob, list[FileEvent]]:
+    found = defaultdict(list)
+    for event in file_events(pool, jobs):
+        found[event.job].append(event)
+    return dict(found)
+
+
+def kinds(events: list[FileEvent]) -> list[type]:
+    return [type(event.event) for event in events]
+
+
+WHOLE = [Header, *[FrameChunk] * CHUNKS, Decoded]
+BEGUN = [Header, FrameChunk]
+
+
+def test_pool_yields_every_file_whole_and_in_order(pools: Pools) -> None:
+    jobs = [job(f"good@{i}") for i in range(7)]
+    found = events_of(pools(2), jobs)
+    assert found.keys() == set(jobs)
+    for events in found.values():
+        assert kinds(events) == WHOLE
+        assert [e.event.index[0] for e in events[1:-1]] == [0, 2, 4]
+        assert {e.attempts for e in events} == {1}
+
+
+def test_pool_runs_one_batch_after_another(pools: Pools) -> None:
+    pool = pools(1)
+    for batch in range(3):
+        assert kinds(events_of(pool, [job(f"good@{batch}")])[job(f"good@{batch}")]) == WHOLE
+    assert events_of(pool, []) == {}
+    assert len(pool.spawned) == 1
+
+
+def test_refused_file_is_not_tried_again(pools: Pools) -> None:
+    found = events_of(pools(1), [job("refused@"), job("good@")])
+    assert kinds(found[job("refused@")]) == [*BEGUN, VideoError]
+    last = found[job("refused@")][-1]
+    assert (last.event.failure, last.event.message, last.attempts) == (
+        FailureClass.CORRUPT,
+        "a sentence about the file",
+        1,
+    )
+    assert kinds(found[job("good@")]) == WHOLE
+
+
+CRASHES = [
+    ("raises", FailureClass.DECODER_CRASHED, "a decoder's own words"),
+    ("dies", FailureClass.DECODER_CRASHED, "died"),
+    ("hangs", FailureClass.TIMED_OUT, "gave nothing"),
+    ("swells", FailureClass.OUT_OF_MEMORY, "0.4 GiB"),
+]
+FAST = ("dies", "hangs_late", "swells")
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure", "word", "late"),
+    [
+        pytest.param(*crash, late, marks=[] if crash[0] + late in FAST else pytest.mark.slow, id=crash[0] + late)
+        for crash in CRASHES
+        for late in ("", "_late")
+    ],
+)
+def test_file_that_ends_its_decoder_fails_after_two_tries(
+    kind: str, failure: FailureClass, word: str, late: str, pools: Pools
+) -> None:
+    silence = SILENCE_SECONDS if kind == "hangs" else 8.0
+    pool = pools(1, silence_seconds=silence, memory_bytes=int(0.4 * 1024**3))
+    events = events_of(pool, [job(kind + late), job("good@")])
+    assert kinds(events[job(kind + late)]) == ([*BEGUN, Restart, *BEGUN, VideoError] if late else [VideoError])
+    last = events[job(kind + late)][-1]
+    assert (last.event.failure, last.attempts) == (failure, 2)
+    assert word in last.event.message
+    assert kinds(events[job("good@")]) == WHOLE
+    assert {event.attempts for event in events[job("good@")]} == {1}
+
+
+@pytest.mark.parametrize("kind", ["once_dies_late", pytest.param("once_hangs_late", marks=pytest.mark.slow)])
+def test_file_that_ends_its_decoder_once_is_whole_in_the_end(kind: str, pools: Pools, tmp_path: Path) -> None:
+    one = job(f"{kind}@", tmp_path)
+    events = events_of(pools(1, silence_seconds=SILENCE_SECONDS), [one])[one]
+    assert kinds(events) == ([*BEGUN, Restart, *WHOLE] if kind.endswith("_late") else WHOLE)
+    assert [event.attempts for event in events[-len(WHOLE) :]] == [2] * len(WHOLE)
+    assert events[-1].event.fallback_reason, "the next decoder is told that the first one ended"
+
+
+def test_files_behind_a_deadly_one_are_not_charged(pools: Pools) -> None:
+    jobs = [job("dies@1"), job("good@1"), job("good@2"), job("good@3")]
+    found = events_of(pools(1), jobs)
+    for number in (1, 2, 3):
+        assert kinds(found[job(f"good@{number}")]) == WHOLE
+        assert {event.attempts for event in found[job(f"good@{number}")]} == {1}
+    assert found[jobs[0]][-1].attempts == 2
+
+
+@pytest.mark.slow
+def test_every_file_ends_exactly_once_whatever_the_mixture(pools: Pools, tmp_path: Path) -> None:
+    names = ["good", "refused", "raises_late", "dies", "dies_late", "once_dies_late", "good", "good", "once_raises"]
+    jobs = [job(f"{name}@{i}", tmp_path) for i, name in enumerate(names)]
+    random.Random(1).shuffle(jobs)
+    found = events_of(pools(3), jobs)
+    assert found.keys() == set(jobs)
+    for one, events in found.items():
+        ends = [isinstance(event.event, Decoded | VideoError) for event in events]
+        assert ends == [False] * (len(ends) - 1) + [True]
+        good = Path(one.path).name.startswith(("good", "once"))
+        assert isinstance(events[-1].event, Decoded) is good
+
+
+def test_decoders_are_replaced_after_so_many_files(pools: Pools) -> None:
+    pool = pools(1, files=2)
+    jobs = [job(f"good@{i}") for i in range(5)]
+    found = events_of(pool, jobs)
+    assert all(kinds(events) == WHOLE for events in found.values())
+    processes = [found[one][-1].event.decoder_version for one in jobs]
+    assert len(pool.spawned) == 3
+    assert processes[0] == processes[1] != processes[2] == processes[3] != processes[4]
+
+
+def test_slow_consumer_is_not_taken_for_a_silent_decoder(pools: Pools) -> None:
+    """All decoders have an event ready most of the time; whoever has to wait for the consumer is not charged."""
+    jobs = [job(f"good@{i}") for i in range(4)]
+    found = defaultdict(list)
+    for event in file_events(pools(2, silence_seconds=0.8), jobs):
+        found[event.job].append(event)
+        time.sleep(0.2)
+    assert {one: kinds(events) for one, events in found.items()} == dict.fromkeys(jobs, WHOLE)
+
+
+def test_one_long_pause_of_the_consumer_is_not_charged(pools: Pools) -> None:
+    jobs = [job(f"good@{i}") for i in range(4)]
+    found = defaultdict(list)
+    for event in file_events(pools(2, silence_seconds=1.0), jobs):
+        if not found:
+            time.sleep(1.5)
+        found[event.job].append(event)
+    assert {one: kinds(events) for one, events in found.items()} == dict.fromkeys(jobs, WHOLE)
+
+
+@pytest.mark.slow
+def test_long_file_may_be_silent_for_longer(pools: Pools) -> None:
+    """By its size, before anything is known of it."""
+    large = FileJob("/nowhere/hangs@", (Item("large"),), size_bytes=200_000)
+    small = FileJob("/nowhere/hangs@", (Item("small"),), size_bytes=0)
+    pool = pools(2, silence_seconds=1.0)
+    ends = {event.job: event.event.message for event in file_events(pool, [small, large])}
+    assert ends == {
+        small: "the decoder gave nothing for 1 s",
+        large: "the decoder gave nothing for 3 s",
+    }
+
+
+def test_drain_finishes_the_files_at_hand_and_begins_no_other(pools: Pools) -> None:
+    pool = pools(2)
+    jobs = [job(f"good@{i}") for i in range(10)]
+    found: dict[FileJob, list[FileEvent]] = defaultdict(list)
+    for event in file_events(pool, jobs):
+        pool.drain()
+        found[event.job].append(event)
+    assert 1 <= len(found) <= 2
+    assert all(kinds(events) == WHOLE for events in found.values())
+    assert events_of(pool, jobs) == {}
+
+
+@pytest.mark.slow
+def test_batch_that_is_settled_hands_out_no_other_file_and_the_next_one_runs(pools: Pools) -> None:
+    pool = pools(1)
+    begun: set[str] = set()
+    for event in pool.run([job(f"good-{k}") for k in range(9)], lambda: len(begun) > 1):
+        if event is not None:
+            begun.add(event.job.path)
+    assert 2 <= len(begun) <= 4
+    assert {event[-1].job.path for event in events_of(pool, [job("good-next")]).values()} == {job("good-next").path}
+
+
+def test_drain_does_not_begin_a_deadly_file_again(pools: Pools) -> None:
+    pool = pools(1)
+    seen = []
+    for event in file_events(pool, [job("dies_late@"), job("good@")]):
+        pool.drain()
+        seen.append(type(event.event))
+    assert seen in ([*BEGUN, Restart], BEGUN)
+
+
+@pytest.mark.slow
+def test_waiting_for_decoders_is_measured(pools: Pools) -> None:
+    pool = pools(1)
+    events_of(pool, [job("good@")])
+    warm_up = pool.waiting_seconds
+    began = time.monotonic()
+    events_of(pool, [job("dies@"), job("good@2")])
+    spent = time.monotonic() - began
+    assert 0 < pool.waiting_seconds - warm_up <= spent
+
+
+def test_decoder_that_died_while_idle_costs_no_file(pools: Pools) -> None:
+    pool = pools(1)
+    first = events_of(pool, [job("good@1")])[job("good@1")]
+    os.kill(int(first[-1].event.decoder_version), signal.SIGKILL)
+    time.sleep(1.0)
+    events = events_of(pool, [job("good@2")])[job("good@2")]
+    assert kinds(events) == WHOLE
+    assert {event.attempts for event in events} == {1}

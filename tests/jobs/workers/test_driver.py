@@ -1,0 +1,217 @@
+"""The driver against extractors that do what the names of their files say."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.cluster.devices import Workers
+from jobs.run.events import ShardCommitted, ShardProgress
+from jobs.workers import driver
+from jobs.workers.driver import Driver, PlannedShard
+from jobs.workers.extractor import ShardTask
+from jobs.workers.ledger import Ledger
+from schemas.errors import FailureClass, ResourceError, StorageError, WeightsError
+from schemas.layout import StorePaths, shard_name
+from schemas.records import FileJob, Item
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+class FakeExtractor:
+    """Speaks like `jobs.workers.extractor.Extractor`; `settings` is a folder, and how loading goes.
+
+    Notes every task in the folder. A file's name is what happens at it, then "@" and anything.
+    """
+
+    def __init__(self, settings: tuple[str, str]) -> None:
+        self.folder, self.loading = Path(settings[0]), settings[1]
+
+    def load(self) -> tuple[str, ...]:
+        match self.loading:
+            case "raises":
+                raise WeightsError("they do not fit")
+            case "dies":
+                os._exit(1)
+        return ("a note",)
+
+    def drain(self) -> None:
+        (self.folder / "drained").touch()
+
+    def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
+        note = {"shard": task.shard, "one_by_one": task.one_by_one, "poisonous": [path for path, _ in task.poisonous]}
+        with (self.folder / "tasks").open("a") as file:
+            file.write(json.dumps(note) + "\n")
+        for job in task.jobs:
+            if job.path in note["poisonous"]:
+                continue
+            if task.one_by_one and not Path(job.path).name.startswith("early_"):
+                yield ShardProgress(task.shard, "x", started=(job.path,))
+            self.happen(Path(job.path).name.partition("@")[0], job.path)
+        yield ShardProgress(task.shard, "x")
+        yield ShardCommitted(task.shard, True)
+
+    def happen(self, kind: str, path: str) -> None:
+        if kind.startswith("once_"):
+            marker = self.folder / Path(path).name
+            if marker.exists():
+                return
+            marker.touch()
+            kind = kind.removeprefix("once_")
+        match kind.removeprefix("early_"):
+            case "dies":
+                time.sleep(0.2)  # so that what was told before arrives
+                os._exit(1)
+            case "raises":
+                raise RuntimeError("a defect")
+            case "full":
+                raise StorageError("the disk is full")
+            case "slow":
+                time.sleep(1.0)
+            case "waits":  # for four shards to have begun, this one among them
+                while len(tasks(self.folder)) < 4:
+                    time.sleep(0.02)
+
+
+Drivers = Callable[..., Driver]
+
+
+@pytest.fixture
+def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drivers]:
+    """Makes drivers whose store, and whose extractors' notes, lie in `tmp_path`."""
+    monkeypatch.setattr(driver, "Extractor", FakeExtractor)
+    made = []
+
+    def make(workers: int = 1, loading: str = "works") -> Driver:
+        settings: Any = (str(tmp_path), loading)
+        made.append(Driver(settings, Workers(workers, 0, 0, False, 1), workers, Ledger(StorePaths(tmp_path)), "token"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def shard(number: int, *names: str, size: int = 1) -> PlannedShard:
+    jobs = tuple(FileJob(f"/nowhere/{name}", (Item(name),)) for name in names or ("good@",))
+    return PlannedShard(shard_name(number), jobs, size)
+
+
+def run(driver: Driver, *shards: PlannedShard) -> list[str]:
+    """Names of the shards that were committed, in order."""
+    driver.start()
+    events = list(driver.run(shards, lambda: False))
+    return [event.shard for event in events if isinstance(event, ShardCommitted)]
+
+
+def tasks(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "tasks").read_text().splitlines()]
+
+
+def test_driver_runs_every_shard_the_largest_first(drivers: Drivers) -> None:
+    one = drivers()
+    one.start()
+    assert one.notes == ("a note",)
+    events = list(one.run([shard(k, size=size) for k, size in enumerate((5, 9, 1, 7))], lambda: False))
+    assert [e.shard for e in events if isinstance(e, ShardCommitted)] == [shard_name(k) for k in (1, 3, 0, 2)]
+    assert len(events) == 8
+
+
+@pytest.mark.slow
+def test_shards_are_shared_among_extractors(drivers: Drivers, tmp_path: Path) -> None:
+    shards = [shard(0, "waits@", size=9), *(shard(k) for k in range(1, 4))]
+    committed = run(drivers(2), *shards)  # would hang with one extractor
+    assert shard_name(0) in committed[2:] and len(committed) == len(tasks(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("kind", ["once_dies@", pytest.param("once_raises@", marks=pytest.mark.slow)])
+def test_shard_whose_extractor_ended_is_put_back(kind: str, drivers: Drivers, tmp_path: Path) -> None:
+    one = drivers()
+    assert sorted(run(one, shard(0, "good@", kind), shard(1))) == [shard_name(0), shard_name(1)]
+    history = Ledger(StorePaths(tmp_path)).history(shard_name(0))
+    assert (history.crashes, history.suspects, one.given_up) == (1, [], [])
+
+
+@pytest.mark.slow
+def test_poisonous_file_is_found_and_left_out(drivers: Drivers, tmp_path: Path) -> None:
+    assert run(drivers(), shard(0, "good@1", "dies@", "good@2")) == [shard_name(0)]
+    assert tasks(tmp_path) == [
+        {"shard": shard_name(0), "one_by_one": crash >= 3, "poisonous": ["/nowhere/dies@"] if crash == 5 else []}
+        for crash in range(6)
+    ]
+    ((path, error),) = Ledger(StorePaths(tmp_path)).history(shard_name(0)).poisonous()
+    assert (path, error.failure) == ("/nowhere/dies@", FailureClass.EXTRACTOR_CRASHED)
+    assert "died" in error.message and len(error.message.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_history_of_a_shard_is_that_of_earlier_runs_too(drivers: Drivers, tmp_path: Path) -> None:
+    ledger = Ledger(StorePaths(tmp_path))
+    for _ in range(3):
+        ledger.crashed(shard_name(0), None, FailureClass.EXTRACTOR_CRASHED, "before")
+    assert run(drivers(), shard(0, "once_dies@")) == [shard_name(0)]
+    assert [task["one_by_one"] for task in tasks(tmp_path)] == [True, True]
+
+
+@pytest.mark.slow
+def test_shard_that_no_file_is_to_blame_for_is_given_up(drivers: Drivers, tmp_path: Path) -> None:
+    ledger = Ledger(StorePaths(tmp_path))
+    for _ in range(9):
+        ledger.crashed(shard_name(0), None, FailureClass.EXTRACTOR_CRASHED, "before")
+    one = drivers()
+    assert run(one, shard(0, "early_dies@", size=9), shard(1)) == [shard_name(1)]
+    assert one.given_up == [shard_name(0)]
+
+
+def test_full_disk_ends_the_run_by_its_own_sentence(drivers: Drivers) -> None:
+    with pytest.raises(StorageError, match=r"^the disk is full$"):
+        run(drivers(), shard(0, "full@"))
+
+
+def test_weights_that_do_not_load_end_the_start_by_their_own_sentence(drivers: Drivers) -> None:
+    with pytest.raises(WeightsError, match=r"^they do not fit$"):
+        drivers(loading="raises").start()
+
+
+@pytest.mark.slow
+def test_extractor_that_dies_on_loading_is_given_up(drivers: Drivers) -> None:
+    with pytest.raises(ResourceError, match=r"3 did not get there") as caught:
+        drivers(loading="dies").start()
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_drain_begins_no_other_shard(drivers: Drivers, tmp_path: Path) -> None:
+    one = drivers()
+    one.start()
+    begun: list[Any] = []
+    committed = []
+    for event in one.run([shard(k, "slow@") for k in range(4)], lambda: bool(begun)):
+        begun.append(event)
+        committed += [event.shard] if isinstance(event, ShardCommitted) else []
+    assert len(tasks(tmp_path)) == len(committed) == 1
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "drained").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "drained").exists()
+
+
+@pytest.mark.slow
+def test_check_between_events_may_end_the_run(drivers: Drivers) -> None:
+    one = drivers()
+    one.start()
+    checks = []
+
+    def draining() -> bool:
+        checks.append(1)
+        if len(checks) == 3:
+            raise StorageError("taken over")
+        return False
+
+    with pytest.raises(StorageError, match="taken over"):
+        list(one.run([shard(k) for k in range(4)], draining))

@@ -1,0 +1,1 @@
+"""What a network learns, and the losses it learns by."""

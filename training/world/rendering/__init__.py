@@ -1,0 +1,1 @@
+"""From scripts to pixels, displacement and visibility."""
