@@ -41,7 +41,7 @@ def main() -> None:
             "rename that folder, leave it, or take it out of PYTHONPATH"
         )
     try:
-        from jobs.cli import main as run
+        from jobs.cli.main import main as run
         from jobs.cli.streams import guard_streams
 
         guard_streams()  # for good: a traceback is printed last

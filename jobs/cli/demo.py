@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli import app, goes_on
+from jobs.cli.app import app, goes_on
 from jobs.cli.display import TerminalWatcher, paragraph, table
 from jobs.cli.streams import say
 from jobs.cli.summaries import print_outcome

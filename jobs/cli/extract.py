@@ -12,7 +12,7 @@ import typer
 
 from extractor.models.checkpoints.bundled import bundled_networks
 from extractor.store.commits.run import read_run
-from jobs.cli import app, goes_on
+from jobs.cli.app import app, goes_on
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan

@@ -14,17 +14,35 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from extractor.store.disk.atomic import read_bounded
 from extractor.video import list_videos
 from gebd.annotations.files import MAX_FILE_BYTES, json_bytes
 from gebd.metric.predictions import checked_predictions
 from gebd.metric.tracks import checked_tracks, tracks_content
+from jobs.cli.display import notice
 from schemas.errors import MSNetError, UsageError
 from schemas.seals import is_sealed
 
-__all__ = ["OutputFile", "check_outputs", "is_predictions", "is_scores", "never", "sealed_as", "with_listed_videos"]
+__all__ = [
+    "Force",
+    "OutputFile",
+    "check_outputs",
+    "check_writable",
+    "is_predictions",
+    "is_scores",
+    "never",
+    "sealed_as",
+    "with_listed_videos",
+]
+
+
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace a file that is there, though this command did not write it.")
+]
 
 
 def never(data: bytes) -> bool:
@@ -157,3 +175,6 @@ def with_listed_videos(source: Path | None) -> list[Path]:
         return [source, *(Path(job.path) for job in list_videos(source).jobs)]
     except MSNetError:  # which is for those to tell who read it
         return [source]
+
+
+check_writable = partial(check_outputs, tell=notice)

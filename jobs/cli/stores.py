@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from extractor.store.reader import FeatureStore
-from jobs.cli import app, goes_on
+from jobs.cli.app import app, goes_on
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.cli.streams import say

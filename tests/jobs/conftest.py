@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.cli import main
+from jobs.cli.main import main
 from schemas.layout import StorePaths
 from tests.extractor.store.making import make_store
 

@@ -18,14 +18,13 @@ from gebd.heads.predict import JoinOptions
 from gebd.metric.baselines import compare_with_baselines
 from gebd.metric.predictions import load_predictions
 from gebd.metric.report import write_report
-from jobs.cli import app
+from jobs.cli.app import app
 from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
-from jobs.cli.outputs import OutputFile, sealed_as
+from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as
 from jobs.cli.parameters import Store
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
-from jobs.cli.writing import Force, check_writable
 from schemas.errors import ConfigurationError, UsageError
 
 __all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]

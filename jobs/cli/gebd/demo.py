@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gebd.heads.run_folder import Epoch
-from jobs.cli import goes_on
+from jobs.cli.app import goes_on
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd.annotations import gebd_app
 from jobs.cli.gebd.tables import print_comparison

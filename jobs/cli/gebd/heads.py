@@ -20,14 +20,13 @@ from gebd.heads.train import train_head
 from gebd.heads.trained import load_head
 from gebd.metric.predictions import write_predictions
 from gebd.metric.tracks import write_tracks
-from jobs.cli import goes_on
+from jobs.cli.app import goes_on
 from jobs.cli.display import notice, paragraph
 from jobs.cli.gebd.annotations import Annotations, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
-from jobs.cli.outputs import OutputFile, is_predictions, is_scores
+from jobs.cli.outputs import Force, OutputFile, check_writable, is_predictions, is_scores
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
 from jobs.cli.streams import say
-from jobs.cli.writing import Force, check_writable
 from jobs.cluster.devices import choose_device
 from schemas.errors import UsageError
 from schemas.wording import counted

@@ -12,12 +12,11 @@ from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_networ
 from extractor.models.checkpoints.conversion import convert_checkpoint
 from extractor.models.checkpoints.inspection import CheckpointReport, inspect_checkpoint
 from extractor.models.spec import NETWORK_NAMES, describe_network
-from jobs.cli import app
+from jobs.cli.app import app
 from jobs.cli.display import paragraph, rows, size, table
-from jobs.cli.outputs import OutputFile
+from jobs.cli.outputs import Force, OutputFile, check_writable
 from jobs.cli.plain_help import App
 from jobs.cli.streams import Block, say
-from jobs.cli.writing import Force, check_writable
 from jobs.weights.single import BUNDLED_MODEL
 from schemas.errors import WeightsError
 from schemas.wording import counted

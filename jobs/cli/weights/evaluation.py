@@ -16,12 +16,11 @@ import typer
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from extractor.store.disk.atomic import write_bytes
 from jobs.cli.display import notice, progress
-from jobs.cli.outputs import OutputFile, sealed_as, with_listed_videos
+from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.evaluation_tables import print_evaluation
-from jobs.cli.writing import Force, check_writable
 from jobs.cluster.devices import choose_device
 from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from jobs.weights.single import BUNDLED_MODEL, TWIN_WEIGHTS

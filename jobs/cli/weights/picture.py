@@ -9,11 +9,10 @@ import typer
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from jobs.cli.display import paragraph
-from jobs.cli.outputs import OutputFile, sealed_as, with_listed_videos
+from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
-from jobs.cli.writing import Force, check_writable
 from jobs.cluster.devices import choose_device
 from jobs.weights.picture import see_moments
 from jobs.weights.single import BUNDLED_MODEL, load_weights

@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
-from jobs.cli import goes_on
+from jobs.cli.app import goes_on
 from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say

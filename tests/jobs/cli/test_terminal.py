@@ -19,7 +19,8 @@ import typer
 
 from extractor.store import FeatureStore
 from gebd.annotations.loading import write_annotations
-from jobs.cli import app, commands, main  # noqa: F401  `commands` registers them
+from jobs.cli.app import app
+from jobs.cli.main import main  # which registers the commands
 from jobs.run.outcome import Outcome
 from schemas.errors import InventoryError
 from schemas.escaping import escaped

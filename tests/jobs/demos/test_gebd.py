@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gebd import load_annotations
-from jobs.cli import main
+from jobs.cli.main import main
 
 
 @pytest.mark.slow

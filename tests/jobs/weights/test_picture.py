@@ -12,7 +12,7 @@ from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet
 from extractor.video import list_videos
 from extractor.video.frames import read_frames
-from jobs.cli import main
+from jobs.cli.main import main
 from jobs.weights.picture import see_moments
 from schemas.errors import ConfigurationError, InventoryError
 from tests.videos import write_video

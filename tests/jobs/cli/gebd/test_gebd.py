@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gebd import Annotations, load_annotations, load_head, load_predictions, load_tracks, write_annotations
-from jobs.cli import main
+from jobs.cli.main import main
 from tests.gebd import made
 from tests.gebd.boundary_stores import make_videos
 from tests.jobs.conftest import Call
