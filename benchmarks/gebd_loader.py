@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
 from gebd import Batch, GEBDDataset, Sample, ShardSampler, collate
-from schemas.config import ExtractionConfig, Output, Sampling
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.config import ExtractionConfig, Sampling
+from schemas.layout import StorePaths, shard_name
 from schemas.manifest import INVENTORY_COLUMNS, MANIFEST_COLUMNS
+from schemas.tensors import NetworkShape
 
 __all__ = ["NpyFolder", "main", "make_store"]
 
@@ -82,7 +83,7 @@ def make_store(root: Path, videos: int, seed: int = 0) -> FeatureStore:
         weights="random",
         seed=0,
         sampling=Sampling.DENSE,
-        outputs=(Output.FRAME, Output.DISPLACEMENT),
+        outputs=("frame", "displacement"),
     )
     run = write_run(paths, Run(config, SHAPE, "none", 0, "", ""))
     ids = [f"{k:05d}.mp4" for k in range(videos)]

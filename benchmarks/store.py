@@ -23,8 +23,9 @@ from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_at
 from extractor.store.commits.run import Run
 from extractor.store.disk.shard import ShardReader, ShardWriter
 from schemas.config import ExtractionConfig
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.layout import StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS
+from schemas.tensors import NetworkShape
 
 __all__ = ["Figures", "main", "measure"]
 

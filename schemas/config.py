@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.errors import ConfigurationError
+from schemas.tensors import output_choices
 
 __all__ = [
     "FORMAT_VERSION",
@@ -17,7 +18,6 @@ __all__ = [
     "Edges",
     "ExtractionConfig",
     "MotionForm",
-    "Output",
     "Precision",
     "Resize",
     "Sampling",
@@ -63,17 +63,6 @@ class Resize(StrEnum):
     CROP = "crop"
     REFERENCE = "reference"
     LETTERBOX = "letterbox"
-
-
-class Output(StrEnum):
-    """Tensors that a store may hold."""
-
-    CLIP = "clip"
-    FRAME = "frame"
-    MOTION = "motion"
-    DISPLACEMENT = "displacement"
-    CONFIDENCE = "confidence"
-    LOGITS = "logits"
 
 
 class Precision(StrEnum):
@@ -125,12 +114,8 @@ class ExtractionConfig(BaseModel):
     hop: int | None = Field(default=None, ge=1)
     clips: int | None = Field(default=1, ge=1, le=1000)
     edges: Edges = Edges.REPEAT
-    outputs: tuple[Output, ...] = (
-        Output.CLIP,
-        Output.FRAME,
-        Output.MOTION,
-        Output.DISPLACEMENT,
-        Output.CONFIDENCE,
+    outputs: tuple[str, ...] = Field(
+        default_factory=lambda: tuple(name for name, tensor in output_choices().items() if tensor.by_default)
     )
     motion_form: MotionForm | None = Field(default="pooled", pattern=r"^(pooled|full|[1-9][0-9]?)$")
     size: int = Field(default=224, ge=32, le=1024)
@@ -161,9 +146,11 @@ class ExtractionConfig(BaseModel):
         if data.get("format_version", FORMAT_VERSION) == 1:
             data["edges"] = Edges.ZEROS
         if "outputs" in data:
-            chosen = {Output(value) for value in data["outputs"]}
-            data["outputs"] = tuple(output for output in Output if output in chosen)
-            if Output.MOTION not in chosen:
+            chosen = set(data["outputs"])
+            if unknown := chosen - output_choices().keys():
+                raise ValueError(f"outputs among {', '.join(output_choices())} were expected, not {min(unknown)!r}")
+            data["outputs"] = tuple(name for name in output_choices() if name in chosen)
+            if "motion" not in chosen:
                 data["motion_form"] = None
         return data
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.config import ExtractionConfig, Output
+from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
+from schemas.tensors import TENSORS, Needs, NetworkShape
 
 __all__ = [
-    "LEVELS",
     "MAX_CHUNK_BYTES",
-    "TENSORS",
     "DatasetSpec",
-    "NetworkShape",
     "StorePaths",
     "clip_rows",
     "datasets_of",
@@ -27,25 +24,6 @@ __all__ = [
     "shard_name",
     "unpack_tied",
 ]
-
-LEVELS = ("clips", "frames", "pairs")
-"""Groups of a shard. All datasets of a group have the same number of rows."""
-
-TENSORS: Mapping[str, str] = {
-    "clip": "clips/feature",
-    "logits": "clips/logits",
-    "frame": "frames/feature",
-    "motion": "frames/motion",
-    "time_seconds": "frames/time_seconds",
-    "index": "frames/index",
-    "valid": "frames/valid",
-    "frame_member": "frames/member",
-    "displacement": "pairs/displacement",
-    "confidence": "pairs/confidence",
-    "tied": "pairs/tied",
-    "pair_member": "pairs/member",
-}
-"""Names that readers use for datasets; those of outputs are the values of `Output`."""
 
 
 def shard_name(index: int) -> str:
@@ -75,22 +53,6 @@ class DatasetSpec:
         return size
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkShape:
-    """Widths of what a network gives for one input size.
-
-    clip_dim, frame_dim: D of clip and frame features (an ensemble's clip feature is as wide as its members'
-    together). motion_channels: C, 0 without a MotionSqueeze module. cells: (h, w). num_classes: 0 without a classifier.
-    """
-
-    clip_dim: int
-    frame_dim: int
-    motion_channels: int
-    cells: tuple[int, int]
-    num_classes: int = 0
-    members: int = 1
-
-
 _CHUNK_BYTES = 64 * 1024
 MAX_CHUNK_BYTES = 4 * 1024 * 1024  # of more than one row; a chunk is read whole for any one of its rows
 _DENSE_CHUNK_ROWS = 32
@@ -102,34 +64,14 @@ def datasets_of(config: ExtractionConfig, shape: NetworkShape) -> tuple[DatasetS
     Raises ConfigurationError where an output was asked for that the network does not have.
     """
     _require_outputs(config, shape)
-    real = config.store_dtype.value
-    h, w = shape.cells
-    wanted: list[tuple[str, str, tuple[int, ...], str]] = [
-        ("frames", "time_seconds", (), "float64"),
-        ("frames", "index", (), "int64"),
-        ("frames", "valid", (), "uint8"),
-    ]
-    if shape.members > 1:
-        wanted += [("frames", "member", (), "uint8"), ("pairs", "member", (), "uint8")]
-    for output in config.outputs:
-        match output:
-            case Output.CLIP:
-                wanted.append(("clips", "feature", (shape.clip_dim,), real))
-            case Output.FRAME:
-                wanted.append(("frames", "feature", (shape.frame_dim,), real))
-            case Output.MOTION:
-                wanted.append(("frames", "motion", (shape.motion_channels, *motion_grid(config, shape)), real))
-            case Output.DISPLACEMENT:
-                wanted.append(("pairs", "displacement", (2, h, w), real))
-                wanted.append(("pairs", "tied", (h, (w + 7) // 8), "uint8"))
-            case Output.CONFIDENCE:
-                wanted.append(("pairs", "confidence", (1, h, w), real))
-            case Output.LOGITS:
-                wanted.append(("clips", "logits", (shape.num_classes,), real))
-    return tuple(
-        DatasetSpec(level, name, extents, dtype, _chunk_rows(config, extents, dtype))
-        for level, name, extents, dtype in sorted(wanted)
-    )
+    grid = motion_grid(config, shape)
+    kept = []
+    for tensor in TENSORS.values():
+        if (tensor.output in config.outputs) if tensor.output else (shape.members > 1 or tensor.needs != Needs.MEMBERS):
+            extents, dtype = tensor.shape(shape, grid), tensor.dtype or config.store_dtype.value
+            level, _, name = tensor.path.partition("/")
+            kept.append(DatasetSpec(level, name, extents, dtype, _chunk_rows(config, extents, dtype)))
+    return tuple(sorted(kept, key=lambda spec: (spec.level, spec.name)))
 
 
 def clip_rows(config: ExtractionConfig) -> int:
@@ -152,13 +94,13 @@ def motion_grid(config: ExtractionConfig, shape: NetworkShape) -> tuple[int, ...
 
 
 def _require_outputs(config: ExtractionConfig, shape: NetworkShape) -> None:
-    motion = {Output.MOTION, Output.DISPLACEMENT, Output.CONFIDENCE}
-    if shape.motion_channels == 0 and motion & set(config.outputs):
+    needed = {TENSORS[name].needs for name in config.outputs}
+    if shape.motion_channels == 0 and Needs.MOTION in needed:
         raise ConfigurationError(
             f"{config.model} has no MotionSqueeze module and gives neither motion, displacement nor confidence: "
             "use --outputs clip,frame or an msnet_ network"
         )
-    if shape.num_classes == 0 and Output.LOGITS in config.outputs:
+    if shape.num_classes == 0 and Needs.CLASSIFIER in needed:
         raise ConfigurationError(
             "logits were asked for, but the checkpoint has no classifier: leave logits out of --outputs"
         )

@@ -12,25 +12,14 @@ from torch import Tensor
 
 from extractor.models.msnet import MSNetOutput
 from extractor.models.streaming import StreamOutput
-from schemas.config import ExtractionConfig, Output
+from schemas.config import ExtractionConfig
 from schemas.layout import pack_tied
+from schemas.tensors import TENSORS
 
 __all__ = ["RowMaker", "Rows", "concatenate_rows", "merge_members"]
 
 Rows = dict[str, npt.NDArray[np.generic]]
 """Rows for the datasets of a shard by their path ("frames/feature"). Those of one group need not be equally many."""
-
-
-_TENSORS: Mapping[str, tuple[str, Output]] = {
-    "clips/feature": ("clip_features", Output.CLIP),
-    "clips/logits": ("logits", Output.LOGITS),
-    "frames/feature": ("frame_features", Output.FRAME),
-    "frames/motion": ("motion", Output.MOTION),
-    "pairs/displacement": ("displacement", Output.DISPLACEMENT),
-    "pairs/confidence": ("confidence", Output.CONFIDENCE),
-    "pairs/tied": ("tied", Output.DISPLACEMENT),
-}
-"""By dataset: the attribute of a network's output, of clips and of a stream alike, and the choice that keeps it."""
 
 
 class RowMaker:
@@ -64,13 +53,15 @@ class RowMaker:
 
     def _chosen(self, output: MSNetOutput | StreamOutput) -> Mapping[str, Tensor]:
         chosen = {}
-        for path, (name, wanted) in _TENSORS.items():
-            tensor: Tensor | None = getattr(output, name)
-            if tensor is None or wanted not in self._outputs:
+        for stored in TENSORS.values():
+            if stored.attribute is None or stored.output not in self._outputs:
                 continue
-            if path == "frames/motion":
+            tensor: Tensor | None = getattr(output, stored.attribute, None)
+            if tensor is None:  # clips have no such tensor, or streams
+                continue
+            if stored.path == "frames/motion":
                 tensor = self._pool(tensor)
-            chosen[path] = tensor if tensor.dtype == torch.bool else tensor.to(self._dtype)
+            chosen[stored.path] = tensor if tensor.dtype == torch.bool else tensor.to(self._dtype)
         return chosen
 
     def _pool(self, motion: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from extractor.store.disk.sealed import Kind, is_sound, read_whole
 from extractor.store.disk.shard import ShardReader
 from extractor.store.tables import read_fragment
 from schemas.errors import DamagedShardError, StoreError
-from schemas.layout import LEVELS, StorePaths
+from schemas.layout import StorePaths
 from schemas.records import CommitRecord, StoredFile
+from schemas.tensors import LEVELS
 from schemas.wording import HOW_TO_MEND, counted
 
 __all__ = ["Damage", "check_inventory", "check_shard", "check_store_files", "forgotten"]

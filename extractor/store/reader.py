@@ -21,8 +21,9 @@ from extractor.store.table_columns import joined
 from extractor.store.tables import cached_manifest, merge_failures, merge_fragments, read_table_columns
 from schemas.config import ExtractionConfig
 from schemas.errors import StoreError
-from schemas.layout import TENSORS, DatasetSpec, StorePaths, unpack_tied
+from schemas.layout import DatasetSpec, StorePaths, unpack_tied
 from schemas.records import CommitRecord
+from schemas.tensors import TENSORS
 
 __all__ = ["FeatureStore"]
 
@@ -175,7 +176,7 @@ class FeatureStore:
     @cached_property
     def _specs(self) -> dict[str, DatasetSpec]:
         by_path = {spec.path: spec for spec in self.run.datasets}
-        return {name: by_path[path] for name, path in TENSORS.items() if path in by_path}
+        return {name: by_path[stored.path] for name, stored in TENSORS.items() if stored.path in by_path}
 
     @cached_property
     def _files(self) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ import pandas as pd
 from extractor.store import FeatureStore, read_inventory
 from gebd.annotations.identity import Spans
 from schemas.errors import StoreError, UsageError
+from schemas.tensors import output_choices
 
 __all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "join_ranges"]
 
@@ -20,8 +21,8 @@ Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
-FEATURE_TENSORS = ("frame", "motion")
-PAIR_TENSORS = ("displacement", "confidence")
+FEATURE_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "frames")
+PAIR_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "pairs")
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,14 +19,14 @@ from schemas.config import (
     DecoderPolicy,
     Edges,
     ExtractionConfig,
-    Output,
     Precision,
     Resize,
     Sampling,
     StorageFloat,
 )
 from schemas.errors import ConfigurationError, WeightsError
-from schemas.layout import NetworkShape, datasets_of
+from schemas.layout import datasets_of
+from schemas.tensors import Needs, NetworkShape, output_choices
 from schemas.wording import first_refusal
 
 __all__ = [
@@ -54,9 +54,9 @@ class Request:
     """What changes features. None means the default for the network and the sampling.
 
     weights: path of a checkpoint ("A,B" for MSNet-En), "bundled", or "random". rate_hz: 0 takes every frame. outputs:
-    names of `schemas.config.Output`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full. edges: None
-    takes what the checkpoint was made for. What means nothing beside the rest (a hop of segments, a seed of a
-    checkpoint) is refused unless it is None.
+    names of `schemas.tensors.output_choices`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full.
+    edges: None takes what the checkpoint was made for. What means nothing beside the rest (a hop of segments, a seed of
+    a checkpoint) is refused unless it is None.
     """
 
     model: str = "msnet_resnet18"
@@ -253,19 +253,21 @@ def _rate(rate_hz: float | None) -> float | None:
     return rate_hz or None
 
 
-def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[Output, ...], str]:
-    """Tensors to be written and the form of motion; by default all that the network has, without logits."""
+def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
+    """Tensors to be written and the form of motion; unless chosen, all usual ones that the network has."""
     if names is None:
-        plain = (Output.CLIP, Output.FRAME)
-        return plain + ((Output.MOTION, Output.DISPLACEMENT, Output.CONFIDENCE) if spec.has_motion else ()), "pooled"
-    form, outputs = "pooled", []
+        usual = {name: stored for name, stored in output_choices().items() if stored.by_default}
+        return tuple(
+            name for name, stored in usual.items() if spec.has_motion or stored.needs != Needs.MOTION
+        ), "pooled"
+    form, chosen = "pooled", []
     for name in names:
         base, _, detail = name.partition(":")
-        if base not in set(Output) or (detail and not (base == Output.MOTION and _MOTION_FORM.fullmatch(detail))):
+        if base not in output_choices() or (detail and not (base == "motion" and _MOTION_FORM.fullmatch(detail))):
             raise ConfigurationError(
-                f"outputs among {', '.join(Output)} (motion also as motion:4, motion:full) were expected, not {name!r}"
+                f"outputs among {', '.join(output_choices())} (motion also as motion:4, motion:full) were expected, "
+                f"not {name!r}"
             )
-        if detail:
-            form = detail
-        outputs.append(Output(base))
-    return tuple(outputs), form
+        form = detail or form
+        chosen.append(base)
+    return tuple(chosen), form

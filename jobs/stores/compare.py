@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from extractor.store.reader import FeatureStore
 from schemas.config import StorageFloat
-from schemas.layout import TENSORS
+from schemas.tensors import TENSORS
 
 __all__ = ["RELATIVE_NORM", "CompareReport", "compare_stores", "float16_step"]
 
@@ -174,7 +174,7 @@ def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
         return
     tally.clips += len(mine)
     for name in pair.tensors:
-        level = TENSORS[name].split("/")[0]
+        level = TENSORS[name].level
         if name in _EXACT:
             if not all(np.array_equal(x, y) for x, y in _blocks(pair, name, mine, theirs)):
                 tally.differ(f"{video_id!r}: {name} differs")

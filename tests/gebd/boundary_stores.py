@@ -11,7 +11,8 @@ from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_at
 from extractor.store.commits.run import Run
 from gebd import Annotations, VideoAnnotation
 from schemas.config import ExtractionConfig
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.layout import StorePaths, shard_name
+from schemas.tensors import NetworkShape
 from tests.extractor.store.making import item_clips, make_inventory
 
 CELLS, CHANNELS, RATE_HZ = (6, 8), 12, 10.0

@@ -22,8 +22,9 @@ from extractor.store import (
 from extractor.store.commits.run import Run
 from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.layout import StorePaths, shard_name
 from schemas.records import Failure
+from schemas.tensors import NetworkShape
 from tests.extractor.store.making import item_clips, make_inventory
 
 CELLS = (2, 3)

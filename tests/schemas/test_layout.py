@@ -5,17 +5,8 @@ import pytest
 
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
-from schemas.layout import (
-    LEVELS,
-    TENSORS,
-    NetworkShape,
-    StorePaths,
-    datasets_of,
-    motion_grid,
-    pack_tied,
-    shard_name,
-    unpack_tied,
-)
+from schemas.layout import StorePaths, datasets_of, motion_grid, pack_tied, shard_name, unpack_tied
+from schemas.tensors import LEVELS, TENSORS, NetworkShape
 
 SHAPE = NetworkShape(clip_dim=2048, frame_dim=2048, motion_channels=512, cells=(28, 28), num_classes=174)
 
@@ -77,7 +68,9 @@ def test_outputs_that_the_network_lacks_are_refused():
 def test_every_dataset_has_a_readers_name():
     shape = NetworkShape(8, 8, 4, (28, 28), num_classes=2, members=2)
     outputs = ("clip", "frame", "motion", "displacement", "confidence", "logits")
-    assert {spec.path for spec in datasets_of(config(outputs=outputs), shape)} == set(TENSORS.values())
+    assert {spec.path for spec in datasets_of(config(outputs=outputs), shape)} == {
+        stored.path for stored in TENSORS.values()
+    }
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 28])

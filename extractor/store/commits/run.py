@@ -14,7 +14,8 @@ from extractor.store.disk.hdf5 import filter_options
 from extractor.store.disk.sealed import Kind, decode_json, encode_json, keep_copy
 from schemas.config import FORMAT_VERSION, ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
-from schemas.layout import DatasetSpec, NetworkShape, StorePaths, datasets_of
+from schemas.layout import DatasetSpec, StorePaths, datasets_of
+from schemas.tensors import NetworkShape
 
 __all__ = ["Run", "has_seals", "read_run", "write_run"]
 

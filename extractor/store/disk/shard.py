@@ -18,7 +18,8 @@ from extractor.store.disk.atomic import storage_errors
 from extractor.store.disk.chunks import ChunkGuard, require_plain
 from extractor.store.disk.hdf5 import OutputFile, filter_options, open_for_reading, shard_errors
 from schemas.errors import NotFiniteError, StoreError
-from schemas.layout import LEVELS, MAX_CHUNK_BYTES, DatasetSpec
+from schemas.layout import MAX_CHUNK_BYTES, DatasetSpec
+from schemas.tensors import LEVELS
 
 __all__ = ["ShardReader", "ShardWriter"]
 

@@ -13,9 +13,10 @@ from extractor.pipeline.runner import NetworkRunner
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, staged_items, write_run
 from extractor.store.commits.run import Run
 from schemas.errors import FailureClass, NotFiniteError, VideoError
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.layout import StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.records import Decoded, Failure, FileJob, Header, Item, Restart
+from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import (
     FPS,
     File,

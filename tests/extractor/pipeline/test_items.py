@@ -12,8 +12,9 @@ from extractor.pipeline.items import ClipsRun, SequenceItemRun, start_item
 from extractor.pipeline.runner import NetworkRunner
 from extractor.video.sampling import plan_item
 from schemas.config import ExtractionConfig, Sampling
-from schemas.layout import NetworkShape, datasets_of
+from schemas.layout import datasets_of
 from schemas.records import Item
+from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import (
     FPS,
     MemoryWriter,

@@ -32,7 +32,8 @@ from extractor.store import (
 )
 from extractor.store.disk.atomic import is_temporary, write_bytes
 from schemas.errors import StorageError
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.layout import StorePaths, shard_name
+from schemas.tensors import NetworkShape
 from tests.extractor.store.making import (
     fail,
     item_arrays,

@@ -21,9 +21,10 @@ from extractor.store import (
 from extractor.store.commits.run import Run
 from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass
-from schemas.layout import NetworkShape, StorePaths, shard_name
+from schemas.layout import StorePaths, shard_name
 from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import Failure
+from schemas.tensors import NetworkShape
 
 SHAPE = NetworkShape(clip_dim=16, frame_dim=16, motion_channels=4, cells=(5, 11), num_classes=0)
 

@@ -18,9 +18,9 @@ import pytest
 from extractor.store import FeatureStore, commit_shard, new_attempt, read_inventory, write_inventory
 from schemas.config import FORMAT_VERSION
 from schemas.errors import FailureClass
-from schemas.layout import TENSORS
 from schemas.manifest import FAILURE_COLUMNS, INVENTORY_COLUMNS, MANIFEST_COLUMNS
 from schemas.table_columns import COLUMN_TYPES, MOST_COLUMNS, TABLE_PREFIX
+from schemas.tensors import TENSORS
 from tests.extractor.store.making import make_store, stage
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
@@ -69,7 +69,7 @@ def test_store_can_be_read_by_the_document_alone(tmp_path, compression):
     ours = FeatureStore(paths.root)
     assert manifest.equals(ours.manifest)
     assert manifest["label"].tolist() == [3, 3, pd.NA, pd.NA, 5, 5, 6, 6, 7, 7, 7]
-    names = {path: name for name, path in TENSORS.items()}
+    names = {stored.path: name for name, stored in TENSORS.items()}
     for record in records.values():
         assert (paths.root / record["data"]["path"]).stat().st_size == record["data"]["bytes"]
         for stored in (record["data"], record["fragment"]):
@@ -108,7 +108,8 @@ def test_cached_manifest_says_what_it_was_made_from(store):
 
 def test_document_names_everything_there_is():
     assert f"# Store format, version {FORMAT_VERSION}" in DOCUMENT
-    for names in (TENSORS, TENSORS.values(), MANIFEST_COLUMNS, FAILURE_COLUMNS, INVENTORY_COLUMNS, FailureClass):
+    paths = [stored.path for stored in TENSORS.values()]
+    for names in (TENSORS, paths, MANIFEST_COLUMNS, FAILURE_COLUMNS, INVENTORY_COLUMNS, FailureClass):
         missing = [name for name in names if f"`{name}`" not in DOCUMENT]
         assert not missing
 

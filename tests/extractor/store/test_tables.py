@@ -30,8 +30,9 @@ from extractor.store.commits.run import Run
 from extractor.store.tables import encode_table, merge_fragments
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, DamagedShardError, StoreError
-from schemas.layout import NetworkShape, StorePaths
+from schemas.layout import StorePaths
 from schemas.manifest import empty_manifest
+from schemas.tensors import NetworkShape
 from tests.extractor.store.making import make_inventory, make_run, make_store, stage
 
 

@@ -11,9 +11,9 @@ from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.models.spec import NETWORK_NAMES
 from jobs.run.options import Request, member_frames_of, resolve
-from schemas.config import Edges, Output, Sampling
+from schemas.config import Edges, Sampling
 from schemas.errors import ConfigurationError, MSNetError, WeightsError
-from schemas.layout import NetworkShape
+from schemas.tensors import NetworkShape
 from tests.extractor.models.checkpoint_factory import random_state, save_reference
 
 
@@ -29,9 +29,9 @@ def test_every_network_resolves_with_defaults(name: str) -> None:
     assert found.member_frames == ((8, 16) if ensemble else (8,))
     assert found.config.num_frames == (None if ensemble else 8)
     assert (found.config.weights, found.config.seed, found.weights) == ("random", 0, "random")
-    assert (Output.MOTION in found.config.outputs) is motion
+    assert ("motion" in found.config.outputs) is motion
     assert (found.shape.motion_channels > 0) is motion
-    assert Output.LOGITS not in found.config.outputs
+    assert "logits" not in found.config.outputs
     assert found.shape.cells == (28, 28)
     assert found.shape.members == (2 if ensemble else 1)
 
@@ -64,7 +64,7 @@ def test_edges_are_those_the_checkpoint_declares_unless_given(tmp_path: Path) ->
 def test_what_was_asked_for_is_kept() -> None:
     found = resolve(asked(num_frames=16, rate_hz=25.0, hop=4, size=64, seed=7, outputs=("motion:4", "clip"))).config
     assert (found.num_frames, found.rate_hz, found.hop, found.size, found.seed) == (16, 25.0, 4, 64, 7)
-    assert (found.outputs, found.motion_form) == ((Output.CLIP, Output.MOTION), "4")
+    assert (found.outputs, found.motion_form) == (("clip", "motion"), "4")
     assert resolve(asked(rate_hz=0)).config.rate_hz is None
     assert resolve(asked(size=64)).shape == NetworkShape(512, 512, 128, (8, 8), 0, 1)
 

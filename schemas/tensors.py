@@ -1,0 +1,117 @@
+"""The tensors that a store can hold: one entry each, from which options, rows, shards and readers follow.
+
+To add one: an entry in `TENSORS`, and code that gives the network's output an attribute of that name (CONTRIBUTING.md
+shows the whole way).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["LEVELS", "TENSORS", "Needs", "NetworkShape", "StoredTensor", "output_choices"]
+
+LEVELS = ("clips", "frames", "pairs")
+"""Groups of a shard. All datasets of a group have the same number of rows."""
+
+Grid = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkShape:
+    """Widths of what a network returns for one input size.
+
+    clip_dim, frame_dim: D of clip and frame features (an ensemble's clip feature is as wide as its members'
+    together). motion_channels: C, 0 without a MotionSqueeze module. cells: (h, w). num_classes: 0 without a classifier.
+    """
+
+    clip_dim: int
+    frame_dim: int
+    motion_channels: int
+    cells: tuple[int, int]
+    num_classes: int = 0
+    members: int = 1
+
+
+class Needs(StrEnum):
+    """What a network must have for a tensor."""
+
+    NOTHING = ""
+    MOTION = "motion"
+    CLASSIFIER = "classifier"
+    MEMBERS = "members"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """A dataset of every shard.
+
+    path: level/name. shape: of one row, from the network's shape and the grid that motion is kept on. output: the name
+    by which --outputs chooses it; None for what is always kept. attribute: of the network's output, of clips
+    (MSNetOutput) and of a stream (StreamOutput) alike; None where the pipeline knows it without a network. dtype: None
+    is the store's own float. by_default: kept where nobody chooses, if the network has what it needs.
+    """
+
+    path: str
+    shape: Callable[[NetworkShape, Grid], Grid]
+    output: str | None = None
+    attribute: str | None = None
+    dtype: str | None = None
+    needs: Needs = Needs.NOTHING
+    by_default: bool = True
+
+    @property
+    def level(self) -> str:
+        return self.path.partition("/")[0]
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether rows are bits (`schemas.layout.pack_tied`)."""
+        return self.path == "pairs/tied"
+
+
+def _scalar(shape: NetworkShape, grid: Grid) -> Grid:
+    return ()
+
+
+TENSORS: dict[str, StoredTensor] = {
+    "clip": StoredTensor("clips/feature", lambda net, grid: (net.clip_dim,), "clip", "clip_features"),
+    "frame": StoredTensor("frames/feature", lambda net, grid: (net.frame_dim,), "frame", "frame_features"),
+    "motion": StoredTensor(
+        "frames/motion", lambda net, grid: (net.motion_channels, *grid), "motion", "motion", needs=Needs.MOTION
+    ),
+    "time_seconds": StoredTensor("frames/time_seconds", _scalar, dtype="float64"),
+    "index": StoredTensor("frames/index", _scalar, dtype="int64"),
+    "valid": StoredTensor("frames/valid", _scalar, dtype="uint8"),
+    "frame_member": StoredTensor("frames/member", _scalar, dtype="uint8", needs=Needs.MEMBERS),
+    "displacement": StoredTensor(
+        "pairs/displacement", lambda net, grid: (2, *net.cells), "displacement", "displacement", needs=Needs.MOTION
+    ),
+    "confidence": StoredTensor(
+        "pairs/confidence", lambda net, grid: (1, *net.cells), "confidence", "confidence", needs=Needs.MOTION
+    ),
+    "tied": StoredTensor(
+        "pairs/tied",
+        lambda net, grid: (net.cells[0], (net.cells[1] + 7) // 8),
+        "displacement",
+        "tied",
+        dtype="uint8",
+        needs=Needs.MOTION,
+    ),
+    "pair_member": StoredTensor("pairs/member", _scalar, dtype="uint8", needs=Needs.MEMBERS),
+    "logits": StoredTensor(
+        "clips/logits",
+        lambda net, grid: (net.num_classes,),
+        "logits",
+        "logits",
+        needs=Needs.CLASSIFIER,
+        by_default=False,
+    ),
+}
+"""By the name that readers use."""
+
+
+def output_choices() -> dict[str, StoredTensor]:
+    """What --outputs can name, in the order in which a configuration lists it; each with the tensor of that name."""
+    return {tensor.output: tensor for name, tensor in TENSORS.items() if tensor.output == name}
