@@ -74,8 +74,8 @@ def keeping_handlers() -> Iterator[None]:
     """Whoever asks for another handler of our signals during the block is not heard.
 
     `ray.init` is meant: SIGTERM would end the process in silence, by one code or another, for the seconds that it
-    takes, and its parts in C++ would print their stack. An interruption that Python drops meanwhile (it forks, and logging
-    has a callback for that) is not told: `Interruptions.insist` raises it again.
+    takes, and its parts in C++ would print their stack. An interruption that Python drops meanwhile (logging
+    has a callback for forks) is not told: `Interruptions.insist` raises it again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
