@@ -6,6 +6,7 @@ SIGTERM is what batch schedulers end jobs by; all of `msnet` takes it as a Ctrl-
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -73,7 +74,8 @@ def keeping_handlers() -> Iterator[None]:
     """Whoever asks for another handler of our signals during the block is not heard.
 
     `ray.init` is meant: SIGTERM would end the process in silence, by one code or another, for the seconds that it
-    takes, and its parts in C++ would print their stack.
+    takes, and its parts in C++ would print their stack. An interruption that Python drops meanwhile (logging
+    has a callback for forks) is not told: `Interruptions.insist` raises it again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -84,11 +86,17 @@ def keeping_handlers() -> Iterator[None]:
     def without_ours(number: int, handler: Any) -> Any:
         return signal.getsignal(number) if number in kept else register(number, handler)
 
-    signal.signal = without_ours  # type: ignore[assignment]
+    tell = sys.unraisablehook
+
+    def without_interruptions(told: Any) -> None:
+        if told.exc_type is not KeyboardInterrupt:
+            tell(told)
+
+    signal.signal, sys.unraisablehook = without_ours, without_interruptions  # type: ignore[assignment]
     try:
         yield
     finally:
-        signal.signal = register
+        signal.signal, sys.unraisablehook = register, tell
         for number, handler in kept.items():
             register(number, handler)  # what C++ put there goes unnoticed by Python
 
