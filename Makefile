@@ -3,17 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LATEST := .venv-latest
+OLDEST := .venv-oldest
+CHECK_PYTHON = @$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 was expected, %s is %d.%d: call make PYTHON=/path/to/python3.11" % (sys.executable, *v))'
+PIP := -m pip --quiet --disable-pip-version-check
+# Another torch for test-latest and test-oldest, where their own is not to be had: make test-oldest TORCH=torch==2.13.0
+TORCH ?=
 BENCH_VIDEOS ?=
 
-.PHONY: setup demo test check lint typecheck bench clean
+.PHONY: setup demo test test-latest test-oldest check lint typecheck bench clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 was expected, %s is %d.%d: call make PYTHON=/path/to/python3.11" % (sys.executable, *v))'
+	$(CHECK_PYTHON)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python $(PIP) install -c constraints.txt torch
+	$(BIN)/python $(PIP) install -c constraints.txt -e '.[dev]'
 	@touch $(STAMP)
 
 demo: setup
@@ -29,6 +35,26 @@ typecheck: setup
 test: lint typecheck
 	$(BIN)/python -m pytest -m "not slow"
 
+# The newest versions that pyproject.toml allows on this Python, in an environment made anew.
+test-latest:
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear $(LATEST)
+	$(LATEST)/bin/python $(PIP) install -e '.[dev]' $(TORCH)
+	$(LATEST)/bin/python -m pip list
+	$(LATEST)/bin/python -m pytest -m "not slow"
+
+# The oldest ones: uv reads them from pyproject.toml, so that what is promised is what is tested.
+test-oldest:
+	$(CHECK_PYTHON)
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python $(PIP) install uv
+	echo '$(TORCH)' > $(OLDEST)/torch.txt
+	$(OLDEST)/bin/uv pip compile --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --extra dev \
+		--overrides $(OLDEST)/torch.txt --output-file $(OLDEST)/oldest.txt pyproject.toml
+	$(OLDEST)/bin/python $(PIP) install -c $(OLDEST)/oldest.txt -e '.[dev]'
+	$(OLDEST)/bin/python -m pip list
+	$(OLDEST)/bin/python -m pytest -m "not slow"
+
 check: lint typecheck
 	$(BIN)/python -m pytest
 
@@ -36,5 +62,5 @@ bench: setup
 	$(BIN)/python -m benchmarks $(if $(BENCH_VIDEOS),--videos $(BENCH_VIDEOS))
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
+	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

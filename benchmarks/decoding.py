@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from extractor.video.containers.streams import ANY_TAGS
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
 from extractor.video.transforms import Resizer
@@ -57,7 +58,7 @@ def _configuration(rate_hz: float, policy: DecoderPolicy = DecoderPolicy.AUTO) -
 
 def forward_frames(path: str) -> Iterator[npt.NDArray[np.uint8]]:
     """Every frame of a file in output order, rotated as it says, by nothing but PyAV."""
-    with av.open(path, metadata_errors="replace") as container:
+    with av.open(path, **ANY_TAGS) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
         stream.codec_context.thread_count = 1  # with more, concealed damage looks different from run to run
@@ -68,12 +69,12 @@ def forward_frames(path: str) -> Iterator[npt.NDArray[np.uint8]]:
 
 def stamped_times(path: str) -> npt.NDArray[np.float64] | None:
     """Sorted stamps of the packets that are not discarded, in seconds; None where one is missing."""
-    with av.open(path, metadata_errors="replace") as container:
+    with av.open(path, **ANY_TAGS) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
         packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
         stamps = [packet.pts for packet in packets]
-        if None in stamps or stream.time_base is None:
+        if None in stamps or not stream.time_base:
             return None
         return np.array([float(stamp * stream.time_base) for stamp in sorted(s for s in stamps if s is not None)])
 

@@ -87,6 +87,12 @@ def test_constraints_pin_every_direct_dependency() -> None:
     assert pinned["torch"] == "2.13.0"
 
 
+def test_every_dependency_has_an_oldest_version() -> None:
+    """Without one `make test-oldest` would install a release of many years ago."""
+    wanted = PROJECT["dependencies"] + [r for extra in PROJECT["optional-dependencies"].values() for r in extra]
+    assert [r for r in wanted if ">=" not in r and name_of(r) != "msnet-features"] == []
+
+
 def test_dependencies_are_what_the_source_imports() -> None:
     imported = set()
     for path in [ROOT / "msnet_features.py", *(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))]:

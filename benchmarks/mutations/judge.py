@@ -18,6 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.containers.streams import ANY_TAGS
 from extractor.video.transforms import Resizer
 from schemas.config import ExtractionConfig, Resize, Sampling
 from schemas.errors import VideoError
@@ -129,7 +130,7 @@ def truth_of(path: str) -> Truth:
     resizer = Resizer(Resize.STRETCH, SIZE)
     try:
         for options in ({}, {"probesize": "100000000", "analyzeduration": "100000000"}):
-            with av.open(path, metadata_errors="replace", container_options=options) as container:
+            with av.open(path, container_options=options, **ANY_TAGS) as container:
                 truth.container = container.format.name
                 stream = container.streams.best("video")
                 if isinstance(stream, av.VideoStream) and stream.codec_context and stream.codec_context.width:
@@ -157,7 +158,7 @@ def _decode_all(container: av.container.InputContainer, stream: av.VideoStream, 
                 truth.corrupt.append(len(truth.frames))
             pixels = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
             truth.frames.append(resizer(np.ascontiguousarray(pixels)))
-            known = frame.pts is not None and frame.time_base is not None
+            known = frame.pts is not None and bool(frame.time_base)
             truth.times.append(float(frame.pts * frame.time_base) if known else None)  # type: ignore[operator]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import av
 
 from extractor.video.containers.orientation import read_orientation
+from extractor.video.containers.streams import exact
 
 __all__ = ["Geometry", "read_geometry"]
 
@@ -30,7 +31,7 @@ def read_geometry(
 ) -> Geometry:
     """Geometry of a stream. packet: its first keyframe; in_stream: it carries an orientation itself."""
     found = read_orientation(container, stream, packet, in_stream=in_stream)
-    aspect = _pixel_aspect(stream.sample_aspect_ratio, found.rotation)
+    aspect = _pixel_aspect(exact(stream.sample_aspect_ratio), found.rotation)
     signs = {
         "mirrored": found.mirrored,
         "odd_rotation": not found.exact,
@@ -41,10 +42,10 @@ def read_geometry(
     return Geometry(found.rotation, found.mirrored, 1.0 if aspect is None else aspect, flags)
 
 
-def _pixel_aspect(stated: Fraction | None, rotation: int) -> float | None:
+def _pixel_aspect(stated: Fraction, rotation: int) -> float | None:
     """Width over height of a pixel as displayed after rotation: 1.0 where the file does not say, None if it is absurd.
 
-    stated: of the stored frame, by the container or else by the codec (FFmpeg's order).
+    stated: of the stored frame, by the container or else by the codec (FFmpeg's order); 0 where neither says.
     """
     if not stated:
         return 1.0

@@ -99,7 +99,8 @@ def orientation_of(frame: av.VideoFrame, exif: bytes = b"", described: bool = Fa
             return stated
         rounded = round(frame.rotation / 90) % 4 * 90
         return Orientation(rounded, known=not (frame.rotation or described or exif))
-    for entry in side_data:  # where container and stream both have one, the container's comes first, and FFmpeg's
+    entries = [side_data[number] for number in range(len(side_data))]  # from PyAV 19 on, iterating yields their types
+    for entry in entries:  # where container and stream both have one, the container's comes first, and FFmpeg's
         if entry.type.name == "DISPLAYMATRIX" and len(bytes(entry)) >= 36:  # own tools take that, too
             return _of_matrix(np.frombuffer(bytes(entry)[:36], np.int32).tolist())
     return Orientation()

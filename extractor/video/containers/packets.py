@@ -179,15 +179,12 @@ def known_stamps(packets: Packets) -> list[int]:
     return [stamp for stamp in packets.stamps if stamp is not None]
 
 
-def presentation_times(
-    packets: Packets, time_base: Fraction | None, rate: Fraction
-) -> tuple[Float64Array, Int64Array | None]:
+def presentation_times(packets: Packets, base: Fraction, rate: Fraction) -> tuple[Float64Array, Int64Array | None]:
     """Sorted times in seconds and their stamps; where a stamp is missing, first + i / rate and None."""
     known = known_stamps(packets)
-    base = time_base or Fraction(0)
     if len(known) == len(packets.stamps) and base:
         stamps = np.sort(np.array(known, np.int64))
-        # One product in integers and one division: rounded once, equal to float(stamp * time_base).
+        # One product in integers and one division: rounded once, equal to float(stamp * base).
         return (stamps * base.numerator).astype(np.float64) / base.denominator, stamps
     start = float(min(known) * base) if known else 0.0
     numbers = np.arange(len(packets.stamps), dtype=np.float64)

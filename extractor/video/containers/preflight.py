@@ -33,6 +33,7 @@ from extractor.video.containers.packets import (
 from extractor.video.containers.streams import (
     COVER_PICTURE,
     LATE_VIDEO,
+    exact,
     is_image,
     only_a_picture,
     open_video,
@@ -175,14 +176,14 @@ def _inspect_stream(
         raise _encrypted(path)
     flags += packet_flags(packets, codec, flags)
     geometry = read_geometry(container, stream, packets.first, in_stream=packets.oriented)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-    times, stamps = presentation_times(packets, stream.time_base, rate)
+    base, rate = exact(stream.time_base), exact(stream.average_rate) or exact(stream.guessed_rate) or Fraction(25)
+    times, stamps = presentation_times(packets, base, rate)
     if slots_in_doubt(packets, container.format.name, reorders=bool(context.has_b_frames)):
         stamps, flags = None, [*flags, "uneven_slots"]
     settled = survey(path, packets, stream, rate, further=further, keep_corrupt=keep_corrupt)
     if settled is not None:
         times, stamps, flags = settled.times_seconds, None, [*flags, *settled.flags]
-    last_seconds = float(packets.last[1] * stream.time_base) if None not in packets.stamps and stream.time_base else 0.0
+    last_seconds = float(packets.last[1] * base) if None not in packets.stamps else 0.0
     end = float(times[-1]) + (last_seconds if last_seconds > 0 else float(1 / rate))
     _check_bounds(path, context.width, context.height, len(times), end - float(times[0]), geometry.pixel_aspect)
     info = VideoInfo(
@@ -214,7 +215,7 @@ def _check_header(path: Path, stream: av.VideoStream, encrypted: frozenset[int])
     context = stream.codec_context
     if context is None or not context.width or not context.height:
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path} has a video stream of unknown codec or size")
-    duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    duration = float(stream.duration * exact(stream.time_base)) if stream.duration else 0.0
     if (
         stream.container.format.name == "flv"
     ):  # whose clock, where it restarts, FFmpeg takes for one that ran for 50 days

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
 from extractor.video.containers.orientation import IMAGE_CODECS
 from schemas.errors import FailureClass, VideoError
 
-__all__ = ["COVER_PICTURE", "LATE_VIDEO", "is_image", "only_a_picture", "open_video", "opened", "video_streams"]
+__all__ = [
+    "ANY_TAGS",
+    "COVER_PICTURE",
+    "LATE_VIDEO",
+    "exact",
+    "is_image",
+    "only_a_picture",
+    "open_video",
+    "opened",
+    "video_streams",
+]
 
 COVER_PICTURE, LATE_VIDEO = "cover_picture", "late_video"
 """Flags: another stream than FFmpeg's choice was taken; FFmpeg had to read on to find the video."""
+
+ANY_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Arguments of `av.open` with which tags that are not UTF-8 are no error: as they never are from PyAV 19 on."""
 
 _REFERRING_CONTAINERS = frozenset({"hls", "dash", "concat", "sdp", "rtsp", "imf"})  # files that name other files
 _LATE_CONTAINERS = frozenset({"flv", "mpeg", "mpegts"})  # streams show up as their packets come
@@ -27,11 +42,20 @@ def open_video(path: Path, *, further: bool = False) -> av.container.InputContai
 
     further: read up to 64 MiB and ten minutes of the file to find out what its streams are, not FFmpeg's 5 MB and 5 s.
     """
-    return av.open(
+    container: av.container.InputContainer = av.open(
         f"file:{path.absolute()}",
-        metadata_errors="replace",
         container_options={"protocol_whitelist": "file", **(_FURTHER if further else {})},
+        **ANY_TAGS,
     )
+    return container
+
+
+def exact(value: Fraction | None) -> Fraction:
+    """A rate or ratio that PyAV states, 0 where the file has none.
+
+    PyAV 18 returns a Fraction or None. PyAV 19 has a type of its own, whose products are rounded to 32 bits.
+    """
+    return Fraction(value.numerator, value.denominator) if value else Fraction(0)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from extractor.video.containers.clock import Clock, continuous_clock, joints, order_in_doubt
 from extractor.video.containers.held import held_back
 from extractor.video.containers.packets import Packets, known_stamps
-from extractor.video.containers.streams import open_video
+from extractor.video.containers.streams import exact, open_video
 from schemas.errors import FailureClass, VideoError
 
 __all__ = ["Settled", "drained", "ordinal_of", "survey", "tagged"]
@@ -83,9 +83,9 @@ def survey(
     if not held and not _in_doubt(packets, container, reorders=bool(context.has_b_frames)):
         return None
     if held:  # the mean over stamps that stand still is no rate
-        rate = context.framerate or stream.guessed_rate or rate
+        rate = exact(context.framerate) or exact(stream.guessed_rate) or rate
     decoding = _Decoding(path, stream.index, further)
-    settled = _settled_order(packets, decoding, container, stream.time_base or Fraction(0), rate, held)
+    settled = _settled_order(packets, decoding, container, exact(stream.time_base), rate, held)
     if not len(settled.order) or (settled.lost and not keep_corrupt):
         if settled.flags:
             announced = len(packets.stamps)
@@ -141,7 +141,7 @@ def _held_back(packets: Packets, container: str, stream: av.VideoStream) -> froz
     """Ordinals of packets whose stamps a muxer held back."""
     if container in _UNCLOCKED or None in packets.stamps:
         return frozenset()
-    base, stated = stream.time_base or Fraction(0), stream.codec_context.framerate
+    base, stated = exact(stream.time_base), exact(stream.codec_context.framerate)
     held = held_back(known_stamps(packets), packets.decoding_stamps, base, stated)
     return frozenset(packets.ordinals[index] for index in np.flatnonzero(held))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,35 @@ from tests.extractor.video.truth import events, failure_of, kept
 from tests.videos import frame_number, write_video
 
 CONTAINERS = [(".mp4", "mjpeg"), (".mp4", "png"), (".mov", "mjpeg"), (".mkv", "mjpeg")]
+
+
+@dataclass
+class Rational:
+    """As PyAV 19 has it: false where the file states none, and no product of two of them is exact."""
+
+    numerator: int
+    denominator: int
+
+    def __bool__(self) -> bool:
+        return bool(self.numerator and self.denominator)
+
+
+def test_exact_is_a_fraction_whatever_pyav_has() -> None:
+    stated: Any = Rational(30_000, 1001)
+    unset: Any = Rational(0, 1)
+    infinite: Any = Rational(1, 0)
+    for value, expected in [(stated, Fraction(30_000, 1001)), (Fraction(25), Fraction(25))]:
+        assert (type(streams.exact(value)), streams.exact(value)) == (Fraction, expected)
+    assert [streams.exact(value) for value in (None, unset, infinite)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_tags_that_are_not_utf8_do_not_hide_the_video(tmp_path: Path, suffix: str) -> None:
+    path = write_video(tmp_path / f"a{suffix}", frames=4, metadata={"title": "M-nchen"})
+    data = path.read_bytes()
+    assert b"M-nchen" in data
+    path.write_bytes(data.replace(b"M-nchen", "München".encode("latin-1")))
+    assert inspect_video(path).info.num_frames == 4
 
 
 @pytest.mark.parametrize("first", [True, False])
