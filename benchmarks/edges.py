@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
+from extractor.models.spec import member_frames
 from extractor.pipeline.files import FileRun, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
@@ -110,8 +111,8 @@ def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
     root.mkdir()
     paths = StorePaths(root)
     run = write_run(paths, Run(resolved.config, resolved.shape, "none", 1 << 40, str(listing.root), ""))
-    members = resolved.member_frames
-    write_inventory(paths, build_inventory(listing, lambda job: probe(job, run.config, members), run, members))
+    members = member_frames(resolved.config)
+    write_inventory(paths, build_inventory(listing, lambda job: probe(job, run.config, members), run))
     network = load_network(run.config, resolved.weights, "cpu")
     runner = NetworkRunner(network, run.config, batch_frames=_BATCH_FRAMES)
     attempt = new_attempt(paths, run, shard_name(0), "benchmark")
@@ -131,7 +132,7 @@ def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
 
 def _events(job: FileJob, resolved: Resolved) -> Iterable[DecodingEvent]:
     if job.items[0].video_id != "still":
-        return decode(job, resolved.config, members=resolved.member_frames)
+        return decode(job, resolved.config, members=member_frames(resolved.config))
     return _stand_still(_first_frame(job, resolved), resolved)
 
 
@@ -144,7 +145,7 @@ def _first_frame(job: FileJob, resolved: Resolved) -> npt.NDArray[np.uint8]:
 def _stand_still(frame: npt.NDArray[np.uint8], resolved: Resolved) -> Iterable[DecodingEvent]:
     """What a decoder would say of a video that shows this frame all along."""
     count, seconds = _STILL_FRAMES, _STILL_FRAMES / _FPS
-    plan = plan_for(np.arange(count) / _FPS, seconds, Item("still"), resolved.config, resolved.member_frames)
+    plan = plan_for(np.arange(count) / _FPS, seconds, Item("still"), resolved.config, member_frames(resolved.config))
     height, width = frame.shape[:2]
     info = VideoInfo("none", "none", width, height, 0, _FPS, count, 0.0, seconds)
     yield Header(info, PixelGrid(1.0, 1.0, 0.0, 0.0), (plan,))

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 from typing import Literal, NamedTuple
 
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX, RESNET_LAYERS, backbone_numbers
-from schemas.config import Edges
+from schemas.config import Edges, ExtractionConfig
 from schemas.errors import ConfigurationError
 
-__all__ = ["NETWORK_NAMES", "Family", "NetworkSpec", "Reach", "describe_network"]
+__all__ = ["NETWORK_NAMES", "Family", "NetworkSpec", "Reach", "describe_network", "member_frames"]
 
 Family = Literal["tsn", "tsm", "msnet"]
 
@@ -140,3 +140,11 @@ def _shifted(name: str, family: Family, blocks: tuple[str, ...], wanted: Collect
     if unknown := sorted(set(wanted) - set(blocks)):
         raise ConfigurationError(f"{name} has no block {', '.join(unknown[:5])} to shift")
     return tuple(block for block in blocks if block in wanted)
+
+
+def member_frames(config: ExtractionConfig) -> tuple[int, ...]:
+    """Frames per clip for each member of the configured network: one number, or two for MSNet-En."""
+    spec = describe_network(config.model)
+    if spec.is_ensemble:
+        return tuple(member.num_segments for member in spec.members)
+    return (config.num_frames or spec.num_segments,)

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from jobs.cluster.devices import Workers
-from jobs.run.events import ShardProgress, StageSeconds
 from jobs.stores.standing import Standing
+from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
 from schemas.wording import counted
 
