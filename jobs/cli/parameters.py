@@ -121,7 +121,7 @@ _REQUEST_HELP = {
 
 def request_options(**values: Any) -> Request:
     """What changes features: an option for every field of `Request`."""
-    return Request(**values | {"outputs": parse_outputs(values["outputs"])})
+    return Request(**values | {"outputs": parse_outputs(values.get("outputs"))})
 
 
 def _request_parameters() -> list[inspect.Parameter]:
@@ -134,7 +134,7 @@ def _request_parameters() -> list[inspect.Parameter]:
             show_default=field.default is not None,
             rich_help_panel=_FEATURES,
         )
-        annotation: Any = Annotated[kinds[field.name], option]  # type: ignore[valid-type, name-defined]
+        annotation: Any = Annotated[kinds[field.name], option]
         found.append(
             inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
         )
