@@ -10,8 +10,9 @@ PIP := -m pip --quiet --disable-pip-version-check
 # Another torch for test-latest and test-oldest, where their own is not to be had: make test-oldest TORCH=torch==2.13.0
 TORCH ?=
 BENCH_VIDEOS ?=
+FACES := extractor extractor.store extractor.video gebd jobs
 
-.PHONY: setup demo test test-latest test-oldest check lint typecheck bench clean
+.PHONY: setup demo test test-latest test-oldest check lint typecheck docs bench clean
 
 setup: $(STAMP)
 
@@ -58,9 +59,13 @@ test-oldest:
 check: lint typecheck
 	$(BIN)/python -m pytest
 
+# The API reference, from the docstrings of what users import: docs/api/index.html
+docs: setup
+	$(BIN)/pdoc $(FACES) --output-directory docs/api
+
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(BENCH_VIDEOS),--videos $(BENCH_VIDEOS))
 
 clean:
-	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
+	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

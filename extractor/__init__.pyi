@@ -8,3 +8,5 @@ from .models.msnet import (
 )
 from .models.spec import NetworkSpec as NetworkSpec, describe_network as describe_network
 from .models.streaming import DenseStream as DenseStream, StreamOutput as StreamOutput
+
+__version__: str

@@ -50,3 +50,5 @@ from .metric.report import write_report as write_report
 from .metric.tracks import Track as Track, load_tracks as load_tracks, write_tracks as write_tracks
 from .pictures.plots import Timeline as Timeline, plot_comparison as plot_comparison, plot_timeline as plot_timeline
 from .pictures.views import plot_run as plot_run, plot_video as plot_video
+
+__version__: str
