@@ -10,7 +10,7 @@ import typer
 
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
-from schemas.version import DISTRIBUTION, __version__
+from schemas import DISTRIBUTION, __version__
 
 __all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "goes_on"]
 
