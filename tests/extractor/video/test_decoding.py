@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from extractor.video import decoding
-from extractor.video.decoders.backends import Misbehaved, Request
+from extractor.video.decoders.backends import DecodingRequest, Misbehaved
 from extractor.video.decoders.decord_backend import decord_frames
 from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.decoding import decode, suggested_deadline_seconds
@@ -135,7 +135,7 @@ def test_decode_hands_on_chunks_of_bounded_bytes(valid: dict[str, Path]) -> None
 def test_decode_works_only_when_asked(valid: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
-    def watched(wanted: Request) -> Iterator[object]:
+    def watched(wanted: DecodingRequest) -> Iterator[object]:
         for frame in pyav_frames(wanted):
             taken.append(frame.number)
             yield frame

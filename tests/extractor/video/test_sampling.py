@@ -107,11 +107,11 @@ def test_plan_item_adds_the_last_frame_where_the_rate_gives_one() -> None:
 @pytest.mark.parametrize(
     ("item", "told"),
     [
-        (Item("a"), "the video has one: leave it out"),
-        (Item("a", 0.0, 0.04), "one lies between 0.0 and 0.04 s: leave it out or widen the segment"),
-        (Item("a", 5.0, 9.0), "none lies between 5.0 and 9.0 s: leave it out or widen the segment"),
-        (Item("a", 0.05, 0.07), "one lies between 0.05 and 0.07 s: leave it out or widen the segment"),
-        (Item("a", None, 0.04), "one lies between 0.0 and 0.04 s: leave it out or widen the segment"),
+        (Item("a"), "one. Leave the video out"),
+        (Item("a", 0.0, 0.04), "one between 0.0 and 0.04 s. Leave the item out, or widen the segment"),
+        (Item("a", 5.0, 9.0), "none between 5.0 and 9.0 s. Leave the item out, or widen the segment"),
+        (Item("a", 0.05, 0.07), "one between 0.05 and 0.07 s. Leave the item out, or widen the segment"),
+        (Item("a", None, 0.04), "one between 0.0 and 0.04 s. Leave the item out, or widen the segment"),
     ],
 )
 def test_plan_item_with_fewer_than_two_frames_is_too_short(item: Item, told: str) -> None:
@@ -119,7 +119,7 @@ def test_plan_item_with_fewer_than_two_frames_is_too_short(item: Item, told: str
     with pytest.raises(VideoError) as caught:
         plan_item(times, float(times[-1]) + 0.04, item)
     assert caught.value.failure is FailureClass.TOO_SHORT
-    assert caught.value.message == f"at least two frames were expected, {told}"
+    assert caught.value.message == f"expected at least two frames; got {told}"
 
 
 def test_plan_item_of_a_segment_begins_with_the_frame_on_display() -> None:
@@ -197,7 +197,7 @@ def test_plan_item_segments_serves_two_members_from_one_set_of_frames() -> None:
 
 
 def test_plan_item_of_unequal_members_refuses_windows() -> None:
-    with pytest.raises(ConfigurationError, match="use segments"):
+    with pytest.raises(ConfigurationError, match=r"got windows\. Use segments"):
         plan_item(np.arange(100) / 25, 4.0, Item("a"), members=(8, 16))
 
 

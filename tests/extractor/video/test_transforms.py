@@ -57,7 +57,7 @@ def test_resizer_takes_frames_that_may_not_be_written() -> None:
 
 
 def test_resizer_refuses_what_is_not_a_frame() -> None:
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(ValueError, match=r"expected a uint8 frame \(H, W, 3\); got float32"):
         Resizer(Resize.STRETCH, 64)(np.zeros((10, 10, 3), np.float32))  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from extractor.video.containers.preflight import inspect_video
-from extractor.video.decoders.backends import Request
+from extractor.video.decoders.backends import DecodingRequest
 from extractor.video.decoding import decode
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
@@ -67,8 +67,8 @@ def failure_of(path: Path, **changes: object) -> VideoError:
     return caught.value
 
 
-def request(path: Path, index: list[int] | None = None, *, to_end: bool = True, keep: bool = False) -> Request:
+def request(path: Path, index: list[int] | None = None, *, to_end: bool = True, keep: bool = False) -> DecodingRequest:
     """What a decoder is asked for: some frames of a file, or all."""
     found = inspect_video(path, keep_corrupt=keep)
     every = np.arange(found.info.num_frames) if index is None else np.array(index)
-    return Request(path, found, every, to_end, keep)
+    return DecodingRequest(path, found, every, to_end, keep)

@@ -128,7 +128,7 @@ def test_inspect_video_of_a_cut_file_is_truncated(layouts: dict[str, Path], tmp_
     content = layouts[name].read_bytes()
     for box in boxes(content)[1:]:
         (tmp_path / name).write_bytes(content[: box.start + 1])
-        with pytest.raises(VideoError, match=r"is cut off: .*; fetch it anew") as caught:
+        with pytest.raises(VideoError, match=r"is cut off: .*; got .*\. Fetch it again") as caught:
             inspect_video(tmp_path / name)
         assert caught.value.failure is FailureClass.TRUNCATED
 

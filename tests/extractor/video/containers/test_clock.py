@@ -7,7 +7,7 @@ import doctest
 import numpy as np
 import pytest
 
-from extractor.video.containers import clock
+from extractor.video.containers import clock, held_stamps
 from extractor.video.containers.clock import continuous_clock, joints, order_in_doubt
 
 
@@ -25,7 +25,7 @@ def in_file_order(stamps: list[int]) -> list[int]:
 
 
 def test_worked_examples_are_true() -> None:
-    assert doctest.testmod(clock).failed == 0
+    assert doctest.testmod(clock).failed == doctest.testmod(held_stamps).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from extractor.video.containers.orientation import carries_orientation, exif_orientation
 from extractor.video.containers.preflight import inspect_video
-from extractor.video.decoders.backends import Misbehaved, Request
+from extractor.video.decoders.backends import DecodingRequest, Misbehaved
 from extractor.video.decoders.decord_backend import decord_frames
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from tests.containers import hevc_orientation, patched, write_oriented_stream
@@ -161,9 +161,9 @@ def write_exif(folder: Path, suffix: str, orientations: list[int]) -> Path:
     return folder
 
 
-def image_frames(folder: Path) -> Request:
+def image_frames(folder: Path) -> DecodingRequest:
     found = inspect_video(folder, fps=5.0)
-    return Request(folder, found, np.arange(found.info.num_frames), True)
+    return DecodingRequest(folder, found, np.arange(found.info.num_frames), True)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from extractor.video import decoding
-from extractor.video.decoders.backends import Request
+from extractor.video.decoders.backends import DecodingRequest
 from extractor.video.decoding import decode
 from extractor.video.transforms import Resizer
 from schemas.config import Resize
@@ -113,7 +113,7 @@ def test_decode_blames_no_damage_on_a_file_that_is_written_to_meanwhile(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", frames=4)
 
-    def disturbed(wanted: Request) -> Iterator[object]:
+    def disturbed(wanted: DecodingRequest) -> Iterator[object]:
         path.write_bytes(b"another")
         raise VideoError(FailureClass.CORRUPT, "broken")
         yield
