@@ -80,7 +80,7 @@ def list_videos(source: Path | str) -> Listing:
         mode = source.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InventoryError(
-            f"{source} does not exist. Give a folder of videos, or a csv, parquet or txt table of them"
+            f"{source} does not exist: give a folder of videos, or a csv, parquet or txt table of them"
         ) from error
     except OSError as error:
         raise InventoryError(
@@ -117,7 +117,7 @@ def _list_folder(root: Path) -> Listing:
     if not jobs:
         hint = f" ({counted(len(skipped), 'other file')})" if skipped else ""
         raise InventoryError(
-            f"{root} holds no videos{hint}. Give a folder with files like .mp4, .mkv or .avi, or name others in a table"
+            f"{root} holds no videos{hint}: give a folder with files like .mp4, .mkv or .avi, or name others in a table"
         )
     jobs.sort(key=lambda job: job.items[0].video_id)
     skipped.sort(key=lambda entry: entry.path)

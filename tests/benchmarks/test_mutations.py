@@ -1,4 +1,4 @@
-"""The benchmark that decodes mutated files: its files, its mutations, and that its judge sees planted faults."""
+"""The benchmark that decodes mutated files: its files, its mutations, and planted faults, which its judge must find."""
 
 import os
 import time
@@ -32,7 +32,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 
 def planted(change: Change, job: FileJob, config: ExtractionConfig, distrust: str = "") -> Iterator[DecodingEvent]:
-    """The product's decoding with frames or times changed, all else in order."""
+    """The product's decoding with frames or times changed, and nothing else."""
     events = list(decode(job, config, distrust=distrust))
     header, last = events[0], events[-1]
     assert isinstance(header, Header) and isinstance(last, Decoded)
@@ -94,7 +94,7 @@ def hangs(*_: Any, **__: Any) -> Iterator[DecodingEvent]:
 
 
 def exits(*arguments: Any, distrust: str, **options: Any) -> Iterator[DecodingEvent]:
-    """As a decoder that crashes: with PyAV alone it goes well."""
+    """Like a decoder that crashes; with PyAV alone it succeeds."""
     if not distrust:
         os._exit(3)
     yield from decode(*arguments, distrust=distrust, **options)
@@ -168,7 +168,7 @@ def test_sound_files_are_free_of_faults(sources: Sources, known: KnownFrames) ->
 @pytest.mark.parametrize("name", ["mp4-h264", "avi-mpeg4", "ps-mpeg2"])
 def test_planted_change_is_a_fault(sources: Sources, known: KnownFrames, name: str, change: Change, kind: str) -> None:
     found = kinds_of(partial(planted, change), sources[name][0].path, known)
-    assert kind in found and found <= {kind, "times"}  # frames that change places have a time that is not theirs
+    assert kind in found and found <= {kind, "times"}  # swapped frames also have wrong times
 
 
 def test_planted_exception_and_missing_end_are_faults(sources: Sources, known: KnownFrames) -> None:

@@ -70,7 +70,7 @@ class Inspection:
     None if these are made up. images: files of a folder of images, in order. stream_index: the video's stream in the
     file. probed_further: that stream appears only if the file is opened with `further`. order: (n,) int64, the ordinal
     of each frame's packet, only for a surveyed file (see survey.py). unshown: ordinals of its packets whose frames do
-    not count. begins_anew: ordinals of packets before which the decoder is drained.
+    not count. drained_before: ordinals of packets before which the decoder is drained.
     """
 
     info: VideoInfo
@@ -81,7 +81,7 @@ class Inspection:
     probed_further: bool = False
     order: Int64Array | None = None
     unshown: frozenset[int] = frozenset()
-    begins_anew: frozenset[int] = frozenset()
+    drained_before: frozenset[int] = frozenset()
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
@@ -212,7 +212,7 @@ def _inspect_stream(
     found = Inspection(info, times, stamps, stream_index=stream.index, probed_further=further)
     if settled is None:
         return found
-    return replace(found, order=settled.order, unshown=settled.unshown, begins_anew=settled.begins_anew)
+    return replace(found, order=settled.order, unshown=settled.unshown, drained_before=settled.drained_before)
 
 
 def _check_header(path: Path, stream: av.VideoStream, encrypted: frozenset[int]) -> None:

@@ -55,7 +55,7 @@ class SettledOrder:
     """What a survey found.
 
     order: (n,) int64, the ordinal of the packet of each frame, in output order. times_seconds: (n,) float64,
-    non-decreasing. made_up: the times are not the stamps. unshown: packets whose frames do not count. begins_anew:
+    non-decreasing. made_up: the times are not the stamps. unshown: packets whose frames do not count. drained_before:
     packets before which the decoder is drained. restarts: packets at whose frames the clock restarts. lost: how many
     packets should have yielded a frame and did not, plus how many frames no packet announced. flags: what was odd.
     """
@@ -64,7 +64,7 @@ class SettledOrder:
     times_seconds: Float64Array
     made_up: bool
     unshown: frozenset[int]
-    begins_anew: frozenset[int]
+    drained_before: frozenset[int]
     restarts: tuple[int, ...]
     lost: int
     flags: tuple[str, ...]
@@ -196,10 +196,10 @@ class _RepeatableDecoder:
     stream_index: int
     further: bool
 
-    def decode(self, begins_anew: Collection[int]) -> _DecodedStream:
+    def decode(self, drained_before: Collection[int]) -> _DecodedStream:
         """Decode the stream as the strict decoder does, but continue at any damage.
 
-        begins_anew: ordinals of packets before which the decoder is drained.
+        drained_before: ordinals of packets before which the decoder is drained.
         """
         found = _DecodedStream()
         with open_video(self.path, further=self.further) as container:
@@ -209,7 +209,7 @@ class _RepeatableDecoder:
             for packet in tagged(container.demux(stream), stream.codec_context):
                 frames: list[av.VideoFrame] = []
                 try:
-                    if ordinal_of(packet) in begins_anew:
+                    if ordinal_of(packet) in drained_before:
                         frames = drained(stream.codec_context)
                     frames += packet.decode()
                 except av.FFmpegError:  # the final decoding meets it again, and judges it
@@ -227,16 +227,16 @@ def _ordinal(carrier: av.Packet[Any] | av.VideoFrame) -> int:
 def _settle(
     packets: Packets,
     decoded: _DecodedStream,
-    begins_anew: Collection[int],
+    drained_before: Collection[int],
     container: str,
     base: Fraction,
     rate: Fraction,
     held: frozenset[int],
 ) -> SettledOrder:
     """Order and times of the frames that count. base, rate, held: as in `_settled_order`."""
-    may_vanish, announced = packets.may_vanish(begins_anew), set(packets.ordinals)
+    may_vanish, announced = packets.may_vanish(drained_before), set(packets.ordinals)
     keyframe = packets.first_keyframe[0] if packets.first_keyframe else 0
-    start = keyframe if keyframe in begins_anew else 0
+    start = keyframe if keyframe in drained_before else 0
     counted = [
         frame
         for frame in decoded.frames
@@ -270,7 +270,7 @@ def _settle(
         times_seconds=times,
         made_up=made_up,
         unshown=frozenset(unshown | hidden),
-        begins_anew=frozenset(begins_anew),
+        drained_before=frozenset(drained_before),
         restarts=restarts,
         lost=lost,
         flags=tuple(flags),

@@ -141,7 +141,7 @@ def _decoded(
                 if packet is None:
                     return
                 hears = judge.hears(packet)
-                if ordinal_of(packet) in judge.request.inspection.begins_anew:
+                if ordinal_of(packet) in judge.request.inspection.drained_before:
                     frames = drained(context)
                 frames += packet.decode()
             except av.FFmpegError as failure:

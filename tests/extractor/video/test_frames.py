@@ -36,7 +36,7 @@ def test_read_frames_of_a_segment_are_those_of_the_whole(job: FileJob) -> None:
     np.testing.assert_array_equal(part.pixels, whole.pixels[5:12])
 
 
-def test_read_frames_begins_anew_where_the_decoder_does(job: FileJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_frames_starts_over_where_the_decoder_does(job: FileJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """What came before a restart is void, or it would be there twice."""
     from extractor.video import decode
     from schemas.records import FrameChunk, Restart

@@ -17,7 +17,7 @@ from schemas.records import Item
 
 
 def refuse_to_look_at(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Have the file system fail on files of these names, as a broken disk or a server that is gone does."""
+    """Make the file system fail on files of these names, as a broken disk or a lost server does."""
     look = Path.stat
 
     def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -84,7 +84,7 @@ def test_list_videos_groups_segments_of_a_file(tmp_path: Path) -> None:
     jobs = list_videos(path).jobs
     assert [job.path for job in jobs] == [str(tmp_path / "v/a.mp4"), str(tmp_path / "v/b.mp4")]
     assert jobs[0].items == (Item("v/a.mp4#0-2.5", 0.0, 2.5), Item("v/a.mp4#2.5-", 2.5), Item("v/a.mp4#-3", None, 3.0))
-    assert jobs[1].size_bytes is None  # it does not exist: that is for later to say
+    assert jobs[1].size_bytes is None  # it does not exist, which fails later
 
 
 def test_list_videos_keeps_text_as_text(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_list_videos_asks_what_was_meant_by_a_column(tmp_path: Path, name: str, 
     pd.DataFrame({"path": ["a.mp4"], name: [1.0]}).to_parquet(tmp_path / "videos.parquet")
     with pytest.raises(InventoryError, match=re.escape(asked)):
         list_videos(tmp_path / "videos.parquet")
-    listing = list_videos(table(tmp_path, f"path,{name},{meant}\na.mp4,1,2\n"))  # both: nothing to mistake
+    listing = list_videos(table(tmp_path, f"path,{name},{meant}\na.mp4,1,2\n"))  # both: nothing is ambiguous
     assert list(listing.columns.values) == [name]
 
 
@@ -141,7 +141,7 @@ def test_list_videos_reads_lines_of_text(tmp_path: Path) -> None:
     [
         ("path\n/x/y/a/1.mp4\n/x/y/b/1.mp4\n", ["a/1.mp4", "b/1.mp4"]),
         ("path\n/x/y/1.mp4\n", ["1.mp4"]),
-        ("path\n/x/y/1.mp4\n/x/y2/2.mp4\n", ["y/1.mp4", "y2/2.mp4"]),  # no folder is called /x/y, half a name
+        ("path\n/x/y/1.mp4\n/x/y2/2.mp4\n", ["y/1.mp4", "y2/2.mp4"]),  # /x/y is a common prefix but no folder
         ("path\n/x/1.mp4\n/z/2.mp4\n", ["x/1.mp4", "z/2.mp4"]),
         ("path\n/x/./y/../1.mp4\n//x/2.mp4\n", ["1.mp4", "2.mp4"]),
         ("path\nROOT/in/1.mp4\n/x/2.mp4\n../3.mp4\n", ["in/1.mp4", "2.mp4", "../3.mp4"]),

@@ -31,7 +31,7 @@ def displayed_at(times: list[float], instant: float) -> int | None:
 
 
 def loop_sample(times: list[float], end: float, item: Item, rate_hz: float) -> list[int]:
-    """The rule as it is told, one instant after the other."""
+    """The documented rule, one instant after the other."""
     start = times[0] if item.start_seconds is None else item.start_seconds
     stop = end if item.end_seconds is None else min(end, item.end_seconds)
     taken: list[int] = []
@@ -94,7 +94,7 @@ def test_plan_item_above_the_files_rate_takes_every_frame_once_and_says_so() -> 
     assert not plan_item(times, 4.0, Item("a"), sampling=Sampling.DENSE, rate_hz=5).rate_capped
 
 
-def test_plan_item_adds_the_last_frame_where_the_rate_gives_one() -> None:
+def test_plan_item_adds_the_last_frame_where_the_rate_hits_one() -> None:
     plan = plan_item(np.array([0.0, 0.02]), 0.04, Item("a"), rate_hz=10)
     assert plan.index.tolist() == [0, 1]
     assert plan.ranges.tolist() == [[0, 2]]

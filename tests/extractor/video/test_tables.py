@@ -101,7 +101,7 @@ def test_columns_that_no_manifest_can_hold_are_left_out_and_named(tmp_path: Path
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
-    """As `DataFrame.to_csv` writes its index, and a spreadsheet empty columns."""
+    """`DataFrame.to_csv` writes its index like that, and spreadsheets write empty columns."""
     columns = listed(tmp_path, ",path,label, ,\n0,a.mp4,3,,\n").columns
     assert columns.values["label"].tolist() == [3] and list(columns.values) == ["label"]
     assert columns.summary().endswith("columns left out: '' (it has no name), '' (it has no name), '' (it has no name)")

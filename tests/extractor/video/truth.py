@@ -1,4 +1,4 @@
-"""What is true of a file: a full forward decoding and a demux, written with nothing but PyAV and plain loops."""
+"""The truth about a file: a full forward decoding and a demux, with nothing but PyAV and plain loops."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def true_frames(path: Path) -> list[NDArray[np.uint8]]:
 
 
 def true_times(path: Path) -> list[float]:
-    """Sorted presentation times of the packets that are not discarded; made up where a stamp is missing."""
+    """Sorted presentation times of the packets that are not discarded; made up if a stamp is missing."""
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
@@ -46,7 +46,7 @@ def config(**changes: object) -> ExtractionConfig:
 
 
 def events(path: Path, *items: Item, fps: float | None = None, **changes: object) -> list[DecodingEvent]:
-    """All events of a file; the whole file where no items are named."""
+    """All events of a file; the whole file if no items are named."""
     return list(decode(FileJob(str(path), items or (Item("v"),), fps=fps), config(**changes)))
 
 
@@ -68,7 +68,7 @@ def failure_of(path: Path, **changes: object) -> VideoError:
 
 
 def request(path: Path, index: list[int] | None = None, *, to_end: bool = True, keep: bool = False) -> DecodingRequest:
-    """What a decoder is asked for: some frames of a file, or all."""
+    """A request for some frames of a file, or all."""
     found = inspect_video(path, keep_corrupt=keep)
     every = np.arange(found.info.num_frames) if index is None else np.array(index)
     return DecodingRequest(path, found, every, to_end, keep)

@@ -1,4 +1,4 @@
-"""Pixels that are not square: where their shape is read from, and what becomes of it."""
+"""Pixels that are not square: where their aspect is read from, and how it is used."""
 
 from __future__ import annotations
 

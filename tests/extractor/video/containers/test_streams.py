@@ -23,7 +23,7 @@ CONTAINERS = [(".mp4", "mjpeg"), (".mp4", "png"), (".mov", "mjpeg"), (".mkv", "m
 
 @dataclass
 class Rational:
-    """As PyAV 19 has it: false where the file states none, and no product of two of them is exact."""
+    """Like PyAV 19's: false if the file states none, and products of two are not exact."""
 
     numerator: int
     denominator: int
