@@ -223,7 +223,7 @@ def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> l
     return flags
 
 
-def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> list[str]:
+def packet_flags(packets: Packets, known_flags: Sequence[str]) -> list[str]:
     """Further reasons, from the packets. known_flags: those of the headers, which are not repeated."""
     known = known_stamps(packets)
     signs = {
@@ -236,6 +236,6 @@ def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> li
         "starts_before_keyframe": packets.before_keyframe,
         "several_resolutions": packets.new_extradata or len(packets.signatures - {b""}) > 1,
         "orientation_in_stream": packets.oriented,
-        "maybe_interlaced": any(may_interlace(codec, signature) for signature in packets.signatures),
+        "maybe_interlaced": any(may_interlace(packets.codec, signature) for signature in packets.signatures),
     }
     return [name for name, present in signs.items() if present and name not in known_flags]

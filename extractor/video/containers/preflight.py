@@ -30,8 +30,6 @@ from extractor.video.containers.packets import (
     slots_in_doubt,
 )
 from extractor.video.containers.streams import (
-    COVER_PICTURE,
-    LATE_VIDEO,
     exact,
     is_image,
     only_a_picture,
@@ -171,7 +169,7 @@ def _inspect_stream(
     _check_header(path, stream, encrypted)
     codec = context.codec.canonical_name
     best = container.streams.best("video")
-    flags = [LATE_VIDEO] * further + [COVER_PICTURE] * (best is None or best.index != stream.index)
+    flags = ["late_video"] * further + ["cover_picture"] * (best is None or best.index != stream.index)
     flags += header_flags(container.format.name, codec, context)
     packets = read_packets(path, container, stream, codec, look_inside=not flags, max_frames=MAX_FRAMES)
     if packets.first is None or not packets.stamps:
@@ -181,7 +179,7 @@ def _inspect_stream(
         )
     if packets.first.has_sidedata("encryption_info"):
         raise _encrypted(path)
-    flags += packet_flags(packets, codec, flags)
+    flags += packet_flags(packets, flags)
     geometry = read_geometry(container, stream, packets.first, in_stream=packets.oriented)
     base, rate = exact(stream.time_base), exact(stream.average_rate) or exact(stream.guessed_rate) or Fraction(25)
     times, stamps = presentation_times(packets, base, rate)

@@ -15,8 +15,6 @@ from schemas.errors import FailureClass, VideoError
 
 __all__ = [
     "ANY_TAGS",
-    "COVER_PICTURE",
-    "LATE_VIDEO",
     "exact",
     "is_image",
     "only_a_picture",
@@ -24,9 +22,6 @@ __all__ = [
     "opened",
     "video_streams",
 ]
-
-COVER_PICTURE, LATE_VIDEO = "cover_picture", "late_video"
-"""Flags: a stream other than FFmpeg's choice was taken; FFmpeg had to read further to find the video."""
 
 ANY_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 """Arguments of `av.open` with which tags that are not UTF-8 are no error. From PyAV 19 on they never are."""

@@ -51,6 +51,20 @@ class _DecodedStream:
 
 
 @dataclass(frozen=True, slots=True)
+class _StampedPackets:
+    """The packets of a stream and what their stamps mean.
+
+    base: seconds per tick, 0 if unknown. rate: frames per second. held: packets whose stamps a muxer held back.
+    """
+
+    packets: Packets
+    container: str
+    base: Fraction
+    rate: Fraction
+    held: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class SettledOrder:
     """What a survey found.
 
@@ -84,15 +98,15 @@ def survey(
         return None
     if held:  # the mean rate over held-back stamps is meaningless
         rate = exact(context.framerate) or exact(stream.guessed_rate) or rate
-    decoder = _RepeatableDecoder(path, stream.index, further)
-    settled = _settled_order(packets, decoder, container, exact(stream.time_base), rate, held)
+    stamped = _StampedPackets(packets, container, exact(stream.time_base), rate, held)
+    settled = _settled_order(stamped, _RepeatableDecoder(path, stream.index, further))
     if not len(settled.order) or (settled.lost and not keep_corrupt):
         if settled.flags:
             announced = len(packets.stamps)
             raise VideoError(
                 FailureClass.CORRUPT,
                 f"{path} is damaged: expected the {announced} frames that its packets announce; got "
-                f"{announced - settled.lost}, and nothing tells which. Fetch it again, or use --keep-corrupt",
+                f"{announced - settled.lost}, and nothing shows which. Fetch it again, or use --keep-corrupt",
             )
         return None
     return settled if settled.flags or settled.lost or keep_corrupt else None
@@ -146,18 +160,14 @@ def _held_back(packets: Packets, container: str, stream: av.VideoStream) -> froz
     return frozenset(packets.ordinals[index] for index in np.flatnonzero(held))
 
 
-def _settled_order(
-    packets: Packets, decoder: _RepeatableDecoder, container: str, base: Fraction, rate: Fraction, held: frozenset[int]
-) -> SettledOrder:
-    """Decode a file and settle what it shows; if another stream begins midway, again with the decoder drained there.
-
-    base: seconds per tick, 0 if unknown. rate: frames per second. held: packets whose stamps are unusable.
-    """
-    found = _settle(packets, decoder.decode(()), (), container, base, rate, held)
+def _settled_order(stamped: _StampedPackets, decoder: _RepeatableDecoder) -> SettledOrder:
+    """Decode a file and settle what it shows; if another stream begins midway, again with the decoder drained there."""
+    packets = stamped.packets
+    found = _settle(stamped, decoder.decode(()), ())
     # A wild stamp can make a keyframe look like a joint, and its leading pictures would be lost: both must agree.
     joined = {
         joint
-        for joint in _find_joints(packets, container)
+        for joint in _find_joints(packets, stamped.container)
         if any(abs(joint - restart) <= _NEAR_JOINT for restart in found.restarts)
     }
     # Frames before the first keyframe have no content: frames behind it must not silently refer to them.
@@ -165,7 +175,7 @@ def _settled_order(
         joined.add(packets.first_keyframe[0])
     if not joined:
         return found
-    return _settle(packets, decoder.decode(joined), joined, container, base, rate, held)
+    return _settle(stamped, decoder.decode(joined), joined)
 
 
 def _find_joints(packets: Packets, container: str) -> frozenset[int]:
@@ -224,16 +234,9 @@ def _ordinal(carrier: av.Packet[Any] | av.VideoFrame) -> int:
     return -1 if ordinal is None else ordinal
 
 
-def _settle(
-    packets: Packets,
-    decoded: _DecodedStream,
-    drained_before: Collection[int],
-    container: str,
-    base: Fraction,
-    rate: Fraction,
-    held: frozenset[int],
-) -> SettledOrder:
-    """Order and times of the frames that count. base, rate, held: as in `_settled_order`."""
+def _settle(stamped: _StampedPackets, decoded: _DecodedStream, drained_before: Collection[int]) -> SettledOrder:
+    """Order and times of the frames that count."""
+    packets, base, rate = stamped.packets, stamped.base, stamped.rate
     may_vanish, announced = packets.may_vanish(drained_before), set(packets.ordinals)
     keyframe = packets.first_keyframe[0] if packets.first_keyframe else 0
     start = keyframe if keyframe in drained_before else 0
@@ -250,7 +253,7 @@ def _settle(
         # Decoders leave out pictures that refer to nothing silently. They refuse one for lack of parameter sets, or for
         # damage: behind a keyframe whose content is no longer recognisable, all pictures look like leading ones.
         lost += sum(ordinal >= packets.sets_from for ordinal in decoded.refused & may_vanish)
-    clock = _clock(packets, counted, container, held) if base else None
+    clock = _clock(stamped, counted) if base else None
     flags = ["leading_pictures"] * bool(unshown)
     restarts: tuple[int, ...] = ()
     made_up = True
@@ -277,8 +280,9 @@ def _settle(
     )
 
 
-def _clock(packets: Packets, frames: list[_DecodedFrame], container: str, held: frozenset[int]) -> Clock | None:
+def _clock(stamped: _StampedPackets, frames: list[_DecodedFrame]) -> Clock | None:
     """The clock of the frames, None if a stamp is missing."""
+    packets, container = stamped.packets, stamped.container
     stamp_of = dict(zip(packets.ordinals, packets.stamps, strict=True))
     stamps = [stamp_of.get(frame.ordinal) for frame in frames]
     known = [stamp for stamp in stamps if stamp is not None]
@@ -288,5 +292,5 @@ def _clock(packets: Packets, frames: list[_DecodedFrame], container: str, held: 
         known.sort()
     reached = np.maximum.accumulate([frame.ordinal for frame in frames])
     passed = np.searchsorted(packets.discarded_ordinals, reached).tolist()
-    keyframes, away = [frame.keyframe for frame in frames], [frame.ordinal in held for frame in frames]
+    keyframes, away = [frame.keyframe for frame in frames], [frame.ordinal in stamped.held for frame in frames]
     return continuous_clock(known, keyframes, container=container, passed=passed, held=away)

@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import re
 
-__all__ = [
-    "DAMAGING_OF_DEMUXERS",
-    "HARMLESS_OF_DECODERS",
-    "HARMLESS_UNDER_DECORD",
-    "calls_for_second_opinion",
-    "means_damage",
-    "means_truncation",
-]
+__all__ = ["calls_for_second_opinion", "means_damage", "means_truncation"]
 
-HARMLESS_OF_DECODERS = (
+
+def _any_of(*expressions: str) -> re.Pattern[str]:
+    return re.compile("|".join(expressions))
+
+
+_HARMLESS_OF_DECODERS = _any_of(
     r"co located POCs unavailable",  # H.264: a B-frame at a recovery point; valid transport streams have it
     r"mmco: unref short failure",  # H.264: a reference to drop was already gone
     r"number of reference frames .* exceeds max",  # H.264: the encoder understates them in its header
@@ -35,9 +33,9 @@ HARMLESS_OF_DECODERS = (
     r"VBV buffer",
     r"Late SEI is not implemented|If you want to help, upload a sample|SEI type \d+ size \d+ truncated",
 )
-"""Regular expressions for messages of a video decoder that do not affect the frames."""
+"""Messages of a video decoder that do not affect the frames."""
 
-DAMAGING_OF_DEMUXERS = (
+_DAMAGING_OF_DEMUXERS = _any_of(
     r"partial file",  # mp4: the index points beyond the end of the file
     r"File ended prematurely",  # matroska
     r"Packet corrupt|corrupt (?:input )?packet|PES packet size mismatch",
@@ -46,21 +44,18 @@ DAMAGING_OF_DEMUXERS = (
     r"invalid as first byte of an EBML number|Element .* exceeds (?:its )?(?:parent|containing)|EBML .* exceeds",
     r"Invalid length 0x\w+ > 0x\w+ for element",  # matroska: it skips the rest of the cluster
 )
-"""Regular expressions for messages of a demuxer that mean lost or broken packets."""
+"""Messages of a demuxer that mean lost or broken packets."""
 
-HARMLESS_UNDER_DECORD = (
+_HARMLESS_UNDER_DECORD = _any_of(
     r"Changing video frame properties on the fly",  # the next line says which: see `_PROPERTIES`
     r"deprecated pixel format used",
     r"\blibdav1d \d",
 )
-"""Regular expressions for messages after which decord is still trusted."""
+"""Messages after which decord is still trusted."""
 
 _FRAME = r"w:\s*(\d+) h:\s*(\d+) fmt:\s*(\S+)"
 _PROPERTIES = re.compile(rf"filter context - {_FRAME}.*incoming frame - {_FRAME}")
-_HARMLESS_UNDER_DECORD = re.compile("|".join(HARMLESS_UNDER_DECORD))
 _TRUNCATION = re.compile(r"partial file|File ended prematurely")
-_HARMLESS = re.compile("|".join(HARMLESS_OF_DECODERS))
-_DAMAGING = re.compile("|".join(DAMAGING_OF_DEMUXERS))
 
 
 def calls_for_second_opinion(line: str) -> bool:
@@ -78,8 +73,8 @@ def calls_for_second_opinion(line: str) -> bool:
 def means_damage(message: str, *, from_decoder: bool) -> bool:
     """Whether a message of level ERROR means damaged frames. from_decoder: the video decoder wrote it."""
     if from_decoder:
-        return not _HARMLESS.search(message)
-    return bool(_DAMAGING.search(message))
+        return not _HARMLESS_OF_DECODERS.search(message)
+    return bool(_DAMAGING_OF_DEMUXERS.search(message))
 
 
 def means_truncation(message: str) -> bool:

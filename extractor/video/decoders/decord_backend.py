@@ -67,7 +67,8 @@ def decord_frames(request: DecodingRequest) -> NativeFrames:
         except Misbehaved as verdict:
             reason = str(verdict)
         except Exception as error:  # decord raises its own error, RuntimeError, AssertionError, IndexError, ...
-            reason = f"decord raised {type(error).__name__}: {_first_line(error)}"
+            first_line = (str(error).splitlines() or [""])[0][:200]
+            reason = f"decord raised {type(error).__name__}: {first_line}"
         # Raised only here, where the first exception is gone: its traceback would keep the reader and its thread
         # alive, and the thread would go on writing messages after standard error is restored.
         if reason:
@@ -138,7 +139,3 @@ def _check_silence(lines: list[str]) -> None:
     for line in lines:
         if calls_for_second_opinion(line):
             raise Misbehaved(f"FFmpeg wrote {line.split('] ', 1)[-1].strip()!r} under decord")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0][:200]
