@@ -16,7 +16,7 @@ from jobs.cli.gebd.tables import print_comparison
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
 from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
-from jobs.weights.single import TWIN_WEIGHTS
+from jobs.weights.loading import TWIN_WEIGHTS
 
 __all__ = ["demo"]
 
