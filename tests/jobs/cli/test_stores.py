@@ -101,8 +101,8 @@ GOING_ON = [  # a command, and what it calls
     ("resume out", "extract.resume_store"),
     ("export store --out out", "stores.export_store"),
     ("demo --out out", "demo.run_demo"),
-    ("gebd demo --out out", "gebd_demo.run_gebd_demo"),
-    ("gebd train store a.json --out out --device cpu", "gebd_heads.train_head"),
+    ("gebd demo --out out", "gebd.demo.run_gebd_demo"),
+    ("gebd train store a.json --out out --device cpu", "gebd.heads.train_head"),
     ("weights train --out out --device cpu", "weights.training.run_training"),
 ]
 BEGUN_ANEW = [
@@ -112,7 +112,7 @@ BEGUN_ANEW = [
     ("compare store other", "stores.compare_stores"),
     ("weights evaluate --device cpu", "weights.evaluation.evaluate_weights"),
     ("weights picture a.mp4 --at 1 --out a.png --device cpu", "weights.picture.load_weights"),
-    ("gebd predict run store --out a.json --device cpu", "gebd_heads.load_head"),
+    ("gebd predict run store --out a.json --device cpu", "gebd.heads.load_head"),
 ]
 
 
