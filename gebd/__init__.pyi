@@ -23,7 +23,7 @@ from .dataset.samplers import BalancedSampler as BalancedSampler, ShardSampler a
 from .dataset.samples import Batch as Batch, Sample as Sample, collate as collate
 from .dataset.stitching import stitch as stitch
 from .detection.detector import DetectionConfig as DetectionConfig, detect as detect
-from .heads.config import TrainingConfig as TrainingConfig, training_config as training_config
+from .heads.config import HeadConfig as HeadConfig, head_config as head_config
 from .heads.networks import HeadName as HeadName
 from .heads.predict import JoinOptions as JoinOptions, Prediction as Prediction, predict as predict
 from .heads.train import TrainingResult as TrainingResult, train_head as train_head
@@ -48,5 +48,9 @@ from .metric.predictions import (
 )
 from .metric.report import write_report as write_report
 from .metric.tracks import Track as Track, load_tracks as load_tracks, write_tracks as write_tracks
-from .pictures.plots import Timeline as Timeline, plot_comparison as plot_comparison, plot_timeline as plot_timeline
+from .pictures.plots import (
+    VideoTimeline as VideoTimeline,
+    plot_comparison as plot_comparison,
+    plot_timeline as plot_timeline,
+)
 from .pictures.views import plot_run as plot_run, plot_video as plot_video

@@ -17,7 +17,7 @@ from typing import Any
 from gebd.annotations.values import mapping, number, numbers, sequence, shown, text
 from schemas.errors import UsageError
 
-__all__ = ["Conversion", "Rules", "boundaries_of", "convert_raw"]
+__all__ = ["Conversion", "Rules", "convert_raw", "rater_boundaries"]
 
 _LEAST_RATERS = 3
 _NEEDED = ("fps", "num_frames", "video_duration", "f1_consis_avg")
@@ -94,7 +94,9 @@ def _convert_video(
     consistency = numbers(entry.get("f1_consis"), f"{what}: f1_consis")
     if len(consistency) < len(raters):
         raise UsageError(f"{what} has {len(raters)} raters and a consistency of {len(consistency)}: fetch it again")
-    times = [boundaries_of(rater, duration, f"{what}, rater {n}", rules, min_change) for n, rater in enumerate(raters)]
+    times = [
+        rater_boundaries(rater, duration, f"{what}, rater {n}", rules, min_change) for n, rater in enumerate(raters)
+    ]
     return {
         "num_frames": num_frames,
         "path_video": path,
@@ -108,7 +110,7 @@ def _convert_video(
     }
 
 
-def boundaries_of(
+def rater_boundaries(
     marks: Sequence[Any], duration_seconds: float, what: str, rules: Rules | str, min_change_seconds: float = 0.3
 ) -> list[float]:
     """One rater's boundaries in seconds, sorted, from the marks `{start_time, end_time, label}` of that rater."""

@@ -24,11 +24,11 @@ from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.entries import check_numbers, checked_raters, checked_tensors, entries_of
 from gebd.dataset.index import Boundaries, index_videos
-from gebd.dataset.items import FEATURE_TENSORS, PAIR_TENSORS, StoreItems
 from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
 from gebd.dataset.labels import Raters
 from gebd.dataset.reader import Blocks, SliceReader
 from gebd.dataset.samples import Sample
+from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
 __all__ = ["BlockIndex", "GEBDDataset", "Positive"]
@@ -88,7 +88,7 @@ class GEBDDataset(Dataset[Sample]):
         self.raters = checked_raters(raters)
         self.tensors = checked_tensors(tensors, self.store)
         self.annotations = None if annotations is None else load_annotations(annotations)
-        items = StoreItems(self.store, member)
+        items = StoreVideos(self.store, member)
         self._joined: Join | None = None
         if self.annotations is not None:
             self._joined = join_videos(

@@ -10,9 +10,9 @@ from extractor.store import FeatureStore
 from gebd.annotations.identity import Join
 from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.annotations.values import shown
-from gebd.dataset.items import FEATURE_TENSORS, PAIR_TENSORS, StoreItems
 from gebd.dataset.labels import Raters
 from gebd.dataset.resampling import TICK_SECONDS
+from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
 __all__ = ["Entry", "check_numbers", "checked_raters", "checked_tensors", "entries_of"]
@@ -37,7 +37,7 @@ class Entry:
     until_seconds: float | None = None
 
 
-def entries_of(items: StoreItems, annotations: Annotations | None, joined: Join | None) -> list[Entry]:
+def entries_of(items: StoreVideos, annotations: Annotations | None, joined: Join | None) -> list[Entry]:
     """The videos of the dataset, in the order of the store; raises UsageError where there are none."""
     seconds, fps = items.duration_seconds.tolist(), items.fps.tolist()
     found = []
@@ -53,7 +53,7 @@ def entries_of(items: StoreItems, annotations: Annotations | None, joined: Join 
     return sorted(found, key=lambda entry: (entry.item, entry.start_seconds))
 
 
-def _annotated(items: StoreItems, k: int, annotation: VideoAnnotation, stretch_start: float | None) -> Entry:
+def _annotated(items: StoreVideos, k: int, annotation: VideoAnnotation, stretch_start: float | None) -> Entry:
     seconds, fps = float(items.duration_seconds[k]), float(items.fps[k])
     start, until = float(items.start_seconds[k]), None
     if stretch_start is not None:

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from gebd.annotations.records import VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.entries import Entry
-from gebd.dataset.items import FrameRows, StoreItems
 from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency
 from gebd.dataset.resampling import TICK_SECONDS, frame_order, resample, slices
 from gebd.dataset.samples import RaterTimes
+from gebd.dataset.store_videos import FrameRows, StoreVideos
 from schemas.errors import StoreError, UsageError
 
 __all__ = ["Boundaries", "Slices", "VideoSamples", "index_videos"]
@@ -116,7 +116,7 @@ class Boundaries:
 
 
 def index_videos(
-    items: StoreItems,
+    items: StoreVideos,
     entries: Sequence[Entry],
     rate_hz: float | None,
     window_seconds: float | None,

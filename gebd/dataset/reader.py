@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from extractor.store import FeatureStore
 from gebd.dataset.index import Slices, VideoSamples
-from gebd.dataset.items import PAIR_TENSORS
+from gebd.dataset.store_videos import PAIR_TENSORS
 
 __all__ = ["BLOCKS_IN_MEMORY", "Blocks", "SliceReader"]
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from schemas.errors import StoreError
 
-__all__ = ["MAX_SAMPLES", "TICK_SECONDS", "FrameOrder", "Samples", "frame_order", "resample", "slices"]
+__all__ = ["MAX_SAMPLES", "TICK_SECONDS", "FrameOrder", "Resampling", "frame_order", "resample", "slices"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -59,7 +59,7 @@ def frame_order(index: Int64Array, valid: BoolArray, runs: Int64Array) -> FrameO
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class Resampling:
     """What is sampled of a video with m frames, n samples: all (n,).
 
     position: number of the frame among the m. time_seconds: when it is shown, or, of a frame that is held because
@@ -74,8 +74,8 @@ class Samples:
     hole: BoolArray
 
 
-def resample(time_seconds: Float64Array, rate_hz: float | None) -> Samples:
-    """Samples at k / rate of frames at the times (m,), ascending, on the video's own clock; all of them for None.
+def resample(time_seconds: Float64Array, rate_hz: float | None) -> Resampling:
+    """Resampling at k / rate of frames at the times (m,), ascending, on the video's own clock; all of them for None.
 
     The instant k / rate takes the nearest frame. Where that is within half a step and no other instant is nearer to
     it, the sample has the frame's own time; otherwise the frame is held and the sample stands at the instant. So
@@ -84,7 +84,7 @@ def resample(time_seconds: Float64Array, rate_hz: float | None) -> Samples:
     count = len(time_seconds)
     none = np.zeros(count, dtype=bool)
     if rate_hz is None:
-        return Samples(np.arange(count), time_seconds, time_seconds, none, none)
+        return Resampling(np.arange(count), time_seconds, time_seconds, none, none)
     first = max(0, round(float(time_seconds[0]) * rate_hz))
     last = max(first, int(np.floor(float(time_seconds[-1]) * rate_hz + 0.5 - TICK_SECONDS)))
     if last - first >= MAX_SAMPLES:
@@ -104,7 +104,7 @@ def resample(time_seconds: Float64Array, rate_hz: float | None) -> Samples:
     gap = time_seconds[after] - time_seconds[before]
     usual = float(np.median(np.diff(time_seconds))) if count > 1 else 0.0
     hole = held & (gap > _HOLE * usual + TICK_SECONDS)
-    return Samples(position, np.where(held, instant, time_seconds[position]), instant, held, hole)
+    return Resampling(position, np.where(held, instant, time_seconds[position]), instant, held, hole)
 
 
 def slices(

@@ -18,7 +18,7 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Sample
 from gebd.detection.contrast import contrast, grid_motion, motion_scale, smoothed, unit_vectors
-from gebd.heads.predict import JoinOptions, Prediction, boundaries_of
+from gebd.heads.predict import JoinOptions, Prediction, pick_boundaries
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
@@ -91,7 +91,7 @@ def detect(
     if video_ids is not None:
         dataset = dataset.subset(video_ids)
     tracks = {video.video_id: _track(video, config) for video in _videos(dataset)}
-    boundaries = boundaries_of(tracks, config.picker)
+    boundaries = pick_boundaries(tracks, config.picker)
     return Prediction(boundaries, tracks, dataset.join if annotations is not None else None)
 
 

@@ -12,12 +12,12 @@ from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
-__all__ = ["TrainingConfig", "training_config"]
+__all__ = ["HeadConfig", "head_config"]
 
 Channels = Literal["frame", "motion"]
 
 
-class TrainingConfig(BaseModel):
+class HeadConfig(BaseModel):
     """Everything that decides what a training gives, beside store, annotations and split.
 
     `channels`: features that the head sees, those of frames or pooled motion. `use_motion`: displacement and
@@ -60,7 +60,7 @@ class TrainingConfig(BaseModel):
         """How scores become boundaries at a threshold."""
         return BoundaryPicker(self.picking, threshold, self.apart_seconds)
 
-    def require_equal(self, other: TrainingConfig, where: str) -> None:
+    def require_equal(self, other: HeadConfig, where: str) -> None:
         """Raise ConfigurationError that names every field in which `other`, asked for now, differs from this one."""
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         fields = [f"{n} was {mine[n]!r}, asked for is {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
@@ -70,13 +70,13 @@ class TrainingConfig(BaseModel):
             )
 
 
-def training_config(**values: Any) -> TrainingConfig:
+def head_config(**values: Any) -> HeadConfig:
     """A configuration from values; raises ConfigurationError, in one sentence, for the first that cannot be.
 
     It names the field, and the option of `msnet gebd train` that is called after it.
     """
     try:
-        return TrainingConfig(**values)
+        return HeadConfig(**values)
     except ValidationError as error:
         raise ConfigurationError(first_refusal(error, _spoken)) from None
 

@@ -18,7 +18,7 @@ from gebd.dataset.join_report import JoinReport
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Batch, collate
 from gebd.dataset.stitching import stitch
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.networks import Head, describe_motion
 from gebd.heads.trained import TrainedHead, load_head
 from gebd.metric.picking import BoundaryPicker
@@ -27,9 +27,9 @@ from gebd.metric.tracks import Track
 __all__ = [
     "JoinOptions",
     "Prediction",
-    "boundaries_of",
     "logits_of",
     "open_dataset",
+    "pick_boundaries",
     "predict",
     "scored_batches",
     "tracks_of",
@@ -83,11 +83,13 @@ def predict(
         dataset = dataset.subset(video_ids)
     batches = scored_batches(trained.head, dataset, batch_windows=batch_windows, workers=workers)
     tracks = tracks_of(batches)
-    return Prediction(boundaries_of(tracks, trained.picker), tracks, dataset.join if annotations is not None else None)
+    return Prediction(
+        pick_boundaries(tracks, trained.picker), tracks, dataset.join if annotations is not None else None
+    )
 
 
 def open_dataset(
-    config: TrainingConfig,
+    config: HeadConfig,
     store: FeatureStore,
     annotations: Source | Annotations | None,
     joining: JoinOptions | None,
@@ -139,6 +141,6 @@ def tracks_of(batches: Iterable[tuple[Batch, Tensor]]) -> dict[str, Track]:
     return stitch((batch, logits.sigmoid()) for batch, logits in batches)
 
 
-def boundaries_of(tracks: dict[str, Track], picker: BoundaryPicker) -> dict[str, list[float]]:
+def pick_boundaries(tracks: dict[str, Track], picker: BoundaryPicker) -> dict[str, list[float]]:
     """Boundaries in seconds of every track."""
     return {video_id: picker.pick(track.time_seconds, track.scores) for video_id, track in tracks.items()}

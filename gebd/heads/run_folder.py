@@ -20,12 +20,12 @@ import torch
 from extractor.store.disk.atomic import read_bounded, storage_errors, write_bytes
 from extractor.store.disk.probe import refuse_other_folder
 from gebd.annotations.files import write_json
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.splitting import Parts
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError, WeightsError
 
-__all__ = ["Checkpoint", "Epoch", "RunFolder", "file_of_run"]
+__all__ = ["Epoch", "HeadFolder", "HeadState", "file_of_run"]
 
 _VERSION = 1
 _MAX_BYTES = 1 << 30
@@ -43,7 +43,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class HeadState:
     """The epochs so far, and the state of head and optimiser after them."""
 
     epochs: list[Epoch]
@@ -60,7 +60,7 @@ def file_of_run(path: Path) -> Path:
     return path
 
 
-class RunFolder:
+class HeadFolder:
     """The files of one training; every file is replaced whole or not at all."""
 
     def __init__(self, root: Path) -> None:
@@ -73,7 +73,7 @@ class RunFolder:
         self.scores = root / "validation_scores.json"
         self.report = root / "report.json"
 
-    def begin(self, config: TrainingConfig, extraction: ExtractionConfig, parts: Parts) -> None:
+    def begin(self, config: HeadConfig, extraction: ExtractionConfig, parts: Parts) -> None:
         """Make the folder, or find that it holds a run of the same configuration, features and videos.
 
         Raises ConfigurationError, naming what differs, where it holds another; StorageError where it holds other
@@ -93,7 +93,7 @@ class RunFolder:
             write_json(self.run, asked)
             return
         there = self._read_run()
-        TrainingConfig(**there["config"]).require_equal(config, str(self.root))
+        HeadConfig(**there["config"]).require_equal(config, str(self.root))
         for name, what in (("extraction", "features"), ("training", "videos"), ("validation", "validation videos")):
             if there[name] != asked[name]:
                 raise ConfigurationError(f"{self.root} was trained on other {what}: use those, or another --out")
@@ -119,7 +119,7 @@ class RunFolder:
         there = self._read_run()
         return Parts(tuple(there["training"]), tuple(there["validation"]))
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, checkpoint: HeadState) -> None:
         """Write the state after an epoch, then the curves."""
         data = BytesIO()
         content = {"head": checkpoint.head, "optimizer": checkpoint.optimizer}
@@ -132,7 +132,7 @@ class RunFolder:
         ]
         write_bytes(self.curves, ("\n".join(lines) + "\n").encode())
 
-    def load(self, device: torch.device) -> Checkpoint | None:
+    def load(self, device: torch.device) -> HeadState | None:
         """The state after the last epoch; None before the first one. Nothing in the file is executed."""
         try:
             data = read_bounded(self.checkpoint, _MAX_BYTES)
@@ -141,7 +141,7 @@ class RunFolder:
         try:
             content = torch.load(BytesIO(data), map_location=device, weights_only=True)
             epochs = [Epoch(**epoch) for epoch in content["epochs"]]
-            return Checkpoint(epochs, dict(content["head"]), dict(content["optimizer"]))
+            return HeadState(epochs, dict(content["head"]), dict(content["optimizer"]))
         except Exception as error:  # torch raises what it likes for what it cannot read
             raise WeightsError(
                 f"{self.checkpoint} is not what `msnet gebd train` wrote ({str(error).splitlines()[0][:80]}): remove "

@@ -20,10 +20,10 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.join_report import JoinReport
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Batch, collate
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.networks import HeadSpec, build_head
-from gebd.heads.predict import JoinOptions, boundaries_of, logits_of, open_dataset, scored_batches, tracks_of
-from gebd.heads.run_folder import Checkpoint, Epoch, RunFolder
+from gebd.heads.predict import JoinOptions, logits_of, open_dataset, pick_boundaries, scored_batches, tracks_of
+from gebd.heads.run_folder import Epoch, HeadFolder, HeadState
 from gebd.heads.splitting import Parts, Validation, split_videos, with_validation
 from gebd.heads.standardising import fit_standardisation
 from gebd.heads.trained import HEAD_NAME, TrainedHead, load_head, save_head
@@ -58,7 +58,7 @@ def train_head(
     store: FeatureStore | str | os.PathLike[str],
     annotations: Source | Annotations,
     out: str | os.PathLike[str],
-    config: TrainingConfig | None = None,
+    config: HeadConfig | None = None,
     *,
     validation: Validation | None = None,
     joining: JoinOptions | None = None,
@@ -76,14 +76,14 @@ def train_head(
     Raises UsageError where a part has no video, ConfigurationError where `out` holds a run of other options, and what
     `GEBDDataset` raises.
     """
-    config = config or TrainingConfig()
+    config = config or HeadConfig()
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     if config.use_motion is None:
         config = config.model_copy(update={"use_motion": {"displacement", "confidence"} <= set(store.tensors)})
     truth, ids = with_validation(load_annotations(annotations), validation)
     whole = open_dataset(config, store, truth, joining, use_motion=bool(config.use_motion))
     parts = split_videos(whole.video_ids, ids, config.validation_share, config.seed)
-    folder = RunFolder(Path(out))
+    folder = HeadFolder(Path(out))
     folder.begin(config, store.config, parts)
     return _Training(config, whole, parts, folder, torch.device(device), workers).run(tell)
 
@@ -93,10 +93,10 @@ class _Training:
 
     def __init__(
         self,
-        config: TrainingConfig,
+        config: HeadConfig,
         whole: GEBDDataset,
         parts: Parts,
-        folder: RunFolder,
+        folder: HeadFolder,
         device: torch.device,
         workers: int,
     ) -> None:
@@ -128,7 +128,7 @@ class _Training:
             if epoch.validation_f1 > max((earlier.validation_f1 for earlier in epochs), default=-1.0):
                 save_head(self._trained(epoch), self._folder.root / HEAD_NAME)
             epochs.append(epoch)
-            self._folder.save(Checkpoint(epochs, self._head.state_dict(), self._optimizer.state_dict()))
+            self._folder.save(HeadState(epochs, self._head.state_dict(), self._optimizer.state_dict()))
             if tell is not None:
                 tell(epoch)
         trained = load_head(self._folder.root, self._device)
@@ -208,7 +208,7 @@ class _Training:
         """The threshold of the highest F1 on the validation part, the one nearest to 0.5 of equals; and that F1."""
         scores = {}
         for threshold in _THRESHOLDS:
-            found = boundaries_of(tracks, self._config.picker(threshold))
+            found = pick_boundaries(tracks, self._config.picker(threshold))
             scores[threshold] = evaluate(found, self._truth, [_TOLERANCE]).f1[_TOLERANCE]
         best = max(scores, key=lambda threshold: (scores[threshold], -abs(threshold - 0.5)))
         return best, scores[best]
@@ -222,7 +222,7 @@ class _Training:
         """Write annotations, scores, predictions and report of the validation part by the best head."""
         self._head = trained.head
         tracks, _ = self._validate()
-        boundaries = boundaries_of(tracks, trained.picker)
+        boundaries = pick_boundaries(tracks, trained.picker)
         comparison = compare_with_baselines(boundaries, self._truth, name=self._config.head.value)
         write_annotations(self._truth, self._folder.annotations)
         write_predictions(boundaries, self._folder.predictions)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from extractor.store.disk.atomic import write_bytes
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.networks import Head, HeadSpec, build_head
 from gebd.heads.run_folder import file_of_run
 from gebd.metric.picking import BoundaryPicker
@@ -40,7 +40,7 @@ class TrainedHead:
     """
 
     head: Head
-    config: TrainingConfig
+    config: HeadConfig
     picker: BoundaryPicker
     extraction: ExtractionConfig
     epoch: int
@@ -108,7 +108,7 @@ def _trained(content: dict[str, Any], state: dict[str, torch.Tensor], device: to
     head.load_state_dict(state)
     return TrainedHead(
         head.to(device).eval(),
-        TrainingConfig(**content["config"]),
+        HeadConfig(**content["config"]),
         BoundaryPicker.of(content["picker"]),
         ExtractionConfig(**content["extraction"]),
         int(content["epoch"]),

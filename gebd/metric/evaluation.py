@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gebd.metric.intervals import Resampled, resample
+from gebd.metric.bootstrap import Resampled, bootstrap
 from gebd.metric.matching import f1_of
 from schemas.intervals import Interval, interval_of
 
@@ -25,8 +25,8 @@ __all__ = [
     "Interval",
     "Matching",
     "Missing",
-    "Status",
     "Unit",
+    "VideoStatus",
 ]
 
 Missing = Literal["penalise", "skip"]
@@ -47,7 +47,7 @@ class ByTolerance(dict[float, _Value]):
         return self[rounded]
 
 
-class Status(StrEnum):
+class VideoStatus(StrEnum):
     """What became of an annotated video."""
 
     SCORED = "scored"
@@ -89,13 +89,13 @@ class Definition:
 class Counts:
     """Counts of every annotated video, in the order of the annotations; T tolerances.
 
-    `video_ids` (V,), `status` (V,) of Status; `predicted` and `detected` (V,) detections before and after those
+    `video_ids` (V,), `status` (V,) of VideoStatus; `predicted` and `detected` (V,) detections before and after those
     outside the video were dropped; `hits`, `positives` and `rater` (V, T): of the best rater, and which one it is
     (-1 where none was compared).
     """
 
     video_ids: tuple[str, ...]
-    status: tuple[Status, ...]
+    status: tuple[VideoStatus, ...]
     predicted: npt.NDArray[np.int64]
     detected: npt.NDArray[np.int64]
     hits: npt.NDArray[np.int64]
@@ -105,7 +105,7 @@ class Counts:
     @property
     def counted(self) -> npt.NDArray[np.bool_]:
         """(V,) Whether a video counts in the score."""
-        return np.array([s not in (Status.SKIPPED, Status.LOW_CONSISTENCY) for s in self.status], dtype=bool)
+        return np.array([s not in (VideoStatus.SKIPPED, VideoStatus.LOW_CONSISTENCY) for s in self.status], dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +157,12 @@ class Evaluation:
     @property
     def num_annotated(self) -> int:
         """Annotated videos whose raters agree enough, predicted or not."""
-        return sum(status is not Status.LOW_CONSISTENCY for status in self.counts.status)
+        return sum(status is not VideoStatus.LOW_CONSISTENCY for status in self.counts.status)
 
     @property
     def num_predicted(self) -> int:
         """Those of them that the predictions name."""
-        return sum(status in (Status.SCORED, Status.EMPTY) for status in self.counts.status)
+        return sum(status in (VideoStatus.SCORED, VideoStatus.EMPTY) for status in self.counts.status)
 
     @property
     def coverage(self) -> float:
@@ -173,7 +173,7 @@ class Evaluation:
     def resampled(self) -> Resampled:
         """Scores of every bootstrap sample, arrays (resamples, T); drawn on first use, always alike."""
         c, chosen = self.counts, self.counts.counted
-        return resample(
+        return bootstrap(
             c.hits[chosen], c.positives[chosen], c.detected[chosen], resamples=self.resamples, seed=self.seed
         )
 
@@ -217,7 +217,7 @@ class Evaluation:
     def per_video(self) -> pd.DataFrame:
         """One row an annotated video, index `video_id`.
 
-        `status` (see Status), `predicted` and `detected` (detections, and those inside the video), and for every
+        `status` (see VideoStatus), `predicted` and `detected` (detections, and those inside the video), and for every
         tolerance `hits@t`, `positives@t`, `rater@t` (the best one, -1 where none was compared) and `f1@t`.
         """
         c = self.counts

@@ -11,7 +11,16 @@ import numpy as np
 
 from gebd.annotations.loading import Source, load_annotations
 from gebd.annotations.records import Annotations, PerRater, VideoAnnotation
-from gebd.metric.evaluation import TOLERANCE_DIGITS, Counts, Definition, Evaluation, Matching, Missing, Status, Unit
+from gebd.metric.evaluation import (
+    TOLERANCE_DIGITS,
+    Counts,
+    Definition,
+    Evaluation,
+    Matching,
+    Missing,
+    Unit,
+    VideoStatus,
+)
 from gebd.metric.matching import best_rater, greedy_hits, optimal_hits
 from gebd.metric.predictions import Predictions, checked_predictions
 from schemas.errors import UsageError
@@ -73,7 +82,7 @@ def evaluate(
 
 def _count(found: Mapping[str, list[float]], truth: Annotations, definition: Definition) -> Counts:
     videos, tolerances = len(truth), len(definition.tolerances)
-    statuses: list[Status] = []
+    statuses: list[VideoStatus] = []
     predicted, detected = np.zeros((2, videos), dtype=np.int64)
     rater = np.full((videos, tolerances), -1, dtype=np.int64)
     hits, positives = np.zeros((2, videos, tolerances), dtype=np.int64)
@@ -81,20 +90,20 @@ def _count(found: Mapping[str, list[float]], truth: Annotations, definition: Def
         times = found.get(video_id)
         predicted[n] = len(times or ())
         if video.consistency_average is not None and video.consistency_average < definition.min_consistency:
-            statuses.append(Status.LOW_CONSISTENCY)
+            statuses.append(VideoStatus.LOW_CONSISTENCY)
         elif times is None and definition.missing == "skip":
-            statuses.append(Status.SKIPPED)
+            statuses.append(VideoStatus.SKIPPED)
         else:
             measured = _measure(video, definition)
             inside = [time for time in times or () if 0 <= time <= measured.end]
             if inside:
-                statuses.append(Status.SCORED)
+                statuses.append(VideoStatus.SCORED)
                 detected[n] = len(inside)
                 matcher = _MATCHERS[definition.matching]
                 best = best_rater(measured.raters, inside, measured.limits, matcher)
                 rater[n], hits[n], positives[n] = zip(*best, strict=True)
             else:
-                statuses.append(Status.MISSING if times is None else Status.EMPTY)
+                statuses.append(VideoStatus.MISSING if times is None else VideoStatus.EMPTY)
                 positives[n] = len(measured.raters[0])  # official: of rater 0, whoever would agree best with nothing
     return Counts(tuple(truth), tuple(statuses), predicted, detected, hits, positives, rater)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COMPARISON", "TIMELINE", "Timeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
+__all__ = ["COMPARISON", "TIMELINE", "VideoTimeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
 
 TIMELINE, COMPARISON = "timeline", "comparison"
 """The seals (schemas.seals) of the two pictures."""
@@ -47,7 +47,7 @@ _FRAMES_INCHES = 1.1
 
 
 @dataclass(frozen=True)
-class Timeline:
+class VideoTimeline:
     """What a timeline shows of one video; what is empty is left out.
 
     `frames`: (time in seconds, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height), None for their own.
@@ -65,7 +65,7 @@ class Timeline:
     score_name: str = "boundary score"
 
 
-def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
+def plot_timeline(timeline: VideoTimeline, path: str | os.PathLike[str]) -> Path:
     """Draw a timeline as PNG (or PDF, SVG by the name's ending): frames, motion, score, predictions, raters.
 
     Raises UsageError where matplotlib is missing, the ending is another, or the folder does not exist.
@@ -98,7 +98,7 @@ def thumbnail_times(duration_seconds: float, aspect: float) -> list[float]:
     return [duration_seconds * (n + 0.5) / count for n in range(count)]
 
 
-def _draw_frames(axes: Axes, timeline: Timeline) -> None:
+def _draw_frames(axes: Axes, timeline: VideoTimeline) -> None:
     """Pictures side by side, each centred on its time."""
     box = axes.get_window_extent()
     for time, picture in timeline.frames:
@@ -122,7 +122,7 @@ def _draw_track(axes: Axes, track: Track, colour: str, label: str) -> None:
     _quiet(axes)
 
 
-def _draw_marks(axes: Axes, timeline: Timeline) -> None:
+def _draw_marks(axes: Axes, timeline: VideoTimeline) -> None:
     """One row of marks for the predictions and for each rater."""
     rows: list[tuple[str, Sequence[float], str, str]] = [("predicted", timeline.predicted_seconds, _RED, "v")]
     rows += [(f"rater {n + 1}", times, _BLACK, "|") for n, times in enumerate(timeline.rater_seconds)]

@@ -15,16 +15,16 @@ from gebd.annotations.identity import join_videos
 from gebd.annotations.loading import Source, load_annotations
 from gebd.annotations.records import Annotations, PerRater
 from gebd.dataset.dataset import GEBDDataset
-from gebd.dataset.items import StoreItems
 from gebd.dataset.samples import Sample
+from gebd.dataset.store_videos import StoreVideos
 from gebd.detection.detector import detect
 from gebd.heads.predict import JoinOptions, predict
-from gebd.heads.run_folder import RunFolder, file_of_run
+from gebd.heads.run_folder import HeadFolder, file_of_run
 from gebd.heads.trained import TrainedHead
 from gebd.metric.baselines import compare_with_baselines
 from gebd.metric.predictions import Predictions, checked_predictions
 from gebd.metric.tracks import Track
-from gebd.pictures.plots import Timeline, plot_comparison, plot_timeline
+from gebd.pictures.plots import VideoTimeline, plot_comparison, plot_timeline
 from schemas.errors import UsageError
 
 __all__ = ["motion_energy", "plot_run", "plot_video", "stored_id"]
@@ -65,7 +65,7 @@ def plot_video(
     boundaries = found.boundaries[name] if predictions is None else _of_video(predictions, name, video_id)
     energy, duration = motion_energy(store, name, joined, joining)
     return plot_timeline(
-        Timeline(
+        VideoTimeline(
             video_id=video_id,
             duration_seconds=duration,
             score=found.tracks[name],
@@ -113,7 +113,7 @@ def _named(
 
 def _items(store: FeatureStore, truth: Annotations, joining: JoinOptions | None) -> Mapping[str, str]:
     """Ids in the store by ids of the annotations that join."""
-    joining, items = joining or JoinOptions(), StoreItems(store, None)
+    joining, items = joining or JoinOptions(), StoreVideos(store, None)
     return join_videos(
         items.ids, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds, spans=items.spans
     ).items
@@ -181,7 +181,7 @@ def plot_run(
     if (predictions is None) != (annotations is None):
         raise UsageError("predictions and annotations were expected together: one of the two came")
     if predictions is None or annotations is None:
-        folder, name = RunFolder(Path(run)), "validation part"
+        folder, name = HeadFolder(Path(run)), "validation part"
         predictions, annotations = file_of_run(folder.predictions), file_of_run(folder.annotations)
     else:
         name = "method"

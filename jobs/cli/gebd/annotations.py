@@ -10,8 +10,8 @@ import typer
 
 from gebd.annotations.identity import tapos_starts
 from gebd.annotations.kinetics_raw import Rules
-from gebd.annotations.loading import load_annotations, write_annotations as write_plain
-from gebd.annotations.records import Annotations as Loaded
+from gebd.annotations.loading import load_annotations, write_annotations
+from gebd.annotations.records import Annotations
 from gebd.annotations.values import shown
 from gebd.dataset.dataset import GEBDDataset
 from gebd.heads.predict import JoinOptions
@@ -27,12 +27,12 @@ from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
 
-__all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
+__all__ = ["AnnotationFile", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
 
 gebd_app = App(help="Event boundaries (GEBD): annotations, heads, scores, pictures.")
 app.add_typer(gebd_app, name="gebd")
 
-Annotations = Annotated[
+AnnotationFile = Annotated[
     Path,
     typer.Argument(help="Kinetics-GEBD or TAPOS (pickle or JSON), plain JSON, or CSV.", show_default=False),
 ]
@@ -63,7 +63,7 @@ class _Matching(StrEnum):
 
 @gebd_app.command()
 def convert(
-    annotations: Annotations,
+    annotations: AnnotationFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON to write.", show_default=False)],
     rules: Annotated[
         Rules, typer.Option("--rules", help="Raw Kinetics-GEBD: as officially, without its defects, or every mark.")
@@ -72,7 +72,7 @@ def convert(
 ) -> int:
     """Write annotations of any format as plain JSON."""
     check_writable([OutputFile(out, sealed_as(_CONVERTED))], [annotations], force=force)
-    loaded = write_plain(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
+    loaded = write_annotations(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
     summary = loaded.summary()
     least, most = summary.raters_least, summary.raters_most
     table: list[tuple[object, ...]] = [
@@ -96,7 +96,7 @@ def convert(
 @gebd_app.command()
 def join(
     store: Store,
-    annotations: Annotations,
+    annotations: AnnotationFile,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second; 0 takes the frames as stored.")] = 10.0,
     label_sigma: Annotated[float, typer.Option("--label-sigma", help="Seconds around a boundary that count.")] = 0.15,
     pattern: Pattern = None,
@@ -122,7 +122,7 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Argument(help="JSON, or a submission pickle: {video id: [seconds, ...]}.", show_default=False)
     ],
-    annotations: Annotations,
+    annotations: AnnotationFile,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report as JSON, too.")] = None,
     missing: Annotated[_Missing, typer.Option("--missing", help="Videos that are not predicted.")] = _Missing.PENALISE,
     unit: Annotated[_Unit, typer.Option("--unit", help="Of the predictions.")] = _Unit.SECONDS,
@@ -162,7 +162,7 @@ def join_options(pattern: str | None, stretches: bool, annotations: Path | None)
     return JoinOptions(pattern, tapos_starts(str(annotations)) if stretches else {})
 
 
-def _of_annotated(path: Path, truth: Loaded) -> dict[str, list[float]]:
+def _of_annotated(path: Path, truth: Annotations) -> dict[str, list[float]]:
     """The predictions of a file, which have to be of annotated videos: a score of nothing would look like one."""
     found = load_predictions(path)
     if not found:

@@ -11,10 +11,10 @@ import typer
 from gebd.annotations.values import shown
 from gebd.dataset.labels import Raters
 from gebd.detection.detector import DetectionConfig, detect as detect_boundaries
-from gebd.heads.config import TrainingConfig, training_config
+from gebd.heads.config import HeadConfig, head_config
 from gebd.heads.networks import HeadName
 from gebd.heads.predict import Prediction, predict as predict_boundaries
-from gebd.heads.run_folder import Epoch, RunFolder
+from gebd.heads.run_folder import Epoch, HeadFolder
 from gebd.heads.splitting import Parts, Validation
 from gebd.heads.train import train_head
 from gebd.heads.trained import load_head
@@ -22,7 +22,7 @@ from gebd.metric.predictions import write_predictions
 from gebd.metric.tracks import write_tracks
 from jobs.cli.app import goes_on
 from jobs.cli.display import notice, paragraph
-from jobs.cli.gebd.annotations import Annotations, Pattern, Stretches, gebd_app, join_options
+from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, is_predictions, is_scores
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
@@ -33,7 +33,7 @@ from schemas.wording import counted
 
 __all__ = ["detect", "predict", "train"]
 
-_DEFAULTS = TrainingConfig()
+_DEFAULTS = HeadConfig()
 _DETECTOR = DetectionConfig()
 
 _Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read the store. (0: this one)")]
@@ -65,9 +65,9 @@ def _head_options(
     ] = _DEFAULTS.patience_epochs,
     learning_rate: Annotated[float, typer.Option("--learning-rate")] = _DEFAULTS.learning_rate,
     seed: Annotated[int, typer.Option("--seed", help="Of split, weights and order.")] = _DEFAULTS.seed,
-) -> TrainingConfig:
+) -> HeadConfig:
     """What is learned, and how."""
-    return training_config(
+    return head_config(
         head=head,
         use_motion=False if no_motion else None,
         channels=channels,
@@ -87,9 +87,9 @@ def _head_options(
 @takes(config=_head_options)
 def train(
     store: Store,
-    annotations: Annotations,
+    annotations: AnnotationFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", show_default=False)],
-    config: TrainingConfig,
+    config: HeadConfig,
     validation: Annotated[
         Path | None,
         typer.Option(
@@ -161,10 +161,10 @@ def predict(
     force: Force = False,
 ) -> int:
     """Predict boundaries with a trained head."""
-    folder = RunFolder(run if run.is_dir() else run.parent)
+    folder = HeadFolder(run if run.is_dir() else run.parent)
     _check(out, scores, [run, store, annotations, folder.predictions, folder.scores], force)
     trained = load_head(run, choose_device(device))
-    parts = RunFolder(run).parts()
+    parts = HeadFolder(run).parts()
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
         found = predict_boundaries(trained, store, annotations, joining=joining, workers=workers)

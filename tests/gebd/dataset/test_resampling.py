@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from extractor.video.sampling import window_ranges
-from gebd.dataset.items import join_ranges
 from gebd.dataset.resampling import frame_order, resample, slices
+from gebd.dataset.store_videos import join_ranges
 from schemas.errors import StoreError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gebd import Annotations, TrainingResult, evaluate, load_head, predict, train_head, training_config, uniform_matched
+from gebd import Annotations, TrainingResult, evaluate, head_config, load_head, predict, train_head, uniform_matched
 from gebd.heads.run_folder import Epoch
 from gebd.heads.splitting import split_videos
 from schemas.errors import ConfigurationError, StorageError, UsageError, WeightsError
@@ -34,7 +34,7 @@ def train(made: tuple[Path, Annotations], tmp_path: Path) -> Callable[..., Train
     def run(name: str = "run", tell: Callable[[Epoch], None] | None = None, **changes: Any) -> TrainingResult:
         options = {key: changes.pop(key) for key in ("validation", "truth") if key in changes}
         truth = options.pop("truth", part(made[1], 0, 14))
-        return train_head(made[0], truth, tmp_path / name, training_config(**(SMALL | changes)), tell=tell, **options)
+        return train_head(made[0], truth, tmp_path / name, head_config(**(SMALL | changes)), tell=tell, **options)
 
     return run
 
@@ -186,5 +186,5 @@ def test_folder_without_a_head_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"rate_hz": 0}, {"head": "deep"}, {"raters": "worst"}, {"epochs": 3}])
 def test_configuration_that_cannot_be_is_one_sentence(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{next(iter(change))} \(--") as caught:
-        training_config(**change)
+        head_config(**change)
     assert "\n" not in str(caught.value)

@@ -13,14 +13,14 @@ from gebd import (
     Annotations,
     VideoAnnotation,
     compare_with_baselines,
+    head_config,
     plot_comparison,
     plot_run,
     plot_video,
     train_head,
-    training_config,
 )
 from gebd.metric.tracks import Track
-from gebd.pictures.plots import Timeline, plot_timeline, thumbnail_times
+from gebd.pictures.plots import VideoTimeline, plot_timeline, thumbnail_times
 from gebd.pictures.views import motion_energy, stored_id
 from schemas.errors import UsageError
 from tests.gebd.boundary_stores import make_videos
@@ -36,9 +36,9 @@ def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((np.abs(picture - colour).sum(-1) < 12).sum())
 
 
-def timeline(**changes: object) -> Timeline:
+def timeline(**changes: object) -> VideoTimeline:
     times = np.arange(50) / 10
-    shown = Timeline("a.mp4", 5.0, Track(times, np.exp(-((times - 2) ** 2) * 20)))
+    shown = VideoTimeline("a.mp4", 5.0, Track(times, np.exp(-((times - 2) ** 2) * 20)))
     return replace(shown, **changes)  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def test_comparison_is_drawn(tmp_path: Path) -> None:
 
 def test_video_and_run_are_drawn_from_their_files(tmp_path: Path) -> None:
     store, truth = make_videos(tmp_path / "store", 8)
-    train_head(store, truth, tmp_path / "run", training_config(max_epochs=1, width=8))
+    train_head(store, truth, tmp_path / "run", head_config(max_epochs=1, width=8))
     named = Annotations([replace(truth["v03.mp4"], video_id="v03")])
     for name, options in {
         "detector.png": {},

@@ -15,7 +15,7 @@ from gebd.annotations.identity import Spans
 from schemas.errors import StoreError, UsageError
 from schemas.tensors import output_choices
 
-__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "join_ranges"]
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreVideos", "join_ranges"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class FrameRows:
     runs: Int64Array
 
 
-class StoreItems:
+class StoreVideos:
     """Items of a store: `ids` in the order of the manifest, and by item, all (n,):
 
     clip: row of the manifest of its first clip; clip_stop: one past its last. fps of its file, start_seconds (on the
