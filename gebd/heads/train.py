@@ -1,4 +1,4 @@
-"""Training a head on a store's features: `train_head`."""
+"""Train a head on a store's features: `train_head`."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _THRESHOLDS = tuple(n / 100 for n in range(5, 100, 5))
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What a training left in its folder.
+    """The result of a training run, as saved in its folder.
 
-    `comparison` is of the validation part, on which epoch and threshold were chosen: how good the head is on videos
-    that had no say in it, a test part says.
+    `comparison` is on the validation part, on which epoch and threshold were chosen; only a test part shows how the
+    head performs on unseen videos.
     """
 
     folder: Path
@@ -66,14 +66,14 @@ def train_head(
     workers: int = 0,
     tell: Callable[[Epoch], None] | None = None,
 ) -> TrainingResult:
-    """Train a head and leave the best one, with what led to it, in the folder `out` (see `gebd.heads.run_folder`).
+    """Train a head and save the best one, with its history, in the folder `out` (see `gebd.heads.run_folder`).
 
-    Best is the epoch of the highest F1 at 0.05 on the validation part: `validation` (annotations of other videos, or
-    ids among the annotated ones), else a seeded share of the videos. Training ends after `patience_epochs` without a
-    better one. Called again with the same arguments it goes on after the last finished epoch, with the same losses as
-    without an interruption. `tell` hears of every epoch.
+    The best epoch has the highest F1 at 0.05 on the validation part: `validation` (annotations of other videos, or ids
+    of annotated ones), else a seeded share of the videos. Training stops after `patience_epochs` without improvement.
+    A second call with the same arguments resumes after the last finished epoch, with the same losses as an
+    uninterrupted run. `tell` is called after every epoch.
 
-    Raises UsageError where a part has no video, ConfigurationError where `out` holds a run of other options, and what
+    Raises UsageError if a part has no video, ConfigurationError if `out` holds a run with other options, and whatever
     `GEBDDataset` raises.
     """
     config = config or HeadConfig()
@@ -89,7 +89,7 @@ def train_head(
 
 
 class _Training:
-    """One training under way: the head, its optimiser and the two parts of the data."""
+    """A training in progress: the head, its optimiser and both parts of the data."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class _Training:
         )
 
     def run(self, tell: Callable[[Epoch], None] | None) -> TrainingResult:
-        """Epochs until none was better for a while; then the best head's report."""
+        """Train until no epoch improves for a while; then report on the best head."""
         epochs = self._begin()
         while not self._finished(epochs):
             epoch = self._epoch(len(epochs) + 1)
@@ -135,7 +135,7 @@ class _Training:
         return TrainingResult(self._folder.root, trained, tuple(epochs), self._whole.join, self._report(trained))
 
     def _begin(self) -> list[Epoch]:
-        """The epochs that were finished before, with the state after them."""
+        """Restore the state after the finished epochs, and return them; else fit the standardisation."""
         found = self._folder.load(self._device)
         if found is None:
             fit_standardisation(self._head, self._part, self._config.batch_windows)
@@ -150,7 +150,7 @@ class _Training:
         return len(epochs) >= self._config.max_epochs or since_best >= self._config.patience_epochs
 
     def _epoch(self, number: int) -> Epoch:
-        """One pass over the training part, one over the validation part."""
+        """Pass once over the training part and once over the validation part."""
         with _seeded(self._config.seed, number, self._device):
             training_loss = self._learn(number)
         tracks, validation_loss = self._validate()
@@ -158,7 +158,7 @@ class _Training:
         return Epoch(number, training_loss, validation_loss, f1, threshold)
 
     def _learn(self, number: int) -> float:
-        """Mean loss a frame over one shuffled pass."""
+        """Train for one shuffled pass; return the mean loss per frame."""
         size = self._config.batch_windows
         order = ShardSampler(self._part, True, self._config.seed, size, self._workers)
         order.set_epoch(number)
@@ -176,9 +176,9 @@ class _Training:
         return total / max(count, 1.0)
 
     def _loss(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over valid frames of the binary cross-entropy with soft targets, classes weighted alike; their number."""
+        """Return class-balanced binary cross-entropy with soft targets, summed over valid frames, and their number."""
         if batch.target_soft is None:
-            raise ValueError("targets were expected: the dataset of a training has annotations")
+            raise ValueError("expected targets; got a batch without. Open the dataset with annotations")
         negative, positive = self._weights.to(logits.device)
         target = batch.target_soft
         losses = positive * target * F.softplus(-logits) + negative * (1 - target) * F.softplus(logits)
@@ -189,23 +189,16 @@ class _Training:
 
         def counted() -> Iterator[tuple[Batch, Tensor]]:
             nonlocal total, count
-            for batch, logits in self._scored():
+            size, workers = self._config.batch_windows, self._workers
+            for batch, logits in scored_batches(self._head, self._held_out, batch_windows=size, workers=workers):
                 loss, frames = self._loss(batch, logits)
                 total, count = total + float(loss.detach()), count + float(frames)
                 yield batch, logits
 
         return tracks_of(counted()), total / max(count, 1.0)
 
-    def _scored(self) -> Iterator[tuple[Batch, Tensor]]:
-        return scored_batches(
-            self._head,
-            self._held_out,
-            batch_windows=self._config.batch_windows,
-            workers=self._workers,
-        )
-
     def _best_threshold(self, tracks: dict[str, Track]) -> tuple[float, float]:
-        """The threshold of the highest F1 on the validation part, the one nearest to 0.5 of equals; and that F1."""
+        """Return the threshold of the highest F1 on the validation part, on ties the nearest to 0.5; and that F1."""
         scores = {}
         for threshold in _THRESHOLDS:
             found = pick_boundaries(tracks, self._config.picker(threshold))
@@ -219,7 +212,7 @@ class _Training:
         return TrainedHead(self._head, self._config, picker, extraction, epoch.epoch, epoch.validation_f1)
 
     def _report(self, trained: TrainedHead) -> Comparison:
-        """Write annotations, scores, predictions and report of the validation part by the best head."""
+        """Write annotations, scores, predictions and the report of the best head on the validation part."""
         self._head = trained.head
         tracks, _ = self._validate()
         boundaries = pick_boundaries(tracks, trained.picker)
@@ -231,13 +224,9 @@ class _Training:
         return comparison
 
 
-def _seed_of(seed: int, epoch: int) -> int:
-    return seed * 100_003 + epoch  # epochs stay below 100 000
-
-
 @contextmanager
 def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that depend on seed and epoch alone; the caller's go on afterwards as if nothing had been."""
+    """Use random numbers that depend only on seed and epoch, and leave the caller's random state unchanged."""
     with torch.random.fork_rng([] if device.type == "cpu" else [device]):
-        torch.manual_seed(_seed_of(seed, epoch))
+        torch.manual_seed(seed * 100_003 + epoch)  # unique, as epochs stay below 100,000
         yield

@@ -1,4 +1,4 @@
-"""Bootstrap over videos: how far a score would move with other videos of the same kind."""
+"""Bootstrap over videos: how much a score varies with the choice of videos."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Resampled:
 
 
 def bootstrap(hits: CountArray, positives: CountArray, detected: CountArray, *, resamples: int, seed: int) -> Resampled:
-    """Draw as many videos as there are, with replacement, and score what was drawn; `resamples` times.
+    """Draw as many videos as there are, with replacement, and score the draw; `resamples` times.
 
-    `hits` and `positives` are (videos, tolerances), `detected` (videos,). Drawn as `resample_sums` says.
+    `hits` and `positives` are (videos, tolerances), `detected` (videos,). See `resample_sums` for the draw.
     """
     tolerances = hits.shape[1]
     totals = resample_sums(np.concatenate([hits, positives, detected[:, None]], axis=1), resamples=resamples, seed=seed)

@@ -169,13 +169,13 @@ def test_convert_says_what_it_leaves_out() -> None:
 
 
 def test_convert_refuses_what_is_not_raw() -> None:
-    with pytest.raises(UsageError, match=r"raw Kinetics-GEBD format and is kinetics_processed"):
+    with pytest.raises(UsageError, match=r"raw Kinetics-GEBD format; got kinetics_processed"):
         convert({"a": made.processed_entry([1.0], [2.0], [])})
-    with pytest.raises(UsageError, match="rules was expected to be one of official, corrected, midpoints"):
+    with pytest.raises(UsageError, match="rules: expected one of official, corrected, midpoints"):
         convert({"a": made.raw_entry([mark(1.0)])}, rules="best")
-    with pytest.raises(UsageError, match="a: f1_consis was expected to be a list"):
+    with pytest.raises(UsageError, match="a: f1_consis: expected a list"):
         convert({"a": made.raw_entry(*([mark(1.0)],) * 3, f1_consis=None)})
-    with pytest.raises(UsageError, match="3 raters and a consistency of 1"):
+    with pytest.raises(UsageError, match="f1_consis: expected 3 numbers; got 1"):
         convert({"a": made.raw_entry(*([mark(1.0)],) * 3, f1_consis=[1.0])})
-    with pytest.raises(UsageError, match=r"rater 1: start_time was expected to be a number and is None"):
+    with pytest.raises(UsageError, match=r"rater 1: start_time: expected a number; got None"):
         convert({"a": made.raw_entry([mark(1.0)], [{"label": EVENT, "end_time": 1.0}], [])})

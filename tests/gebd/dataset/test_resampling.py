@@ -128,7 +128,7 @@ def test_resample_gives_even_ascending_samples_and_no_frame_twice_as_its_own():
 
 
 def test_resample_refuses_times_that_cannot_be():
-    with pytest.raises(StoreError, match="span at most"):
+    with pytest.raises(StoreError, match="to span at most"):
         resample(np.array([0.0, 1e9]), 10.0)
 
 

@@ -114,7 +114,7 @@ def test_other_options_in_the_same_folder_are_refused_by_name(
     made: tuple[Path, Annotations], train: Callable[..., TrainingResult]
 ) -> None:
     train(max_epochs=1)
-    with pytest.raises(ConfigurationError, match=r"width was 8, asked for is 16"):
+    with pytest.raises(ConfigurationError, match=r"width was 8, now 16"):
         train(max_epochs=1, width=16)
     with pytest.raises(ConfigurationError, match="other videos"):
         train(max_epochs=1, truth=part(made[1], 0, 15))
@@ -134,7 +134,7 @@ def test_video_in_both_parts_is_refused(made: tuple[Path, Annotations], train: C
 
 
 def test_empty_parts_are_refused(train: Callable[..., TrainingResult]) -> None:
-    with pytest.raises(UsageError, match="in the validation part, and none of the 14"):
+    with pytest.raises(UsageError, match="in the validation part; got none of the 14"):
         train(validation=["nobody"])
 
 
@@ -166,7 +166,7 @@ def test_checkpoint_that_holds_a_program_is_refused(
     monkeypatch.chdir(tmp_path)
     train(max_epochs=1)
     (tmp_path / "run" / "checkpoint.pt").write_bytes(pickle.dumps(_Program()))
-    with pytest.raises(WeightsError, match=r"checkpoint\.pt is not what"):
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt: expected a checkpoint of"):
         train(max_epochs=1)
     assert not (tmp_path / "ran").exists()
 
@@ -174,12 +174,12 @@ def test_checkpoint_that_holds_a_program_is_refused(
 @pytest.mark.parametrize("content", [b"", b"{}", b"not a head at all", pickle.dumps({"head": 1})])
 def test_file_that_is_no_head_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "head.safetensors").write_bytes(content)
-    with pytest.raises(WeightsError, match="is not a head"):
+    with pytest.raises(WeightsError, match="expected a head of"):
         load_head(tmp_path)
 
 
 def test_folder_without_a_head_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="give the folder that `msnet gebd train --out` wrote"):
+    with pytest.raises(WeightsError, match="Give the folder that `msnet gebd train --out` wrote"):
         load_head(tmp_path)
 
 
