@@ -160,10 +160,8 @@ def _given(value: int | None, default: int) -> int:
 
 def member_frames_of(config: ExtractionConfig) -> tuple[int, ...]:
     """Frames that a clip has for each member of the network."""
-    spec = describe_network(config.model)
-    if spec.is_ensemble:
-        return tuple(member.num_segments for member in spec.members)
-    return (config.num_frames or spec.num_segments,)
+    spec = describe_network(config.model, num_segments=config.num_frames)
+    return tuple(member.num_segments for member in spec.members)
 
 
 def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkShape:
@@ -175,7 +173,7 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
         motion_channels=spec.motion_channels or 0,
         cells=spec.cells(config.size, config.size),
         num_classes=num_classes or 0,
-        members=max(1, len(spec.members)),
+        members=len(spec.members),
     )
 
 
@@ -204,15 +202,14 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     """Look into the checkpoints; WeightsError where they are missing, unreadable or of another network."""
     if weights == RANDOM_WEIGHTS:
         return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
-    members = spec.members or (spec,)
     bundled = weights in (None, "", BUNDLED_WEIGHTS)
     if bundled or weights is None:
         paths = [bundled_checkpoint(spec.name)]
     else:
         paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
-    if len(paths) != len(members):
-        raise WeightsError(f"{spec.name} needs {len(members)} checkpoints, A,B; {len(paths)} came: {weights}")
-    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, members, strict=True)]
+    if len(paths) != len(spec.members):
+        raise WeightsError(f"{spec.name} needs {len(spec.members)} checkpoints, A,B; {len(paths)} came: {weights}")
+    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, spec.members, strict=True)]
     for report in reports:
         if not report.fit.fits:
             advice = f"; use --model {report.architecture}" if report.architecture else ""

@@ -55,7 +55,7 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--model", "msnet_resnet19"), "no network called 'msnet_resnet19'"),
+        (("--model", "msnet_resnet19"), "the name of a network; got 'msnet_resnet19'"),
         (("--outputs", "clips"), "not 'clips'"),
         (("--outputs", ""), "at least one tensor"),
         (("--outputs", "motion:40"), "at most 28 cells"),
