@@ -147,10 +147,8 @@ def report(title: str, rows: Rows) -> None:
 def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repetitions", type=int, default=15, help="turns that count (default: 15)")
-    parser.add_argument(
-        "--dense-frames", type=int, default=1000, help="frames of the dense stream; 0 leaves it out (default: 1000)"
-    )
+    parser.add_argument("--repetitions", type=int, default=15, help="turns that count")
+    parser.add_argument("--dense-frames", type=int, default=1000, help="frames of the dense stream; 0 leaves it out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with torch.inference_mode():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -170,7 +171,7 @@ class ClipsAssembly(ItemAssembly):
             wanted = self._positions[member][clip].tolist()
             if all(p in self._frames for p in wanted):  # else the item fails at its end, for missing frames
                 clip_frames = np.stack([self._frames[p] for p in wanted])
-                self._runner.submit(member, clip_frames, self._receiver(clip, member))
+                self._runner.submit(member, clip_frames, partial(self._receive, clip, member))
         if self._submitted == before:
             return
         keep_from = self._needed_from[self._submitted] if self._submitted < len(self._due) else position + 1
@@ -180,15 +181,12 @@ class ClipsAssembly(ItemAssembly):
     def end(self) -> None:
         """Do nothing: clips were submitted as their frames came."""
 
-    def _receiver(self, clip: int, member: int) -> Any:
-        def receive(rows: Rows) -> None:
-            if self._cancelled:
-                return
-            self._results.setdefault(clip, {})[member] = rows
-            while len(self._results.get(len(self.clips), {})) == len(self._positions):
-                self._write_clip(len(self.clips))
-
-        return receive
+    def _receive(self, clip: int, member: int, rows: Rows) -> None:
+        if self._cancelled:
+            return
+        self._results.setdefault(clip, {})[member] = rows
+        while len(self._results.get(len(self.clips), {})) == len(self._positions):
+            self._write_clip(len(self.clips))
 
     def _write_clip(self, clip: int) -> None:
         members = self._results.pop(clip)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -109,7 +109,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     head = tensors.get("fc.weight")
     if head is not None and head.ndim == 3 and head.shape[2] == 1:  # a 1-d convolution over the frames
         tensors["fc.weight"] = head = head.squeeze(2)
-    own = _own_numbers(path, file.metadata) if kind == "msnet" else None
+    shifted_blocks, edges = tuple(sorted(shifted)) or None, Edges.ZEROS
+    if kind == "msnet":
+        shifted_blocks, edges = _own_numbers(path, file.metadata)
     return Checkpoint(
         path=path,
         kind=kind,
@@ -117,10 +119,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
         size_bytes=file.size_bytes,
         tensors=tensors,
         originals=originals,
-        shifted_blocks=own.shifted_blocks if own else (tuple(sorted(shifted)) or None),
+        shifted_blocks=shifted_blocks,
         num_classes=None if head is None or not head.ndim else head.shape[0],
-        architecture=own.architecture if own else None,
-        edges=own.edges if own else Edges.ZEROS,
+        architecture=file.metadata.get("architecture") if kind == "msnet" else None,
+        edges=edges,
         metadata=file.metadata,
     )
 
@@ -251,15 +253,8 @@ def _recognise(
     return "reference" if head is not None and head.ndim == 3 else "tsm"
 
 
-class _OwnNumbers(NamedTuple):
-    """What the metadata of one of our own files decides."""
-
-    architecture: str | None
-    shifted_blocks: tuple[str, ...]
-    edges: Edges
-
-
-def _own_numbers(path: Path, metadata: Mapping[str, str]) -> _OwnNumbers:
+def _own_numbers(path: Path, metadata: Mapping[str, str]) -> tuple[tuple[str, ...], Edges]:
+    """Shifted blocks and edges by the metadata of one of our own files."""
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise WeightsError(
@@ -276,7 +271,7 @@ def _own_numbers(path: Path, metadata: Mapping[str, str]) -> _OwnNumbers:
             f"expected the metadata of {path} to say which blocks shift and which edges it is for; got"
             f" {metadata.get('numbers', 'nothing')[:200]!r}. Convert the original checkpoint again"
         ) from error
-    return _OwnNumbers(metadata.get("architecture"), tuple(shifted), edges)
+    return tuple(shifted), edges
 
 
 def _own_notes(metadata: Mapping[str, str]) -> list[str]:

@@ -81,7 +81,7 @@ def test_equal_requests_have_equal_digests_however_they_are_spelled() -> None:
     ("fields", "words"),
     [
         ({"model": "msnet_resnet19"}, "expected the name of a network; got 'msnet_resnet19'"),
-        ({"model": ""}, "there is no network"),
+        ({"model": ""}, "expected the name of a network; got ''"),
         ({"num_frames": 1}, "--num-frames was expected"),
         ({"num_frames": 0}, "--num-frames was expected"),
         ({"num_frames": 5000}, "--num-frames was expected"),
