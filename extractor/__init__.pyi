@@ -1,6 +1,5 @@
 from .models.loading import load_model as load_model, normalize as normalize
 from .models.msnet import (
-    EnsembleOutput as EnsembleOutput,
     MSNet as MSNet,
     MSNetEnsemble as MSNetEnsemble,
     MSNetOutput as MSNetOutput,

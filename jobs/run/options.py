@@ -155,7 +155,7 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
         motion_channels=spec.motion_channels or 0,
         cells=spec.cells(config.size, config.size),
         num_classes=num_classes or 0,
-        members=max(1, len(spec.members)),
+        members=len(spec.members),
     )
 
 
@@ -184,15 +184,14 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     """Look into the checkpoints; WeightsError where they are missing, unreadable or of another network."""
     if weights == RANDOM_WEIGHTS:
         return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
-    members = spec.members or (spec,)
     bundled = weights in (None, "", BUNDLED_WEIGHTS)
     if bundled or weights is None:
         paths = [bundled_checkpoint(spec.name)]
     else:
         paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
-    if len(paths) != len(members):
-        raise WeightsError(f"{spec.name} needs {len(members)} checkpoints, A,B; {len(paths)} came: {weights}")
-    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, members, strict=True)]
+    if len(paths) != len(spec.members):
+        raise WeightsError(f"{spec.name} needs {len(spec.members)} checkpoints, A,B; {len(paths)} came: {weights}")
+    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, spec.members, strict=True)]
     for report in reports:
         if not report.fit.fits:
             advice = f"; use --model {report.architecture}" if report.architecture else ""

@@ -15,7 +15,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.models.loading import RANDOM_WEIGHTS
-from extractor.pipeline.files import FileRun, ItemDone
+from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store.commits.commit import CommitStatus, commit_shard
 from extractor.store.commits.run import Run
@@ -163,7 +163,7 @@ class _ShardRun:
         self._settings = settings
         self._paths = settings.paths
         self._runner = NetworkRunner(network, settings.run.config, batch_frames=settings.workers.batch_frames)
-        self._files: dict[FileJob, FileRun] = {}
+        self._files: dict[FileJob, FileAssembly] = {}
         self._started: list[str] = []
         self._finished: list[ItemDone | Failure] = []
         self._notes: list[str] = []
@@ -205,7 +205,7 @@ class _ShardRun:
         began, network = time.perf_counter(), self._runner.network_seconds
         file = self._files.get(event.job)
         if file is None:
-            file = self._files[event.job] = FileRun(event.job, self._runner, self._open_writer, self._finish)
+            file = self._files[event.job] = FileAssembly(event.job, self._runner, self._open_writer, self._finish)
             self._started.append(event.job.path)
             if self.task.one_by_one:
                 yield from self.report()

@@ -80,8 +80,8 @@ def test_equal_requests_have_equal_digests_however_they_are_spelled() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"model": "msnet_resnet19"}, "there is no network called 'msnet_resnet19'"),
-        ({"model": ""}, "there is no network"),
+        ({"model": "msnet_resnet19"}, "expected the name of a network; got 'msnet_resnet19'"),
+        ({"model": ""}, "expected the name of a network; got ''"),
         ({"num_frames": 1}, "--num-frames was expected"),
         ({"num_frames": 0}, "--num-frames was expected"),
         ({"num_frames": 5000}, "--num-frames was expected"),
