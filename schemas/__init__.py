@@ -1,1 +1,1 @@
-"""What things are: configuration, records, manifest, layout, errors. No torch, Ray, decoder or HDF5 in here."""
+"""What things are: configuration, records, manifest, layout, errors. Imports no torch, Ray, decoder or HDF5."""
