@@ -153,7 +153,7 @@ def race_commits(folder: Path, rounds: int = 8) -> dict[str, Any]:
 
         def commit(attempt: Any, start: float = start) -> str:
             time.sleep(max(0.0, start - time.time()))
-            return str(commit_shard(attempt, video_ids).status)
+            return str(commit_shard(attempt, video_ids))
 
         children = [forked(lambda attempt=attempt: commit(attempt)) for attempt in attempts]
         answers = [answer(*child) for child in children]
@@ -222,7 +222,7 @@ def fill_disk(folder: Path) -> dict[str, Any]:
     stage(attempt, "a.mp4", clips=40)
     limited(20_000, lambda: commit_shard(attempt, ["a.mp4"]))
     left += [path.name for path in paths.shards.iterdir()]
-    status = str(commit_shard(attempt, ["a.mp4"]).status)
+    status = str(commit_shard(attempt, ["a.mp4"]))
     assert len(item_arrays(run, 40, 0)["frames/index"]) == committed(paths)[shard_name(0)].rows["frames"]
     return {"said": said, "left": left, "status": status, "digest": read_run(paths).digest == run.digest}
 
@@ -240,7 +240,7 @@ def long_item(folder: Path, rounds: int = 1) -> dict[str, Any]:
             writer.append(block)
         last = {"frame_stop": 8 * rounds * frames, "pair_stop": 8 * rounds * frames - 1}
         writer.finish([item_clips(run, 1)[0] | last])
-    assert commit_shard(attempt, ["long.mp4"]).status == "won"
+    assert commit_shard(attempt, ["long.mp4"]) == "won"
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 

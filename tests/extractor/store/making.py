@@ -98,17 +98,17 @@ def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
     ]
 
 
-def stage(attempt: Any, video_id: str, clips: int = 2, seed: int = 0, change: Callable | None = None) -> bool:
+def stage(attempt: Any, video_id: str, clips: int = 2, seed: int = 0, change: Callable | None = None) -> None:
     arrays = item_arrays(attempt.run, clips, seed)
     if change is not None:
         change(video_id, arrays)
     with StagedItemWriter(attempt, video_id) as writer:
         writer.append(arrays)
-        return writer.finish(item_clips(attempt.run, clips), {"seconds": 1.5})
+        writer.finish(item_clips(attempt.run, clips))
 
 
-def fail(attempt: Any, video_id: str, failure: FailureClass = FailureClass.CORRUPT) -> bool:
-    return stage_failure(attempt, Failure(video_id, failure, f"{video_id} is broken", 2, 0.5))
+def fail(attempt: Any, video_id: str, failure: FailureClass = FailureClass.CORRUPT) -> None:
+    stage_failure(attempt, Failure(video_id, failure, f"{video_id} is broken", 2, 0.5))
 
 
 def make_inventory(shards: Sequence[Sequence[str]]) -> pd.DataFrame:
