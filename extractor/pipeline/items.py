@@ -26,7 +26,7 @@ class ItemWriter(Protocol):
     def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add rows to datasets given by path."""
 
-    def finish(self, clips: Sequence[Mapping[str, Any]]) -> bool:
+    def finish(self, clips: Sequence[Mapping[str, Any]]) -> None:
         """Make the item durable, with one manifest row a clip; row ranges count from the item's first row."""
 
     def reset(self) -> None:
