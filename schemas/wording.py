@@ -18,11 +18,7 @@ _BOUNDS = {  # by pydantic's error type: our words, the name of the limit
     "less_than": ("less than", "lt"),
     "less_than_equal": ("at most", "le"),
 }
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-}  # by the first word of pydantic's error type
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}  # by the start of pydantic's type
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

@@ -1,6 +1,6 @@
 """Files that exist whole or not at all: temporary, fsync, rename or link, fsync of the folder.
 
-A process killed at a random moment leaves a file damaged nine times in ten if it writes in place, and never like this.
+If the writer is killed at a random moment, a file written in place is damaged nine times in ten; here it never is.
 """
 
 from __future__ import annotations

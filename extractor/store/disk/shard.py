@@ -147,9 +147,7 @@ def _converted(array: Array, spec: DatasetSpec) -> Array:
     if array.dtype.kind != "f" if target.kind == "f" else not np.can_cast(array.dtype, target, "safe"):
         raise StoreError(f"expected numbers that fit {target} for {spec.path}; got {array.dtype}")
     with np.errstate(over="ignore"):
-        rows: Array = np.array(
-            array, dtype=target, order="C"
-        )  # a copy: the caller may change its array before the rows are written
+        rows: Array = np.array(array, dtype=target, order="C")  # a copy: the caller may reuse its array before we write
     if target.kind == "f" and not _all_finite(rows):
         bad = int(np.count_nonzero(~np.isfinite(rows)))
         raise NotFiniteError(

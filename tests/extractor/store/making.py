@@ -1,4 +1,4 @@
-"""Small stores of seeded numbers. Loaded by path from the conftest files, since tests are no package."""
+"""Small stores of seeded numbers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def item_arrays(run: Run, clips: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
-    """Manifest rows of such an item, as the pipeline hands them to the store."""
+    """Manifest rows of such an item, as the pipeline passes them to the store."""
     size = run.config.num_frames or 4
     hop = min(run.config.hop or size, size)
     pair_hop = hop if hop < size else size - 1
