@@ -20,7 +20,7 @@ from jobs.cli.summaries import standing_rows
 from jobs.stores.compare import compare_stores
 from jobs.stores.export import ExportFormat, export_store
 from jobs.stores.standing import standing
-from jobs.stores.status import show as show_video, status as store_status
+from jobs.stores.status import store_status, video_summary
 from jobs.stores.verify import verify_store
 from schemas.config import ExtractionConfig
 from schemas.manifest import MANIFEST_COLUMNS
@@ -74,7 +74,7 @@ def show(
         say(*features.video_ids)
         features.close()
         return 0
-    found = show_video(store, video_id)
+    found = video_summary(store, video_id)
     say(found.video_id)
     if found.failure:
         say(paragraph(f"  failed, {found.failure}", indent="  "))

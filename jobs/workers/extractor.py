@@ -239,9 +239,9 @@ class _ShardRun:
     def commit(self) -> CommitStatus:
         """Write the shard from staging and publish it."""
         began = time.perf_counter()
-        result = commit_shard(self._attempt, self.task.video_ids)
+        status = commit_shard(self._attempt, self.task.video_ids)
         self.seconds.write += time.perf_counter() - began
-        return result.status
+        return status
 
     def report(self) -> Iterator[ShardProgress]:
         """What happened since the last report."""

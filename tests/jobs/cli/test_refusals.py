@@ -62,8 +62,8 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
         (("--model", "tsn_resnet18", "--outputs", "motion"), "no MotionSqueeze module"),
         (("--outputs", "logits"), "no classifier"),
         (("--model", "msnet_en_resnet18"), "--sampling segments"),
-        (("--num-frames", "0"), "--num-frames was expected"),
-        (("--hop", "0"), "--hop was expected to be at least 1, not 0"),
+        (("--num-frames", "0"), "--num-frames: expected"),
+        (("--hop", "0"), "--hop: expected at least 1; got 0"),
         (("--rate-hz", "-5"), "--rate-hz was expected to be frames a second, or 0 for every frame, not -5"),
         (("--rate-hz", "nan"), "--rate-hz was expected to be frames a second"),
         (("--sampling", "dense", "--num-frames", "8"), "--num-frames is for --sampling windows, segments or clips"),
@@ -73,7 +73,7 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
         (("--shard-bytes", "much"), "a size like 256MiB"),
         (("--decoder-memory", "0"), "a size like 256MiB"),
         (("--decoder-memory", "1"), "at least 256MiB"),
-        (("--size", "7"), "--size was expected to be at least 32, not 7"),
+        (("--size", "7"), "--size: expected at least 32; got 7"),
         (("--model", "msnet_resnet19"), "Did you mean msnet_resnet18?"),
         (("--part", "3/2"), "a part like 1/4"),
         (("--device", "gpu", "--extractors", "99"), "expected"),
@@ -95,7 +95,7 @@ def test_options_that_cannot_be_are_refused(
         (("export", "S", "--out", "E", "--format", "csv"), "'csv' is not one of 'npy', 'safetensors'"),
         (("weights", "picture", "v.mp4", "--out", "p.png", "--at", "1", "--at", "x"), "'x'"),
         (("extract", "V", "--out", "S", "--num-frames", "six"), "'six'"),
-        (("extract", "V", "--out", "S", "--threads", "0"), "at least 1 was expected, not '0'"),
+        (("extract", "V", "--out", "S", "--threads", "0"), "expected at least 1; got '0'"),
     ],
 )
 def test_values_of_another_kind_are_refused_by_option_and_value(
@@ -138,9 +138,9 @@ def test_store_of_another_configuration_is_refused_by_the_field(call: Call, vide
     store = make_store(videos.parent / "store", model="msnet_resnet34", num_frames=8)
     command = ("extract", videos, "--out", store.root, *RANDOM, "--size", "128", "--model", "msnet_resnet34")
     line = refused(call, videos.parent, *command)
-    assert "size: the store has 224, asked for is 128" in line
+    assert "size: expected 224, got 128" in line
     line = refused(call, videos.parent, *command, "--sampling", "dense")
-    assert "sampling: the store has 'windows', asked for is 'dense'" in line
+    assert "sampling: expected 'windows', got 'dense'" in line
     assert "None" not in line  # a hop that dense does not have is no difference of its own
 
 

@@ -18,7 +18,7 @@ from jobs.run.inventory import limited
 from jobs.run.videos import Dataset, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing
-from jobs.stores.status import status
+from jobs.stores.status import store_status
 from jobs.stores.verify import verify_store
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
@@ -256,7 +256,7 @@ def test_a_retry_that_failed_is_counted_once_where_its_first_shard_is_gone(video
     assert [item.video_id for job in shard.jobs for item in job.items] == ["a.mp4", "b.mp4", "c.mp4"]
     report = verify_store(dataset.paths.root)
     assert (report.videos, report.failed, report.unfinished) == (1, 0, 2)
-    found = status(dataset.paths.root).standing
+    found = store_status(dataset.paths.root).standing
     assert (len(found.done), len(found.failed), len(found.left)) == (1, 0, 2)
 
 

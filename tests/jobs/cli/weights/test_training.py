@@ -105,7 +105,7 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
     videos.mkdir()
     (videos / "walk.mp4").write_bytes(b"")
     code, said, told = call("weights", "train", "--config", config, "--out", videos)
-    assert code == 1 and not said and "an empty folder or a training was expected" in told
+    assert code == 1 and not said and "expected an empty folder or a training" in told
     assert [path.name for path in videos.iterdir()] == ["walk.mp4"]
     code, _, told = call("weights", "train", "--config", config, "--out", videos / "walk.mp4")
     assert code == 1 and "cannot be made a folder" in told
