@@ -12,7 +12,7 @@ import typer
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 
-__all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "goes_on"]
+__all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "resumable"]
 
 _DISTRIBUTION = "msnet-features"
 INTERRUPTED = 130
@@ -51,7 +51,7 @@ class InterruptedHalfwayError(Exception):  # not a KeyboardInterrupt: typer make
     """What was done until the interruption is worth something."""
 
 
-def goes_on(command: Callable[..., int]) -> Callable[..., int]:
+def resumable(command: Callable[..., int]) -> Callable[..., int]:
     """Mark a command that, called again after an interruption, goes on where it was: the user is told so.
 
     It may end by KeyboardInterrupt or, where it drained, return 130.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.app import app, goes_on
+from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, paragraph, table
 from jobs.cli.streams import say
 from jobs.cli.summaries import print_outcome
@@ -17,7 +17,7 @@ __all__ = ["demo"]
 
 
 @app.command()
-@goes_on
+@resumable
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the videos and the store.")] = Path("msnet-demo"),
     videos: Annotated[int, typer.Option("--videos", min=1, help="How many videos to make.")] = 6,

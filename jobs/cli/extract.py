@@ -12,7 +12,7 @@ import typer
 
 from extractor.models.checkpoints.bundled import bundled_networks
 from extractor.store.commits.run import read_run
-from jobs.cli.app import app, goes_on
+from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan
@@ -43,7 +43,7 @@ def extract(
     return _extract(videos, out, request, options)
 
 
-@goes_on
+@resumable
 def _extract(videos: Path, out: Path, request: Request, options: Options) -> int:
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
     print_outcome(outcome, out, options.part)
@@ -51,7 +51,7 @@ def _extract(videos: Path, out: Path, request: Request, options: Options) -> int
 
 
 @app.command()
-@goes_on
+@resumable
 @takes(options=work_options)
 def resume(
     store: Store,

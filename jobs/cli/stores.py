@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from extractor.store.reader import FeatureStore
-from jobs.cli.app import app, goes_on
+from jobs.cli.app import app, resumable
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.cli.streams import say
@@ -241,7 +241,7 @@ def _values(both: tuple[Any, Any]) -> list[str]:
 
 
 @app.command()
-@goes_on
+@resumable
 def export(
     store: Store,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],

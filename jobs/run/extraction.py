@@ -20,13 +20,13 @@ from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.disk.sealed import mend
 from extractor.store.tables import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
-from jobs.cluster.machines import Cluster, cluster
+from jobs.cluster.cluster import Cluster, cluster
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
-from jobs.run.options import Options, Request, Resolved, resolve, resolve_weights
+from jobs.run.options import Options, Request, ResolvedRequest, resolve, resolve_weights
 from jobs.run.outcome import Outcome
 from jobs.run.signals import Interruptions
-from jobs.run.videos import Dataset, require_same_videos
+from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing
 from jobs.workers.driver import Driver, PlannedShard
@@ -163,12 +163,12 @@ def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
         Interruptions() as interruptions,
         cluster(options, store=paths.root, dataset=task.root, log=log) as machines,
     ):
-        interruptions.insist()
+        interruptions.raise_again()
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)
         run = write_run(paths, task.run)
-        dataset = Dataset(paths, run, task.root, machines.workers, options.part[1], watcher)
+        dataset = StoreVideos(paths, run, task.root, machines.workers, options.part[1], watcher)
         session = _Session(paths, run, task.weights, options, watcher, machines, lease, interruptions)
         try:
             inventory = dataset.whole(dataset.inventory(task.listing, task.rescan))
@@ -196,7 +196,7 @@ class _Session:
     lease: Lease
     interruptions: Interruptions
 
-    def extract(self, dataset: Dataset, inventory: pd.DataFrame) -> Outcome:
+    def extract(self, dataset: StoreVideos, inventory: pd.DataFrame) -> Outcome:
         """Run every shard of this job's part that is not committed."""
         mine = of_part(inventory, self.options.part)
         outcome = Outcome(self.machines.workers, standing(self.paths, self.run, mine))
@@ -239,8 +239,8 @@ class _Session:
                 f"{self.paths.root} was taken over by another process while this one was silent: nothing is lost, "
                 "but this run ends here"
             )
-        self.interruptions.insist()
-        if self.interruptions.news():
+        self.interruptions.raise_again()
+        if self.interruptions.newly_happened():
             self.watcher.say(
                 "finishing the videos at hand; interrupt again to leave without them (nothing finished gets lost)"
             )
@@ -265,7 +265,7 @@ class _Session:
         self.watcher.update(outcome)
 
 
-def _new_run(resolved: Resolved, listing: Listing, videos: Path | str, options: Options) -> Run:
+def _new_run(resolved: ResolvedRequest, listing: Listing, videos: Path | str, options: Options) -> Run:
     return Run(
         config=resolved.config,
         shape=resolved.shape,

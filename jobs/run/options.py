@@ -31,7 +31,7 @@ from schemas.wording import first_refusal
 __all__ = [
     "Options",
     "Request",
-    "Resolved",
+    "ResolvedRequest",
     "ResolvedWeights",
     "network_shape",
     "resolve",
@@ -95,7 +95,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedRequest:
     """A request with everything decided. weights: as `extractor.load_model` takes it."""
 
     config: ExtractionConfig
@@ -103,7 +103,7 @@ class Resolved:
     weights: str
 
 
-def resolve(request: Request) -> Resolved:
+def resolve(request: Request) -> ResolvedRequest:
     """Decide what was left open, and refuse what does not fit together.
 
     Raises ConfigurationError for a network, a sampling or outputs that cannot be had, WeightsError for weights that
@@ -130,7 +130,7 @@ def resolve(request: Request) -> Resolved:
         raise ConfigurationError(first_refusal(error, _option)) from None
     shape = network_shape(config, weights.num_classes)
     datasets_of(config, shape)  # refuses outputs that this network does not have
-    return Resolved(config, shape, weights.source)
+    return ResolvedRequest(config, shape, weights.source)
 
 
 def _either(samplings: tuple[Sampling, ...]) -> str:

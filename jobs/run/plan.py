@@ -19,10 +19,10 @@ from extractor.models.spec import member_frames
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.video.listing import list_videos
 from extractor.video.probing import ProbedItem
+from jobs.cluster.cluster import cluster
 from jobs.cluster.devices import Workers, count_gpus, torch_device
-from jobs.cluster.machines import cluster
 from jobs.run.inventory import limited
-from jobs.run.options import Options, Request, Resolved, resolve
+from jobs.run.options import Options, Request, ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.videos import probe_listing
 from jobs.run.watcher import Watcher
@@ -173,7 +173,7 @@ def _scaled(seconds: float, work: float, total: float) -> float | None:
     return seconds * total / work if work else None
 
 
-def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
+def _seconds_a_frame(resolved: ResolvedRequest, workers: Workers) -> float:
     """Seconds that the network takes for a frame, on one extractor's device."""
     config = resolved.config
     torch.set_num_threads(workers.threads)
@@ -189,7 +189,7 @@ def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
     return seconds / count
 
 
-def _run_once(runner: NetworkRunner, frames: Any, resolved: Resolved) -> int:
+def _run_once(runner: NetworkRunner, frames: Any, resolved: ResolvedRequest) -> int:
     if resolved.config.sampling.is_continuous:
         runner.sequence(np.array([[0, len(frames)]])).push(frames, last=True)
         return len(frames)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["Interruptions", "keeping_handlers", "leaving_from_elsewhere"]
+__all__ = ["Interruptions", "interruptible_from_threads", "keeping_handlers"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FROM_ELSEWHERE = signal.SIGUSR2
@@ -35,10 +35,10 @@ class Interruptions(AbstractContextManager["Interruptions"]):
 
     def drain_on_first(self) -> None:
         """From now on the first signal only sets `happened`; whoever asks for it lets the work at hand finish."""
-        self.insist()
+        self.raise_again()
         self.draining = True
 
-    def insist(self) -> None:
+    def raise_again(self) -> None:
         """Raise KeyboardInterrupt again where it was raised and nobody heard.
 
         Python drops what is raised in a callback of its own, such as those of weak references, and importing has many.
@@ -46,7 +46,7 @@ class Interruptions(AbstractContextManager["Interruptions"]):
         if self._left:
             raise KeyboardInterrupt
 
-    def news(self) -> bool:
+    def newly_happened(self) -> bool:
         """True once, after the first signal that drains."""
         told, self._told = self._told, self.happened
         return self.happened and not told
@@ -75,7 +75,7 @@ def keeping_handlers() -> Iterator[None]:
 
     `ray.init` is meant: SIGTERM would end the process in silence, by one code or another, for the seconds that it
     takes, and its parts in C++ would print their stack. An interruption that Python drops meanwhile (logging
-    has a callback for forks) is not told: `Interruptions.insist` raises it again.
+    has a callback for forks) is not told: `Interruptions.raise_again` raises it again.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -102,7 +102,7 @@ def keeping_handlers() -> Iterator[None]:
 
 
 @contextmanager
-def leaving_from_elsewhere() -> Iterator[Callable[[], None] | None]:
+def interruptible_from_threads() -> Iterator[Callable[[], None] | None]:
     """Yield a function by which another thread raises KeyboardInterrupt in the main one while the block runs.
 
     It is done by a signal: Ray's C++ looks for those every second while it waits, and for nothing else. None where the

@@ -33,7 +33,7 @@ from schemas.records import FileJob
 from schemas.table_columns import shown_names
 from schemas.wording import counted
 
-__all__ = ["Dataset", "probe_listing", "require_same_videos"]
+__all__ = ["StoreVideos", "probe_listing", "require_same_videos"]
 
 _NAMED = 5  # of the videos whose files were replaced
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
@@ -117,7 +117,7 @@ def _finished(paths: StorePaths, inventory: pd.DataFrame) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class StoreVideos:
     """Makes and reads the inventory of a store. parts: how many jobs share the work; each needs shards of its own."""
 
     paths: StorePaths

@@ -51,7 +51,7 @@ class FileEvent:
 
 
 @dataclass(slots=True)
-class _Task:
+class _QueuedFile:
     job: FileJob
     attempts: int = 1
     distrust: str = ""
@@ -66,7 +66,7 @@ class _Slot:
     actor: Any
     identity: Any  # reference to its process id, asked before anything else: later it would wait behind a file
     process_id: int | None = None
-    tasks: deque[_Task] = field(default_factory=deque)
+    tasks: deque[_QueuedFile] = field(default_factory=deque)
     events: deque[Any] = field(default_factory=deque)  # references to coming events, in order
     head_since: float = 0.0
     files: int = 0
@@ -108,7 +108,7 @@ class DecoderPool:
 
         Raises ResourceError where decoders die as they start: no file is to blame for that.
         """
-        waiting = deque(_Task(job) for job in jobs)
+        waiting = deque(_QueuedFile(job) for job in jobs)
         while True:
             if is_settled():
                 waiting.clear()
@@ -139,7 +139,7 @@ class DecoderPool:
         actor = self._spawn()
         return _Slot(actor, actor.process_id.remote(), head_since=time.monotonic())
 
-    def _fill(self, slot: _Slot, waiting: deque[_Task]) -> None:
+    def _fill(self, slot: _Slot, waiting: deque[_QueuedFile]) -> None:
         if not slot.tasks and waiting and (slot.files >= self._limits.files or not self._lives(slot)):
             self._renew(slot)
         while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
@@ -147,7 +147,7 @@ class DecoderPool:
         while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
             slot.events.append(slot.actor.next.remote())
 
-    def _give(self, slot: _Slot, task: _Task) -> None:
+    def _give(self, slot: _Slot, task: _QueuedFile) -> None:
         if not slot.tasks:
             slot.head_since = time.monotonic()
         slot.tasks.append(task)
@@ -171,7 +171,7 @@ class DecoderPool:
         slot.actor, slot.identity, slot.process_id, slot.files = fresh.actor, fresh.identity, None, 0
         slot.events.clear()
 
-    def _take(self, slot: _Slot, waiting: deque[_Task]) -> Iterator[FileEvent]:
+    def _take(self, slot: _Slot, waiting: deque[_QueuedFile]) -> Iterator[FileEvent]:
         """Take the event at the head of a slot that is ready."""
         reference = slot.events.popleft()
         try:
@@ -213,7 +213,7 @@ class DecoderPool:
                 slot.process_id, slot.head_since = ray.get(slot.identity), time.monotonic()
         return slot.process_id is not None
 
-    def _died_at_start(self, slot: _Slot, waiting: deque[_Task], failure: RayError) -> None:
+    def _died_at_start(self, slot: _Slot, waiting: deque[_QueuedFile], failure: RayError) -> None:
         self._deaths_at_start += 1
         if self._deaths_at_start >= _MOST_DEATHS_AT_START:
             raise ResourceError(
@@ -239,7 +239,7 @@ class DecoderPool:
             return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
         return None
 
-    def _replace(self, slot: _Slot, waiting: deque[_Task], error: VideoError) -> Iterator[FileEvent]:
+    def _replace(self, slot: _Slot, waiting: deque[_QueuedFile], error: VideoError) -> Iterator[FileEvent]:
         """Put a fresh decoder in a slot; its file gets another try there or fails with `error`."""
         if not slot.tasks:
             self._renew(slot)
@@ -255,4 +255,4 @@ class DecoderPool:
             return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        self._give(slot, _Task(task.job, task.attempts + 1, error.message))
+        self._give(slot, _QueuedFile(task.job, task.attempts + 1, error.message))

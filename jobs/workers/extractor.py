@@ -108,7 +108,7 @@ class Extractor:
         """Extract what is not staged yet, then commit; events as it goes."""
         torch.set_num_threads(self._settings.workers.threads)  # calls may come on another thread than the constructor's
         attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
-        shard = _ShardRun(task, attempt, self._settings, self._network)
+        shard = _ShardAttempt(task, attempt, self._settings, self._network)
         yield from shard.fail_poisonous()
         for _ in range(_ROUNDS):  # more than one where a staged file turns out damaged
             yield from self._extract(shard, task.one_by_one)
@@ -124,7 +124,7 @@ class Extractor:
             "the storage is not reliable"
         )
 
-    def _extract(self, shard: _ShardRun, one_by_one: bool) -> Iterator[ShardProgress]:
+    def _extract(self, shard: _ShardAttempt, one_by_one: bool) -> Iterator[ShardProgress]:
         """Extract what is left of a shard; ends early where another attempt commits it meanwhile."""
         assert self._pool is not None
         if self._draining.is_set() or shard.is_committed():
@@ -153,7 +153,7 @@ class Extractor:
         return actor.remote(self._config)
 
 
-class _ShardRun:
+class _ShardAttempt:
     """One attempt at one shard."""
 
     def __init__(self, task: ShardTask, attempt: Attempt, settings: ExtractorSettings, network: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.run.signals import Interruptions, keeping_handlers, leaving_from_elsewhere
+from jobs.run.signals import Interruptions, interruptible_from_threads, keeping_handlers
 from tests.jobs.running import SMALL, Running
 from training.world.videos import write_demo_videos
 
@@ -28,10 +28,10 @@ def test_signal_leaves_at_once_before_there_is_anything_to_drain(number: signal.
 def test_first_signal_drains_and_the_second_leaves(number: signal.Signals) -> None:
     with Interruptions() as interruptions:
         interruptions.drain_on_first()
-        assert not interruptions.news()
+        assert not interruptions.newly_happened()
         os.kill(os.getpid(), number)
         assert interruptions.happened
-        assert [interruptions.news(), interruptions.news()] == [True, False]
+        assert [interruptions.newly_happened(), interruptions.newly_happened()] == [True, False]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 
@@ -45,11 +45,11 @@ def test_interruption_that_python_dropped_is_raised_again(monkeypatch: pytest.Mo
     dropped: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
     with Interruptions() as interruptions:
-        interruptions.insist()
+        interruptions.raise_again()
         Dropping()
         assert dropped == [KeyboardInterrupt]
         with pytest.raises(KeyboardInterrupt):
-            interruptions.insist()
+            interruptions.raise_again()
         with pytest.raises(KeyboardInterrupt):
             interruptions.drain_on_first()
 
@@ -78,7 +78,7 @@ def test_handlers_that_others_put_in_between_are_not_heard(number: signal.Signal
 
 def test_another_thread_makes_the_main_one_leave() -> None:
     before = signal.getsignal(signal.SIGUSR2)
-    with pytest.raises(KeyboardInterrupt), leaving_from_elsewhere() as leave:
+    with pytest.raises(KeyboardInterrupt), interruptible_from_threads() as leave:
         assert leave is not None
         threading.Timer(0.1, leave).start()
         time.sleep(60)
@@ -90,7 +90,7 @@ def test_nobody_leaves_where_it_is_not_the_main_thread() -> None:
     yielded: list[object] = []
 
     def enter() -> None:
-        with leaving_from_elsewhere() as leave:
+        with interruptible_from_threads() as leave:
             yielded.append(leave)
 
     thread = threading.Thread(target=enter)

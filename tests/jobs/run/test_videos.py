@@ -15,7 +15,7 @@ from extractor.video.listing import Listing, list_videos
 from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
 from jobs.run.inventory import limited
-from jobs.run.videos import Dataset, require_same_videos
+from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing
 from jobs.stores.status import status
@@ -64,20 +64,20 @@ def add(folder: Path, *names: str) -> None:
         (folder / name).write_text(f"content of {name}")
 
 
-def dataset_of(videos: Path, *, parts: int = 1, shard_bytes: int = 1, workers: Workers = WORKERS) -> Dataset:
+def dataset_of(videos: Path, *, parts: int = 1, shard_bytes: int = 1, workers: Workers = WORKERS) -> StoreVideos:
     """A store beside the folder of videos, which has a run and nothing else; a shard a video unless told."""
     paths = StorePaths(videos.parent / "store")
     paths.root.mkdir(exist_ok=True)
     run = replace(make_run(), shard_bytes=shard_bytes, settings={"videos": str(videos)})
-    return Dataset(paths, write_run(paths, run), videos, workers, parts, Heard())
+    return StoreVideos(paths, write_run(paths, run), videos, workers, parts, Heard())
 
 
-def said(dataset: Dataset) -> list[str]:
+def said(dataset: StoreVideos) -> list[str]:
     assert isinstance(dataset.watcher, Heard)
     return dataset.watcher.lines
 
 
-def finish(dataset: Dataset, shard: str, good: Sequence[str] = (), bad: Sequence[str] = ()) -> None:
+def finish(dataset: StoreVideos, shard: str, good: Sequence[str] = (), bad: Sequence[str] = ()) -> None:
     """Commit a shard with these items."""
     attempt = new_attempt(dataset.paths, dataset.run, shard, "token")
     for video_id in good:

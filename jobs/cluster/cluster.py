@@ -26,7 +26,7 @@ from jobs.cluster.start import init, prepare_environment, require_loopback, temp
 from jobs.cluster.watch import RayWatch, own_peers
 from jobs.run.logs import native_errors_to
 from jobs.run.options import Options
-from jobs.run.signals import leaving_from_elsewhere
+from jobs.run.signals import interruptible_from_threads
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from schemas.wording import counted
 
@@ -78,7 +78,7 @@ def cluster(
     with (
         native_errors_to(log),
         without_ray_output(),
-        leaving_from_elsewhere() as leave,
+        interruptible_from_threads() as leave,
         RayWatch(leave, "Ray" if address is None else f"the Ray cluster at {address}", then) as watch,
         _started(options, watch) if address is None else _joined(address, store, dataset, options, watch) as machines,
     ):
