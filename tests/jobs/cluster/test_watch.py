@@ -1,4 +1,4 @@
-"""A thread notices that Ray is gone or does not come up, and gets the main thread out of whatever it waits for."""
+"""A thread notices that Ray is gone or does not come up, and interrupts the main thread, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_peer_that_came_back_is_waited_for_anew(server: socket.socket) -> None:
 
 
 def test_main_thread_leaves_where_ray_is_gone(server: socket.socket) -> None:
-    said = "expected Ray to run until the end; its process raylet no longer answers, .*: run it again"
+    said = "expected Ray to run until the end; its process raylet no longer answers: .*, run it again"
     with interruptible_from_threads() as leave, RayWatch(leave, "Ray", "run it again") as watch:
         watch.came_up([peer(server)])
         watch.require_alive()
