@@ -19,7 +19,7 @@ VIDEOS = ("a.mp4", "b.mp4")
 
 
 class SlowPool:
-    """Decoders that are at work until the batch is settled; the shard is committed by another attempt meanwhile."""
+    """Decoders that work until the batch is settled; meanwhile another attempt commits the shard."""
 
     waiting_seconds = 0.0
 
