@@ -1,4 +1,4 @@
-"""The app of the command `msnet`, to which the modules of its commands add theirs."""
+"""The app of the command `msnet`. The other modules register their commands with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _print_version(wanted: bool) -> None:
         return
     try:
         found = version_of(_DISTRIBUTION)
-    except PackageNotFoundError:  # run from a folder of the source that was not installed
+    except PackageNotFoundError:  # run from a source folder, without installation
         found = "of an unknown version"
     say(f"{_DISTRIBUTION} {found}")
     raise typer.Exit
@@ -44,17 +44,17 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What `msnet` takes before a command; its help is the app's."""
+    """Options of `msnet` itself, before a command. The help is the app's."""
 
 
-class InterruptedHalfwayError(Exception):  # not a KeyboardInterrupt: typer makes an exit of those
-    """What was done until the interruption is worth something."""
+class InterruptedHalfwayError(Exception):  # not a KeyboardInterrupt: typer turns those into an exit
+    """A resumable command was interrupted: the same command continues the work."""
 
 
 def resumable(command: Callable[..., int]) -> Callable[..., int]:
-    """Mark a command that, called again after an interruption, goes on where it was: the user is told so.
+    """Mark a command that continues its work when it is run again after an interruption, so that the user is told.
 
-    It may end by KeyboardInterrupt or, where it drained, return 130.
+    The command may raise KeyboardInterrupt or, after draining, return 130.
     """
 
     @functools.wraps(command)
