@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
-from jobs.cli.app import INTERRUPTED, goes_on
+from jobs.cli.app import INTERRUPTED, resumable
 from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
@@ -37,7 +37,7 @@ _IN_WORDS = {
 
 
 @weights_app.command()
-@goes_on
+@resumable
 def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for state, logs and checkpoint.", show_default=False)

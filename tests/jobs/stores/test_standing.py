@@ -132,7 +132,7 @@ def test_report_names_failed_videos_of_shards_that_are_not_committed(
     _, out, _ = call("report", interrupted[0].root)
     lines = out.splitlines()
     assert "  bad.mp4: bad.mp4 is broken" in lines and "  bad2.mp4: bad2.mp4 is broken" in lines
-    assert f"to go on: msnet resume {interrupted[0].root}; then, to try them again: msnet" in " ".join(out.split())
+    assert f"to continue: msnet resume {interrupted[0].root}; then, to try them again: msnet" in " ".join(out.split())
 
 
 def test_report_of_a_store_without_its_inventory(store: StorePaths, call: Call) -> None:

@@ -64,7 +64,7 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     monkeypatch.setattr(_Display, "show", interrupted)
     arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
     code, said, told = call(*arguments)
-    assert code == 130 and "the same command goes on" in told and "checkpoint after 1 of 3 steps" in said
+    assert code == 130 and "Run the same command again" in told and "checkpoint after 1 of 3 steps" in said
     assert "losses.csv" in said and "evaluations.csv" not in said
     monkeypatch.setattr(_Display, "show", show)
     code, _, told = call(*arguments)
