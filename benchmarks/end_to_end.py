@@ -25,7 +25,7 @@ from extractor.models.spec import member_frames
 from extractor.pipeline.runner import NetworkRunner
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
-from jobs.run.options import Request, resolve
+from jobs.run.request import Request, resolve
 from schemas.config import Sampling
 from schemas.errors import VideoError
 from schemas.records import FrameChunk, Header, ItemPlan, Restart

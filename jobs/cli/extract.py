@@ -16,9 +16,10 @@ from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan
+from jobs.cluster.options import Options
 from jobs.run.extraction import extract as extract_videos, resume as resume_store
-from jobs.run.options import Options, Request
 from jobs.run.plan import plan as plan_videos
+from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
 

@@ -14,7 +14,7 @@ from jobs.cli.app import INTERRUPTED, InterruptedHalfwayError, app
 from jobs.cli.gebd import annotations as gebd, demo as gebd_demo, heads, plots  # noqa: F401
 from jobs.cli.streams import guarded_streams, say
 from jobs.cli.weights import checkpoints, evaluation, picture, training  # noqa: F401
-from jobs.run.signals import Interruptions
+from jobs.cluster.signals import Interruptions
 from schemas.errors import MSNetError
 from schemas.wording import first_refusal
 

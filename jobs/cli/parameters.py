@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from jobs.run.options import Options, Request
-from jobs.workers.decoder_pool import DecoderLimits
+from jobs.cluster.options import DecoderLimits, Options
+from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import output_choices
 

@@ -22,11 +22,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.cluster.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
 from jobs.cluster.guard import RayGuard
 from jobs.cluster.machine import available_cores, shared_memory_bytes
+from jobs.cluster.native_output import native_errors_to
+from jobs.cluster.options import Options
+from jobs.cluster.signals import interruptible_from_threads
 from jobs.cluster.start import init, prepare_environment, require_loopback, temporary_folder, without_ray_output
 from jobs.cluster.watch import RayWatch, own_peers
-from jobs.run.logs import native_errors_to
-from jobs.run.options import Options
-from jobs.run.signals import interruptible_from_threads
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from schemas.wording import counted
 

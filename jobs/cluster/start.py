@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from jobs.run.signals import keeping_handlers
+from jobs.cluster.signals import keeping_handlers
 from schemas.errors import ResourceError
 
 __all__ = ["init", "prepare_environment", "require_loopback", "temporary_folder", "without_ray_output"]

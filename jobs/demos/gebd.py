@@ -22,10 +22,11 @@ from gebd.metric.report import write_report
 from gebd.pictures.plots import plot_comparison
 from gebd.pictures.views import plot_video
 from jobs.cluster.devices import choose_device
+from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
 from jobs.run.extraction import extract
-from jobs.run.options import Options, Request, resolve
 from jobs.run.outcome import Outcome
+from jobs.run.request import Request, resolve
 from jobs.run.watcher import Watcher
 from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling

@@ -21,11 +21,12 @@ from extractor.store.disk.sealed import mend
 from extractor.store.tables import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
 from jobs.cluster.cluster import Cluster, cluster
+from jobs.cluster.options import Options
+from jobs.cluster.signals import Interruptions
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
-from jobs.run.options import Options, Request, ResolvedRequest, resolve, resolve_weights
 from jobs.run.outcome import Outcome
-from jobs.run.signals import Interruptions
+from jobs.run.request import Request, ResolvedRequest, resolve, resolve_weights
 from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing

@@ -14,10 +14,11 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from extractor.video.decoding import suggested_deadline_seconds
 from jobs.cluster.machine import private_memory_bytes
+from jobs.cluster.options import DecoderLimits
 from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
 
-__all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
+__all__ = ["DecoderPool", "FileEvent"]
 
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
@@ -26,19 +27,6 @@ _ANSWER_SECONDS = 10.0  # for an idle decoder to answer, which takes a milliseco
 _START_SECONDS = 120.0  # for a process to start; no file is charged for it
 _MOST_DEATHS_AT_START = 5  # of decoders, in a row
 _ATTEMPTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderLimits:
-    """When a decoder is replaced: after `silence_seconds` without an event, or above `memory_bytes` of private memory.
-
-    Long files may be silent for longer: with samples far apart, one event may need most of the file. files: how many
-    files a decoder takes before a fresh one replaces it, as the decoding libraries leak.
-    """
-
-    silence_seconds: float = 60.0
-    memory_bytes: int = 4 * 1024**3
-    files: int = 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,9 @@ from extractor.store.commits.commit import CommitStatus, commit_shard
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
 from jobs.cluster.devices import Workers, torch_device
+from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder import Decoder
-from jobs.workers.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from jobs.workers.events import ShardCommitted, ShardProgress, StageSeconds
 from schemas.errors import StorageError, VideoError, WeightsError
 from schemas.layout import StorePaths

@@ -18,7 +18,7 @@ from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import lacks_bfloat16
-from jobs.run.signals import Interruptions
+from jobs.cluster.signals import Interruptions
 from training.config import RECIPES, TrainingPrecision, read_config
 from training.train import LOGS, Progress, train as run_training
 

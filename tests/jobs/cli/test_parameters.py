@@ -15,7 +15,8 @@ from jobs.cli.parameters import (
     takes,
     work_options,
 )
-from jobs.run.options import Options, Request
+from jobs.cluster.options import Options
+from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 
 

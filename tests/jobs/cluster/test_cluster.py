@@ -14,7 +14,7 @@ from ray.cluster_utils import Cluster as SeveralNodes
 
 from extractor.store import FeatureStore
 from jobs.cluster.cluster import _remove_session, _require_answer, cluster
-from jobs.run.options import Options
+from jobs.cluster.options import Options
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from tests.jobs.running import SMALL, lines_with, msnet
 from tests.videos import write_video

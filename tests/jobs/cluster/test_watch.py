@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.cluster import watch as ray_watch
+from jobs.cluster.signals import interruptible_from_threads
 from jobs.cluster.watch import Peer, RayWatch
-from jobs.run.signals import interruptible_from_threads
 from schemas.errors import ResourceError
 
 
@@ -89,7 +89,7 @@ def test_end_on_purpose_is_no_trouble(server: socket.socket) -> None:
 STUCK = """
 import socket, time
 from jobs.cluster import watch as ray_watch
-from jobs.run.signals import interruptible_from_threads
+from jobs.cluster.signals import interruptible_from_threads
 ray_watch._LOOK_SECONDS, ray_watch._LEAVE_SECONDS, ray_watch._ASK_SECONDS = 0.05, 0.5, 0.1
 with interruptible_from_threads() as leave, ray_watch.RayWatch(leave, "Ray", "run it again") as watch:
     with socket.create_server(("127.0.0.1", 0)) as server:

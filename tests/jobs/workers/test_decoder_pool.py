@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import ray
 
-from jobs.workers.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from jobs.cluster.options import DecoderLimits
+from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Decoded, FileJob, FrameChunk, Header, Item, PixelGrid, Restart, VideoInfo
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from jobs.cluster.devices import Workers
+from jobs.cluster.options import DecoderLimits
 from jobs.workers import driver
-from jobs.workers.decoder_pool import DecoderLimits
 from jobs.workers.driver import Driver, PlannedShard
 from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.extractor import ExtractorSettings, ShardTask

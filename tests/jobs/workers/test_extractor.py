@@ -7,8 +7,8 @@ import pytest
 
 from extractor.store import commit_shard, new_attempt, read_run, write_inventory, write_run
 from jobs.cluster.devices import Workers
+from jobs.cluster.options import DecoderLimits
 from jobs.workers import extractor as extractor_actor
-from jobs.workers.decoder_pool import DecoderLimits
 from jobs.workers.events import ShardCommitted
 from jobs.workers.extractor import Extractor, ExtractorSettings, ShardTask
 from schemas.layout import StorePaths

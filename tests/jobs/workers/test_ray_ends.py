@@ -152,7 +152,7 @@ def test_long_path_of_tmpdir_and_no_home_do_not_matter(
 NICENESS = """
 import os, ray
 from jobs.cluster.cluster import cluster
-from jobs.run.options import Options
+from jobs.cluster.options import Options
 with cluster(Options(device="cpu", extractors=1)):
     print(os.nice(0), ray.get(ray.remote(lambda: os.nice(0)).remote()))
 """

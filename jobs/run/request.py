@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,7 +13,6 @@ from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkp
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.spec import NetworkSpec, describe_network
-from jobs.workers.decoder_pool import DecoderLimits
 from schemas.config import (
     DecoderPolicy,
     Edges,
@@ -29,7 +28,6 @@ from schemas.tensors import Needs, NetworkShape, output_choices
 from schemas.wording import first_refusal
 
 __all__ = [
-    "Options",
     "Request",
     "ResolvedRequest",
     "ResolvedWeights",
@@ -73,25 +71,6 @@ class Request:
     store_dtype: StorageFloat = StorageFloat.FLOAT16
     decoder: DecoderPolicy = DecoderPolicy.AUTO
     keep_corrupt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How the work is done; nothing here changes a feature.
-
-    part: (i, n), this job takes the shards whose number is i modulo n. limit: only the first `limit` files.
-    """
-
-    device: str = "auto"
-    extractors: int | None = None
-    decoders: int | None = None
-    threads: int | None = None
-    shard_bytes: int = 256 * 1024 * 1024
-    compression: str = "none"
-    limit: int | None = None
-    part: tuple[int, int] = (0, 1)
-    ray_address: str | None = None
-    limits: DecoderLimits = field(default_factory=DecoderLimits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.run.signals import Interruptions, interruptible_from_threads, keeping_handlers
+from jobs.cluster.signals import Interruptions, interruptible_from_threads, keeping_handlers
 from tests.jobs.running import SMALL, Running
 from training.world.videos import write_demo_videos
 
