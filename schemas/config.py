@@ -82,6 +82,13 @@ MotionForm = str
 """How motion maps are kept: "pooled" (mean over cells), "full", or the side of a grid as digits ("4")."""
 
 
+_LATER_FIELDS: dict[str, Any] = {}
+"""Fields that were added within a format version, with the value that stores without them stand for.
+
+At that value a field is not part of the digest, so that older stores keep theirs.
+"""
+
+
 class ExtractionConfig(BaseModel):
     """Everything that changes a feature, and nothing that does not.
 
@@ -155,6 +162,9 @@ class ExtractionConfig(BaseModel):
     def digest(self) -> str:
         """SHA-256 (hex) over all fields in canonical JSON."""
         fields = self.model_dump(mode="json")
+        for name, value in _LATER_FIELDS.items():
+            if fields[name] == value:
+                del fields[name]
         if self.format_version < 2:  # version 1 had no field edges; they were zeros
             del fields["edges"]
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))

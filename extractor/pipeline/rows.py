@@ -59,7 +59,9 @@ class RowMaker:
                 continue
             if stored.path == "frames/motion":
                 tensor = self._pool(tensor)
-            chosen[stored.path] = tensor if tensor.dtype == torch.bool else tensor.to(self._dtype)
+            if tensor.dtype != torch.bool:  # bits are packed later
+                tensor = tensor.to(getattr(torch, stored.dtype) if stored.dtype else self._dtype)
+            chosen[stored.path] = tensor
         return chosen
 
     def _pool(self, motion: Tensor) -> Tensor:

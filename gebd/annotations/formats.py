@@ -32,9 +32,12 @@ def parse(content: Any, source: str, *, rules: Rules, min_change_seconds: float)
         conversion = convert_raw(entries, rules=rules, min_change_seconds=min_change_seconds)
         entries, left_out = conversion.videos, conversion.left_out
     read = {
+        AnnotationFormat.KINETICS_RAW: _from_kinetics,
+        AnnotationFormat.KINETICS_PROCESSED: _from_kinetics,
+        AnnotationFormat.TAPOS_KINETICS: _from_kinetics,
         AnnotationFormat.TAPOS_INSTANCES: _from_instance,
         AnnotationFormat.PLAIN: _from_plain,
-    }.get(found, _from_kinetics)
+    }[found]
     videos = [read(video_id, entry) for video_id, entry in entries.items()]
     return Annotations(videos, format=found, left_out=left_out)
 

@@ -247,4 +247,5 @@ class TemporalHead(Head):
 
 def build_head(spec: HeadSpec) -> Head:
     """Build a head with fresh weights from torch's random state."""
-    return ContrastHead(spec) if spec.name is HeadName.CONTRAST else TemporalHead(spec)
+    heads = {HeadName.CONTRAST: ContrastHead, HeadName.TEMPORAL: TemporalHead}
+    return heads[spec.name](spec)

@@ -1,4 +1,4 @@
-"""What was asked for, in Python: the network and the sampling (`Request`), and how the work is done (`Options`)."""
+"""What was asked for, in Python: the network, its weights, the sampling and the tensors (`Request`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, "Another tensor": one entry and the code that computes it, from the options to the reader."""
+"""CONTRIBUTING.md, "Where to add", a tensor: an entry and the code that computes it, from options to the reader."""
 
 from __future__ import annotations
 
