@@ -21,7 +21,7 @@ from schemas.errors import FailureClass, ResourceError, StorageError, WeightsErr
 from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob, Item
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class FakeExtractor:
