@@ -19,7 +19,9 @@ QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metr
 	tests/jobs/cli/test_display.py tests/jobs/cluster/test_devices.py tests/jobs/workers/test_ledger.py \
 	tests/training/world/test_parts.py
 
-.PHONY: setup demo quick test test-latest test-oldest check lint typecheck bench clean
+FACES := extractor extractor.store extractor.video gebd jobs
+
+.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs bench clean
 
 setup: $(STAMP)
 
@@ -70,9 +72,13 @@ test-oldest:
 check: lint typecheck
 	$(BIN)/python $(PYTEST)
 
+# The API reference, from the docstrings of what users import: docs/api/index.html
+docs: setup
+	$(BIN)/pdoc $(FACES) --output-directory docs/api
+
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(BENCH_VIDEOS),--videos $(BENCH_VIDEOS))
 
 clean:
-	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
+	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,11 +1,12 @@
-"""What decoding gives for the files of a folder, held against PyAV's full forward decoding, and how fast it is.
+"""What decoding returns for the files of a folder, against PyAV's full forward decoding, and how fast it is.
 
     python -m benchmarks.decoding FOLDER [--repeat 3] [--rate-hz 10] [--speed] [--damage 30]
 
-One line a file: decoder, flags, whether the sampled frames and their times are those of a full forward decoding, or the
-class by which the file fails. Exit code 1 where a file that is decoded differs. --speed: frames a CPU second of both
-decoders, and the share of resizing. --damage: that many copies of every sound file with a few bytes changed; how many
-fail by which class, how many are decoded to what PyAV gives, and how many of these differ from the sound file unseen.
+One line per file: decoder, flags, whether the sampled frames and their times are those of a full forward decoding, or
+the class by which the file fails. The exit code is 1 if a decoded file differs. --speed: frames per CPU second of both
+decoders, and the share of resizing. --damage: decodes that many copies of each sound file with a few bytes changed, and
+counts how many fail by which class, how many are decoded as PyAV decodes them, and how many of these differ from the
+sound file without a sign.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from schemas.config import DecoderPolicy, ExtractionConfig, Sampling
 from schemas.errors import VideoError
 from schemas.records import Decoded, Failure, FileJob, FrameChunk, Header, Item, ItemPlan, Restart
 
-__all__ = ["Outcome", "compare", "damage", "main", "speed"]
+__all__ = ["Comparison", "compare", "damage", "main", "speed"]
 
 
 @dataclass
-class Outcome:
-    """What became of one file: how it was decoded, or why not."""
+class Comparison:
+    """One file compared: how it was decoded and whether that is right, or why it failed."""
 
     decoder: str = ""
     flags: str = ""
@@ -46,8 +47,6 @@ class Outcome:
     times: str = "-"
     failure: str = ""
     sampled: int = 0
-    decode_seconds: float = 0.0
-    transform_seconds: float = 0.0
 
 
 def _configuration(rate_hz: float, policy: DecoderPolicy = DecoderPolicy.AUTO) -> ExtractionConfig:
@@ -57,7 +56,7 @@ def _configuration(rate_hz: float, policy: DecoderPolicy = DecoderPolicy.AUTO) -
 
 
 def forward_frames(path: str) -> Iterator[npt.NDArray[np.uint8]]:
-    """Every frame of a file in output order, rotated as it says, by nothing but PyAV."""
+    """Every frame of a file in output order, rotated as the file says, with nothing but PyAV."""
     with av.open(path, **ANY_TAGS) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
@@ -68,7 +67,7 @@ def forward_frames(path: str) -> Iterator[npt.NDArray[np.uint8]]:
 
 
 def stamped_times(path: str) -> npt.NDArray[np.float64] | None:
-    """Sorted stamps of the packets that are not discarded, in seconds; None where one is missing."""
+    """Sorted stamps of the packets that are not discarded, in seconds; None if one is missing."""
     with av.open(path, **ANY_TAGS) as container:
         stream = container.streams.best("video")
         assert isinstance(stream, av.VideoStream)
@@ -79,49 +78,48 @@ def stamped_times(path: str) -> npt.NDArray[np.float64] | None:
         return np.array([float(stamp * stream.time_base) for stamp in sorted(s for s in stamps if s is not None)])
 
 
-def compare(job: FileJob, config: ExtractionConfig) -> Outcome:
-    """Decode a file and hold what comes against the full forward decoding."""
-    outcome = Outcome()
+def compare(job: FileJob, config: ExtractionConfig) -> Comparison:
+    """Decode a file and compare the result with the full forward decoding."""
+    found = Comparison()
     chunks: list[FrameChunk] = []
     plan: ItemPlan | Failure | None = None
     try:
         for event in decode(job, config):
             match event:
                 case Header():
-                    plan, outcome.flags = event.plans[0], ",".join(event.info.flags)
+                    plan, found.flags = event.plans[0], ",".join(event.info.flags)
                 case FrameChunk():
                     chunks.append(event)
                 case Restart():
-                    chunks, outcome.fallback = [], event.reason
+                    chunks, found.fallback = [], event.reason
                 case Decoded():
-                    outcome.decoder = event.decoder
-                    outcome.decode_seconds, outcome.transform_seconds = event.decode_seconds, event.transform_seconds
+                    found.decoder = event.decoder
     except VideoError as error:
-        outcome.failure = f"{error.failure.value}: {error.message.removeprefix(job.path).strip()}"
-        return outcome
+        found.failure = f"{error.failure.value}: {error.message.removeprefix(job.path).lstrip(': ')}"
+        return found
     if isinstance(plan, Failure):
-        outcome.failure = f"{plan.failure.value}: {plan.message}"
-        return outcome
+        found.failure = f"{plan.failure.value}: {plan.message}"
+        return found
     assert plan is not None
-    outcome.sampled = len(plan.index)
-    given = {int(number): row for chunk in chunks for number, row in zip(chunk.index, chunk.frames, strict=True)}
+    found.sampled = len(plan.index)
+    decoded = {int(number): row for chunk in chunks for number, row in zip(chunk.index, chunk.frames, strict=True)}
     resizer = Resizer(config.resize, config.size)
     matches = [
-        np.array_equal(resizer(frame), given[number])
+        np.array_equal(resizer(frame), decoded[number])
         for number, frame in enumerate(forward_frames(job.path))
-        if number in given
+        if number in decoded
     ]
-    outcome.frames = "yes" if all(matches) and len(matches) == len(plan.index) == len(given) else "NO"
+    found.frames = "yes" if all(matches) and len(matches) == len(plan.index) == len(decoded) else "NO"
     times = stamped_times(job.path)
     if times is None:
-        outcome.times = "made up"
+        found.times = "made up"
     else:
-        outcome.times = "yes" if np.array_equal(times[plan.index], plan.time_seconds) else "NO"
-    return outcome
+        found.times = "yes" if np.array_equal(times[plan.index], plan.time_seconds) else "NO"
+    return found
 
 
 def speed(job: FileJob, rate_hz: float) -> str:
-    """Frames of the file a CPU second, by each decoder as it is allowed, and the share of resizing."""
+    """Frames of the file per CPU second, for each decoder alone, and the share of resizing."""
     parts = []
     for policy in (DecoderPolicy.DECORD, DecoderPolicy.PYAV):
         started, frames, seconds, resizing = time.process_time(), 0, 0.0, 0.0
@@ -141,7 +139,7 @@ def speed(job: FileJob, rate_hz: float) -> str:
 
 
 def damage(job: FileJob, config: ExtractionConfig, copies: int) -> Counter[str]:
-    """Decode copies of a file with 1, 3 or 20 bytes changed behind its first fifth, and count what becomes of them."""
+    """Decode copies of a file with 1, 3 or 20 bytes changed behind its first fifth, and count their fates."""
     content = Path(job.path).read_bytes()
     resizer = Resizer(config.resize, config.size)
     sound = [resizer(frame) for frame in forward_frames(job.path)]
@@ -159,10 +157,10 @@ def damage(job: FileJob, config: ExtractionConfig, copies: int) -> Counter[str]:
 
 
 def _fate(copy: Path, config: ExtractionConfig, sound: list[npt.NDArray[np.uint8]]) -> str:
-    outcome = compare(FileJob(str(copy), (Item("damaged"),)), config)
-    if outcome.failure:
-        return outcome.failure.split(":")[0]
-    if outcome.frames != "yes":
+    found = compare(FileJob(str(copy), (Item("damaged"),)), config)
+    if found.failure:
+        return found.failure.split(":")[0]
+    if found.frames != "yes":
         return "DIFFERS from PyAV"
     resizer = Resizer(config.resize, config.size)
     same = all(
@@ -172,26 +170,26 @@ def _fate(copy: Path, config: ExtractionConfig, sound: list[npt.NDArray[np.uint8
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table; 1 where any decoded file differs from the full forward decoding."""
+    """Print the table; returns 1 if any decoded file differs from the full forward decoding."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeat", type=int, default=1, help="how often each file is decoded: damage varies")
     parser.add_argument("--rate-hz", type=float, default=10.0)
-    parser.add_argument("--speed", action="store_true", help="measure frames a CPU second as well")
-    parser.add_argument("--damage", type=int, default=0, help="damaged copies of every sound file to try")
+    parser.add_argument("--speed", action="store_true", help="measure frames per CPU second as well")
+    parser.add_argument("--damage", type=int, default=0, help="damaged copies of each sound file to decode")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     listing = list_videos(options.folder)
     different = 0
     for job in listing.jobs:
         print(job.items[0].video_id)
-        outcomes = [compare(job, _configuration(options.rate_hz)) for _ in range(options.repeat)]
-        different += sum("NO" in (outcome.frames, outcome.times) for outcome in outcomes)
-        for line, count in Counter(map(_line, outcomes)).items():
+        comparisons = [compare(job, _configuration(options.rate_hz)) for _ in range(options.repeat)]
+        different += sum("NO" in (found.frames, found.times) for found in comparisons)
+        for line, count in Counter(map(_line, comparisons)).items():
             print(f"    {f'{count} x ' if options.repeat > 1 else ''}{line}")
         if options.speed:
             print(f"    {speed(job, options.rate_hz)}")
-        if options.damage and not outcomes[0].failure:
+        if options.damage and not comparisons[0].failure:
             fates = damage(job, _configuration(options.rate_hz), options.damage)
             different += fates["DIFFERS from PyAV"]
             print("    damaged copies: " + ", ".join(f"{count} {fate}" for fate, count in fates.most_common()))
@@ -199,13 +197,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if different else 0
 
 
-def _line(outcome: Outcome) -> str:
-    flags = f" flags {outcome.flags}" if outcome.flags else ""
-    fallback = f" fallback ({outcome.fallback})" if outcome.fallback else ""
-    if outcome.failure:
-        return f"fails {outcome.failure}{flags}{fallback}"
-    verdict = f"identical {outcome.frames}, times {outcome.times}"
-    return f"{outcome.decoder}, {outcome.sampled} frames: {verdict}{flags}{fallback}"
+def _line(found: Comparison) -> str:
+    flags = f" flags {found.flags}" if found.flags else ""
+    fallback = f" fallback ({found.fallback})" if found.fallback else ""
+    if found.failure:
+        return f"fails {found.failure}{flags}{fallback}"
+    verdict = f"identical {found.frames}, times {found.times}"
+    return f"{found.decoder}, {found.sampled} frames: {verdict}{flags}{fallback}"
 
 
 if __name__ == "__main__":

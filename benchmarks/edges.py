@@ -1,10 +1,10 @@
-"""Whether the ends of clips and of videos show in features: a video that stands still, and windows beside dense.
+"""Whether the ends of clips and videos show in features: on a still video, and of windows against dense.
 
     python -m benchmarks.edges FOLDER [--weights CHECKPOINT]
 
-Per sampling, over 200 identical frames: the largest feature norm over the median, and the longest displacement. Over
-the videos of the folder: how far the features of windows are from those of dense on the same frames, whether `gebd
-detect` finds the same boundaries on both. And the CPU time that the network takes with hop 1 over that with hop T.
+For each sampling, over 200 identical frames: the largest feature norm over the median, and the longest displacement.
+Over the videos of the folder: how far the features of windows are from those of dense on the same frames, and whether
+`gebd detect` finds the same boundaries on both. Then the network's CPU time with hop 1 over that with hop T.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import numpy.typing as npt
 import torch
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
-from extractor.pipeline.files import FileRun, ItemDone
+from extractor.models.spec import member_frames
+from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
@@ -49,7 +50,7 @@ _TURNS = 8
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print the figures."""
+    """Measure and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--weights", default=BUNDLED_WEIGHTS)
@@ -84,14 +85,14 @@ def _print_beside_dense(windows: FeatureStore, dense: FeatureStore) -> None:
         gap = np.linalg.norm(found["frame"] - expected["frame"], axis=1)
         furthest = max(furthest, float((gap / np.linalg.norm(expected["frame"], axis=1)).max()))
     print(
-        f"{len(dense.video_ids)} videos, windows beside dense: features differ by at most {furthest:.1e} of their norm"
+        f"{len(dense.video_ids)} videos, windows against dense: features differ by at most {furthest:.1e} of their norm"
     )
     alike = detect(windows).boundaries == detect(dense).boundaries
     print(f"gebd detect finds {'the same' if alike else 'OTHER'} boundaries on both")
 
 
 def _hop_one_over_hop_t(weights: str) -> float:
-    """The least CPU time of some turns on one thread, which alternate."""
+    """Ratio of the least CPU times over several turns on one thread; the hops take turns."""
     torch.set_num_threads(1)
     resolved = resolve(Request(weights=weights))
     runner = NetworkRunner(load_network(resolved.config, resolved.weights, "cpu"), resolved.config, batch_frames=16)
@@ -105,33 +106,35 @@ def _hop_one_over_hop_t(weights: str) -> float:
 
 
 def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
-    """A store of these videos, made in this process."""
+    """Extract these videos in this process and return the store."""
     resolved = resolve(request)
     root.mkdir()
     paths = StorePaths(root)
     run = write_run(paths, Run(resolved.config, resolved.shape, "none", 1 << 40, str(listing.root), ""))
-    members = resolved.member_frames
-    write_inventory(paths, build_inventory(listing, lambda job: probe(job, run.config, members), run, members))
+    members = member_frames(resolved.config)
+    write_inventory(paths, build_inventory(listing, lambda job: probe(job, run.config, members), run))
     network = load_network(run.config, resolved.weights, "cpu")
     runner = NetworkRunner(network, run.config, batch_frames=_BATCH_FRAMES)
     attempt = new_attempt(paths, run, shard_name(0), "benchmark")
     reports: list[ItemDone | Failure] = []
     for job in listing.jobs:
-        file = FileRun(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
+        file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
         try:
             for event in _events(job, resolved):
                 file.handle(event)
             runner.flush()
             file.settle()
         except VideoError as error:
-            raise SystemExit(f"{job.path} cannot be extracted: {error}") from error
+            raise SystemExit(
+                f"expected videos that can be extracted; {job.path} cannot: {error}. Leave it out of the folder"
+            ) from error
     commit_shard(attempt, [item.video_id for job in listing.jobs for item in job.items])
     return FeatureStore(root)
 
 
 def _events(job: FileJob, resolved: Resolved) -> Iterable[DecodingEvent]:
     if job.items[0].video_id != "still":
-        return decode(job, resolved.config, members=resolved.member_frames)
+        return decode(job, resolved.config, members=member_frames(resolved.config))
     return _stand_still(_first_frame(job, resolved), resolved)
 
 
@@ -142,9 +145,9 @@ def _first_frame(job: FileJob, resolved: Resolved) -> npt.NDArray[np.uint8]:
 
 
 def _stand_still(frame: npt.NDArray[np.uint8], resolved: Resolved) -> Iterable[DecodingEvent]:
-    """What a decoder would say of a video that shows this frame all along."""
+    """The events of a decoder for a video that shows only this frame."""
     count, seconds = _STILL_FRAMES, _STILL_FRAMES / _FPS
-    plan = plan_for(np.arange(count) / _FPS, seconds, Item("still"), resolved.config, resolved.member_frames)
+    plan = plan_for(np.arange(count) / _FPS, seconds, Item("still"), resolved.config, member_frames(resolved.config))
     height, width = frame.shape[:2]
     info = VideoInfo("none", "none", width, height, 0, _FPS, count, 0.0, seconds)
     yield Header(info, PixelGrid(1.0, 1.0, 0.0, 0.0), (plan,))

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from extractor import load_model
+from extractor.models.spec import member_frames
 from extractor.pipeline.runner import NetworkRunner
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
@@ -74,7 +75,7 @@ def _bare(folder: Path) -> tuple[float, float, float, float]:
     runner = NetworkRunner(load_model(_MODEL, weights="random"), resolved.config, batch_frames=16)
     spent = [0.0, 0.0, 0.0, 0.0]
     for job in list_videos(folder).jobs:
-        events = decode(job, resolved.config, members=resolved.member_frames)
+        events = decode(job, resolved.config, members=member_frames(resolved.config))
         while True:
             cpu, wall = time.process_time(), time.perf_counter()
             try:

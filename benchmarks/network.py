@@ -1,7 +1,7 @@
-"""What the networks cost: `python -m benchmarks.network` prints ratios, all of one run.
+"""The cost of the networks: `python -m benchmarks.network` prints ratios, all from one run.
 
-On a CPU everything runs on one thread and time is the process's CPU time, so that a busy machine disturbs little;
-what is compared alternates, and the median counts. Where there is an accelerator, a second table follows.
+On a CPU everything runs on one thread, and time is the process's CPU time, so that other load disturbs little. What is
+compared takes turns, and the median counts. With an accelerator, a second table follows.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from benchmarks.plain_network import PlainResNet
 from extractor import DenseStream, build_network, load_model
 
 FRAMES, SIZE = 8, 224
-PUSH = 8  # frames a push of the dense stream: as many as a window has, so that both meet the same caches
+PUSH = 8  # frames per push of the dense stream, as many as a clip has, so that caches serve both alike
 
 Clock = Callable[[], float]
 Rows = list[tuple[str, float, str]]
 
 
 def alternate(work: dict[str, Callable[[], object]], repetitions: int, clock: Clock) -> dict[str, list[float]]:
-    """Seconds of each piece of work, run in turns; the first turn warms up and does not count."""
+    """Seconds of each piece of work, run in turns. The first turn is a warm-up and does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repetitions + 1):
         for name, run in work.items():
@@ -35,12 +35,12 @@ def alternate(work: dict[str, Callable[[], object]], repetitions: int, clock: Cl
 
 
 def ratio(seconds: dict[str, list[float]], over: str, under: str) -> float:
-    """Median over the turns of what `over` takes in units of `under`."""
+    """Median over the turns of the time of `over` divided by that of `under`."""
     return statistics.median(a / b for a, b in zip(seconds[over], seconds[under], strict=True))
 
 
 def measure_networks(repetitions: int) -> Rows:
-    """Against the plain version, MSNet over TSM, share of the machine's matrix products."""
+    """Speed-up over the plain version, MSNet over TSM, share of the machine's matrix-product rate."""
     rows: Rows = []
     clip = torch.randn(FRAMES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     square = torch.randn(2048, 2048)
@@ -62,9 +62,9 @@ def measure_networks(repetitions: int) -> Rows:
         rate = plain.flops / 2 / 2048**3 * ratio(seconds, "product", "msnet")
         clips = 1 / statistics.median(seconds["msnet"])
         rows += [
-            (f"{backbone}: clips a second", clips, f"{plain.flops / 1e9:.1f} GFLOP a clip"),
+            (f"{backbone}: clips per second", clips, f"{plain.flops / 1e9:.1f} GFLOP per clip"),
             (f"{backbone}: relative difference from the plain version", float(check), ""),
-            (f"{backbone}: times as fast as the plain version", ratio(seconds, "plain", "msnet"), f">= {speed_up}"),
+            (f"{backbone}: speed-up over the plain version", ratio(seconds, "plain", "msnet"), f">= {speed_up}"),
             (f"{backbone}: time of MSNet over TSM", ratio(seconds, "msnet", "tsm"), f"<= {overhead}"),
             (f"{backbone}: share of the matrix-product rate", rate, ">= 0.8" if backbone == "resnet50" else ""),
         ]
@@ -72,10 +72,10 @@ def measure_networks(repetitions: int) -> Rows:
 
 
 def measure_dense(num_frames: int) -> Rows:
-    """A dense stream against clips of 8 by themselves with hop 1, on one item: CPU seconds for each distinct frame.
+    """A dense stream against separate clips of 8 with hop 1, on one item: CPU seconds per distinct frame.
 
-    Every push of the stream alternates with one of the clips; as all of them cost the same, theirs is the mean of
-    those times their number.
+    Each push of the stream alternates with one clip. All clips cost the same, so their total is the mean of the timed
+    ones times their number.
     """
     network = load_model("msnet_resnet50", weights="random")
     generator = torch.Generator().manual_seed(0)
@@ -96,14 +96,14 @@ def measure_dense(num_frames: int) -> Rows:
     hop_one = statistics.mean(windows) * (num_frames - FRAMES + 1) / num_frames
     note = f"{num_frames} frames, {len(windows)} of {num_frames - FRAMES + 1} clips timed"
     return [
-        ("dense: CPU seconds a frame", dense, note),
-        ("clips of 8, hop 1: CPU seconds a frame", hop_one, ""),
-        ("dense: times less than clips", hop_one / dense, ">= 6.5"),
+        ("dense: CPU seconds per frame", dense, note),
+        ("clips of 8, hop 1: CPU seconds per frame", hop_one, ""),
+        ("dense: speed-up over clips", hop_one / dense, ">= 6.5"),
     ]
 
 
 def measure_accelerator(device: torch.device, repetitions: int) -> Rows:
-    """Lower precision against float32, clips a second, MSNet over TSM, share of the matrix peak."""
+    """Lower precision against float32, clips per second, MSNet over TSM, share of the matrix-product rate."""
 
     def clock() -> float:
         torch.accelerator.synchronize()
@@ -130,7 +130,7 @@ def measure_accelerator(device: torch.device, repetitions: int) -> Rows:
         name = str(dtype).removeprefix("torch.")
         rows += [
             (f"{name}: relative error of frame features", error, "against float32"),
-            (f"{name}: clips a second", len(clips) / statistics.median(seconds["msnet"]), "batches of 32"),
+            (f"{name}: clips per second", len(clips) / statistics.median(seconds["msnet"]), "batches of 32"),
             (f"{name}: time of MSNet over TSM", ratio(seconds, "msnet", "tsm"), ""),
             (f"{name}: share of the matrix-product rate", share, "8192 x 8192, same dtype"),
         ]
@@ -145,10 +145,10 @@ def report(title: str, rows: Rows) -> None:
 
 
 def main() -> None:
-    """Measure what was asked for and print it."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=15, help="turns that count")
-    parser.add_argument("--dense-frames", type=int, default=1000, help="sampled frames of the item; 0 leaves it out")
+    parser.add_argument("--dense-frames", type=int, default=1000, help="frames of the dense stream; 0 leaves it out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with torch.inference_mode():

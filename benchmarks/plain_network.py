@@ -1,7 +1,7 @@
-"""MSNet as one would write it first: batch norm apart, NCHW memory, all-pairs correlation as one batched product.
+"""MSNet written plainly: separate batch norm, NCHW memory, all-pairs correlation as one batched product.
 
-The measure that the tuned networks are held against. It computes the same function from the same weights, by
-canonical names (see `extractor.models.checkpoints.names`), and counts its floating-point operations.
+The baseline of the tuned networks. It computes the same function from the same weights, by canonical names (see
+`extractor.models.checkpoints.names`), and counts its floating-point operations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIDE = 2 * RADIUS + 1
 
 
 class PlainResNet:
-    """The ResNet of `network` (not folded), with or without its MS module, on one clip (T, 3, H, W)."""
+    """The ResNet of an unfolded `network`, with or without MS module, on one clip (T, 3, H, W)."""
 
     def __init__(self, network: MSNet) -> None:
         self.depth = int(network.spec.backbone.removeprefix("resnet"))
@@ -33,7 +33,7 @@ class PlainResNet:
         self.weights: Mapping[str, Tensor] = {name: tensor for name, tensor in named if name is not None}
 
     def __call__(self, frames: Tensor) -> Tensor:
-        """Frame features (T, D); `flops` is set to two operations for each multiply-add."""
+        """Return frame features (T, D), and set `flops`, two for each multiply-add."""
         self.flops = 0
         x = F.max_pool2d(torch.relu(self._conv_norm(frames, "conv1", "bn1", 2)), 3, 2, 1)
         for stage, blocks in enumerate(RESNET_LAYERS[self.depth], start=1):
@@ -74,9 +74,9 @@ class PlainResNet:
         return y
 
     def _all_pairs(self, first: Tensor, second: Tensor) -> Tensor:
-        """Scores (N, P * P, h, w): every cell with every cell, then the window of each."""
+        """Scores (N, P * P, h, w): every cell with every cell, then each cell's window."""
         count, channels, height, width = first.shape
-        self.flops += 2 * count * height * width * SIDE * SIDE * channels  # what the window needs, not all pairs
+        self.flops += 2 * count * height * width * SIDE * SIDE * channels  # those of the window, not of all pairs
         volume = torch.bmm(first.flatten(2).transpose(1, 2), second.flatten(2)).relu()
         padded = F.pad(volume.view(-1, height * width, height, width), (RADIUS,) * 4)
         rows = torch.arange(height).view(-1, 1, 1, 1) + torch.arange(SIDE).view(1, 1, -1, 1)

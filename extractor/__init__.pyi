@@ -1,6 +1,5 @@
 from .models.loading import load_model as load_model, normalize as normalize
 from .models.msnet import (
-    EnsembleOutput as EnsembleOutput,
     MSNet as MSNet,
     MSNetEnsemble as MSNetEnsemble,
     MSNetOutput as MSNetOutput,
@@ -8,3 +7,5 @@ from .models.msnet import (
 )
 from .models.spec import NetworkSpec as NetworkSpec, describe_network as describe_network
 from .models.streaming import DenseStream as DenseStream, StreamOutput as StreamOutput
+
+__version__: str

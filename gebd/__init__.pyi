@@ -1,10 +1,4 @@
-from .annotations.identity import (
-    Join as Join,
-    JoinRule as JoinRule,
-    join_videos as join_videos,
-    tapos_starts as tapos_starts,
-)
-from .annotations.kinetics_raw import Conversion as Conversion, Rules as Rules
+from .annotations.identity import tapos_starts as tapos_starts
 from .annotations.loading import (
     convert as convert,
     load_annotations as load_annotations,
@@ -13,40 +7,39 @@ from .annotations.loading import (
 from .annotations.records import (
     AnnotationFormat as AnnotationFormat,
     Annotations as Annotations,
-    AnnotationSummary as AnnotationSummary,
     VideoAnnotation as VideoAnnotation,
 )
 from .dataset.dataset import GEBDDataset as GEBDDataset
-from .dataset.join_report import JoinReport as JoinReport
-from .dataset.labels import Raters as Raters
 from .dataset.samplers import BalancedSampler as BalancedSampler, ShardSampler as ShardSampler
 from .dataset.samples import Batch as Batch, Sample as Sample, collate as collate
 from .dataset.stitching import stitch as stitch
 from .detection.detector import DetectionConfig as DetectionConfig, detect as detect
-from .heads.config import TrainingConfig as TrainingConfig, training_config as training_config
-from .heads.networks import HeadName as HeadName
+from .heads.config import HeadConfig as HeadConfig, head_config as head_config
 from .heads.predict import JoinOptions as JoinOptions, Prediction as Prediction, predict as predict
 from .heads.train import TrainingResult as TrainingResult, train_head as train_head
 from .heads.trained import TrainedHead as TrainedHead, load_head as load_head
 from .metric.baselines import (
     Comparison as Comparison,
-    LeftOut as LeftOut,
     compare_with_baselines as compare_with_baselines,
     leave_one_rater_out as leave_one_rater_out,
     random_boundaries as random_boundaries,
     uniform as uniform,
     uniform_matched as uniform_matched,
 )
-from .metric.evaluation import Definition as Definition, Evaluation as Evaluation, Interval as Interval
+from .metric.evaluation import Evaluation as Evaluation
 from .metric.f1 import TOLERANCES as TOLERANCES, evaluate as evaluate, in_frames as in_frames
 from .metric.picking import BoundaryPicker as BoundaryPicker, PickingMethod as PickingMethod
 from .metric.predictions import (
-    ScoreTrack as ScoreTrack,
     load_predictions as load_predictions,
     load_scores as load_scores,
     write_predictions as write_predictions,
 )
-from .metric.report import write_report as write_report
 from .metric.tracks import Track as Track, load_tracks as load_tracks, write_tracks as write_tracks
-from .pictures.plots import Timeline as Timeline, plot_comparison as plot_comparison, plot_timeline as plot_timeline
+from .pictures.plots import (
+    VideoTimeline as VideoTimeline,
+    plot_comparison as plot_comparison,
+    plot_timeline as plot_timeline,
+)
 from .pictures.views import plot_run as plot_run, plot_video as plot_video
+
+__version__: str

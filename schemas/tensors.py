@@ -65,11 +65,6 @@ class StoredTensor:
     def level(self) -> str:
         return self.path.partition("/")[0]
 
-    @property
-    def is_packed(self) -> bool:
-        """Whether rows are bits (`schemas.layout.pack_tied`)."""
-        return self.path == "pairs/tied"
-
 
 def _scalar(shape: NetworkShape, grid: Grid) -> Grid:
     return ()

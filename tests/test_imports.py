@@ -31,6 +31,7 @@ HOMES = {
     "ray": "jobs",
     "typer": "jobs",
 }
+MOST_IN_A_FOLDER = 12
 NOT_IN_SCHEMAS = {"torch", "ray", "av", "decord", "h5py", "hdf5plugin", "typer", "tqdm", "safetensors"}
 
 
@@ -204,3 +205,28 @@ def test_nothing_is_left_to_do_in_the_source() -> None:
     marks = ("TO" + "DO", "FIX" + "ME", "XX" + "X")
     wrong = [module for module, path in sources().items() if any(mark in path.read_text() for mark in marks)]
     assert not wrong
+
+
+def test_no_folder_has_more_than_twelve_modules() -> None:
+    folders = {path.parent for tree in (*PACKAGES, "tests", "benchmarks") for path in (ROOT / tree).rglob("*.py")}
+    crowded = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: count for folder, count in crowded.items() if count > MOST_IN_A_FOLDER} == {}
+
+
+@pytest.mark.parametrize("house", [*PACKAGES, "extractor.models", "extractor.store", "jobs.cli"])
+def test_rooms_beside_one_another_have_no_circle(house: str) -> None:
+    """Modules of a package may use its rooms and the other way round; a room must not need one that needs it."""
+
+    def room_of(module: str) -> str | None:
+        below = module.removeprefix(house + ".")
+        return f"{house}.{below.partition('.')[0]}" if within(module, house) and "." in below else None
+
+    needs: dict[str, set[str]] = {}
+    for module in sources():
+        if (room := room_of(module)) is not None:
+            needed = {room_of(name) for name in imported(tree(module))} - {room, None}
+            needs.setdefault(room, set()).update(name for name in needed if name)
+    try:
+        list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))

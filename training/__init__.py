@@ -1,1 +1,1 @@
-"""Making weights: the procedural world to learn from, and the training and evaluation on it."""
+"""Training weights: the procedural world that networks learn from, and training and evaluation on it."""

@@ -1,4 +1,4 @@
-"""The world's truth on the grid of the network: one displacement a cell, and what can be said of it."""
+"""Ground truth of the world on the network's grid: one displacement per cell, with masks of where it holds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from training.world import Clips
 __all__ = ["SEARCH_RADIUS_CELLS", "CellTruth", "cell_truth", "pool_to_cells"]
 
 SEARCH_RADIUS_CELLS = 7.0  # of the correlation window
-COHERENT_CELLS = 0.5
+_COHERENT_CELLS = 0.5
 
 
 @dataclass(frozen=True)
 class CellTruth:
-    """What is true of the cells of B clips, a cell being FEATURE_STRIDE_PX x FEATURE_STRIDE_PX pixels.
+    """Ground truth for the cells of B clips; a cell is FEATURE_STRIDE_PX x FEATURE_STRIDE_PX pixels.
 
-    displacement (B, T - 1, 2, h, w): float32, cells, x right and y down: the mean over the cell's defined pixels.
+    displacement (B, T - 1, 2, h, w): float32, in cells, x right and y down; the mean over the cell's defined pixels.
     defined (B, T - 1, h, w): bool, at least half of the pixels are defined.
     visible (B, T - 1, h, w): bool, defined, and at least half of the pixels are visible.
     inside (B, T - 1, h, w): bool, defined, and the displacement lies within the search window.
-    coherent (B, T - 1, h, w): bool, defined, and the pixels' own displacements are within half a cell of the mean,
-        in the root mean square: false where the cell holds an edge between things that move differently.
+    coherent (B, T - 1, h, w): bool, defined, and the pixels' displacements deviate from the mean by at most half a
+        cell (root mean square). False where a cell contains an edge between things that move differently.
     """
 
     displacement: Tensor
@@ -37,7 +37,7 @@ class CellTruth:
 
     @property
     def within_frame(self) -> Tensor:
-        """(B, T - 1, 2, h, w): the displacement, cut short at the border: it ends at the nearest cell of the frame."""
+        """(B, T - 1, 2, h, w): the displacement, clamped so that it ends at the nearest cell inside the frame."""
         height, width = self.displacement.shape[-2:]
         x = torch.arange(width, device=self.displacement.device)  # (w,)
         y = torch.arange(height, device=self.displacement.device).unsqueeze(1)  # (h, 1)
@@ -46,13 +46,13 @@ class CellTruth:
 
     @property
     def leaving(self) -> Tensor:
-        """(B, T - 1, h, w), bool: defined, and the displacement ends more than half a cell outside of the frame."""
+        """(B, T - 1, h, w), bool: defined, and the displacement ends more than half a cell outside the frame."""
         return self.defined & ((self.within_frame - self.displacement).abs().amax(2) > 0.5)
 
 
 def cell_truth(clips: Clips) -> CellTruth:
-    """Pool the truth of every pixel to cells. Height and width must be multiples of FEATURE_STRIDE_PX."""
-    defined = pool_to_cells(clips.defined.unsqueeze(2).float())  # (B, T - 1, 1, h, w), a share
+    """Pool the ground truth of pixels to cells. Height and width must be multiples of FEATURE_STRIDE_PX."""
+    defined = pool_to_cells(clips.defined.unsqueeze(2).float())  # (B, T - 1, 1, h, w), fraction of pixels
     share = defined.clamp_min(1e-6)
     pixels = clips.displacement / FEATURE_STRIDE_PX  # 0 where undefined
     mean = pool_to_cells(pixels) / share
@@ -64,13 +64,13 @@ def cell_truth(clips: Clips) -> CellTruth:
         defined=enough,
         visible=enough & (pool_to_cells(clips.visible.unsqueeze(2).float()).squeeze(2) >= 0.5),
         inside=enough & (mean.abs().amax(2) <= SEARCH_RADIUS_CELLS),
-        coherent=enough & (variance <= COHERENT_CELLS**2),
+        coherent=enough & (variance <= _COHERENT_CELLS**2),
     )
 
 
 def pool_to_cells(pixels: Tensor) -> Tensor:
-    """Mean over the pixels of each cell: (..., C, H, W) to (..., C, h, w)."""
+    """Average the pixels of each cell: (..., C, H, W) to (..., C, h, w)."""
     if pixels.shape[-2] % FEATURE_STRIDE_PX or pixels.shape[-1] % FEATURE_STRIDE_PX:
-        raise ValueError(f"expected a height and width that {FEATURE_STRIDE_PX} divides; got {tuple(pixels.shape)}")
+        raise ValueError(f"expected height and width to be multiples of {FEATURE_STRIDE_PX}; got {tuple(pixels.shape)}")
     pooled = F.avg_pool2d(pixels.flatten(0, -4), FEATURE_STRIDE_PX)
     return torch.unflatten(pooled, 0, pixels.shape[:-3])

@@ -1,4 +1,4 @@
-"""What a training is asked for: one frozen configuration, read from a TOML file and stored inside the checkpoint."""
+"""The configuration of a training run: frozen, read from a TOML file, and stored inside the checkpoint."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = [
     "HELD_OUT_SEED",
     "RECIPES",
     "LossWeights",
-    "Precision",
     "Share",
     "Stage",
     "TrainingConfig",
+    "TrainingPrecision",
     "read_config",
 ]
 
 HELD_OUT_SEED = 1_000_000
-"""Worlds of this seed and above are for judging; a training's seed is below it."""
+"""Worlds with this seed and above are for evaluation; training seeds are below it."""
 
 RECIPES = ("default", "miniature")
-"""Configurations that come with the package."""
+"""Configurations shipped with the package."""
 
 
-class Precision(StrEnum):
+class TrainingPrecision(StrEnum):
     """Number format of the convolutions; matching, losses and parameters stay float32."""
 
     FLOAT32 = "float32"
@@ -46,7 +46,7 @@ class _Frozen(BaseModel):
 
 
 class LossWeights(_Frozen):
-    """How much each loss counts; see training.tasks.losses for what they are. 0 leaves one out."""
+    """Weight of each loss (defined in training.tasks.losses); 0 leaves the loss out."""
 
     matching: float = Field(default=1.0, ge=0)
     regression: float = Field(default=0.1, ge=0)
@@ -57,18 +57,18 @@ class LossWeights(_Frozen):
 
 
 class Stage(_Frozen):
-    """A part of the training with sizes, pace and losses of its own.
+    """A part of the training with its own frame sizes, learning rates and losses.
 
-    steps: of the optimizer. frames_per_step: pictures a step; with T frames a clip it has `frames_per_step // T` clips.
-    size_px: side of the square frames. num_frames: clip lengths T, one of which is drawn for each step.
-    learning_rate falls along a cosine to final_learning_rate, after a linear rise over `warmup_steps`.
-    matching_only: stop after the MS module, whose losses alone count then: half the work, for a start from scratch.
-        Networks without the module skip the stage.
-    matching_fixed: leave what displacement and confidence depend on as it is, statistics of norms included, and train
-        what follows alone: the feature transformation, the upper half, the heads. It is quick, and a network without
-        the module, which has nothing to keep, is trained as a whole.
+    steps: optimizer steps. frames_per_step: frames per step; clips of T frames make `frames_per_step // T` clips.
+    size_px: side of the square frames. num_frames: clip lengths T; each step draws one of them.
+    learning_rate decays along a cosine to final_learning_rate, after a linear warm-up over `warmup_steps`.
+    matching_only: stop the forward pass after the MS module and train on its losses only. Half the work, for training
+        from scratch. Networks without the module skip the stage.
+    matching_fixed: freeze everything that displacement and confidence depend on, statistics of norms included, and
+        train only what follows: the feature transformation, the upper half, the heads. This is fast. A network
+        without the module has nothing to freeze and is trained as a whole.
     matching_temperature, matching_sharpness: see training.tasks.losses.matching_loss.
-    max_speed, still_camera, nuisances: of the world, see training.world.WorldConfig.
+    max_speed, still_camera, nuisances: settings of the world, see training.world.WorldConfig.
     """
 
     name: str = Field(min_length=1, max_length=40)
@@ -91,38 +91,41 @@ class Stage(_Frozen):
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
         if self.matching_only and self.matching_fixed:
-            raise ValueError("matching_only and matching_fixed together would leave nothing to train")
+            raise ValueError(
+                "expected matching_only or matching_fixed; got both, which leaves nothing to train. Remove one of them"
+            )
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which part of a step's clips a process has: number `index` of `count`."""
+    """The part of a step's clips that one process trains on: number `index` of `count`."""
 
     index: int
     count: int
 
 
 ALL = Share(0, 1)
-"""Of a step's clips."""
+"""All clips of a step."""
 
 
 class TrainingConfig(_Frozen):
-    """Everything that decides what a training gives; the same configuration on the same device gives the same losses.
+    """Everything that determines the result; the same configuration on the same device gives the same losses.
 
-    seed: of the first weights, the world and the order of clip lengths; below HELD_OUT_SEED.
-    num_segments: clip length the checkpoint is declared for; it takes any.
-    processes: that share the clips of a step, on a CPU; norms take their statistics from each share alone.
+    seed: of the initial weights, the world and the order of clip lengths; below HELD_OUT_SEED.
+    num_segments: clip length declared in the checkpoint, which accepts any length.
+    processes: number of processes that share the clips of a step, on a CPU. Norms compute their statistics per share.
     embedding_halvings: the MS module's embedding is trained 2^n times as large as it is stored, see
-        training.tasks.embedding; 12 leaves scores of about two thirds to random weights, 13 of a third.
+        training.tasks.embedding. With random weights, 12 leaves scores of about two thirds, 13 of about one third.
     textures, shapes: how many the world draws from at a time, see training.world.WorldConfig.
-    evaluation: `evaluate_every_steps` and at the end, on `evaluation_clips` held-out clips of `evaluation_size_px`.
+    evaluation: every `evaluate_every_steps` and at the end, on `evaluation_clips` held-out clips of
+        `evaluation_size_px`.
     """
 
     model: str = "msnet_resnet18"
     seed: int = Field(default=0, ge=0, lt=HELD_OUT_SEED)
     num_segments: int = Field(default=8, ge=2)
-    precision: Precision = Precision.FLOAT32
+    precision: TrainingPrecision = TrainingPrecision.FLOAT32
     processes: int = Field(default=1, ge=1, le=64)
     embedding_halvings: int = Field(default=13, ge=0, le=20)
     textures: int = Field(default=96, ge=1)
@@ -139,16 +142,19 @@ class TrainingConfig(_Frozen):
         for stage in self.stages:
             clips = stage.frames_per_step // max(stage.num_frames)
             if clips < self.processes and self.processes > 1:
-                raise ValueError(f"{self.processes} processes need a clip each; a step of {stage.name!r} has {clips}")
+                raise ValueError(
+                    f"expected at least one clip per step for each of {self.processes} processes; got {clips} in stage"
+                    f" {stage.name!r}. Raise frames_per_step, or lower processes"
+                )
         return self
 
     @property
     def steps(self) -> int:
-        """Of all stages together."""
+        """Total number of steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
     def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage that step number `step` belongs to, and the step's number within it."""
+        """The stage that contains step number `step`, and the number of the step within it."""
         for stage in self.stages:
             if step < stage.steps:
                 return stage, step
@@ -157,9 +163,9 @@ class TrainingConfig(_Frozen):
 
 
 def read_config(source: Path | str, **changes: Any) -> TrainingConfig:
-    """The configuration in a TOML file, or one of RECIPES by its name, with `changes` of its top-level fields.
+    """Read the configuration from a TOML file or, by name, one of RECIPES; `changes` override top-level fields.
 
-    ConfigurationError where it cannot be read, or names what the configuration does not have.
+    Raises ConfigurationError where the file cannot be read or a field is unknown or invalid.
     """
     try:
         if str(source) in RECIPES:
@@ -168,9 +174,12 @@ def read_config(source: Path | str, **changes: Any) -> TrainingConfig:
             text = Path(source).read_text("utf-8")
         return TrainingConfig.model_validate({**tomllib.loads(text), **changes})
     except (OSError, UnicodeDecodeError) as error:
-        known, reason = " or ".join(RECIPES), error.strerror if isinstance(error, OSError) else "it is no text"
-        raise ConfigurationError(f"{source} cannot be read ({reason}); expected a TOML file, or {known}") from error
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(
+            f"expected a TOML file, or {' or '.join(RECIPES)}; got {source}, which cannot be read ({reason})."
+            " Correct the path or the file"
+        ) from error
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{source} is no TOML: {error}") from error
+        raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error
     except ValidationError as error:
-        raise ConfigurationError(f"{source} is no training configuration: {first_refusal(error)}") from error
+        raise ConfigurationError(f"{source} is not a valid training configuration: {first_refusal(error)}") from error

@@ -1,4 +1,4 @@
-"""Training a network of the family on the world: steps, a held-out evaluation in the log, a state to resume from."""
+"""Train a network of the family on the world, with held-out evaluations in a log and a state to resume from."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from extractor.store.disk.atomic import replacing
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from schemas.errors import ConfigurationError
 from training.config import HELD_OUT_SEED, LossWeights, Stage, TrainingConfig
-from training.descent import Descent
 from training.evaluation.matching import measure_matching
 from training.evaluation.passes import evaluating
+from training.gradients import GradientWorkers
 from training.tasks.embedding import as_stored, enlarge_embedding
 from training.tasks.motion import MotionTask, Task
 
-__all__ = ["LICENCE", "LOGS", "Progress", "TrainingRun", "train"]
+__all__ = ["LICENCE", "LOGS", "Progress", "Trainer", "train"]
 
 LICENCE = "Apache-2.0"
 _STATE = "state.pt"
@@ -40,7 +40,7 @@ _EVALUATED_AT_A_TIME = 4
 
 @dataclass(frozen=True)
 class Progress:
-    """What a step gave. `losses` are weighted, by name; `held_out` is there after steps that evaluate."""
+    """The result of a step. `losses` are weighted, by name; `held_out` is None after steps without an evaluation."""
 
     step: int
     steps: int
@@ -63,35 +63,37 @@ def train(
 ) -> Path:
     """Train as `config` says and return the checkpoint, `out`/model.safetensors (convolutions in float16).
 
-    `out` takes the state, losses.csv and evaluations.csv; where it holds the state of the same configuration, training
-    goes on from there. `weights` is a checkpoint to start from, of any kind that fits, or "bundled" for the one that
-    comes with the package. A script that asks for several processes needs `if __name__ == "__main__":`, as each of them
-    imports it. `should_stop` is asked after each step; the state is saved then, too, and a checkpoint is
-    written for what has been learned so far.
+    The state, losses.csv and evaluations.csv are written to `out`; where it holds the state of the same configuration,
+    training resumes from it. `weights` is a checkpoint to start from, of any kind that fits, or "bundled" for the one
+    shipped with the package. A script that uses several processes needs `if __name__ == "__main__":`, because each
+    process imports the script. `should_stop` is called after each step; where it returns True, the state is saved and
+    a checkpoint of the training so far is written.
 
-    ConfigurationError where `out` holds another training; StorageError where it holds other things or cannot be made;
-    WeightsError where `weights` does not fit; ResourceError where one of several processes is killed.
+    Raises ConfigurationError where `out` holds another training or a loss is not finite, StorageError where `out` holds
+    other files or cannot be created, WeightsError where `weights` does not fit, and ResourceError where a process dies.
     """
     device = torch.device(device)
     if config.processes > 1 and device.type != "cpu":
-        raise ConfigurationError(f"{config.processes} processes share the clips of a step on a CPU alone: expected 1")
+        raise ConfigurationError(
+            f"expected 1 process on {device.type}; got {config.processes}. Set processes to 1, or train on a CPU"
+        )
     start = None if weights is None else checkpoint_path(weights, config.model)
-    run = TrainingRun(_without_idle_stages(config), out, device, start)
+    trainer = Trainer(_without_idle_stages(config), out, device, start)
     saved = time.monotonic()
-    with run.descent:
-        while run.step < run.config.steps:
-            report(run.advance())
+    with trainer.workers:
+        while trainer.step < trainer.config.steps:
+            report(trainer.advance())
             if should_stop():
                 break
             if time.monotonic() - saved > save_every_seconds:
-                run.save_state()
+                trainer.save_state()
                 saved = time.monotonic()
-    run.save_state()
-    return run.save_checkpoint()
+    trainer.save_state()
+    return trainer.save_checkpoint()
 
 
-class TrainingRun:
-    """The network, its heads and the optimizer on their way, and the folder that keeps them."""
+class Trainer:
+    """The network, heads and optimizer in training, and the folder that stores them."""
 
     def __init__(self, config: TrainingConfig, out: Path, device: torch.device, weights: Path | None) -> None:
         self.config, self.out, self.device = config, out, device
@@ -104,26 +106,26 @@ class TrainingRun:
         self._held_out = MotionTask(self.network, config, world_seed=HELD_OUT_SEED, device=device)
         self._optimizer = torch.optim.AdamW(_groups(self.network, self.task, config.weight_decay))
         self._resume()
-        self.descent = Descent(self.network, self.task, config)
+        self.workers = GradientWorkers(self.network, self.task, config)
 
     def advance(self) -> Progress:
-        """One step of the optimizer."""
+        """Take one step of the optimizer."""
         stage, step_of_stage = self.config.stage_at(self.step)
         rate = _learning_rate(stage, step_of_stage)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         started = time.monotonic()
-        losses = self.descent.gradients(self.step)
-        if not all(loss.isfinite() for loss in losses.values()):
-            raise ConfigurationError(f"the loss is no number at step {self.step}: try a lower learning_rate")
+        values = {name: float(loss) for name, loss in self.workers.compute(self.step).items()}
+        if not all(map(math.isfinite, values.values())):
+            raise ConfigurationError(f"expected finite losses; got {values} at step {self.step}. Lower learning_rate")
         parameters = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
         self._optimizer.step()
-        values = {name: float(loss) for name, loss in losses.items()}
         seconds = time.monotonic() - started
         self._trained_seconds += seconds
         self.step += 1
-        _append(self.out / _LOSSES, {"step": self.step, "stage": stage.name, "learning_rate": rate, **_padded(values)})
+        columns = {name: values.get(name, "") for name in LossWeights.model_fields}  # the same in every stage
+        _append(self.out / _LOSSES, {"step": self.step, "stage": stage.name, "learning_rate": rate, **columns})
         held_out = None
         if self.step % self.config.evaluate_every_steps == 0 or self.step == self.config.steps:
             held_out = self.evaluate()
@@ -133,7 +135,7 @@ class TrainingRun:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Unweighted losses on held-out clips and, with an MS module, how far its displacement is off, in cells."""
+        """Unweighted losses on held-out clips and, with an MS module, errors of its displacement in cells."""
         held_out = self._held_out
         held_out.load_state_dict(self.task.state_dict())
         length, count = self.config.num_segments, self.config.evaluation_clips
@@ -159,7 +161,7 @@ class TrainingRun:
         return found
 
     def save_state(self) -> None:
-        """All that resuming needs, atomically."""
+        """Atomically save everything that resuming needs."""
         state = {
             "config": self.config.model_dump_json(),
             "start": json.dumps(self._start),
@@ -173,14 +175,15 @@ class TrainingRun:
             torch.save(state, temporary)
 
     def save_checkpoint(self) -> Path:
-        """The network as it is, with the recipe and the last held-out figures in the metadata."""
+        """Save the current network, with the recipe and the last held-out figures in the metadata."""
+        evaluated = next(reversed(_rows(self.out / _EVALUATIONS)), {})
         recipe = {
             "configuration": self.config.model_dump(mode="json"),
             "start": self._start,
             "steps": self.step,
             "trained_seconds": round(self._trained_seconds),
             "device": self.device.type,
-            "held_out": _last_row(self.out / _EVALUATIONS),
+            "held_out": {name: round(float(value), 4) for name, value in evaluated.items()},
         }
         path = self.out / _CHECKPOINT
         with as_stored(self.network, self.config.embedding_halvings):
@@ -199,14 +202,14 @@ class TrainingRun:
             state = torch.load(path, map_location=self.device, weights_only=True)
         except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
             raise ConfigurationError(
-                f"{path} was expected to hold the state of a training and cannot be read: choose another folder, or"
-                " remove the file to begin anew"
+                f"expected the state of a training; got {path}, which cannot be read. Choose another folder, or remove"
+                " the file to start over"
             ) from error
         if state["config"] != self.config.model_dump_json():
             field = _first_difference(json.loads(state["config"]), self.config.model_dump(mode="json"))
             raise ConfigurationError(
-                f"{self.out} holds a training of another configuration ({field} differs): expected the same one, to go"
-                " on with it; choose another folder for a new one"
+                f"expected the configuration that {self.out} was trained with; got another configuration ({field}"
+                " differs). Use the same one to continue, or choose another folder"
             )
         self.step, self._trained_seconds = state["step"], state["trained_seconds"]
         self._start = json.loads(state["start"])
@@ -218,24 +221,26 @@ class TrainingRun:
 
 
 def _without_idle_stages(config: TrainingConfig) -> TrainingConfig:
-    """The configuration without stages that have nothing to teach to a network without an MS module."""
+    """Drop the stages that train matching alone, where the network has no MS module."""
     if describe_network(config.model).has_motion:
         return config
     stages = tuple(stage for stage in config.stages if not stage.matching_only)
     if not stages:
-        raise ConfigurationError(f"{config.model} has no MS module: expected a stage that is not matching_only")
+        raise ConfigurationError(
+            f"expected a stage that is not matching_only, because {config.model} has no MS module; got none. Add one"
+        )
     return config.model_copy(update={"stages": stages})
 
 
 def _first_network(config: TrainingConfig, weights: Path | None) -> MSNet:
-    if weights is None:
-        return build_network(describe_network(config.model, num_segments=config.num_segments), seed=config.seed)
     spec = describe_network(config.model, num_segments=config.num_segments)
+    if weights is None:
+        return build_network(spec, seed=config.seed)
     return restore(spec, read_checkpoint(weights), seed=config.seed, edges=spec.edges)
 
 
 def _provenance(weights: Path | None) -> str | dict[str, Any]:
-    """What the training started from; of one of our own checkpoints with its recipe, and so on back to the first."""
+    """The weights that training starts from; for our own checkpoints with their recipe, back to the first weights."""
     if weights is None:
         return "random weights"
     checkpoint = read_checkpoint(weights)
@@ -247,7 +252,7 @@ def _provenance(weights: Path | None) -> str | dict[str, Any]:
 
 
 def _groups(network: MSNet, task: Task, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for matrices and kernels; none for norms and biases, which have no scale to be kept down."""
+    """Weight decay for matrices and kernels; none for norms and biases, whose scale needs no limit."""
     parameters = [*network.parameters(), *task.parameters()]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -256,17 +261,12 @@ def _groups(network: MSNet, task: Task, weight_decay: float) -> list[dict[str, A
 
 
 def _learning_rate(stage: Stage, step: int) -> float:
-    """Of the stage's step number `step`: a linear rise, then a cosine down to the final rate."""
+    """Learning rate at step number `step` of the stage: a linear warm-up, then a cosine down to the final rate."""
     if step < stage.warmup_steps:
         return stage.learning_rate * (step + 1) / stage.warmup_steps
     done = (step - stage.warmup_steps) / max(1, stage.steps - stage.warmup_steps)
     low, high = stage.final_learning_rate, stage.learning_rate
     return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _padded(losses: Mapping[str, float]) -> dict[str, float | str]:
-    """Every loss a column, empty where the step had none, so that all rows of a file have the same columns."""
-    return {name: losses.get(name, "") for name in LossWeights.model_fields}
 
 
 def _append(path: Path, row: Mapping[str, object]) -> None:
@@ -286,16 +286,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _drop_rows_after(path: Path, step: int) -> None:
-    """Rows of steps that were taken after the state was saved will be written again."""
+    """Drop the rows of steps after the saved state, which will be written again."""
     kept = [row for row in _rows(path) if int(row["step"]) <= step]
     path.unlink(missing_ok=True)
     for row in kept:
         _append(path, row)
-
-
-def _last_row(path: Path) -> dict[str, float]:
-    rows = _rows(path)
-    return {name: round(float(value), 4) for name, value in rows[-1].items()} if rows else {}
 
 
 def _first_difference(one: Any, other: Any, where: str = "") -> str:

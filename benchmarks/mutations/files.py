@@ -1,4 +1,4 @@
-"""Small sound files of eight formats, and mutations of them that a seed and a number fix."""
+"""Small sound files of eight formats, and mutations of them that a seed and a number determine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.videos import write_video
 __all__ = ["FORMATS", "FRAMES", "KINDS", "Mutation", "Source", "mutation", "write_sources"]
 
 FRAMES = 25
-_SIZES = ((128, 128), (128, 160))  # smaller ones, too, are encoded to other bytes every time
+_SIZES = ((128, 128), (128, 160))  # smaller frames are encoded to other bytes every time
 
-_QUANTIZER = "qp=24"  # without it libx264 reads memory that it never wrote, and no two files of a seed are alike
+_QUANTIZER = "qp=24"  # without it libx264 reads uninitialised memory, and no two files of a seed are alike
 _X264 = {"x264-params": f"keyint=10:min-keyint=10:scenecut=0:bframes=2:{_QUANTIZER}"}
 _X265 = "log-level=none:pools=1:keyint=10:min-keyint=10:bframes=2:scenecut=0:open-gop="
 _MPEG2: dict[str, object] = {"codec": "mpeg2video", "options": {"bf": "2", "g": "10", "b": "400k"}}
@@ -51,10 +51,10 @@ _RECIPES: dict[str, tuple[_Recipe, _Recipe]] = {
         (".avi", {"codec": "mpeg4", "options": {"bf": "0", "g": "10", "b": "400k"}}),
     ),
     "ts": ((".ts", _MPEG2), (".ts", {"options": _X264})),
-    "ps-mpeg2": ((".mpg", _MPEG2), (".vob", _MPEG2)),  # as of MPEG-1 and of MPEG-2
+    "ps-mpeg2": ((".mpg", _MPEG2), (".vob", _MPEG2)),  # program streams of MPEG-1 and of MPEG-2
     "flv": ((".flv", {"codec": "flv", "options": {"g": "10", "b": "400k"}}), (".flv", {"options": _X264})),
 }
-"""Two variants of each format, which differ in what matters: codec, open groups of pictures, the place of the index."""
+"""Two variants of each format that differ in codec, open groups of pictures, or the place of the index."""
 
 FORMATS = tuple(_RECIPES)
 
@@ -71,7 +71,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """A mutated file: of which source, how (kind, and in words), and its bytes."""
+    """A mutated file: its source, its kind of mutation (also in words, `text`), and its bytes."""
 
     number: int
     kind: str
@@ -81,13 +81,13 @@ class Mutation:
 
 
 def write_sources(folder: Path) -> dict[str, tuple[Source, Source]]:
-    """Write two files of every format, 25 frames each, of two sizes, their textures all different."""
+    """Write two files of each format, 25 frames each, in two sizes, all with different textures."""
     sources = {}
     for place, (name, variants) in enumerate(_RECIPES.items()):
         pair = []
         for variant, (suffix, settings) in enumerate(variants):
             path = folder / f"{name}-{variant}{suffix}"
-            # bitexact: Matroska would get a random identity, and a number would not fix a mutation
+            # bitexact: Matroska would get a random UID, and a number would not determine a mutation
             options = {"fflags": "+bitexact", **settings.get("container_options", {})}  # type: ignore[dict-item]
             arguments = {**settings, "container_options": options, "seed": 2 * place + variant, "frames": FRAMES}
             write_video(path, size=_SIZES[variant], **arguments)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ def _length(source: Source, random: np.random.Generator, _: Sources) -> tuple[st
 def _cut(source: Source, random: np.random.Generator, _: Sources) -> tuple[str, bytes]:
     content = source.content
     at = int(random.integers(1, len(content)))
-    few = int(np.exp(random.uniform(0, np.log(len(content) / 2))))  # a byte as likely as a tenth of the file
+    few = int(np.exp(random.uniform(0, np.log(len(content) / 2))))  # log-uniform: a byte is as likely as a tenth of it
     match random.integers(4):
         case 0:
             return f"cut at {at} of {len(content)}", content[:at]
@@ -152,7 +152,7 @@ def _splice(source: Source, random: np.random.Generator, sources: Sources) -> tu
     name = source.format if random.integers(2) else FORMATS[random.integers(len(FORMATS))]
     other = sources[name][random.integers(2)]
     if random.integers(2):
-        return f"followed by {other.name}", source.content + other.content  # or by itself: its clock starts again
+        return f"followed by {other.name}", source.content + other.content  # or by itself: its clock restarts
     if other is source:
         other = next(each for each in sources[name] if each is not source)
     share, another = random.random(2)

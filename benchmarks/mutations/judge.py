@@ -1,8 +1,8 @@
-"""What decoding gives for one file, held against PyAV's own full forward decoding: which faults there are.
+"""The faults of what decoding returns for one file, against PyAV's own full forward decoding.
 
-Nothing is a fault of which neither PyAV nor the frames themselves give a sign: a changed bit of VP9 that both decoders
-show as the same other pixels, a changed time base. Frames that are still those of the sound file are known by their
-pixels (every frame has its number drawn in), so that where two clocks disagree it is known which is right.
+What neither PyAV nor the frames themselves reveal is no fault: a changed bit of VP9 that both decoders show as the same
+other pixels, a changed time base. Frames that are still those of the sound file are recognised by their pixels (every
+frame has its number drawn in), which tells the right clock if two disagree.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from schemas.records import (
     VideoInfo,
 )
 
-__all__ = ["Decode", "Given", "Known", "Truth", "faults_of", "given_by", "known_frames", "truth_of"]
+__all__ = ["Decode", "KnownFrames", "Result", "Truth", "faults_of", "known_frames", "result_of", "truth_of"]
 
 Uint8Array = npt.NDArray[np.uint8]
 Decode = Callable[..., Iterator[DecodingEvent]]
-Known = Mapping[bytes, tuple[str, int, float]]
+KnownFrames = Mapping[bytes, tuple[str, int, float]]
 """Frames of the sound files by the digest of their pixels: file, number, time in seconds."""
 
-SIZE = 128  # that of the files' own frames: what differs by a grey level is not averaged away
+SIZE = 128  # that of the files' own frames: resizing does not average away a difference of one grey level
 _SAME_SECONDS = 5e-7
 _LEAVES_OUT = frozenset({"leading_pictures", "clock_restarts"})
 _NO_STAMPS_ON_FRAMES = frozenset({"avi", "mpeg"})  # FFmpeg's frames of these have stamps that step backwards
 
 
 @dataclass
-class Given:
-    """What a decode function gave: all frames of a file, or why not."""
+class Result:
+    """What a decode function returned: all frames of a file, or why there are none."""
 
     failure: str = ""
     message: str = ""
@@ -63,7 +63,7 @@ class Given:
 
 @dataclass
 class Truth:
-    """What PyAV gives: resized frames in output order, their own stamps in seconds, and signs of damage."""
+    """What PyAV returns: resized frames in output order, their own stamps in seconds, and signs of damage."""
 
     frames: list[Uint8Array] = field(default_factory=list)
     times: list[float | None] = field(default_factory=list)
@@ -73,59 +73,59 @@ class Truth:
     container: str = ""
 
     def digests(self) -> list[bytes]:
-        """Those of its frames, by which they are known."""
+        """The digest of each frame's pixels."""
         return [_digest(frame) for frame in self.frames]
 
 
-def given_by(decode: Decode, path: str, beat: Callable[[], None], distrust: str = "") -> Given:
-    """Decode every frame of a file. beat: called at every event."""
+def result_of(decode: Decode, path: str, on_event: Callable[[], None], distrust: str = "") -> Result:
+    """Decode every frame of a file. on_event: called at every event."""
     config = ExtractionConfig(
         model="tsm_resnet18", weights="random", seed=0, sampling=Sampling.DENSE, rate_hz=None, size=SIZE
     )
-    given = Given()
+    result = Result()
     chunks: list[FrameChunk] = []
     events: list[str] = []
     plan: ItemPlan | Failure | None = None
     try:
         for event in decode(FileJob(path, (Item("mutated"),)), config, distrust=distrust):
-            beat()
+            on_event()
             events.append(type(event).__name__)
             match event:
                 case Header():
-                    given.info, plan = event.info, event.plans[0]
+                    result.info, plan = event.info, event.plans[0]
                 case FrameChunk():
                     chunks.append(event)
                 case Restart():
                     chunks = []
     except VideoError as error:
-        given.failure, given.message = error.failure.value, error.message
-        return given
+        result.failure, result.message = error.failure.value, error.message
+        return result
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        given.exception = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
-        return given
+        result.exception = f"{type(error).__name__}: {error} ({Path(place.filename).name}, line {place.lineno})"
+        return result
     if isinstance(plan, Failure):
-        given.failure, given.message = plan.failure.value, plan.message
+        result.failure, result.message = plan.failure.value, plan.message
     elif plan is None or events[0] != Header.__name__ or events[-1] != Decoded.__name__:
-        given.irregular = f"the events were {', '.join(dict.fromkeys(events)) or 'none'}"
+        result.irregular = f"the events were {', '.join(dict.fromkeys(events)) or 'none'}"
     else:
-        given.times = plan.time_seconds
-        given.frames = [frame for chunk in chunks for frame in chunk.frames]
-        given.irregular = _irregular(plan, chunks)
-    return given
+        result.times = plan.time_seconds
+        result.frames = [frame for chunk in chunks for frame in chunk.frames]
+        result.irregular = _irregular(plan, chunks)
+    return result
 
 
 def _irregular(plan: ItemPlan, chunks: list[FrameChunk]) -> str:
     numbers = [int(number) for chunk in chunks for number in chunk.index]
     if numbers != plan.index.tolist():
-        return f"{len(plan.index)} frames were planned, {len(numbers)} came, or in another order"
+        return f"expected the {len(plan.index)} planned frames in order; got {len(numbers)}, or another order"
     if numbers != list(range(len(numbers))):
-        return "a plan for every frame leaves some out"
-    return "" if all(chunk.valid.all() for chunk in chunks) else "frames are marked invalid, which nobody asked for"
+        return "expected a plan for every frame; got one that leaves some out"
+    return "" if all(chunk.valid.all() for chunk in chunks) else "expected valid frames; got some marked invalid"
 
 
 def truth_of(path: str) -> Truth:
-    """Decode every frame of a file by nothing but PyAV, from the start, with one thread, going on behind errors."""
+    """Decode every frame of a file with nothing but PyAV, from the start, in one thread, continuing after errors."""
     truth = Truth()
     resizer = Resizer(Resize.STRETCH, SIZE)
     try:
@@ -137,7 +137,7 @@ def truth_of(path: str) -> Truth:
                     stream.codec_context.thread_count = 1
                     _decode_all(container, stream, truth, resizer)
                     break
-    except Exception as error:  # whatever it is, it is a sign that what was given cannot be sound
+    except Exception as error:  # any exception is a sign that the file cannot be sound
         truth.error = f"{type(error).__name__}: {error}".replace(path, "the file")
     truth.stamps.sort()
     return truth
@@ -163,7 +163,7 @@ def _decode_all(container: av.container.InputContainer, stream: av.VideoStream, 
 
 
 def known_frames(sound: Mapping[str, Path]) -> dict[bytes, tuple[str, int, float]]:
-    """Frames of sound files by their pixels, with the times that their own packets have."""
+    """Frames of sound files by the digest of their pixels, with the times of their own packets."""
     known = {}
     for name, path in sound.items():
         truth = truth_of(str(path))
@@ -172,45 +172,45 @@ def known_frames(sound: Mapping[str, Path]) -> dict[bytes, tuple[str, int, float
     return known
 
 
-def faults_of(given: Given, truth: Truth, known: Known) -> list[tuple[str, str]]:
-    """Kind and description of every fault of what was given as sound; for each kind the first."""
-    if given.irregular:
-        return [("events", given.irregular)]
-    sources = [known.get(_digest(frame)) for frame in given.frames]
-    truth = _without_what_refers_to_nothing(given, truth, known)
+def faults_of(result: Result, truth: Truth, known: KnownFrames) -> list[tuple[str, str]]:
+    """Kind and description of each fault of a result that was returned as sound; of each kind the first."""
+    if result.irregular:
+        return [("events", result.irregular)]
+    sources = [known.get(_digest(frame)) for frame in result.frames]
+    truth = _without_what_refers_to_nothing(result, truth, known)
     faults = []
-    wrong = [at for at, pair in enumerate(zip(given.frames, truth.frames, strict=False)) if not np.array_equal(*pair)]
+    wrong = [at for at, pair in enumerate(zip(result.frames, truth.frames, strict=False)) if not np.array_equal(*pair)]
     if wrong:
         elsewhere = {digest: number for number, digest in enumerate(truth.digests())}
-        found = elsewhere.get(_digest(given.frames[wrong[0]]))
+        found = elsewhere.get(_digest(result.frames[wrong[0]]))
         what = "is no frame of PyAV's" if found is None else f"is PyAV's frame {found}"
         faults.append(("frames" if found is None else "order", f"frame {wrong[0]} {what}, {len(wrong)} differ"))
-    if len(given.frames) != len(truth.frames):
-        faults.append(("count", f"{len(given.frames)} frames, {len(truth.frames)} by PyAV"))
+    if len(result.frames) != len(truth.frames):
+        faults.append(("count", f"{len(result.frames)} frames, {len(truth.frames)} by PyAV"))
     if truth.corrupt:
         faults.append(("corrupt", f"PyAV marks {len(truth.corrupt)} frames corrupt, first {truth.corrupt[0]}"))
     if truth.error:
         faults.append(("error", f"PyAV raises {truth.error}"))
-    if len(given.times) == len(given.frames):
-        faults += _times(given, truth, sources)
+    if len(result.times) == len(result.frames):
+        faults += _times(result, truth, sources)
     else:
-        faults.append(("times", f"{len(given.times)} times for {len(given.frames)} frames"))
+        faults.append(("times", f"{len(result.times)} times for {len(result.frames)} frames"))
     return faults
 
 
-def _without_what_refers_to_nothing(given: Given, truth: Truth, known: Known) -> Truth:
-    """The truth of a file that is flagged for pictures that refer to what is not there, as at the joint of two files.
+def _without_what_refers_to_nothing(result: Result, truth: Truth, known: KnownFrames) -> Truth:
+    """The truth of a file that is flagged for pictures that refer to missing ones, as at the joint of two files.
 
-    Such pictures, which PyAV shows corrupt or as no frame of a sound file, may be left out, or be given as the frame of
-    a sound file that they are where decoding begins anew. Where more than that differs, the truth is as it was.
+    PyAV shows such pictures as corrupt, or as no frame of a sound file. They may be left out, or be the frame of a
+    sound file that they are if decoding restarts there. If more than that differs, the truth is returned unchanged.
     """
-    if given.info is None or not _LEAVES_OUT.intersection(given.info.flags):
+    if result.info is None or not _LEAVES_OUT.intersection(result.info.flags):
         return truth
     digests, corrupt = truth.digests(), set(truth.corrupt)
     spoilt = [number in corrupt or digest not in known for number, digest in enumerate(digests)]
     cleared = replace(truth, frames=[], times=[], corrupt=[])
     at = 0
-    for frame in given.frames:
+    for frame in result.frames:
         digest, ahead = _digest(frame), at
         while ahead < len(digests) and spoilt[ahead] and digests[ahead] != digest:
             ahead += 1
@@ -226,15 +226,15 @@ def _without_what_refers_to_nothing(given: Given, truth: Truth, known: Known) ->
     return cleared if all(spoilt[at:]) else truth
 
 
-def _times(given: Given, truth: Truth, sources: list[tuple[str, int, float] | None]) -> Iterator[tuple[str, str]]:
-    """Faults of times. sources: which frame of which sound file each given frame is, where it is one."""
-    assert given.info is not None
-    times = given.times.tolist()
+def _times(result: Result, truth: Truth, sources: list[tuple[str, int, float] | None]) -> Iterator[tuple[str, str]]:
+    """Faults of times. sources: which frame of which sound file each returned frame is, None if it is none."""
+    assert result.info is not None
+    times = result.times.tolist()
     falls = [at for at in range(1, len(times)) if not times[at] >= times[at - 1]]
     if falls:
         yield "times", f"{times[falls[0]]:.3f} s follows on {times[falls[0] - 1]:.3f} s"
     by_stamps = truth.container in _NO_STAMPS_ON_FRAMES
-    if given.info.times_made_up:
+    if result.info.times_made_up:
         return
     own = truth.stamps if by_stamps and len(truth.stamps) == len(truth.frames) else truth.times
     wrong = []
@@ -242,7 +242,7 @@ def _times(given: Given, truth: Truth, sources: list[tuple[str, int, float] | No
         right = [] if stamp is None else [stamp]
         if source:
             kept = any(abs(source[2] - other) <= _SAME_SECONDS for other in truth.stamps)
-            # not in AVI, which is counted: behind a lost packet every frame is at the time of the one before it
+            # Not in AVI, where frames are counted: behind a lost packet each has the time of the one before it.
             right = [source[2]] if kept and truth.container == "mpeg" else [*right, source[2]]
         if right and not any(abs(seconds - each) <= _SAME_SECONDS for each in right):
             wrong.append(f"frame {at} at {seconds:.3f} s for {right[0]:.3f} s")

@@ -1,4 +1,4 @@
-"""Where a sound video file says how long its parts are: boxes, elements, chunks, packets, tags, units of a frame."""
+"""Where a sound video file states the length of its parts: boxes, elements, chunks, packets, tags, NAL units."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TS_BYTES = 188
 
 @dataclass(frozen=True, slots=True)
 class LengthField:
-    """`width` bytes at `offset` of which the bits of `mask` are a length (EBML and MPEG tables have others beside)."""
+    """`width` bytes at `offset`, whose bits in `mask` are a length (EBML and MPEG tables have others beside them)."""
 
     offset: int
     width: int
@@ -33,7 +33,7 @@ class LengthField:
     order: Literal["big", "little"] = "big"
 
     def read(self, content: bytes) -> int:
-        """The length that a file has here."""
+        """The length that a file states here."""
         return int.from_bytes(content[self.offset : self.offset + self.width], self.order) & self.mask
 
     def written(self, content: bytes, length: int) -> bytes:
@@ -44,7 +44,7 @@ class LengthField:
 
 
 def length_fields(suffix: str, content: bytes) -> list[LengthField]:
-    """All of a sound file. suffix: ".mp4", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".vob" or ".flv"."""
+    """All length fields of a sound file. suffix: .mp4, .mkv, .webm, .avi, .ts, .mpg, .vob or .flv."""
     finders: dict[str, Callable[[bytes], Iterator[LengthField]]] = {
         ".mp4": lambda data: _mp4(data, 0, len(data)),
         ".mkv": lambda data: _ebml(data, 0, len(data)),
@@ -81,7 +81,7 @@ def _ebml(data: bytes, at: int, end: int) -> Iterator[LengthField]:
         field = LengthField(at, width, (1 << 7 * width) - 1)
         yield field
         at += width
-        length = min(field.read(data), end - at)  # that of an open end is larger than any file
+        length = min(field.read(data), end - at)  # an open end has a length larger than any file
         if name in _MASTERS:
             yield from _ebml(data, at, at + length)
         at += length
@@ -114,7 +114,7 @@ def _program_stream(data: bytes) -> Iterator[LengthField]:
     at = 0
     while data[at : at + 3] == b"\0\0\1" and data[at + 3] != 0xB9:
         if data[at + 3] == 0xBA:
-            at += 14 + (data[at + 13] & 7) if data[at + 4] >> 6 == 1 else 12  # of MPEG-2 or of MPEG-1
+            at += 14 + (data[at + 13] & 7) if data[at + 4] >> 6 == 1 else 12  # MPEG-2 or MPEG-1
             continue
         yield _whole(at + 4, 2)
         at += 6 + int.from_bytes(data[at + 4 : at + 6], "big")
@@ -125,12 +125,12 @@ def _flash(data: bytes) -> Iterator[LengthField]:
     while at + 15 <= len(data):
         yield _whole(at + 1, 3)
         at += 11 + int.from_bytes(data[at + 1 : at + 4], "big")
-        yield _whole(at, 4)  # the same once more, behind the tag
+        yield _whole(at, 4)  # the previous tag's size, behind it
         at += 4
 
 
 def _nal_units(data: bytes) -> Iterator[LengthField]:
-    """Of H.264 and HEVC where they have lengths, as in MP4, Matroska and FLV."""
+    """Lengths of the NAL units of H.264 and HEVC, as MP4, Matroska and FLV store them."""
     with av.open(io.BytesIO(data), "r") as container:
         if container.streams.video[0].codec_context.name not in ("h264", "hevc"):
             return

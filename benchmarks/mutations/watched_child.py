@@ -1,6 +1,6 @@
-"""Judges file after file in a process of its own, which is replaced where it dies, hangs or swells.
+"""Judges files in a child process, which is replaced if it dies, hangs, or takes too much memory.
 
-As the product's pool of decoders does: a file whose process died is tried once more with PyAV alone.
+A file whose process died is judged a second time with PyAV alone, as the product's pool of decoders does it.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ from typing import Any
 
 import torch
 
-from benchmarks.mutations.judge import Decode, Known, faults_of, given_by, truth_of
+from benchmarks.mutations.judge import Decode, KnownFrames, faults_of, result_of, truth_of
 from jobs.cluster.machine import private_memory_bytes
 from schemas.errors import FailureClass
 
-__all__ = ["Judged", "WatchedChild"]
+__all__ = ["Verdict", "WatchedChild"]
 
 _POLL_SECONDS = 0.2
 _START_SECONDS = 120.0
 _FILES_A_CHILD = 500
-_MOST_BYTES = 4 * 1024**3  # these two as the pool's DecoderLimits, which would bring Ray into every child
-_SILENT_SECONDS = 5.0  # without an event, when the deadline is over: the pool waits for events, not for whole files
+_MOST_BYTES = 4 * 1024**3  # these two as in the pool's DecoderLimits, which would load Ray in every child
+_SILENT_SECONDS = 5.0  # without an event at the deadline: the pool waits for events, not for whole files
 
 
 @dataclass
-class Judged:
-    """What became of one file.
+class Verdict:
+    """The verdict on one file.
 
-    outcome: the value of a FailureClass, "sound", "flagged" (flags that the sound file has not, or times made up) or
+    outcome: the value of a FailureClass, "sound", "flagged" (flags that the sound file lacks, or times made up) or
     "fault". caught: what the product's pool of decoders would have caught and tried again. faults: kind and text.
-    frames: how many were given. unseen: they are sound by all that PyAV tells, and some are not the sound file's.
+    no_truth: why PyAV's own decoding is missing. frames: how many were returned. unseen: PyAV finds them sound, but
+    some are not the sound file's.
     """
 
     outcome: str
@@ -46,34 +47,36 @@ class Judged:
     unseen: bool = False
 
 
-def _judged(decode: Decode, path: str, flags: frozenset[str], known: Known, distrust: str, link: Connection) -> Judged:
-    given = given_by(decode, path, lambda: link.send("event"), distrust)
-    if given.exception:
-        return Judged("fault", faults=(("exception", given.exception),))
-    if given.failure:
-        return Judged(given.failure, given.message)
-    flagged = given.info is not None and bool(given.info.times_made_up or set(given.info.flags) - flags)
+def _verdict(
+    decode: Decode, path: str, flags: frozenset[str], known: KnownFrames, distrust: str, link: Connection
+) -> Verdict:
+    result = result_of(decode, path, lambda: link.send("event"), distrust)
+    if result.exception:
+        return Verdict("fault", faults=(("exception", result.exception),))
+    if result.failure:
+        return Verdict(result.failure, result.message)
+    flagged = result.info is not None and bool(result.info.times_made_up or set(result.info.flags) - flags)
     outcome = "flagged" if flagged else "sound"
     link.send(outcome)
     truth = truth_of(path)
-    faults = tuple(faults_of(given, truth, known))
+    faults = tuple(faults_of(result, truth, known))
     unseen = not faults and any(known.get(digest) is None for digest in truth.digests())
-    return Judged(outcome, faults=faults, frames=len(given.frames), unseen=unseen)
+    return Verdict(outcome, faults=faults, frames=len(result.frames), unseen=unseen)
 
 
-def _serve(link: Connection, decode: Decode, known: Known) -> None:
+def _serve(link: Connection, decode: Decode, known: KnownFrames) -> None:
     torch.set_num_threads(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # FFmpeg's messages of two thousand damaged files
     link.send("ready")
     while True:
         path, flags, distrust = link.recv()
-        link.send(_judged(decode, path, flags, known, distrust, link))
+        link.send(_verdict(decode, path, flags, known, distrust, link))
 
 
 class WatchedChild:
-    """Judges what `decode` gives for files, one at a time. Close it by `with`."""
+    """Judges what `decode` returns for files, one at a time. Use it in a `with` block."""
 
-    def __init__(self, decode: Decode, known: Known, deadline_seconds: float) -> None:
+    def __init__(self, decode: Decode, known: KnownFrames, deadline_seconds: float) -> None:
         self._arguments = (decode, known)
         self._deadline_seconds = deadline_seconds
         self._process: Any = None
@@ -86,10 +89,11 @@ class WatchedChild:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def judge(self, path: Path, flags: frozenset[str] = frozenset()) -> Judged:
-        """What becomes of a file. flags: those of the sound file that it was made of.
+    def judge(self, path: Path, flags: frozenset[str] = frozenset()) -> Verdict:
+        """The verdict on a file. flags: those of the sound file that it was made from.
 
-        A process that dies or swells is no fault where the second try, by PyAV alone, ends well: so does the pool.
+        As in the pool, a process that dies or takes too much memory is no fault if the second attempt, by PyAV alone,
+        ends well.
         """
         first = self._once(path, flags, "")
         if not first.caught:
@@ -99,7 +103,7 @@ class WatchedChild:
             second.outcome = first.outcome
         return replace(second, faults=first.faults + second.faults, caught=first.caught)
 
-    def _once(self, path: Path, flags: frozenset[str], distrust: str) -> Judged:
+    def _once(self, path: Path, flags: frozenset[str], distrust: str) -> Verdict:
         if self._process is None or self._files >= _FILES_A_CHILD:
             self._start()
         self._files += 1
@@ -113,7 +117,7 @@ class WatchedChild:
                 answer = link.recv() if link.poll(_POLL_SECONDS) else None
             except (EOFError, OSError):
                 return self._ended(FailureClass.DECODER_CRASHED, f"died ({self._exit_code()})", decoded)
-            if isinstance(answer, Judged):
+            if isinstance(answer, Verdict):
                 return answer
             if answer is not None:
                 last_event = time.monotonic()
@@ -124,16 +128,16 @@ class WatchedChild:
         silent = time.monotonic() - last_event > min(_SILENT_SECONDS, self._deadline_seconds / 2)
         verdict = self._ended(FailureClass.TIMED_OUT, "hung", decoded)
         if not decoded:
-            told = "the pool would end it as timed_out" if silent else "it gives events: the pool would wait on"
+            told = "the pool would end it as timed_out" if silent else "it sends events: the pool would wait on"
             verdict.faults = (("hang", f"no end after {self._deadline_seconds:.0f} s; {told}"),)
         return verdict
 
-    def _ended(self, failure: FailureClass, how: str, decoded: str) -> Judged:
-        """The child is gone, or must go. decoded: what it had said of the file before PyAV's own decoding began."""
+    def _ended(self, failure: FailureClass, how: str, decoded: str) -> Verdict:
+        """End the child. decoded: its outcome for the file, if it had one before PyAV's own decoding began."""
         self._end()
         if decoded:
-            return Judged(decoded, no_truth=f"PyAV's own decoding {how}")
-        return Judged(failure.value, f"the decoder's process {how}", caught=f"the decoder's process {how}")
+            return Verdict(decoded, no_truth=f"PyAV's own decoding {how}")
+        return Verdict(failure.value, f"the decoder's process {how}", caught=f"the decoder's process {how}")
 
     def _start(self) -> None:
         self._end()
@@ -144,7 +148,9 @@ class WatchedChild:
         theirs.close()
         self._files = 0
         if not self._link.poll(_START_SECONDS) or self._link.recv() != "ready":
-            raise RuntimeError("the process that decodes was expected to start, and did not")
+            raise RuntimeError(
+                f"expected the decoding process to start within {_START_SECONDS:.0f} s; got no answer. Try again"
+            )
 
     def _exit_code(self) -> str:
         self._process.join(_START_SECONDS)

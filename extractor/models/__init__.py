@@ -1,1 +1,1 @@
-"""The networks: temporal shift, MotionSqueeze, backbones, their assembly, checkpoints and streaming."""
+"""The networks: temporal shift, MotionSqueeze, backbones, MSNet, checkpoints and streaming."""

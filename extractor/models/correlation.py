@@ -1,9 +1,9 @@
 """Local correlation of two feature maps over a square search window, as banded matrix products.
 
-Gathering the window of every cell copies the second map P * P times. Instead a tile of cells of the first map is
-multiplied with the part of the second that their windows cover, in one matrix product; the window of a cell is then a
-diagonal band of that product, which a strided view reads without a copy. Plain PyTorch on purpose: the reference's
-compiled correlation fails to build, or returns wrong values, on newer tool chains.
+Gathering the window of every cell copies the second map P * P times. Instead, one matrix product multiplies a tile of
+cells of the first map with the part of the second that their windows cover. The window of a cell is then a diagonal
+band of that product, which a strided view reads without a copy. Plain PyTorch on purpose: the reference's compiled
+correlation fails to build, or returns wrong values, on newer tool chains.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from torch.nn import functional as F
 __all__ = ["NORM_EPSILON", "Tiling", "correlate", "correlate_tiles", "normalize_cells"]
 
 NORM_EPSILON = 1e-6  # inside the root, as in the reference
-# Of 28 x 28 cells and P = 15 a tile's product has 2.0 times the entries that its bands use; rows as a whole have 2.8.
+# For 28 x 28 cells and P = 15 a tile's product has 2.0 times the entries that its bands use; whole rows have 2.8.
 _TILE_ROWS = 2
 _TILE_COLUMNS = 14
 
 
 class Tiling(NamedTuple):
-    """How a map of height x width cells is cut into tiles of rows x columns; the last ones may stick out."""
+    """How a map of height x width cells is cut into tiles of rows x columns; the last tiles may overhang."""
 
     height: int
     width: int
@@ -32,27 +32,27 @@ class Tiling(NamedTuple):
 
     @classmethod
     def of(cls, height: int, width: int) -> Tiling:
-        """The tiles for a map: as equal in width as possible, so that little sticks out."""
+        """The tiling of a map, with tiles as equal in width as possible, so that little overhangs."""
         across = -(-width // _TILE_COLUMNS)
         return cls(height, width, min(_TILE_ROWS, height), -(-width // across))
 
     @property
     def down(self) -> int:
-        """How many tiles lie one below the other."""
+        """Number of tiles from top to bottom."""
         return -(-self.height // self.rows)
 
     @property
     def across(self) -> int:
-        """How many tiles lie side by side."""
+        """Number of tiles from left to right."""
         return -(-self.width // self.columns)
 
     @property
     def overhang(self) -> tuple[int, int]:
-        """Rows and columns of the last tiles that are not in the map."""
+        """Rows and columns of the last tiles that lie outside the map."""
         return self.down * self.rows - self.height, self.across * self.columns - self.width
 
     def join(self, tiles: Tensor) -> Tensor:
-        """Tiles (across * down, N, rows, columns, K) put together to (N, K, height, width)."""
+        """Join tiles (across * down, N, rows, columns, K) to (N, K, height, width)."""
         count, last = tiles.shape[1], tiles.shape[-1]
         grid = tiles.view(self.across, self.down, count, self.rows, self.columns, last).permute(2, 5, 1, 3, 0, 4)
         whole = grid.reshape(count, last, self.down * self.rows, self.across * self.columns)
@@ -70,16 +70,16 @@ def correlate(first: Tensor, second: Tensor, radius: int) -> Tensor:
     """max(0, <first(x), second(x + p)>) for every p in [-radius, radius]^2, zero where x + p leaves the map.
 
     `first` and `second` are (N, C, h, w) of one dtype; the result is (N, P * P, h, w) with P = 2 * radius + 1, the
-    vertical offset before the horizontal one. Differentiable; right for any h and w, also below the window's.
+    vertical offset before the horizontal one. Differentiable; correct for any h and w, also smaller than the window.
     """
     tiles, tiling = correlate_tiles(first, second, radius)
     return tiling.join(tiles)
 
 
 def correlate_tiles(first: Tensor, second: Tensor, radius: int) -> tuple[Tensor, Tiling]:
-    """`correlate` as tiles (across * down, N, rows, columns, P * P), contiguous, for work on each cell's candidates.
+    """`correlate` as contiguous tiles (across * down, N, rows, columns, P * P), for work on each cell's candidates.
 
-    Cells of a tile that are not in the map have scores of zero. `Tiling.join` puts the result of that work together.
+    Cells of a tile outside the map have scores of zero. `Tiling.join` joins the results of that work to a map.
     """
     count, channels, height, width = first.shape
     tiling = Tiling.of(height, width)

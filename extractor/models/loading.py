@@ -1,4 +1,4 @@
-"""`load_model`: a network of the family with weights, ready for inference; and the pixels it wants."""
+"""`load_model` returns a network with weights, ready for inference; `normalize` prepares its input."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
+from schemas.wording import counted
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RANDOM_WEIGHTS", "load_model", "normalize"]
 
@@ -40,51 +41,37 @@ def load_model(
     num_classes: int | None = None,
     edges: Edges | str | None = None,
 ) -> MSNet | MSNetEnsemble:
-    """The network called `name` in evaluation mode, folded for inference; it does not track gradients.
+    """Load the network called `name` in evaluation mode, folded for inference; it does not track gradients.
 
     `weights` is the path of a checkpoint, "bundled" for the one that comes with the package (the default where there
     is one), "random" (from `seed`; for tests and try-outs only), or, for an ensemble, two paths: "A,B" or a sequence.
-    `num_segments` is the clip length the network is declared for; it takes any from 2 on. `dtype` is what convolutions
-    compute in; matching, pooling and classifier stay float32. `num_classes` of random weights may be None (no logits);
-    otherwise the checkpoint decides, and a number that differs from its own is refused. What the user should know about
-    the weights is in `.notes`. `edges` is what the temporal shift reads beyond the ends of a sequence, "repeat" (the
-    frame itself) or "zeros": what the checkpoint was made for unless given, "repeat" for random weights.
+    `num_segments` is the clip length the network is declared for; it takes any length from 2 on. Convolutions compute
+    in `dtype`; matching, pooling and classifier stay float32. With random weights, `num_classes` may be None (no
+    logits); a checkpoint decides it, and a number that differs from its own is refused. `edges` is what the temporal
+    shift reads beyond the ends of a sequence, "repeat" (the frame itself) or "zeros"; by default what the checkpoint
+    was made for, and "repeat" for random weights. `.notes` says what the user should know about the weights.
 
-    Folding leaves a `state_dict` of other names and values, which no network loads again: what is to be trained on or
-    saved comes from `build_network` or `restore`.
+    Folding changes the names and values of the `state_dict`, and no network loads it again. To train or save a
+    network, take it from `build_network` or `restore`.
 
     WeightsError where the checkpoint cannot be read or does not fit; ConfigurationError for a name, a dtype, a number
     or a device that cannot be used.
     """
     if dtype not in _DTYPES:
-        raise ConfigurationError(f"expected torch.float32, torch.float16 or torch.bfloat16; got {dtype}")
+        raise ConfigurationError(f"expected a dtype of torch.float32, torch.float16 or torch.bfloat16; got {dtype}")
     spec = describe_network(name, num_segments=num_segments, num_classes=num_classes)
     chosen = None if edges is None else _usable_edges(edges, spec)
     target = _usable_device(device)
     paths = _split(weights, spec)
-    if not spec.is_ensemble:
-        return _load(spec, paths[0], seed, dtype, target, chosen)
     members = [
         _load(member, path, seed + i, dtype, target, chosen)
         for i, (member, path) in enumerate(zip(spec.members, paths, strict=True))
     ]
-    if len({member.spec.num_classes for member in members}) > 1:
-        counts = " and ".join(str(member.spec.num_classes) for member in members)
-        raise WeightsError(f"the members of {name} must have the same classes; got {counts}")
-    specs = tuple(member.spec for member in members)
-    hashes = [member.weights_sha256 for member in specs if member.weights_sha256 is not None]
-    loaded = replace(
-        spec,
-        members=specs,
-        num_classes=specs[0].num_classes,
-        weights_kind=",".join(str(member.weights_kind) for member in specs),
-        weights_sha256=",".join(hashes) or None,
-    )
-    return MSNetEnsemble(loaded, members).eval()
+    return _join(spec, members) if spec.is_ensemble else members[0]
 
 
 def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
-    """RGB frames (..., H, W, 3) of uint8 to what the networks take: (..., 3, H, W) float32 on the same device.
+    """Turn RGB frames (..., H, W, 3) uint8 into network input: (..., 3, H, W) float32 on the same device.
 
     RGB scaled to [0, 1], minus ImageNet's mean, over its standard deviation. The memory stays channels last.
     """
@@ -107,7 +94,7 @@ def _load(
     if weights == RANDOM_WEIGHTS:
         network = build_network(replace(spec, weights_kind=RANDOM_WEIGHTS, edges=edges or spec.edges), seed=seed)
         network.notes = (
-            f"{spec.name} runs on random weights (seed {seed}): its features describe no motion and serve tests only",
+            f"{spec.name} has random weights (seed {seed}): its features describe no motion and serve tests only",
         )
     else:
         network = restore(spec, read_checkpoint(Path(weights)), seed=seed, edges=edges)
@@ -116,9 +103,29 @@ def _load(
     return fused
 
 
+def _join(spec: NetworkSpec, members: Sequence[MSNet]) -> MSNetEnsemble:
+    specs = tuple(member.spec for member in members)
+    if len({member.num_classes for member in specs}) > 1:
+        counts = " and ".join(str(member.num_classes) for member in specs)
+        raise WeightsError(
+            f"expected members of {spec.name} with the same classes; got {counts}. Give checkpoints of one training set"
+        )
+    hashes = [member.weights_sha256 for member in specs if member.weights_sha256 is not None]
+    loaded = replace(
+        spec,
+        ensemble=specs,
+        num_classes=specs[0].num_classes,
+        weights_kind=",".join(str(member.weights_kind) for member in specs),
+        weights_sha256=",".join(hashes) or None,
+    )
+    return MSNetEnsemble(loaded, members).eval()
+
+
 def _usable_edges(edges: Edges | str, spec: NetworkSpec) -> Edges:
     if not spec.shifted_blocks:
-        raise ConfigurationError(f"edges are for the temporal shift, which {spec.name} does not have; leave them out")
+        raise ConfigurationError(
+            f"expected no edges for {spec.name}, which has no temporal shift; got {str(edges)!r}. Leave them out"
+        )
     try:
         return Edges(edges)
     except ValueError:
@@ -131,13 +138,15 @@ def _usable_device(device: str | torch.device) -> torch.device:
         torch.empty(1, device=target)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"the device {str(device)!r} cannot be used here: {reason}") from error
+        raise ConfigurationError(
+            f"expected a device that can be used here; got {str(device)!r} ({reason}). Give another, like 'cpu'"
+        ) from error
     return target
 
 
 def _split(weights: Weights | None, spec: NetworkSpec) -> list[str | Path]:
-    """One entry of `weights` for each network of `spec`."""
-    wanted = len(spec.members) or 1
+    """One entry of `weights` per member of `spec`."""
+    wanted = len(spec.members)
     if weights is None or weights in ("", BUNDLED_WEIGHTS):
         return [bundled_checkpoint(spec.name)]
     if weights == RANDOM_WEIGHTS:
@@ -147,5 +156,8 @@ def _split(weights: Weights | None, spec: NetworkSpec) -> list[str | Path]:
     else:
         paths = [weights] if isinstance(weights, str | Path) else list(weights)
     if len(paths) != wanted or not all(str(path) for path in paths):
-        raise WeightsError(f"{spec.name} needs {wanted} checkpoint{'s' * (wanted > 1)}; got {len(paths)}: {weights}")
+        advice = 'Give "A,B"' if wanted > 1 else "Give one path"
+        raise WeightsError(
+            f"expected {counted(wanted, 'checkpoint')} for {spec.name}; got {len(paths)}: {weights}. {advice}"
+        )
     return paths

@@ -1,4 +1,4 @@
-"""MotionSqueeze: displacement and confidence between neighbouring frames, and motion features made from them.
+"""MotionSqueeze: displacement and confidence between neighbouring frames, and motion features computed from them.
 
 Kwon, Kim, Kwak, Cho, "MotionSqueeze: Neural Motion Feature Learning for Video Understanding", ECCV 2020
 (arXiv 2007.09933), section 3, with the behaviour of the public reference implementation where the two differ.
@@ -23,13 +23,13 @@ SoftArgmaxKind = Literal["kernel", "plain"]
 
 TEMPERATURE = 100.0  # tau of the paper
 KERNEL_SIGMA_CELLS = 5.0
-SAME_MAXIMUM = 1e-6  # candidates this close to the best one are the best one
+SAME_MAXIMUM = 1e-6  # candidates this close to the maximum count as the maximum
 TIED_BELOW = 1e-5  # a second peak this close makes the match arbitrary
 
 
 @dataclass(frozen=True, slots=True)
 class MotionFeatures:
-    """What `MotionSqueeze` gives. N frames in B clips have N - B pairs; B and T are folded.
+    """What `MotionSqueeze` returns. N frames in B clips have N - B pairs; B and T are folded.
 
     `features` (N, C, h, w) in the dtype of the input; `displacement` (N - B, 2, h, w) in cells, x to the right then y
     down, float32; `confidence` (N - B, 1, h, w) in [0, 1], float32; `tied` (N - B, h, w), bool: the two best
@@ -79,9 +79,9 @@ class SoftArgmax(nn.Module):
         self.register_buffer(name, table.to(torch.get_default_device()), persistent=False)
 
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (..., P * P) of each cell's candidates, not negative, to what they say about the cell.
+        """Map non-negative scores (..., P * P) of each cell's candidates to displacement, confidence and ties.
 
-        Displacement in cells, x then y (..., 2), confidence (..., 1), and whether it is tied (...).
+        Displacement (..., 2) is in cells, x then y; confidence is (..., 1); ties (...) are bool.
         """
         confidence = scores.amax(-1, keepdim=True)
         best = self._best(scores.detach(), confidence.detach())
@@ -91,21 +91,21 @@ class SoftArgmax(nn.Module):
         return F.linear(torch.softmax(sharpened, -1), self.offsets), confidence, tied
 
     def _best(self, scores: Tensor, maximum: Tensor) -> Tensor:
-        """Index of the best candidate: of those within 1e-6 of the maximum the one of highest priority.
+        """Index of the best candidate: of those within 1e-6 of the maximum, the one of highest priority.
 
-        Not argmax: among scores that differ by rounding the choice must not depend on the device or on the batch.
+        Not argmax: among scores that differ by rounding, the choice must not depend on the device or the batch.
         """
-        # 1 for a candidate, else 0; arithmetic, because masks cost ten times as much on a CPU. The difference comes
+        # 1 for a candidate, else 0. Arithmetic, because masks cost ten times as much on a CPU. The difference comes
         # first: it is exact in float32, whereas `maximum - 1e-6` is rounded by up to 3e-8.
         candidates = (scores - maximum).add_(SAME_MAXIMUM).mul_(1e30).clamp_(0, 1)
         return F.embedding(candidates.mul_(self.priority).amax(-1).long() - 1, self.by_priority).squeeze(-1)
 
 
 class MotionSqueeze(nn.Module):
-    """The MS module: (B*T, C, h, w) features of any backbone to `MotionFeatures` of the same width.
+    """The MS module: maps features (B*T, C, h, w) of any backbone to `MotionFeatures` of the same width.
 
-    The three steps are methods of their own so that a stream can run them over frames as they come: `embed` a frame,
-    `match` pairs of embedded frames, `transform` a pair's displacement and confidence to motion features.
+    The three steps are separate methods so that a stream can run them as frames come: `embed` frames, `match` pairs of
+    embedded frames, `transform` the displacement and confidence of pairs to motion features.
     """
 
     hidden_channels = 64
@@ -116,7 +116,7 @@ class MotionSqueeze(nn.Module):
         super().__init__()
         self.out_channels = channels
         self.radius = radius
-        self.norm_epsilon = NORM_EPSILON  # another one while it is trained: see training.tasks.embedding
+        self.norm_epsilon = NORM_EPSILON  # training uses another: see training.tasks.embedding
         self.reduction = ConvNorm(channels, self.hidden_channels, 1)
         self.soft_argmax = SoftArgmax(radius, soft_argmax)
         widths = (3, *self.transformation_channels, channels)
@@ -134,7 +134,7 @@ class MotionSqueeze(nn.Module):
         """Motion features of (B*T, C, h, w), T = `num_segments` >= 2 frames a clip; the last pair is repeated."""
         if num_segments < 2 or x.shape[0] % num_segments:
             raise ValueError(
-                f"expected features of clips of at least 2 frames; got {x.shape[0]} frames in clips of {num_segments}"
+                f"expected whole clips of at least 2 frames; got {x.shape[0]} frames in clips of {num_segments}"
             )
         embedded = torch.unflatten(self.embed(x), 0, (-1, num_segments))  # (B, T, 64, h, w)
         displacement, confidence, tied = self.match(embedded[:, :-1].flatten(0, 1), embedded[:, 1:].flatten(0, 1))
@@ -144,13 +144,13 @@ class MotionSqueeze(nn.Module):
         return MotionFeatures(self._transform(pairs, x.dtype), displacement, confidence, tied)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Reduce (N, C, h, w) to 64 channels and normalise each cell: (N, 64, h, w), float32 also under autocast."""
+        """Reduce (N, C, h, w) to 64 channels and normalise each cell: (N, 64, h, w), float32 even under autocast."""
         reduced = self.reduction(x)
         with full_float32(x.device.type):
             return normalize_cells(reduced, self.norm_epsilon)
 
     def match(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Displacement in cells, confidence and ties between embedded frames, two (N, 64, h, w) of float32."""
+        """Match embedded frames, both (N, 64, h, w) float32; return displacement in cells, confidence and ties."""
         with full_float32(first.device.type):
             scores, tiling = correlate_tiles(first, second, self.radius)
             displacement, confidence, tied = self.soft_argmax(scores)

@@ -1,9 +1,10 @@
-"""Assembly of the family: a backbone in two halves, the MS module between them, a head."""
+"""The networks of the family: a backbone in two halves, the MS module between them, a head."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,17 @@ from extractor.models.precision import precision_of
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError
 
-__all__ = ["EnsembleOutput", "MSNet", "MSNetEnsemble", "MSNetOutput", "build_network", "initialize"]
+__all__ = ["MSNet", "MSNetEnsemble", "MSNetOutput", "build_network", "initialize"]
 
 
 @dataclass(frozen=True, slots=True)
 class MSNetOutput:
-    """What a network gives for B clips of T frames. Every tensor is float32 but `tied`, which is bool.
+    """What a network returns for B clips of T frames. Every tensor is float32 but `tied`, which is bool.
 
     `clip_features` (B, D), the mean of `frame_features` (B, T, D); `logits` (B, classes), None without a classifier.
     None without an MS module: `motion` (B, T, C, h, w); `displacement` (B, T - 1, 2, h, w) in cells, x to the right
     then y down; `confidence` (B, T - 1, 1, h, w) in [0, 1]; `tied` (B, T - 1, h, w), where the two best non-adjacent
-    candidates differ by less than 1e-5, so that the displacement is a convention.
+    candidates differ by less than 1e-5, so the displacement is a convention.
     """
 
     clip_features: Tensor
@@ -42,15 +43,6 @@ class MSNetOutput:
     def displacement_px(self) -> Tensor | None:
         """Displacement in pixels of the network's input: cells times 8."""
         return None if self.displacement is None else self.displacement * FEATURE_STRIDE_PX
-
-
-@dataclass(frozen=True, slots=True)
-class EnsembleOutput:
-    """What MSNet-En gives: clip features (B, 2 D) one after another, the mean of the logits, and each member's own."""
-
-    clip_features: Tensor
-    logits: Tensor | None
-    members: tuple[MSNetOutput, ...]
 
 
 class MSNet(nn.Module):
@@ -74,7 +66,12 @@ class MSNet(nn.Module):
         self.classifier: nn.Linear | None = None
         if spec.num_classes is not None:
             self.classifier = nn.Linear(spec.feature_dim, spec.num_classes)
-        self.compute_dtype = torch.float32  # what the frames are turned into; the weights' own after `load_model`
+        self.compute_dtype = torch.float32  # frames are cast to it; `load_model` sets it to the weights' own
+
+    @property
+    def members(self) -> tuple[MSNet, ...]:
+        """Itself alone, as an ensemble of one."""
+        return (self,)
 
     @property
     def device(self) -> torch.device:
@@ -82,7 +79,7 @@ class MSNet(nn.Module):
         return next(self.buffers()).device
 
     def matching_modules(self) -> list[nn.Module]:
-        """What displacement and confidence depend on: the lower half and the MS module's reduction; else nothing."""
+        """What displacement and confidence depend on: the lower half and the reduction; empty without an MS module."""
         if self.motion_squeeze is None:
             return []
         return [*self.backbone.lower_modules(), self.motion_squeeze.reduction]
@@ -113,9 +110,9 @@ class MSNet(nn.Module):
         )
 
     def run(self, frames: Tensor, timeline: Timeline) -> tuple[Tensor, MotionFeatures | None]:
-        """Frame features (M, D), float32, and motion features for the frames that `timeline` has ready.
+        """Return frame features (M, D), float32, and motion features of the frames that `timeline` has ready.
 
-        `frames` is (N, 3, H, W). This is the one forward pass, for clips and streams alike.
+        `frames` is (N, 3, H, W). Clips and streams share this forward pass.
         """
         with precision_of(self.compute_dtype, self.device.type):
             x = frames.to(self.device, self.compute_dtype).contiguous(memory_format=torch.channels_last)
@@ -123,53 +120,60 @@ class MSNet(nn.Module):
             motion = None
             if self.motion_squeeze is not None:
                 x, motion = timeline.squeeze(self.motion_squeeze, x)
-                # in place where nobody will ask for gradients: no timeline keeps `x` itself
+                # in place unless gradients are needed: no timeline keeps `x` itself
                 x = x + motion.features if x.requires_grad else x.add_(motion.features)
             x = self.backbone.upper(x, timeline)
             return x.mean((2, 3), dtype=torch.float32), motion
 
 
 class MSNetEnsemble(nn.Module):
-    """MSNet-En: an 8-frame and a 16-frame MSNet over the same video."""
+    """MSNet-En: an 8-frame and a 16-frame MSNet over the same video.
+
+    Called on one clip tensor per member, it returns `MSNetOutput`. It cannot stream: its members take other frames.
+    """
 
     def __init__(self, spec: NetworkSpec, members: Sequence[MSNet]) -> None:
         super().__init__()
         self.spec = spec
-        self.members = nn.ModuleList(members)
+        self._members = nn.ModuleList(members)
 
-    def _networks(self) -> list[MSNet]:
-        return [member for member in self.members if isinstance(member, MSNet)]
+    @property
+    def members(self) -> tuple[MSNet, ...]:
+        """The networks, in the order of `spec.members`."""
+        return cast(tuple[MSNet, ...], tuple(self._members))
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know about the members' weights."""
-        return tuple(note for member in self._networks() for note in member.notes)
+        return tuple(note for member in self.members for note in member.notes)
 
     @property
     def device(self) -> torch.device:
-        """Where the network computes."""
-        return next(self.buffers()).device
+        """Where the networks compute."""
+        return self.members[0].device
 
-    def forward(self, frames: Sequence[Tensor]) -> EnsembleOutput:
-        """Features of B videos from one (B, T, 3, H, W) tensor for each member, in the members' order."""
-        if len(frames) != len(self.members):
-            raise ValueError(f"expected frames for {len(self.members)} members, in order; got {len(frames)}")
-        outputs = tuple(member(clip) for member, clip in zip(self.members, frames, strict=True))
+    def forward(self, clips: Sequence[Tensor]) -> MSNetOutput:
+        """Features of B videos from one (B, T, 3, H, W) tensor per member, in the members' order.
+
+        Clip features are (B, 2 D), frames and pairs follow one another along T, and logits are averaged.
+        """
+        if len(clips) != len(self.members):
+            raise ValueError(f"expected a clip tensor for each of {len(self.members)} members; got {len(clips)}")
+        outputs = [member(clip) for member, clip in zip(self.members, clips, strict=True)]
+        joined = {
+            name: torch.cat([getattr(output, name) for output in outputs], 1)
+            for name in ("clip_features", "frame_features", "motion", "displacement", "confidence", "tied")
+        }
         logits = [output.logits for output in outputs if output.logits is not None]
-        return EnsembleOutput(
-            torch.cat([output.clip_features for output in outputs], 1),
-            torch.stack(logits).mean(0) if logits else None,
-            outputs,
-        )
+        return MSNetOutput(**joined, logits=torch.stack(logits).mean(0) if logits else None)
 
 
 def initialize(network: nn.Module, generator: torch.Generator) -> None:
-    """Fill parameters and statistics as the reference does before training, from `generator` alone, in place.
+    """Fill parameters and statistics in place, as the reference does before training, from `generator` alone.
 
-    Two deviations keep the features of an untrained network in the range of float16, where the reference's grow with
-    the depth to 1e5 (ResNet-101) or vanish to 1e-9 (MobileNetV2): a depthwise convolution counts its own fan-out, not
-    that of all groups, and a branch beside a skip path ends in a norm of weight
-    0.5, not 1.
+    Two deviations keep the features of an untrained network in the range of float16; the reference's grow with depth
+    to 1e5 (ResNet-101) or vanish to 1e-9 (MobileNetV2). A depthwise convolution counts its own fan-out, not that of
+    all groups, and a branch beside a skip path ends in a norm of weight 0.5, not 1.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -193,15 +197,15 @@ def build_network(
     soft_argmax: SoftArgmaxKind = "kernel",
     dropout: float = 0.0,
 ) -> MSNet:
-    """A trainable network in training mode with seeded random weights; the global random state is left alone.
+    """Build a trainable network in training mode with random weights from `seed`, and keep the global random state.
 
-    `spec` is a name or a description (which then has the number of classes). ConfigurationError for an ensemble:
-    its members are trained one by one.
+    `spec` is a name or a description; a description has its own number of classes. ConfigurationError for an
+    ensemble, whose members are trained one by one.
     """
     if isinstance(spec, str):
         spec = describe_network(spec, num_classes=num_classes)
     if spec.is_ensemble:
-        raise ConfigurationError(f"{spec.name} is two networks; build {spec.members[0].name} for each")
+        raise ConfigurationError(f"expected one network; got {spec.name}. Build {spec.members[0].name} for each member")
     with torch.random.fork_rng(devices=[]):
         network = MSNet(spec, soft_argmax=soft_argmax, dropout=dropout)
     initialize(network, torch.Generator().manual_seed(seed))

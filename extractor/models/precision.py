@@ -1,4 +1,4 @@
-"""Full float32 where the network's result would otherwise depend on the device."""
+"""Full float32 precision where results would otherwise depend on the device."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["full_float32", "precision_of"]
 
 @contextmanager
 def full_float32(device_type: str) -> Iterator[None]:
-    """Within the block: no autocast on `device_type`, and float32 products and convolutions without TF32 or bf16.
+    """Run the block without autocast on `device_type`, and float32 products and convolutions without TF32 or bf16.
 
-    Matching depends on differences of 1e-6 between correlations; TF32 keeps ten bits of mantissa, about 1e-3.
+    Matching depends on differences of 1e-6 between correlations; TF32 has ten bits of mantissa, about 1e-3.
     """
     products = torch.get_float32_matmul_precision()
     convolutions = torch.backends.cudnn.allow_tf32
@@ -29,7 +29,7 @@ def full_float32(device_type: str) -> Iterator[None]:
 
 
 def precision_of(dtype: torch.dtype, device_type: str) -> AbstractContextManager[None]:
-    """Full float32 where `dtype` is that; otherwise nothing, so that an autocast around a network stays in force."""
+    """`full_float32` for float32 outside an autocast, else a null context: a surrounding autocast stays in force."""
     if dtype == torch.float32 and not torch.is_autocast_enabled(device_type):
         return full_float32(device_type)
     return nullcontext()

@@ -1,8 +1,8 @@
-"""Features of one long sequence that comes in pieces, each frame computed once.
+"""Features of one long sequence that comes in pieces; each frame is computed once.
 
 Cutting a sequence into overlapping chunks would recompute the network's temporal reach at every cut. Instead each
-layer that looks forward holds one frame back until its successor is there, so the pieces may be of any size and the
-result is that of one uncut pass.
+layer that looks forward holds one frame back until its successor comes. Pieces may have any size, and the result is
+that of one uncut pass.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ __all__ = ["DenseStream", "StreamOutput"]
 
 Int64Array = npt.NDArray[np.int64]
 
-_WHOLE = np.array([[0, np.iinfo(np.int64).max]])  # one clip, of all frames that come
+_WHOLE = np.array([[0, np.iinfo(np.int64).max]])  # one clip of all frames
 
 
 @dataclass(frozen=True, slots=True)
 class StreamOutput:
-    """What became known with a push: consecutive frames, pairs and clips, each exactly once and in order.
+    """What one push completed: consecutive frames, pairs and clips, each exactly once and in order.
 
-    `frame_features` (n, D) are those of frames `first_frame`, ...; `motion` (m, C, h, w) of frames `first_motion`,
-    ... (known earlier); `displacement` (k, 2, h, w) in cells, `confidence` (k, 1, h, w) and `tied` (k, h, w) of the
-    pairs `first_pair`, ... (frame i and i + 1). Without an MS module the last four are None. `clip_features` (c, D)
-    and `logits` (c, classes) are those of the clips `first_clip`, ...; logits are None without a classifier. n, m, k
-    and c may be 0.
+    `frame_features` (n, D) are those of frames `first_frame`, ...; `motion` (m, C, h, w) that of frames
+    `first_motion`, ... (known earlier). `displacement` (k, 2, h, w) in cells, `confidence` (k, 1, h, w) and `tied`
+    (k, h, w) are those of pairs `first_pair`, ...; pair i is frames i and i + 1. Without an MS module these four are
+    None. `clip_features` (c, D) and `logits` (c, classes) are those of clips `first_clip`, ...; logits are None
+    without a classifier. n, m, k and c may be 0.
     """
 
     first_frame: int
@@ -49,16 +49,16 @@ class StreamOutput:
 
 
 class DenseStream:
-    """One sequence through `network` as it comes; make one for each sequence.
+    """Runs one sequence through `network` as it comes; create one per sequence.
 
-    `clips` (c, 2) are the first and one past the last frame of the clips, both ascending and free to overlap; None
-    makes the whole sequence the one clip. A clip's feature is the mean of its frame features, summed in float64. The
+    `clips` (c, 2) holds each clip's first frame and the one past its last. Both columns ascend, and clips may overlap;
+    None makes the whole sequence one clip. A clip's feature is the mean of its frame features, summed in float64. The
     network must be in evaluation mode: in training, batch norm would depend on how the sequence was cut.
     """
 
     def __init__(self, network: MSNet, clips: Int64Array | None = None) -> None:
         if network.training:
-            raise ValueError("expected a network in evaluation mode; call .eval() first")
+            raise ValueError("expected a network in evaluation mode; got one in training mode. Call .eval() first")
         self._network = network
         self._timeline = StreamTimeline(network.spec.edges)
         self._size: tuple[int, int] | None = None
@@ -67,28 +67,31 @@ class DenseStream:
 
     @torch.no_grad()
     def push(self, frames: Tensor) -> StreamOutput:
-        """Take the next n >= 1 frames, (n, 3, H, W) float, normalised; return what is known now."""
+        """Take the next n >= 1 frames (n, 3, H, W), float and normalised; return what is known now."""
         self._take(frames)
         return self._advance(frames)
 
     @torch.no_grad()
     def finish(self, frames: Tensor | None = None) -> StreamOutput:
-        """End the sequence, with its last frames if some are left, after at least 2 in all; return the rest."""
+        """End the sequence, optionally with its last frames; return the rest. A sequence has at least 2 frames."""
         if frames is not None:
             self._take(frames)
         if self._timeline.ended or self._size is None or self._pushed < 2:
-            raise ValueError(f"expected an unfinished sequence of at least 2 frames; got {self._pushed}")
+            got = "a finished one" if self._timeline.ended else self._pushed
+            raise ValueError(f"expected an unfinished sequence of at least 2 frames; got {got}")
         self._timeline.ended = True
         return self._advance(torch.empty(0, 3, *self._size) if frames is None else frames)
 
     def _take(self, frames: Tensor) -> None:
         if self._timeline.ended:
-            raise ValueError("this stream is finished; make another for another sequence")
+            raise ValueError("expected an unfinished stream; got frames after its end. Create one stream per sequence")
         if frames.ndim != 4 or len(frames) < 1 or frames.shape[1] != 3 or not frames.is_floating_point():
             raise ValueError(f"expected float frames (n, 3, H, W), n >= 1; got {frames.dtype} {tuple(frames.shape)}")
         size = (frames.shape[2], frames.shape[3])
         if self._size not in (None, size):
-            raise ValueError(f"expected frames of {self._size} like those before; got {size}")
+            raise ValueError(
+                f"expected frames of {self._size} like those before; got {size}. Create one stream per size"
+            )
         self._size = size
         self._pushed += len(frames)
 
@@ -126,14 +129,14 @@ class _ClipMeans:
         self.done = 0
 
     def add(self, features: Tensor, *, ended: bool) -> Tensor:
-        """Take the next frames' features (n, D); return the means (c, D), float32, of the clips that end with them."""
+        """Take the next frames' features (n, D); return the means (c, D), float32, of the clips they complete."""
         first, stop = self._frames, self._frames + len(features)
         self._frames = stop
         begun = int(np.searchsorted(self._starts, stop))
         of_clip = np.arange(first, stop) >= self._starts[self.done : begun, None]
         of_clip &= np.arange(first, stop) < self._stops[self.done : begun, None]
         # All sums at once: hundreds of clips may be open, and a float64 sum of float32 values is exact in any order
-        # but for values 2^20 times apart.
+        # unless values are 2^20 times apart.
         sums = torch.from_numpy(of_clip).to(features.device, torch.float64) @ features.double()
         if self._sums is not None:
             sums[: len(self._sums)] += self._sums

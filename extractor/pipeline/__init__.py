@@ -1,1 +1,1 @@
-"""Frames in, rows of features out: clips are assembled, run through the network in batches and staged item by item."""
+"""Frames in, rows of features out: clips are assembled, run through the network in batches, and staged per item."""

@@ -1,4 +1,4 @@
-"""One file on its way: the decoder's events in, staged items and failures out."""
+"""One file: the decoder's events in, staged items and failures out."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from extractor.pipeline.items import ItemRun, ItemWriter, start_item
+from extractor.pipeline.items import ClipsAssembly, ItemAssembly, ItemWriter, SequenceAssembly
 from extractor.pipeline.runner import NetworkRunner
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Decoded, DecodingEvent, Failure, FileJob, FrameChunk, Header, ItemPlan, Restart
 
-__all__ = ["FileRun", "ItemDone"]
+__all__ = ["FileAssembly", "ItemDone"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class ItemDone:
     frames: int
 
 
-class FileRun:
-    """Turns the events of one file into staged items.
+class FileAssembly:
+    """Assembles the items of one file from the decoder's events.
 
-    Nothing of an item is durable before its file was decoded to the end without a complaint: an error late in a file
-    discards what came before it. `report` is called once for each item, with `ItemDone` or `Failure`.
+    Nothing of an item is durable before its file is decoded to the end without an error: a late error discards what
+    came before it. `report` is called once per item, with `ItemDone` or `Failure`.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class FileRun:
         self._open_writer = open_writer
         self._report = report
         self._header: Header | None = None
-        self._runs: list[ItemRun] = []
+        self._items: list[ItemAssembly] = []
         self._decoded: Decoded | None = None
         self._reported: set[str] = set()
         self._started = time.monotonic()
 
     @property
     def done(self) -> bool:
-        """Whether every item of the file was reported."""
+        """Whether every item of the file is reported."""
         return len(self._reported) == len(self.job.items)
 
     def handle(self, event: DecodingEvent) -> None:
@@ -60,8 +60,8 @@ class FileRun:
                 self._header = event
                 self._begin()
             case FrameChunk():
-                for run in self._runs:
-                    run.add(event.index, event.frames, event.valid)
+                for item in self._items:
+                    item.add(event.index, event.frames, event.valid)
             case Restart():
                 self._begin()
             case Decoded():
@@ -69,35 +69,39 @@ class FileRun:
         self.settle()
 
     def fail(self, error: VideoError, attempts: int = 1) -> None:
-        """The file cannot be decoded: every item that is not reported yet fails."""
-        self._cancel()
+        """Fail every item that is not reported yet: the file cannot be decoded."""
+        self.cancel()
         for item in self.job.items:
             self._report_failure(Failure(item.video_id, error.failure, error.message, attempts, self._seconds()))
 
     def settle(self) -> None:
-        """Make durable what became complete; to be called after the runner gave results."""
+        """Make complete items durable. Call it whenever the runner has returned results."""
         if self._decoded is None:
             return
-        for run in [run for run in self._runs if run.complete]:
-            self._runs.remove(run)
-            if run.refused:
-                run.cancel()
-                self._report_failure(self._failure(run, FailureClass.NOT_FINITE, run.refused))
+        for item in [item for item in self._items if item.complete]:
+            self._items.remove(item)
+            if item.refused:
+                item.cancel()
+                self._report_failure(self._failure(item, FailureClass.NOT_FINITE, item.refused))
                 continue
-            run.finish(self._manifest_rows(run))
-            self._reported.add(run.plan.video_id)
-            frames = int(run.clips[-1]["frame_stop"])
-            self._report(ItemDone(run.plan.video_id, len(run.clips), frames))
+            item.finish(self._manifest_rows(item))
+            self._reported.add(item.plan.video_id)
+            frames = int(item.clips[-1]["frame_stop"])
+            self._report(ItemDone(item.plan.video_id, len(item.clips), frames))
 
     def cancel(self) -> None:
-        """Give the file up without reporting anything, as at a shutdown."""
-        self._cancel()
+        """Discard every unfinished item without reporting it, as at a shutdown."""
+        for item in self._items:
+            item.cancel()
+        self._items = []
 
     def _begin(self) -> None:
-        self._cancel()
+        self.cancel()
         assert self._header is not None
-        plans = [plan for plan in self._header.plans if isinstance(plan, ItemPlan)]
-        self._runs = [start_item(plan, self._runner, self._open_writer(plan.video_id)) for plan in plans]
+        for plan in self._header.plans:
+            if isinstance(plan, ItemPlan):
+                kind = ClipsAssembly if plan.ranges is None else SequenceAssembly
+                self._items.append(kind(plan, self._runner, self._open_writer(plan.video_id)))
 
     def _end(self, decoded: Decoded) -> None:
         self._decoded = decoded
@@ -105,32 +109,27 @@ class FileRun:
         for plan in self._header.plans:
             if isinstance(plan, Failure):
                 self._report_failure(plan)
-        for run in list(self._runs):
-            if run.missing_frames:
-                run.cancel()
-                self._runs.remove(run)
-                message = f"{run.missing_frames} of {len(run.plan.index)} frames did not come from the decoder"
-                self._report_failure(self._failure(run, FailureClass.CORRUPT, message))
+        for item in list(self._items):
+            if item.missing_frames:
+                item.cancel()
+                self._items.remove(item)
+                message = f"expected {len(item.plan.index)} frames from the decoder; {item.missing_frames} did not come"
+                self._report_failure(self._failure(item, FailureClass.CORRUPT, message))
             else:
-                run.end()
-
-    def _cancel(self) -> None:
-        for run in self._runs:
-            run.cancel()
-        self._runs = []
+                item.end()
 
     def _report_failure(self, failure: Failure) -> None:
         if failure.video_id not in self._reported:
             self._reported.add(failure.video_id)
             self._report(failure)
 
-    def _failure(self, run: ItemRun, failure: FailureClass, message: str) -> Failure:
-        return Failure(run.plan.video_id, failure, message, 1, self._seconds())
+    def _failure(self, item: ItemAssembly, failure: FailureClass, message: str) -> Failure:
+        return Failure(item.plan.video_id, failure, message, 1, self._seconds())
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _manifest_rows(self, run: ItemRun) -> Sequence[Mapping[str, Any]]:
+    def _manifest_rows(self, item: ItemAssembly) -> Sequence[Mapping[str, Any]]:
         assert self._header is not None and self._decoded is not None
         info, grid, decoded = self._header.info, self._header.grid, self._decoded
         width, height = info.displayed_size
@@ -155,4 +154,4 @@ class FileRun:
             "bad_packets": decoded.bad_packets,
             "bad_frames": decoded.bad_frames,
         }
-        return [{**clip, **of_video} for clip in run.clips]
+        return [{**clip, **of_video} for clip in item.clips]

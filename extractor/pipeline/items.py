@@ -1,9 +1,10 @@
-"""One item on its way through the network: frames are gathered to clips, or streamed, and the rows written in order."""
+"""One item: its frames are gathered into clips, or streamed, and its rows are written in order."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +15,7 @@ from extractor.pipeline.runner import Frames, NetworkRunner
 from schemas.errors import NotFiniteError
 from schemas.records import ItemPlan
 
-__all__ = ["ClipsRun", "ItemRun", "ItemWriter", "SequenceItemRun", "start_item"]
-
+__all__ = ["ClipsAssembly", "ItemAssembly", "ItemWriter", "SequenceAssembly"]
 
 _Span = tuple[int, int]
 
@@ -24,17 +24,17 @@ class ItemWriter(Protocol):
     """Where the rows of one item go; `extractor.store.commits.staging.StagedItemWriter` is one."""
 
     def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Add rows to datasets given by path."""
+        """Append rows to datasets by path."""
 
-    def finish(self, clips: Sequence[Mapping[str, Any]]) -> bool:
-        """Make the item durable, with one manifest row a clip; row ranges count from the item's first row."""
+    def finish(self, clips: Sequence[Mapping[str, Any]]) -> object:
+        """Make the item durable, with one manifest row per clip; row ranges count from the item's first row."""
 
     def reset(self) -> None:
-        """Forget all rows and leave nothing behind."""
+        """Discard all rows and leave nothing behind."""
 
 
-class ItemRun(ABC):
-    """What the two kinds of item share: which frames are valid, rows written so far, manifest rows of the clips."""
+class ItemAssembly(ABC):
+    """What both kinds of assembly share: which frames are valid, rows written so far, manifest rows of the clips."""
 
     def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
         self.plan = plan
@@ -42,11 +42,11 @@ class ItemRun(ABC):
         self._runner = runner
         self._writer = writer
         self._valid = np.zeros(len(plan.index), np.uint8)
-        self._received = 0  # frames of the plan that came
+        self._received = 0  # frames so far
         self._frame_rows = 0
         self._pair_rows = 0
         self._cancelled = False
-        self.refused = ""  # why the store did not take a row, as a sentence
+        self.refused = ""  # why the store refused a row, as a sentence
 
     @property
     def complete(self) -> bool:
@@ -60,7 +60,7 @@ class ItemRun(ABC):
 
     @property
     def missing_frames(self) -> int:
-        """Frames of the plan that did not come yet."""
+        """Number of frames of the plan still to come."""
         return len(self.plan.index) - self._received
 
     def add(self, index: npt.NDArray[np.int64], frames: Frames, valid: npt.NDArray[np.bool_]) -> None:
@@ -73,19 +73,19 @@ class ItemRun(ABC):
         positions = positions[inside]
         self._valid[positions] = valid[inside]
         self._received += len(positions)
-        # A chunk's frames may be shared memory that goes away with it; what is kept is a copy.
+        # A chunk's frames may be shared memory that goes away with it, so keep a copy.
         self._take(positions, frames[inside])
 
     @abstractmethod
     def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
-        """Use new frames, given by their positions in the plan."""
+        """Use new frames, whose positions in the plan are `positions`."""
 
     @abstractmethod
     def end(self) -> None:
-        """No more frames come."""
+        """Take note that no more frames come."""
 
     def cancel(self) -> None:
-        """Forget everything; results that still arrive are ignored."""
+        """Discard everything and ignore results that still arrive."""
         self._cancelled = True
         self._writer.reset()
 
@@ -94,7 +94,7 @@ class ItemRun(ABC):
         self._writer.finish(manifest_rows)
 
     def _write_frames(self, rows: Rows, positions: npt.NDArray[np.int64]) -> None:
-        """Write rows of frames at `positions` of the plan; one that repeats its predecessor is not valid."""
+        """Write rows of the frames at `positions` of the plan; a repeated frame is not valid."""
         own = np.diff(positions, prepend=-1) != 0
         self._append(
             {
@@ -111,11 +111,11 @@ class ItemRun(ABC):
             return
         try:
             self._writer.append(rows)
-        except NotFiniteError as error:  # a value that the store's number format cannot hold
+        except NotFiniteError as error:  # the store's number format cannot hold a value
             self.refused = str(error)
 
     def _add_clip(self, frames: _Span, pairs: _Span, positions: _Span, num_valid: int) -> None:
-        """Note the manifest row of the next clip: its rows, [start, stop), and its first and last valid position."""
+        """Add the manifest row of the next clip: its rows, [start, stop), and its first and last valid position."""
         self.clips.append(
             {
                 "clip_number": len(self.clips),
@@ -131,14 +131,14 @@ class ItemRun(ABC):
         )
 
 
-class ClipsRun(ItemRun):
-    """An item cut into clips of T frames, each a sequence by itself (one length a member of the network)."""
+class ClipsAssembly(ItemAssembly):
+    """An item cut into clips of T frames, each a sequence of its own; each member of the network has its own T."""
 
     def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
         super().__init__(plan, runner, writer)
         assert plan.clips is not None
         self._positions = plan.clips
-        # Clips in the order in which their last frame comes: (last position, clip, member).
+        # Clips in the order of their last frames: (last position, clip, member).
         self._due = sorted(
             (int(positions.max()), clip, member)
             for member, clips in enumerate(self._positions)
@@ -157,7 +157,7 @@ class ClipsRun(ItemRun):
 
     def _take(self, positions: npt.NDArray[np.int64], frames: Frames) -> None:
         for position, frame in zip(positions.tolist(), frames, strict=True):
-            # Between clips that are further apart than they are long lie frames that none needs.
+            # Frames in the gaps between clips are not needed.
             if self._submitted < len(self._due) and position >= self._needed_from[self._submitted]:
                 self._frames[position] = frame.copy()
                 self._submit_due(position)
@@ -169,9 +169,9 @@ class ClipsRun(ItemRun):
             _, clip, member = self._due[self._submitted]
             self._submitted += 1
             wanted = self._positions[member][clip].tolist()
-            if all(p in self._frames for p in wanted):  # else the item fails at its end, for the missing frames
+            if all(p in self._frames for p in wanted):  # else the item fails at its end, for missing frames
                 clip_frames = np.stack([self._frames[p] for p in wanted])
-                self._runner.submit(member, clip_frames, self._receiver(clip, member))
+                self._runner.submit(member, clip_frames, partial(self._receive, clip, member))
         if self._submitted == before:
             return
         keep_from = self._needed_from[self._submitted] if self._submitted < len(self._due) else position + 1
@@ -179,32 +179,23 @@ class ClipsRun(ItemRun):
             del self._frames[old]
 
     def end(self) -> None:
-        """No more frames come; the clips were submitted as their frames came."""
+        """Do nothing: clips were submitted as their frames came."""
 
-    def _receiver(self, clip: int, member: int) -> Any:
-        def receive(rows: Rows) -> None:
-            if self._cancelled:
-                return
-            self._results.setdefault(clip, {})[member] = rows
-            while len(self._results.get(len(self.clips), {})) == len(self._positions):
-                self._write_clip(len(self.clips))
-
-        return receive
+    def _receive(self, clip: int, member: int, rows: Rows) -> None:
+        if self._cancelled:
+            return
+        self._results.setdefault(clip, {})[member] = rows
+        while len(self._results.get(len(self.clips), {})) == len(self._positions):
+            self._write_clip(len(self.clips))
 
     def _write_clip(self, clip: int) -> None:
         members = self._results.pop(clip)
         num_valid = int(self.plan.num_valid[clip])
         frame_start, pair_start = self._frame_rows, self._pair_rows
-        rows = merge_members([members[m] for m in range(len(members))])
         positions = [self._positions[m][clip] for m in range(len(members))]
-        pair_rows = sum(len(p) - 1 for p in positions) if any(path.startswith("pairs/") for path in rows) else 0
-        if len(positions) > 1:
-            rows["frames/member"] = np.repeat(np.arange(len(positions), dtype=np.uint8), [len(p) for p in positions])
-            if pair_rows:
-                rows["pairs/member"] = np.repeat(
-                    np.arange(len(positions), dtype=np.uint8), [len(p) - 1 for p in positions]
-                )
-        self._pair_rows += pair_rows
+        rows = merge_members([members[m] for m in range(len(members))], [len(p) for p in positions])
+        if any(path.startswith("pairs/") for path in rows):
+            self._pair_rows += sum(len(p) - 1 for p in positions)
         self._write_frames(rows, np.concatenate(positions))
         self._add_clip(
             (frame_start, self._frame_rows),
@@ -214,11 +205,11 @@ class ClipsRun(ItemRun):
         )
 
 
-class SequenceItemRun(ItemRun):
-    """An item as one sequence whose clips are ranges of it; its rows are written as they become known.
+class SequenceAssembly(ItemAssembly):
+    """An item as one sequence whose clips are ranges of it; rows are written as they become known.
 
-    A row is written once however many clips share it. Frames between windows that are further apart than they are long
-    are computed, as their neighbours need them, and not written; nor are pairs with such a frame.
+    A row is written once, however many clips share it. Frames in the gaps between windows are computed, because their
+    neighbours need them, but not written; neither are pairs with such a frame.
     """
 
     def __init__(self, plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> None:
@@ -226,7 +217,7 @@ class SequenceItemRun(ItemRun):
         assert plan.ranges is not None
         self._ranges = plan.ranges
         self._sequence = runner.sequence(plan.ranges)
-        self._pending: Rows = {}  # motion is known earlier than the frame's feature
+        self._pending: Rows = {}  # motion is known before the frame's feature
         covering = np.zeros(len(plan.index) + 1, np.int64)  # how many clips hold a frame
         np.add.at(covering, plan.ranges[:, 0], 1)
         np.add.at(covering, plan.ranges[:, 1], -1)
@@ -243,8 +234,8 @@ class SequenceItemRun(ItemRun):
             self._write(rows)
 
     def end(self) -> None:
-        """Note the clips; all rows were written when the last frame came."""
-        if self._frames_known < len(self._kept):  # outputs without any row for frames
+        """Add the clips; all rows were written when the last frame came."""
+        if self._frames_known < len(self._kept):  # no output has rows for frames
             self._write_known({}, len(self._kept) - self._frames_known)
         frame_row, pair_row = _rows_before(self._kept), _rows_before(self._kept_pairs)
         has_pairs = self._pair_rows > 0
@@ -269,7 +260,7 @@ class SequenceItemRun(ItemRun):
             self._pending = {path: array[ready:] for path, array in self._pending.items()}
 
     def _write_known(self, rows: Rows, count: int) -> None:
-        """Write the next `count` frames, less those that no clip holds."""
+        """Write the next `count` frames, except those that no clip holds."""
         first, self._frames_known = self._frames_known, self._frames_known + count
         kept = np.flatnonzero(self._kept[first : self._frames_known])
         if len(kept):
@@ -277,11 +268,5 @@ class SequenceItemRun(ItemRun):
 
 
 def _rows_before(kept: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """(m + 1,) how many rows are written before each of m frames or pairs, and in all."""
+    """Number of rows written before each of m frames or pairs, and in total, (m + 1,)."""
     return np.concatenate([[0], np.cumsum(kept)])
-
-
-def start_item(plan: ItemPlan, runner: NetworkRunner, writer: ItemWriter) -> ItemRun:
-    """The run that fits a plan: one sequence where clips are ranges of it, else clips by themselves."""
-    kind = ClipsRun if plan.ranges is None else SequenceItemRun
-    return kind(plan, runner, writer)

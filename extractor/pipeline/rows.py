@@ -1,4 +1,4 @@
-"""From what a network gives to the rows a store keeps: chosen tensors, pooled motion, the store's number format."""
+"""From a network's outputs to the rows of a store: chosen tensors, pooled motion, the store's number format."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from schemas.tensors import TENSORS
 __all__ = ["RowMaker", "Rows", "concatenate_rows", "merge_members"]
 
 Rows = dict[str, npt.NDArray[np.generic]]
-"""Rows for the datasets of a shard by their path ("frames/feature"). Those of one group need not be equally many."""
+"""Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
 
 
 class RowMaker:
-    """Turns outputs of a network into `Rows` as a configuration wants them.
+    """Turns outputs of a network into the `Rows` of a configuration.
 
-    The work is done where the output lies, so that a GPU hands over no more bytes than the store keeps.
+    It works on the network's device, so that a GPU transfers no more bytes than the store keeps.
     """
 
     def __init__(self, config: ExtractionConfig) -> None:
@@ -34,7 +34,7 @@ class RowMaker:
         self._motion_form = config.motion_form
 
     def of_clips(self, output: MSNetOutput) -> Mapping[str, Tensor]:
-        """Tensors on the network's device, B clips first, for `split_clips`."""
+        """Tensors on the network's device, with B clips along the first axis, for `split_clips`."""
         return self._chosen(output)
 
     def of_stream(self, output: StreamOutput) -> Rows:
@@ -57,7 +57,7 @@ class RowMaker:
             if stored.attribute is None or stored.output not in self._outputs:
                 continue
             tensor: Tensor | None = getattr(output, stored.attribute, None)
-            if tensor is None:  # clips have no such tensor, or streams
+            if tensor is None:  # not every output has every tensor
                 continue
             if stored.path == "frames/motion":
                 tensor = self._pool(tensor)
@@ -65,7 +65,7 @@ class RowMaker:
         return chosen
 
     def _pool(self, motion: Tensor) -> Tensor:
-        """Motion maps (..., C, h, w) in the form that is kept: (..., C), (..., C, g, g) or as they are."""
+        """Pool motion maps (..., C, h, w) to the stored form: (..., C), (..., C, g, g) or unchanged."""
         if self._motion_form == "full":
             return motion
         if self._motion_form == "pooled":
@@ -75,11 +75,11 @@ class RowMaker:
         return maps.reshape(*motion.shape[:-2], side, side)
 
 
-def merge_members(members: Sequence[Rows]) -> Rows:
-    """Rows of one clip from those of an ensemble's members, in their order.
+def merge_members(members: Sequence[Rows], num_frames: Sequence[int]) -> Rows:
+    """Merge the rows that the members of a network have for one clip; member m saw `num_frames[m]` frames.
 
-    Clip features stand one after another, logits are averaged (MSNet-En); rows of frames and pairs follow one
-    another, and "frames/member" and "pairs/member" say whose they are. A single member's rows stay as they are.
+    Clip features stand one after another, and logits are averaged (MSNet-En). Rows of frames and pairs follow one
+    another; "frames/member" and "pairs/member" say whose they are. A single member's rows are returned as they are.
     """
     if len(members) == 1:
         return members[0]
@@ -90,11 +90,15 @@ def merge_members(members: Sequence[Rows]) -> Rows:
     if "clips/logits" in merged:
         logits = merged["clips/logits"]
         merged["clips/logits"] = logits.astype(np.float32).mean(0, keepdims=True).astype(logits.dtype)
+    numbers = np.arange(len(members), dtype=np.uint8)
+    merged["frames/member"] = np.repeat(numbers, num_frames)
+    if any(path.startswith("pairs/") for path in merged):
+        merged["pairs/member"] = np.repeat(numbers, np.subtract(num_frames, 1))
     return merged
 
 
 def concatenate_rows(first: Rows, second: Rows) -> Rows:
-    """`second` after `first`, dataset by dataset."""
+    """Append the rows of `second` to those of `first`, dataset by dataset."""
     return {
         path: np.concatenate([rows[path] for rows in (first, second) if path in rows])
         for path in first.keys() | second.keys()

@@ -1,10 +1,10 @@
-"""The network's side of the pipeline: clips of many items in common batches, long sequences one by one."""
+"""The network's side of the pipeline: clips of many items share batches; long sequences run one by one."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from extractor.models.streaming import DenseStream
 from extractor.pipeline.rows import RowMaker, Rows
 from schemas.config import ExtractionConfig
 
-__all__ = ["NetworkRunner", "SequenceRun", "load_network"]
+__all__ = ["NetworkRunner", "RowStream", "load_network"]
 
 Frames = npt.NDArray[np.uint8]
 Receiver = Callable[[Rows], None]
@@ -34,7 +34,7 @@ class _Waiting:
 
 
 def load_network(config: ExtractionConfig, weights: str, device: str) -> MSNet | MSNetEnsemble:
-    """The network that a configuration names, on a device. weights: as `load_model` takes them."""
+    """Load the network of a configuration onto a device. weights: as `load_model` takes them."""
     return load_model(
         config.model,
         weights=weights,
@@ -47,18 +47,15 @@ def load_network(config: ExtractionConfig, weights: str, device: str) -> MSNet |
 
 
 class NetworkRunner:
-    """Runs a network over clips and sequences and hands each its `Rows`.
+    """Runs a network over clips and sequences and returns the `Rows` of each.
 
-    Clips of different items share batches of up to `batch_frames` frames, so results come later than clips: `flush`
-    brings the rest. On a device that computes on its own, a batch is computed while the next one is gathered.
-    `network_seconds` is the time spent waiting for or running the network. Not for use by several threads.
+    Clips of different items share batches of up to `batch_frames` frames, so results come later than clips; `flush`
+    delivers the rest. On an asynchronous device a batch is computed while the next one is gathered.
+    `network_seconds` is the time spent running or waiting for the network. Not thread-safe.
     """
 
     def __init__(self, network: MSNet | MSNetEnsemble, config: ExtractionConfig, *, batch_frames: int) -> None:
-        if isinstance(network, MSNetEnsemble):
-            self._members: Sequence[MSNet] = [member for member in network.members if isinstance(member, MSNet)]
-        else:
-            self._members = [network]
+        self._members = network.members
         self._rows = RowMaker(config)
         self._batch_frames = batch_frames
         self._waiting: defaultdict[tuple[int, int], list[_Waiting]] = defaultdict(list)
@@ -66,24 +63,24 @@ class NetworkRunner:
         self.network_seconds = 0.0
 
     def submit(self, member: int, frames: Frames, receive: Receiver) -> None:
-        """Queue a clip (T, size, size, 3) uint8 RGB for one member; `receive` gets its rows in order of submission."""
+        """Queue a clip (T, size, size, 3) uint8 RGB for a member; `receive` gets its rows, in order of submission."""
         key = (member, len(frames))
         self._waiting[key].append(_Waiting(frames, receive))
         if len(self._waiting[key]) * len(frames) + len(frames) > self._batch_frames:
             self._launch(key)
 
     def flush(self) -> None:
-        """Run every clip that still waits and hand out all results."""
+        """Run every queued clip and deliver all results."""
         for key in list(self._waiting):
             self._launch(key)
         self._collect()
 
-    def sequence(self, clips: npt.NDArray[np.int64]) -> SequenceRun:
-        """A run over one long sequence whose clips are these ranges of its frames, (c, 2)."""
-        return SequenceRun(self, DenseStream(self._members[0], clips), self._rows, self._batch_frames)
+    def sequence(self, clips: npt.NDArray[np.int64]) -> RowStream:
+        """Start one long sequence whose clips are these ranges of its frames, (c, 2)."""
+        return RowStream(self, DenseStream(self._members[0], clips), self._rows, self._batch_frames)
 
     def to_device(self, frames: Frames) -> Tensor:
-        """uint8 (..., size, size, 3) to normalised floats (..., 3, size, size) on the network's device."""
+        """Turn uint8 (..., size, size, 3) into normalised floats (..., 3, size, size) on the network's device."""
         tensor = torch.from_numpy(frames)
         device = self._members[0].device
         if device.type != "cpu":
@@ -113,8 +110,8 @@ class NetworkRunner:
             clip.receive(clip_rows)
 
 
-class SequenceRun:
-    """One sequence of frames through the network as it comes, see `DenseStream`."""
+class RowStream:
+    """Rows of one sequence of frames, which runs through the network as it comes; see `DenseStream`."""
 
     def __init__(self, runner: NetworkRunner, stream: DenseStream, rows: RowMaker, piece_frames: int) -> None:
         self._runner = runner
@@ -123,9 +120,9 @@ class SequenceRun:
         self._piece_frames = piece_frames
 
     def push(self, frames: Frames, *, last: bool) -> list[Rows]:
-        """Rows that became known with the next frames, (n, size, size, 3) uint8 RGB, n >= 1.
+        """Take the next frames, (n, size, size, 3) uint8 RGB, n >= 1; return the rows that they complete.
 
-        last: no more frames come. What layers held back then comes out in the same pass as these frames.
+        last: no more frames come. What layers held back comes out in the same pass.
         """
         started = time.perf_counter()
         starts = range(0, len(frames), self._piece_frames)

@@ -1,6 +1,6 @@
 """From a file to frames: listing, sampling, preflight, decoding, resizing.
 
-Names are imported on first use, so that listing and sampling load no decoder.
+Names are imported on first use, so listing and sampling load no decoder.
 """
 
 import lazy_loader

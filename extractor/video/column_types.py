@@ -1,4 +1,4 @@
-"""Types of a table's columns that are the user's own: a csv file says none, a parquet file says more than we keep."""
+"""Types of the user's own columns in a table: a csv file states none, a parquet file states more than we keep."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import pyarrow.compute as pc
 
 __all__ = ["TextCells", "pandas_frame", "typed_text", "typed_values"]
 
-_ROWS = 64 * 1024  # of cells that are Python's, before they are packed
+_ROWS = 64 * 1024  # cells held as Python strings before they are packed
 _INTEGER = r"^(0|-?[1-9][0-9]*)$"
 _NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-_EXACT = 2**53  # from which on float64 does not tell whole numbers apart
+_EXACT = 2**53  # from here on float64 cannot tell consecutive integers apart
 _AS_TEXT = (
     *(pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
     *(pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_decimal, pa.types.is_null),
 )
-_PANDAS = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # which has room for missing values
+_PANDAS = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # nullable types
 
 
 class TextCells:
-    """Gathers the cells of some columns, row by row, in little memory."""
+    """Collects the cells of some columns, row by row, in little memory."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._waiting: dict[str, list[str]] = {name: [] for name in names}
         self._packed: dict[str, list[pa.Array]] = {name: [] for name in names}
 
     def add(self, cells: Mapping[str, str]) -> None:
-        """Take the next row."""
+        """Add the next row."""
         for name, waiting in self._waiting.items():
             waiting.append(cells[name])
             if len(waiting) == _ROWS:
                 self._pack(name)
 
     def columns(self) -> dict[str, pa.ChunkedArray]:
-        """What was gathered, as text."""
+        """The collected columns, as text."""
         for name in self._waiting:
             self._pack(name)
         return {name: pa.chunked_array(chunks, pa.large_string()) for name, chunks in self._packed.items()}
@@ -48,10 +48,10 @@ class TextCells:
 
 
 def typed_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Cells of a csv file as the first that all of them are: whole numbers, true or false, finite numbers, text.
+    """Cells of a csv file, as the first type that fits all of them: integers, booleans, finite numbers, text.
 
-    An empty cell is a missing value, and says nothing of the type. What would be written otherwise after it was read
-    is text: a whole number with leading zeros or a plus, one that its type cannot hold exactly.
+    An empty cell is a missing value and does not affect the type. A number that would not be written back the same
+    way stays text: an integer with leading zeros or a plus sign, or one that its type cannot hold exactly.
     """
     cells = pc.utf8_trim_whitespace(cells)
     cells = pc.if_else(pc.equal(cells, ""), None, cells)
@@ -72,9 +72,9 @@ def typed_text(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def typed_values(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """A parquet file's column as int64, float64, bool or text; None where its values are not single ones.
+    """A parquet file's column as int64, float64, bool or text; None where its values are not scalars of these kinds.
 
-    Dates, times and decimals become text, as do unsigned numbers that int64 cannot hold.
+    Dates, times and decimals become text, as do unsigned integers that int64 cannot hold.
     """
     if pa.types.is_dictionary(values.type):
         return typed_values(values.cast(values.type.value_type))
@@ -90,13 +90,13 @@ def typed_values(values: pa.ChunkedArray) -> pa.ChunkedArray | None:
 
 
 def pandas_frame(columns: Mapping[str, pa.ChunkedArray]) -> pd.DataFrame:
-    """Typed columns in pandas, where a missing value does not change a type."""
+    """Typed columns as a pandas frame of nullable types: a missing value does not change the type."""
     frame: pd.DataFrame = pa.table(dict(columns)).to_pandas(types_mapper=_PANDAS.get)
     return frame
 
 
 def _all(found: pa.ChunkedArray) -> bool:
-    """Whether it holds for every cell that is not missing."""
+    """Whether it holds for every non-missing cell."""
     return bool(pc.all(found).as_py())
 
 

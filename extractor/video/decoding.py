@@ -1,7 +1,7 @@
-"""One file in, resized sampled frames out: which decoder is used, when its word is taken back, when the file fails.
+"""One file in, resized sampled frames out: which decoder runs, when its frames are discarded, when the file fails.
 
-The rule is in docs/decoding.md. In short: an unflagged file is decoded forward by decord; a flagged one, or one under
-which decord misbehaves, from the start by PyAV; what even PyAV calls damaged fails by its class.
+docs/decoding.md states the rule. In short: decord decodes an unflagged file, forward; PyAV decodes a flagged file, or
+one on which decord misbehaves, from the start; a file that PyAV finds damaged fails with its class.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.video.containers.preflight import Inspection, inspect_video
-from extractor.video.decoders.backends import Misbehaved, NativeFrames, Request, Tally
+from extractor.video.decoders.backends import DecodingRequest, Misbehaved, NativeFrames, Tally, distribution_version
 from extractor.video.decoders.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
-from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames, pyav_name_and_version
+from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from extractor.video.fingerprints import check_job
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for
 from extractor.video.transforms import Resizer, pixel_grid
@@ -40,11 +40,11 @@ from schemas.records import (
 __all__ = ["CHUNK_BYTES", "decode", "inspect_job", "plan_items", "suggested_deadline_seconds"]
 
 CHUNK_BYTES = 8 * 1024 * 1024
-"""Bytes of resized frames that are handed on at a time: 55 frames of 224 x 224."""
+"""Bytes of resized frames in one chunk: 55 frames of 224 x 224."""
 
 _SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
 _SLOWEST_OF_REAL_TIME = 2.0
-_LONGEST_SECONDS = 3600.0  # for the size of a file: a header may claim days
+_LONGEST_SECONDS = 3600.0  # a bound, since a header may claim days
 
 
 def decode(
@@ -57,15 +57,14 @@ def decode(
 ) -> Iterator[DecodingEvent]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
-    members: frames a clip of each member of an ensemble takes; None means config.num_frames. distrust: why decord is
-    not to try this file, where its process hung or died at an earlier attempt; ignored where config.decoder allows
-    decord only.
+    members: frames per clip of each member of an ensemble; None means config.num_frames. distrust: why decord must not
+    try this file, after its process hung or died in an earlier attempt; ignored if config.decoder allows only decord.
 
-    Work is done when the next event is asked for, so that a slow consumer holds the decoder back; close the generator
-    to stop early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in
-    the header; where all of them are, Decoded follows at once, with an empty decoder.
+    The generator works only when asked for the next event, so a slow consumer slows the decoder down; close it to stop
+    early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in the
+    header; if all of them are, Decoded follows at once, with an empty decoder name.
 
-    Raises VideoError where the file as a whole fails, also where it is changed meanwhile; all chunks are void then.
+    Raises VideoError where the file as a whole fails, or changes meanwhile; all its chunks are void then.
     """
     job = check_job(job)
     try:
@@ -75,17 +74,19 @@ def decode(
                     check_job(job)
                 yield event
     except VideoError:
-        check_job(job)  # a file that is written to while it is read looks damaged, and is not
+        check_job(job)  # a file that is being written to looks damaged, and is not
         raise
 
 
 def _events(
     job: FileJob, config: ExtractionConfig, members: Sequence[int] | None, chunk_bytes: int, distrust: str
 ) -> Generator[DecodingEvent, None, None]:
-    """Events of a file that is taken to stay as it is."""
+    """Events of a file that is assumed not to change."""
     inspection = inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
-    inspection = _flag_what_decord_would_hold(inspection)
     info = inspection.info
+    if held_bytes(info.num_frames, info.width, info.height) > HELD_BYTES:
+        info = replace(info, flags=(*info.flags, "long"))
+        inspection = replace(inspection, info=info)
     plans = plan_items(inspection, job.items, config, members)
     grid = pixel_grid(*info.displayed_size, config.resize, config.size, info.pixel_aspect)
     yield Header(info, grid, plans)
@@ -93,25 +94,26 @@ def _events(
     if not len(index):
         yield Decoded("", "", flags=info.flags)
         return
-    request = Request(Path(job.path), inspection, index, _reaches_end(plans, job.items, info), config.keep_corrupt)
+    to_end = _reaches_end(plans, job.items, info)
+    request = DecodingRequest(Path(job.path), inspection, index, to_end, config.keep_corrupt)
     reason = "" if config.decoder is DecoderPolicy.DECORD else distrust
     if _decord_may(config.decoder, info) and not reason:
-        run = _Run(request, config, chunk_bytes)
+        decoding = _DecodingPass(request, config, chunk_bytes)
         try:
-            yield from run.chunks(decord_frames(request))
+            yield from decoding.chunks(decord_frames(request))
         except Misbehaved as verdict:
             reason = str(verdict)
         else:
-            yield run.decoded(*decord_name_and_version())
+            yield decoding.decoded(*decord_name_and_version())
             return
         if config.decoder is DecoderPolicy.AUTO:
             yield Restart(reason)
     if config.decoder is DecoderPolicy.DECORD:
-        raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}; use --decoder auto for a second opinion")
+        raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}. Use --decoder auto for a second opinion")
     request = replace(request, tally=Tally())
-    run = _Run(request, config, chunk_bytes)
-    yield from run.chunks(pyav_image_frames(request) if inspection.images else pyav_frames(request))
-    yield run.decoded(*pyav_name_and_version(), reason)
+    decoding = _DecodingPass(request, config, chunk_bytes)
+    yield from decoding.chunks(pyav_image_frames(request) if inspection.images else pyav_frames(request))
+    yield decoding.decoded(*distribution_version("av"), reason)
 
 
 def inspect_job(job: FileJob, *, keep_corrupt: bool = False) -> Inspection:
@@ -123,7 +125,7 @@ def inspect_job(job: FileJob, *, keep_corrupt: bool = False) -> Inspection:
 def plan_items(
     inspection: Inspection, items: Sequence[Item], config: ExtractionConfig, members: Sequence[int] | None = None
 ) -> tuple[ItemPlan | Failure, ...]:
-    """A plan, or why there is none, for each item of a file."""
+    """For each item of a file its plan, or the failure that prevents one."""
     plans: list[ItemPlan | Failure] = []
     for item in items:
         try:
@@ -136,12 +138,10 @@ def plan_items(
 def suggested_deadline_seconds(
     size_bytes: int | None, duration_seconds: float = 0.0, *, base_seconds: float = 60.0
 ) -> float:
-    """Seconds without an event after which the decoding of a file is taken to hang: generous, as a false alarm costs
-    a video.
+    """Seconds without an event after which decoding counts as hung: generous, since a false alarm costs a video.
 
-    base_seconds for any file, and for a long one, of which one event may need the most part, the longer of a second
-    for every 100 kB and twice its duration, up to an hour. size_bytes: None where it is not known; duration_seconds: 0
-    where it is not.
+    base_seconds for any file, plus the longer of a second per 100 kB and twice the duration, up to an hour: one event
+    may take most of a long file. size_bytes: None if unknown. duration_seconds: 0 if unknown.
 
     suggested_deadline_seconds(1_000_000) == 70.0
     """
@@ -149,10 +149,10 @@ def suggested_deadline_seconds(
     return base_seconds + min(_LONGEST_SECONDS, max(by_bytes, _SLOWEST_OF_REAL_TIME * duration_seconds))
 
 
-class _Run:
-    """One pass of one decoder over a file: resizes, fills chunks, keeps the time of both apart."""
+class _DecodingPass:
+    """One pass of one decoder over a file: resizes frames, fills chunks, times decoding and resizing separately."""
 
-    def __init__(self, request: Request, config: ExtractionConfig, chunk_bytes: int) -> None:
+    def __init__(self, request: DecodingRequest, config: ExtractionConfig, chunk_bytes: int) -> None:
         self.request = request
         self.resizer = Resizer(config.resize, config.size, request.inspection.info.pixel_aspect)
         frame_bytes = config.size * config.size * 3
@@ -161,7 +161,7 @@ class _Run:
         self.transform_seconds = 0.0
 
     def chunks(self, frames: NativeFrames) -> Iterator[FrameChunk]:
-        """Chunks of the sampled frames, each full but the last."""
+        """Chunks of the sampled frames; all but the last are full."""
         size = self.resizer.size
         expected = len(self.request.index)
         while expected:
@@ -177,8 +177,11 @@ class _Run:
                 self.decode_seconds += decoded - started
                 self.transform_seconds += time.perf_counter() - decoded
             expected -= room
-            if not expected:
-                self._finish(frames)  # the last chunk waits for the verdict on the end of the file
+            if not expected:  # the last chunk waits until the decoder has checked the end of the file
+                started = time.perf_counter()
+                for frame in frames:
+                    raise AssertionError(f"expected no frame beyond those sampled; got frame {frame.number}")
+                self.decode_seconds += time.perf_counter() - started
             yield FrameChunk(index, pixels, valid)
 
     def decoded(self, name: str, version: str, reason: str = "") -> Decoded:
@@ -194,23 +197,9 @@ class _Run:
             flags=tuple(dict.fromkeys((*info.flags, *sorted(tally.flags)))),
         )
 
-    def _finish(self, frames: NativeFrames) -> None:
-        """Let the decoder go on to the end of what it was asked for, where it may yet find damage."""
-        started = time.perf_counter()
-        for frame in frames:
-            raise AssertionError(f"the decoder gave a frame too many, {frame.number}")
-        self.decode_seconds += time.perf_counter() - started
-
-
-def _flag_what_decord_would_hold(inspection: Inspection) -> Inspection:
-    info = inspection.info
-    if held_bytes(info.num_frames, info.width, info.height) <= HELD_BYTES:
-        return inspection
-    return replace(inspection, info=replace(info, flags=(*info.flags, "long")))
-
 
 def _decord_may(policy: DecoderPolicy, info: VideoInfo) -> bool:
-    """Whether decord is to try. Raises VideoError where it alone is allowed and the file is flagged."""
+    """Whether decord may try. Raises VideoError where only decord is allowed and the file is flagged."""
     if policy is DecoderPolicy.PYAV:
         return False
     if policy is DecoderPolicy.AUTO or not info.flags:
@@ -218,7 +207,7 @@ def _decord_may(policy: DecoderPolicy, info: VideoInfo) -> bool:
     failure = FailureClass.TOO_LARGE if info.flags == ("long",) else FailureClass.CANNOT_OPEN
     if "corrupt_packets" in info.flags:
         failure = FailureClass.CORRUPT
-    raise VideoError(failure, f"decord is not trusted with this file ({', '.join(info.flags)}): use --decoder auto")
+    raise VideoError(failure, f"decord is not trusted with this file ({', '.join(info.flags)}). Use --decoder auto")
 
 
 def _union(plans: Sequence[ItemPlan | Failure]) -> npt.NDArray[np.int64]:
@@ -227,7 +216,7 @@ def _union(plans: Sequence[ItemPlan | Failure]) -> npt.NDArray[np.int64]:
 
 
 def _reaches_end(plans: Sequence[ItemPlan | Failure], items: Sequence[Item], info: VideoInfo) -> bool:
-    """Whether an item goes up to the end of the file, so that damage behind its last sample concerns it too."""
+    """Whether an item extends to the end of the file, so that damage behind its last sample affects it too."""
     return any(
         isinstance(plan, ItemPlan)
         and (item.end_seconds is None or item.end_seconds >= info.end_seconds - TOLERANCE_SECONDS)

@@ -1,4 +1,4 @@
-"""Writing videos, for demonstrations and tests: frames in, one file out. Extraction itself never encodes."""
+"""Writing videos for demonstrations and tests: frames in, one file out. Extraction never encodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FALLBACK = "mpeg4"  # part of every FFmpeg; libx264 is missing where FFmpeg was
 
 
 def available_codec(wanted: str = "libx264") -> str:
-    """`wanted` where this build of FFmpeg can encode with it, else MPEG-4 part 2."""
+    """`wanted` if this build of FFmpeg can encode with it, else MPEG-4 part 2."""
     try:
         av.Codec(wanted, "w")
     except av.codec.codec.UnknownCodecError:
@@ -38,18 +38,18 @@ def encode_video(
     crf: int = 20,
     keyframe_every: int = 50,
 ) -> int:
-    """Encode RGB frames (H, W, 3), uint8, H and W even, to `path`; the suffix names the container.
+    """Encode RGB frames (H, W, 3), uint8, H and W even, to `path`; the suffix selects the container.
 
-    Returns the number of frames. `crf` is the quality of H.264 (18 is near lossless, 28 coarse); a fallback codec
-    gets a bit rate of about the same. One thread, so that the same frames give the same bytes. The file
-    appears under its name only when it is complete.
+    Returns the number of frames. `crf` is the quality of H.264 (18 is near lossless, 28 coarse); the fallback codec
+    gets a bit rate of about the same quality. Encodes in one thread, so that equal frames yield equal bytes. The file
+    appears under its name only when it is complete. Raises ValueError for no frames, or for unsuitable or unequal ones.
     """
     source = iter(frames)
     first = next(source, None)
     if first is None:
-        raise ValueError(f"{path}: expected at least one frame, got none")
+        raise ValueError(f"{path}: expected at least one frame; got none. Pass frames to encode")
     if first.ndim != 3 or first.shape[2] != 3 or first.shape[0] % 2 or first.shape[1] % 2:
-        raise ValueError(f"{path}: expected frames (H, W, 3) with even H and W, got {first.shape}")
+        raise ValueError(f"{path}: expected frames (H, W, 3) with even H and W; got {first.shape}. Crop or pad them")
     partial = path.with_name(f"{path.stem}.partial{path.suffix}")
     try:
         with av.open(str(partial), "w") as container:
@@ -82,7 +82,10 @@ def _encode(
     count = 0
     for count, frame in enumerate(frames, start=1):
         if frame.shape != shape or frame.dtype != np.uint8:
-            raise ValueError(f"{path}: expected uint8 frames {shape}, frame {count - 1} is {frame.dtype} {frame.shape}")
+            raise ValueError(
+                f"{path}: expected uint8 frames {shape}; frame {count - 1} is {frame.dtype} {frame.shape}. "
+                "Convert all frames alike"
+            )
         container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
     container.mux(stream.encode(None))
     return count

@@ -1,4 +1,4 @@
-"""Whether a file is there, and still the one that was listed."""
+"""Whether a file exists, and is still the one that was listed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from schemas.records import FileJob
 __all__ = ["IMAGE_SUFFIXES", "check_job", "fingerprint", "not_reached", "numbered_images"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-"""Suffixes (lower case) of the files in a folder that are taken for its frames."""
+"""Suffixes (lower case) of the files in a folder that count as its frames."""
 
 
 def fingerprint(path: Path | str) -> tuple[int, int] | None:
-    """(size_bytes, mtime_ns) of a file, of a folder of images (sum and latest of them).
+    """(size_bytes, mtime_ns) of a file, or of a folder of images (their sum and their latest).
 
-    None where there is none or it cannot be reached: `check_job` says which.
+    None where it does not exist or cannot be reached: `check_job` tells which.
     """
     try:
         return _measure(path)
@@ -28,54 +28,53 @@ def fingerprint(path: Path | str) -> tuple[int, int] | None:
 
 
 def check_job(job: FileJob) -> FileJob:
-    """The job, with the size and the time of change of its file filled in, to be held against later.
+    """The job with the size and modification time of its file filled in, for a later comparison.
 
-    Raises VideoError where the file is gone (missing), cannot be reached (cannot_open), or is not the one that the job
-    knows (changed).
+    Raises VideoError where the file is gone (missing), cannot be reached (cannot_open), or differs from what the job
+    recorded (changed).
     """
     try:
         now = _measure(job.path)
     except OSError as error:
         raise not_reached(job.path, error) from error
-    for name, then, value, told in (
-        ("size", job.size_bytes, now[0], _bytes),
-        ("time of change", job.mtime_ns, now[1], _date),
+    for name, then, value, shown in (
+        ("size", job.size_bytes, now[0], "{} bytes".format),
+        ("modification time", job.mtime_ns, now[1], _date),
     ):
         if then is not None and then != value:
             raise VideoError(
                 FailureClass.CHANGED,
-                f"{job.path} has another {name} ({told(value)}) than when it was listed ({told(then)}): try it again, "
-                "which takes it as it is then",
+                f"{job.path} has changed: expected the {name} at listing, {shown(then)}; got {shown(value)}. "
+                "Try again to use the file as it is then",
             )
     return replace(job, size_bytes=now[0], mtime_ns=now[1])
 
 
-def _bytes(count: int) -> str:
-    return f"{count} bytes"
-
-
 def _date(time_ns: int) -> str:
-    """In UTC, with its fraction of a second: a copy that lost it counts as changed, too."""
+    """In UTC, with the fraction of a second: a copy that lost the fraction counts as changed, too."""
     seconds, fraction = divmod(time_ns, 10**9)
     try:
         date = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):  # a file system takes years that a calendar does not
+    except (ValueError, OverflowError, OSError):  # file systems allow years that datetime does not
         return f"{time_ns} ns"
     return f"{date}{f'.{fraction:09d}' if fraction else ''} UTC"
 
 
 def not_reached(path: Path | str, error: OSError) -> VideoError:
-    """What `error`, met on looking at a file, says of it: that it is gone, or only that it cannot be reached now."""
+    """The VideoError for an OSError: missing where the file is gone, cannot_open where it cannot be reached now."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return VideoError(
             FailureClass.MISSING,
             f"{error.filename or path} does not exist (any more): restore it, or leave it out",
         )
-    return VideoError(FailureClass.CANNOT_OPEN, f"{path} cannot be reached: {error.strerror or error}")
+    return VideoError(
+        FailureClass.CANNOT_OPEN,
+        f"{path} cannot be reached ({error.strerror or error}). Check its permissions and its disk, then try again",
+    )
 
 
 def numbered_images(folder: Path | str) -> list[Path]:
-    """Images of a folder whose name ends in a number, by that number."""
+    """Images of a folder whose names end in a number, sorted by that number."""
     found = []
     for path in Path(folder).iterdir():
         digits = len(path.stem) - len(path.stem.rstrip("0123456789"))

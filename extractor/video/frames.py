@@ -1,4 +1,4 @@
-"""Sampled frames of one video in memory, decoded as an extraction decodes them."""
+"""Sampled frames of one video, in memory, decoded as an extraction decodes them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from schemas.records import Failure, FileJob, FrameChunk, Header, Item, PixelGri
 
 __all__ = ["SampledFrames", "read_frames"]
 
-_MOST_BYTES = 2**31  # what may be held at a time: 14,000 frames of 224 x 224
+_MOST_BYTES = 2**31  # held at a time: 14,000 frames of 224 x 224
 
 
 @dataclass(frozen=True, slots=True)
 class SampledFrames:
-    """`pixels` (T, size, size, 3) uint8 RGB, `time_seconds` (T,) on the container's clock, and where they lie."""
+    """`pixels` (T, size, size, 3) uint8 RGB, `time_seconds` (T,) on the container's clock, and their pixel grid."""
 
     pixels: npt.NDArray[np.uint8]
     time_seconds: npt.NDArray[np.float64]
@@ -35,9 +35,9 @@ def read_frames(
     size: int = 224,
     resize: Resize = Resize.STRETCH,
 ) -> SampledFrames:
-    """Frames of a file, or of the stretch of it from start to end, in this process; the job's items have no say.
+    """Frames of a file, or of its segment from start to end, decoded in this process. The job's items are ignored.
 
-    Raises VideoError where the file cannot be decoded or the stretch is too short or too long to be held.
+    Raises VideoError where the file cannot be decoded, or the segment is too short or too long for memory.
     """
     item = Item(job.items[0].video_id, start_seconds, end_seconds)
     config = ExtractionConfig(
@@ -66,6 +66,6 @@ def _check(header: Header, size: int) -> None:
     if needed > _MOST_BYTES:
         raise VideoError(
             FailureClass.TOO_LARGE,
-            f"at most {_MOST_BYTES} bytes of frames are held at a time, {len(plan.index)} frames of {plan.video_id} "
-            f"take {needed}: ask for a shorter stretch",
+            f"{plan.video_id}: expected at most {_MOST_BYTES} bytes of frames; got {needed} for {len(plan.index)} "
+            "frames. Ask for a shorter segment",
         )

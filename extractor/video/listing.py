@@ -1,4 +1,4 @@
-"""Which videos there are: a folder scanned recursively, or a table of files and segments."""
+"""Which videos to extract: those of a folder, scanned recursively, or of a table of files and segments."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ VIDEO_SUFFIXES = frozenset(
         *("ts", "vob", "webm", "wmv", "y4m"),
     )
 )
-"""Suffixes (lower case) by which a scanned folder's files are taken for videos; a table may name any file."""
+"""Suffixes (lower case) of the files in a scanned folder that count as videos; a table may name any file."""
 
 _TABLE_SUFFIXES = frozenset({".csv", ".parquet", ".txt"})
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Something in a scanned folder that is not used, and why. `path` is relative to the folder."""
+    """An entry of a scanned folder that is left out, and why. `path` is relative to the folder."""
 
     path: str
     reason: str
@@ -42,9 +42,9 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What was found: one job a file, in the order of the first video_id of each, and what was left out.
+    """What was found: one job per file, ordered by the first video_id of each, and what was left out.
 
-    columns: what a table says of its videos otherwise, also of those that a limit leaves out.
+    columns: the table's further columns, for all its videos, including those that a limit leaves out.
     """
 
     root: Path
@@ -57,7 +57,7 @@ class Listing:
         return sum(len(job.items) for job in self.jobs)
 
     def skipped_summary(self) -> str:
-        """'12 files were left out: 10 not a known video suffix (.jpg), ...', or '' where nothing was."""
+        """'12 left out: 10 not a known video suffix (.jpg), ...', or '' where nothing was left out."""
         if not self.skipped:
             return ""
         counts = Counter(entry.reason for entry in self.skipped)
@@ -69,11 +69,11 @@ def list_videos(source: Path | str) -> Listing:
     """List a folder of videos, a table (csv, parquet, txt) or a single video file.
 
     video_id is the path relative to the folder (or to the table's folder), in POSIX form with its suffix, unless the
-    table gives one; a segment adds #start-end. Absolute paths of a table that lie outside its folder count from the
-    folder that they have in common. Files are not opened; one that a table names and that does not exist
-    or cannot be reached is listed all the same and fails when its turn comes. Size and time of change are noted.
+    table states one; a segment adds #start-end. Absolute paths of a table that lie outside its folder are relative to
+    their common folder. Files are not opened; their size and modification time are recorded. A file in a table that
+    does not exist or cannot be reached is listed all the same, and fails when it is decoded.
 
-    Raises InventoryError in one sentence where there is nothing to list or the table cannot be used.
+    Raises InventoryError, on one line, where there is nothing to list or the table cannot be used.
     """
     source = Path(source)
     try:
@@ -83,19 +83,23 @@ def list_videos(source: Path | str) -> Listing:
             f"{source} does not exist: give a folder of videos, or a csv, parquet or txt table of them"
         ) from error
     except OSError as error:
-        raise InventoryError(f"{source} cannot be reached ({error.strerror}): see to that, or give another") from error
+        raise InventoryError(
+            f"{source} cannot be reached ({error.strerror}). Check its permissions and its disk, or give another"
+        ) from error
     if stat.S_ISDIR(mode):
         return _list_folder(source)
     if not stat.S_ISREG(mode):
-        raise InventoryError(f"{source} is neither a file nor a folder: give a folder of videos or a table of them")
+        raise InventoryError(
+            f"{source}: expected a file or a folder; got a special file. Give a folder of videos, or a table of them"
+        )
     suffix = source.suffix.lower()
     if suffix in _TABLE_SUFFIXES:
         return _list_table(source)
     if suffix in VIDEO_SUFFIXES:
         return Listing(source.absolute().parent, (_job(str(source.absolute()), [Item(source.name)], None),))
     raise InventoryError(
-        f"{source} is neither a table (.csv, .parquet, .txt) nor a known video ({source.suffix or 'no suffix'}): "
-        "give a folder, or name the file in a table"
+        f"{source}: expected a table (.csv, .parquet, .txt) or a known video suffix; got {source.suffix or 'none'}. "
+        "Give a folder, or name the file in a table"
     )
 
 
@@ -121,7 +125,7 @@ def _list_folder(root: Path) -> Listing:
 
 
 def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
-    """Files below `root`, links followed, every real folder once: a link to a parent would otherwise never end."""
+    """Files below `root`. Follows links, but visits every real folder once: a link to a parent would never end."""
     seen: set[tuple[int, int]] = set()
 
     def complain(error: OSError) -> None:
@@ -135,7 +139,7 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
             folders.clear()
             continue
         if (status.st_dev, status.st_ino) in seen:
-            skipped.append(Skipped(Path(folder).relative_to(root).as_posix(), "links to a folder listed already"))
+            skipped.append(Skipped(Path(folder).relative_to(root).as_posix(), "links to a folder already listed"))
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -147,11 +151,11 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
             if _may_be_a_file(path):
                 yield path
             else:
-                skipped.append(Skipped(path.relative_to(root).as_posix(), "a broken link or no plain file"))
+                skipped.append(Skipped(path.relative_to(root).as_posix(), "a broken link or a special file"))
 
 
 def _may_be_a_file(path: Path) -> bool:
-    """Whether it is a plain file, or cannot be reached: left out, it would be forgotten; listed, it fails by name."""
+    """Whether it is a regular file or cannot be reached: the latter is listed so that it fails, not goes unnoticed."""
     try:
         return path.is_file()
     except OSError:
@@ -172,15 +176,18 @@ def _list_table(table: Path) -> Listing:
     for (row, path), video_id in zip(rows, ids, strict=True):
         if video_id in lines:
             raise InventoryError(
-                f"{table}: row {row.number} has the video_id {video_id!r} of row {lines[video_id]}: "
-                "remove one, or give each an id of its own in a column video_id"
+                f"{table}: row {row.number}: expected a unique video_id; got {video_id!r}, as in row "
+                f"{lines[video_id]}. Remove one row, or give each an id of its own in a column video_id"
             )
         lines[video_id] = row.number
         if rates.setdefault(path, row.fps) != row.fps:
-            raise InventoryError(f"{table}: row {row.number} gives {row.path} another fps than a row before: use one")
+            raise InventoryError(
+                f"{table}: row {row.number}: expected one fps for {row.path}; got {row.fps} after {rates[path]}. "
+                "Use one"
+            )
         items.setdefault(path, []).append(Item(video_id, row.start_seconds, row.end_seconds))
     if not items:
-        raise InventoryError(f"{table} names no videos: one row a video was expected")
+        raise InventoryError(f"{table}: expected one row per video; got none. Add a row for each video")
     jobs = tuple(_job(path, rows, rates[path]) for path, rows in items.items())
     return Listing(root, jobs, columns=content.columns.of_videos(ids))
 
@@ -189,21 +196,27 @@ def _check_segment(row: Row, table: Path) -> None:
     start, end = row.start_seconds, row.end_seconds
     for name, value in (("start_seconds", start), ("end_seconds", end), ("fps", row.fps)):
         if value is not None and (not math.isfinite(value) or value < 0 or (name == "fps" and value == 0)):
-            raise InventoryError(f"{table}: row {row.number} has {name} {value}: a number from 0 up was expected")
+            least = "above 0" if name == "fps" else "of at least 0"
+            raise InventoryError(f"{table}: row {row.number}: expected {name} {least}; got {value}. Correct it")
     if end is not None and end <= (start or 0.0):
         raise InventoryError(
-            f"{table}: row {row.number} ends at {end} s, before its start at {start or 0.0} s: swap them"
+            f"{table}: row {row.number}: expected an end after the start at {start or 0.0} s; got {end} s. "
+            "Swap or correct them"
         )
 
 
 def _ids(rows: Sequence[tuple[Row, str]], root: str) -> list[str]:
-    """video_id of every (row, its normal path): as given, or the path below the table's folder `root`, or as written.
+    """video_id of every (row, normalised path): the row's own, or its path relative to the table's folder, `root`.
 
-    Absolute paths that lie elsewhere count from their common folder or, where that gives an id which another row has,
-    from the first folder above it that gives none, or stay as they are.
+    Absolute paths outside `root` are relative to their common folder; where that repeats another row's id, to the
+    first folder above that repeats none, or else they stay absolute.
     """
     ids = [row.video_id or _inside_id(row, path, root) for row, path in rows]
-    elsewhere = [(row, _absolute(path)) for (row, path), video_id in zip(rows, ids, strict=True) if video_id is None]
+    elsewhere = [
+        (row, PurePosixPath("/" + path.lstrip("/")))  # POSIX lets "//" name another root
+        for (row, path), video_id in zip(rows, ids, strict=True)
+        if video_id is None
+    ]
     if not elsewhere:
         return [video_id for video_id in ids if video_id is not None]
     common = PurePosixPath(os.path.commonpath([str(path.parent) for _, path in elsewhere]))
@@ -219,26 +232,22 @@ def _ids(rows: Sequence[tuple[Row, str]], root: str) -> list[str]:
 
 
 def _inside_id(row: Row, path: str, root: str) -> str | None:
-    """Id of a row that gives none; None for an absolute path that does not lie below the table's folder."""
+    """Id of a row that states none; None for an absolute path outside the table's folder."""
     absolute, given = PurePosixPath(path), PurePosixPath(os.path.normpath(row.path))
     if absolute.is_relative_to(root):
         return with_segment(absolute.relative_to(root).as_posix(), row)
     return None if given.is_absolute() else with_segment(given.as_posix(), row)
 
 
-def _absolute(path: str) -> PurePosixPath:
-    return PurePosixPath("/" + path.lstrip("/"))  # POSIX lets two slashes at the start be another root
-
-
 def with_segment(name: str, of: Row | Item) -> str:
-    """`name`, and of a segment its times: "a.mp4#2.5-4"."""
+    """`name`, followed by the times of a segment: "a.mp4#2.5-4"."""
     if of.start_seconds is None and of.end_seconds is None:
         return name
-    return f"{name}#{_number(of.start_seconds)}-{_number(of.end_seconds)}"
+    return f"{name}#{_shortest(of.start_seconds)}-{_shortest(of.end_seconds)}"
 
 
-def _number(value: float | None) -> str:
-    """Shortest text of a number of seconds that is read back as the same number: 3.0 -> '3'; '' for None."""
+def _shortest(value: float | None) -> str:
+    """Shortest text that reads back as the same number: 3.0 -> '3'; '' for None."""
     return "" if value is None else repr(float(value)).removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""What extracting a file would give, from demuxing alone: for planning, before anything is decoded."""
+"""What the extraction of a file would yield, from demuxing alone: for planning, before anything is decoded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["ProbedItem", "probe"]
 
 @dataclass(frozen=True, slots=True)
 class ProbedItem:
-    """What demuxing told about an item; `failure` says why a bad one has no frames.
+    """What demuxing says about an item; `failure` says why a bad one has no frames.
 
-    duration_seconds: of the item. native_frames: of the whole file, for an estimate of the time decoding takes.
+    duration_seconds: of the item. native_frames: of the whole file, to estimate the decoding time. pixels: per frame.
     """
 
     video_id: str
@@ -32,7 +32,7 @@ class ProbedItem:
 
 
 def probe(job: FileJob, config: ExtractionConfig, member_frames: Sequence[int]) -> list[ProbedItem]:
-    """What each item of a file would give; nothing is raised for a bad one, which is found again when extracted."""
+    """What each item of a file would yield. Raises nothing for a bad file: the extraction meets it again."""
     try:
         found = inspect_job(job, keep_corrupt=config.keep_corrupt)
     except VideoError as error:

@@ -1,4 +1,4 @@
-"""Which frames of an item are sampled and how they make up clips: pure functions over times, no file, no decoder."""
+"""Which frames of an item are sampled, and how they form clips: pure functions over times, no file, no decoder."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ Int64Array = npt.NDArray[np.int64]
 TOLERANCE_SECONDS = 5e-7
 """A frame whose time exceeds an instant by no more than this counts as displayed then.
 
-Instants are start + k / rate and times are ticks * time base, both rounded to float64: without it the instant 0.3 would
-miss the frame at 0.30000000000000004. It is half a microsecond, a twentieth of the tick of the finest clock in common
-use (1 / 90000 s), and so never takes one frame for another.
+Instants are start + k / rate and times are ticks * time base, both rounded to float64: without a tolerance the instant
+0.3 would miss the frame at 0.30000000000000004. Half a microsecond is a twentieth of the tick of the finest clock in
+common use (1 / 90000 s), so it never confuses two frames.
 """
 
-_GRID_BLOCK = 1 << 20  # instants looked up at a time, so that a header that claims days costs time and not memory
+_GRID_BLOCK = 1 << 20  # instants looked up at a time: a header that claims days then costs time, not memory
 
 
 def plan_for(
@@ -71,22 +71,22 @@ def plan_item(
     """Frames and clips of one item.
 
     times_seconds: (n,) float64, sorted, times of the file's frames. end_seconds: when its last frame ends. rate_hz:
-    None takes every frame. hop: None means num_frames. members: frames a clip of each member of an ensemble takes;
-    None means one member with num_frames.
+    None takes every frame. hop: None means num_frames. members: frames per clip of each member of an ensemble; None
+    means one member with num_frames.
 
-    Raises VideoError (too_short) where the item has fewer than two frames, ConfigurationError where an ensemble of
-    different lengths is asked for another sampling than segments.
+    Raises VideoError (too_short) where the item has fewer than two frames, ConfigurationError where the members of an
+    ensemble differ in length and the sampling is not segments.
     """
     first, last = item_frames(times_seconds, end_seconds, item)
     if last - first < 1:
         found = _too_few("one" if last == first else "none", item, times_seconds, end_seconds)
-        raise VideoError(FailureClass.TOO_SHORT, f"at least two frames were expected, {found}")
+        raise VideoError(FailureClass.TOO_SHORT, f"expected at least two frames; got {found}")
     lengths = tuple(members) if members else (num_frames or 8,)
     if sampling is Sampling.SEGMENTS:
         return _plan_segments(times_seconds, first, last, item, lengths, clips or 1)
     if len(set(lengths)) > 1:
         raise ConfigurationError(
-            f"an ensemble of clips of {lengths} frames was given the sampling {sampling.value}: use segments"
+            f"expected the sampling segments for clips of {lengths} frames; got {sampling.value}. Use segments"
         )
     if rate_hz is None:
         index, capped = np.arange(first, last + 1, dtype=np.int64), False
@@ -103,16 +103,16 @@ def plan_item(
 
 
 def item_frames(times_seconds: Float64Array, end_seconds: float, item: Item) -> tuple[int, int]:
-    """First and last frame (inclusive) that are displayed within [start, end) of the item; last < first: none.
+    """First and last frame (inclusive) displayed within [start, end) of the item; last < first means none.
 
-    The frame on display at the start belongs to the item although it began before.
+    The frame on display at the start belongs to the item, although it began earlier.
     """
     start = item.start_seconds
     end = end_seconds if item.end_seconds is None else item.end_seconds
     first = 0
     if start is not None:
         first = max(int(np.searchsorted(times_seconds, start + TOLERANCE_SECONDS, side="right")) - 1, 0)
-        if start >= end_seconds - TOLERANCE_SECONDS:  # nothing is on display any more
+        if start >= end_seconds - TOLERANCE_SECONDS:  # the last frame is no longer displayed
             return len(times_seconds), len(times_seconds) - 1
     if item.end_seconds is None:
         return first, len(times_seconds) - 1
@@ -123,8 +123,8 @@ def item_frames(times_seconds: Float64Array, end_seconds: float, item: Item) -> 
 def window_ranges(count: int, num_frames: int, hop: int) -> Int64Array:
     """(n, 2) first and one past the last position of windows over `count` sampled frames, `hop` apart.
 
-    The last window is shifted back so that it ends on the last frame; where there are fewer frames than a window
-    holds, one window has them all. window_ranges(10, 4, 4): [0, 4], [4, 8] and [6, 10].
+    The last window is shifted back to end on the last frame; if there are fewer frames than a window holds, one window
+    covers them all. window_ranges(10, 4, 4): [0, 4], [4, 8] and [6, 10].
     """
     if count <= num_frames:
         return np.array([[0, count]], np.int64)
@@ -135,17 +135,17 @@ def window_ranges(count: int, num_frames: int, hop: int) -> Int64Array:
 
 
 def clip_positions(ranges: Int64Array, num_frames: int) -> Int64Array:
-    """(n, num_frames) positions of the frames of ranges (n, 2); a shorter one repeats its last frame."""
+    """(n, num_frames) positions of the frames of ranges (n, 2); a shorter range repeats its last frame."""
     positions: Int64Array = np.minimum(ranges[:, :1] + np.arange(num_frames, dtype=np.int64), ranges[:, 1:] - 1)
     return positions
 
 
 def segment_positions(count: int, num_frames: int, clips: int = 1) -> Int64Array:
-    """(clips, num_frames) positions over `count` frames, each the frame at one phase of its num_frames-th part.
+    """(clips, num_frames) positions over `count` frames: one frame from each of num_frames equal parts, by phase.
 
-    Clip j of c takes floor(count / T * (i + (j + 1/2) / c)): with one clip the middle of every part, with several
-    evenly spread phases. Fewer frames than T are each taken once and the last one is repeated; all clips are equal
-    then. Integer arithmetic: count / T * (i + 1/2) in floating point can fall just below a whole number.
+    Clip j of c takes floor(count / T * (i + (j + 1/2) / c)): the middle of every part with one clip, evenly spread
+    phases with several. If there are fewer frames than T, each is taken once and the last is repeated; all clips are
+    equal then. Integer arithmetic, because count / T * (i + 1/2) in floating point can fall just below an integer.
     """
     if count < num_frames:
         row = np.minimum(np.arange(num_frames, dtype=np.int64), count - 1)
@@ -162,7 +162,7 @@ def _plan_segments(
     native = [segment_positions(count, length, clips) for length in lengths]
     union = np.unique(np.concatenate([rows.ravel() for rows in native]))
     positions = tuple(np.searchsorted(union, rows).astype(np.int64) for rows in native)
-    # Members of an ensemble share num_valid: that of the longest clip, from which a shorter one's follows as a minimum.
+    # Members of an ensemble share num_valid, that of the longest clip; for a shorter clip take the minimum with it.
     num_valid = np.full(clips, min(count, max(lengths)), np.int64)
     index = union + first
     return ItemPlan(item.video_id, index, times[index], num_valid, clips=positions)
@@ -171,7 +171,7 @@ def _plan_segments(
 def _sample(
     times: Float64Array, first: int, last: int, item: Item, end_seconds: float, rate_hz: float
 ) -> tuple[Int64Array, bool]:
-    """Frames on display at start + k / rate, each once, and whether they are all there are at too high a rate."""
+    """Frames on display at start + k / rate, each once, and whether a rate above the file's own took all of them."""
     start = float(times[0]) if item.start_seconds is None else item.start_seconds
     end = end_seconds if item.end_seconds is None else min(item.end_seconds, end_seconds)
     taken: list[Int64Array] = []
@@ -185,7 +185,7 @@ def _sample(
         shown = np.searchsorted(times, grid + TOLERANCE_SECONDS, side="right") - 1
         taken.append(np.unique(np.clip(shown, first, last)))
     index = np.unique(np.concatenate(taken)) if taken else np.array([first])
-    if len(index) == 1:  # the item has two frames or more: motion needs two
+    if len(index) == 1:  # the item has at least two frames, and motion needs two
         index = np.unique(np.append(index, last))
     count = last - first + 1
     return index.astype(np.int64), len(index) == count and instants > count
@@ -193,14 +193,7 @@ def _sample(
 
 def _too_few(count: str, item: Item, times: Float64Array, end_seconds: float) -> str:
     if item.start_seconds is None and item.end_seconds is None:
-        return f"the video has {count}: leave it out"
-    start, end = _start(item, times), _end(item, end_seconds)
-    return f"{count} lies between {start} and {end} s: leave it out or widen the segment"
-
-
-def _start(item: Item, times: Float64Array) -> float:
-    return round(float(times[0]) if item.start_seconds is None else item.start_seconds, 3)
-
-
-def _end(item: Item, end_seconds: float) -> float:
-    return round(end_seconds if item.end_seconds is None else item.end_seconds, 3)
+        return f"{count}. Leave the video out"
+    start = float(times[0]) if item.start_seconds is None else item.start_seconds
+    end = end_seconds if item.end_seconds is None else item.end_seconds
+    return f"{count} between {round(start, 3)} and {round(end, 3)} s. Leave the item out, or widen the segment"

@@ -1,4 +1,4 @@
-"""Reads a table of videos (csv, parquet, txt) into rows, with nothing guessed: "007" stays text."""
+"""Reads a table of videos (csv, parquet, txt) into rows without guessing types: "007" stays text."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from schemas.table_columns import MOST_COLUMNS, TableColumns, manifest_names, sh
 __all__ = ["Row", "Table", "read_table"]
 
 _COLUMNS = ("path", "video_id", "start_seconds", "end_seconds", "fps")
-_OTHER_NAMES = {  # that datasets give these columns; without case and separators
+_OTHER_NAMES = {  # of these columns in common datasets, without case and separators
     "video_id": ("id", "video", "vid", "youtubeid", "videoname", "clipid"),
     "start_seconds": ("start", "starttime", "timestart", "startsec", "tstart", "begin", "segmentstart"),
     "end_seconds": ("end", "endtime", "timeend", "endsec", "tend", "stop", "segmentend", "duration", "durationseconds"),
     "fps": ("framerate", "rate", "ratehz", "framespersecond"),
 }
-_INDEX = re.compile(r"__index_level_\d+__")  # what pandas calls an index without a name
-_SHOWN_TYPE = 40
-_CLOSE = 0.8  # of difflib's measure: a letter or two are wrong
+_INDEX = re.compile(r"__index_level_\d+__")  # pandas' name for an unnamed index
+_SHOWN_TYPE = 40  # characters
+_CLOSE = 0.8  # difflib's ratio: a letter or two are wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of videos. columns: what it says of each beyond that, one row for each of `rows`."""
+    """A table of videos. columns: its further columns, one row for each of `rows`."""
 
     rows: tuple[Row, ...]
     columns: TableColumns
 
 
 def read_table(table: Path) -> Table:
-    """A csv or parquet table with a column `path`, or a txt with one path a line.
+    """Read a csv or parquet table with a column `path`, or a txt file with one path per line.
 
-    Other columns than path, video_id, start_seconds, end_seconds and fps are the user's own, unless their name looks
-    like one of these that is missing. Raises InventoryError.
+    Columns other than path, video_id, start_seconds, end_seconds and fps are the user's own. Raises InventoryError,
+    also where the name of one looks like one of these that is missing.
     """
     suffix = table.suffix.lower()
     names, reader = {".csv": (_csv_names, _csv), ".parquet": (_parquet_names, _parquet), ".txt": (_txt_names, _txt)}[
@@ -86,9 +86,11 @@ def _readable(table: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise InventoryError(f"{table} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
+        raise InventoryError(
+            f"{table}: expected UTF-8 text; got other bytes ({error.reason}). Save it as UTF-8"
+        ) from error
     except (OSError, csv.Error) as error:
-        raise InventoryError(f"{table} cannot be read ({error}): give a csv, parquet or txt table") from error
+        raise InventoryError(f"{table} cannot be read ({error}). Give a csv, parquet or txt table") from error
 
 
 def _csv_names(table: Path) -> list[str]:
@@ -103,8 +105,8 @@ def _csv(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
         for cells in reader:
             if None in cells or None in cells.values():
                 raise InventoryError(
-                    f"{table}: row {reader.line_num} has {'more' if None in cells else 'fewer'} cells than the header: "
-                    "quote paths that hold a comma"
+                    f"{table}: row {reader.line_num}: expected as many cells as the header has; "
+                    f"got {'more' if None in cells else 'fewer'}. Quote paths that contain a comma"
                 )
             yield reader.line_num, cells
 
@@ -124,7 +126,8 @@ def _parquet_names(table: Path) -> list[str]:
     try:
         return list(pq.read_schema(table).names)
     except pa.ArrowInvalid as error:
-        raise InventoryError(f"{table} is not a parquet file ({str(error).splitlines()[0]}): write it anew") from error
+        reason = str(error).splitlines()[0]
+        raise InventoryError(f"{table}: expected a parquet file; got another ({reason}). Write it again") from error
 
 
 def _parquet(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -132,14 +135,14 @@ def _parquet(table: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _parquet_columns(table: Path, names: Sequence[str]) -> tuple[dict[str, pa.ChunkedArray], list[tuple[str, str]]]:
-    """Columns by name, and (name, why not) of those whose values a manifest cannot hold."""
+    """Columns by name, and (name, reason) of those whose values a manifest cannot hold."""
     found, left_out = {}, []
     schema = pq.read_schema(table)
-    for name in names:  # one by one, since what is left out may be much larger than the rest
+    for name in names:  # one by one, since columns that are left out may be much larger than the rest
         kind = schema.field(name).type
         column = None if pa.types.is_nested(kind) else typed_values(_read_parquet(table, [name]).column(name))
         if column is None:
-            left_out.append((name, f"{str(kind)[:_SHOWN_TYPE]} is no number, truth value or text"))
+            left_out.append((name, f"{str(kind)[:_SHOWN_TYPE]} is not a number, truth value or text"))
         else:
             found[name] = column
     return found, left_out
@@ -149,33 +152,35 @@ def _read_parquet(table: Path, names: Sequence[str]) -> pa.Table:
     try:
         with pq.ParquetFile(table) as file:
             found = file.read(columns=list(names))
-        found.validate(full=True)  # text may be none
+        found.validate(full=True)  # text may be invalid UTF-8
         return found
     except pa.ArrowInvalid as error:
-        raise InventoryError(f"{table} is damaged ({str(error).splitlines()[0]}): write it anew") from error
+        raise InventoryError(f"{table} is damaged ({str(error).splitlines()[0]}). Write it again") from error
 
 
 def _own_columns(table: Path, names: list[str]) -> list[str]:
-    """Names of the columns that are the user's; raises InventoryError where one seems to be meant otherwise."""
+    """Names of the user's own columns; raises InventoryError where one looks like a misspelt column of ours."""
     if "path" not in names:
         raise InventoryError(
-            f"{table} has no column path (it has {shown_names(names) or 'none'}): name the files there"
+            f"{table}: expected a column path; got {shown_names(names) or 'no columns'}. Name the files in it"
         )
     twice = [name for name, count in Counter(names).items() if count > 1 and _has_name(name)]
     if twice:
-        raise InventoryError(f"{table} has the column {shown_names(twice[:1])} twice: keep one, or rename it")
+        raise InventoryError(
+            f"{table}: expected each column once; got {shown_names(twice[:1])} twice. Keep one, or rename it"
+        )
     own = [name for name in names if name not in _COLUMNS]
     for name in own:
         meant = _meant(name)
         if meant is not None and meant not in names:
             raise InventoryError(
-                f"{table} has a column {name!r} and none that is called {meant}: did you mean {meant}? Name it so, or "
-                "give it a name that is less like it"
+                f"{table} has a column {name!r} and no column {meant}. Did you mean {meant}? Rename it to that, or to "
+                "a less similar name"
             )
     if len(own) > MOST_COLUMNS:
         raise InventoryError(
-            f"{table} has {len(own)} columns besides those that name videos, and at most {MOST_COLUMNS} are carried "
-            "into the manifest: leave out what you do not need, or join it to the manifest by video_id"
+            f"{table}: expected at most {MOST_COLUMNS} columns besides those that name videos; got {len(own)}. Leave "
+            "out what you do not need, or join it to the manifest by video_id"
         )
     return own
 
@@ -185,7 +190,7 @@ def _has_name(name: str) -> bool:
 
 
 def _meant(name: str) -> str | None:
-    """The column that is read which this name looks like."""
+    """Which of our columns this name looks like; None if it looks like none."""
     plain = re.sub(r"[\W_]", "", name).lower()
     ours = {column.replace("_", ""): column for column in _COLUMNS}
     for column, others in _OTHER_NAMES.items():
@@ -198,7 +203,7 @@ def _meant(name: str) -> str | None:
 def _row(table: Path, number: int, cells: Mapping[str, Any]) -> Row:
     path = _text(cells.get("path"))
     if not path or "\0" in path:
-        raise InventoryError(f"{table}: row {number} has no path: name a file, or remove the row")
+        raise InventoryError(f"{table}: row {number}: expected a path; got none. Name a file, or remove the row")
     return Row(
         number,
         path,
@@ -208,17 +213,19 @@ def _row(table: Path, number: int, cells: Mapping[str, Any]) -> Row:
 
 
 def _text(cell: Any) -> str | None:
-    """Text of a cell, None where it is empty. A parquet column of whole numbers may name videos, too."""
+    """Text of a cell, None where it is empty. An integer column of parquet may name videos, too."""
     if cell is None or cell != cell:
         return None
     return str(cell).strip() or None
 
 
 def _seconds(table: Path, number: int, name: str, cell: Any) -> float | None:
-    """Number in a cell, None where it is empty; what is written as NaN stays one, for the caller to refuse."""
+    """Number in a cell, None where it is empty; a written NaN is returned, for the caller to refuse."""
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         return None
     try:
         return float(cell)
     except (TypeError, ValueError):
-        raise InventoryError(f"{table}: row {number} has {name} {cell!r}: a number was expected") from None
+        raise InventoryError(
+            f"{table}: row {number}: expected a number for {name}; got {cell!r}. Correct it, or leave it empty"
+        ) from None

@@ -1,4 +1,4 @@
-"""From a native frame to the network's square input, and back from its cells to pixels of the original."""
+"""From a native frame to the network's square input, and from its cells back to pixels of the original frame."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Resizer", "orient", "pixel_grid"]
 Uint8Array = npt.NDArray[np.uint8]
 
 _REFERENCE_HEIGHT, _REFERENCE_WIDTH, _REFERENCE_SIZE = 240, 320, 224
-"""The paper's frames are 240 x 320 before 224 x 224 is cut out of them; other sizes keep that proportion."""
+"""The paper crops 224 x 224 from frames of 240 x 320; other sizes keep that proportion."""
 
 
 class Resizer:
-    """Resizes native frames to (size, size, 3), bilinear with antialiasing, each output within a grey level of PIL's.
+    """Resizes native frames to (size, size, 3), bilinear with antialiasing, within one grey level of Pillow.
 
-    The arithmetic is torch's on uint8 in channels-last memory: no conversion, no copy, and it is the same whichever
-    decoder the frame came from. One instance serves frames of any resolution, as a file may change it.
+    Torch computes on uint8 in channels-last memory: no conversion, no copy, and the same result for either decoder.
+    One instance serves frames of any resolution, since a file may change it.
 
     pixel_aspect: width over height of a pixel of the frames as displayed; `crop` and `letterbox` keep the displayed
-    shape, the others see the whole frame whatever its shape.
+    shape, the other modes use the whole frame whatever its shape.
     """
 
     def __init__(self, resize: Resize, size: int, pixel_aspect: float = 1.0) -> None:
@@ -36,7 +36,7 @@ class Resizer:
     def __call__(self, frame: Uint8Array) -> Uint8Array:
         """(H, W, 3) uint8, already rotated -> (size, size, 3) uint8."""
         if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8:
-            raise ValueError(f"a frame of shape (H, W, 3) and uint8 was expected, not {frame.shape} {frame.dtype}")
+            raise ValueError(f"expected a uint8 frame (H, W, 3); got {frame.dtype} {frame.shape}. Convert it first")
         size = self.size
         height, width = frame.shape[:2]
         new_height, new_width = _resized(self.resize, height, width * self.pixel_aspect, size)
@@ -58,9 +58,9 @@ def pixel_grid(width: int, height: int, resize: Resize, size: int, pixel_aspect:
 
 
 def orient(frame: Uint8Array, rotation: int, mirrored: bool = False) -> Uint8Array:
-    """Flip (H, W, 3) left to right where it is mirrored, then turn it counter-clockwise by a multiple of 90 degrees.
+    """Flip (H, W, 3) left to right if mirrored, then rotate it counter-clockwise by a multiple of 90 degrees.
 
-    Returns contiguous memory, as resizing wants it.
+    Returns contiguous memory, which resizing needs.
     """
     if rotation % 360 == 0 and not mirrored:
         return frame
@@ -69,7 +69,7 @@ def orient(frame: Uint8Array, rotation: int, mirrored: bool = False) -> Uint8Arr
 
 
 def _resized(resize: Resize, height: float, width: float, size: int) -> tuple[int, int]:
-    """Height and width to which a whole frame of this displayed shape is scaled, before it is cropped or padded."""
+    """Height and width of the whole frame after scaling, before it is cropped or padded. Input: the displayed shape."""
     match resize:
         case Resize.STRETCH:
             return size, size
@@ -86,7 +86,7 @@ def _resized(resize: Resize, height: float, width: float, size: int) -> tuple[in
 def _interpolate(frame: Uint8Array, height: int, width: int) -> Uint8Array:
     if frame.shape[:2] == (height, width):
         return frame
-    if not frame.flags.writeable:  # torch warns about memory that it could write to, although it only reads
+    if not frame.flags.writeable:  # torch warns about read-only memory, although it only reads
         frame = frame.copy()
     batch = torch.from_numpy(frame).permute(2, 0, 1)[None]  # (1, 3, H, W) in channels-last memory
     resized = F.interpolate(batch, size=(height, width), mode="bilinear", align_corners=False, antialias=True)

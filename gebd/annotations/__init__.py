@@ -1,1 +1,1 @@
-"""Annotations: every public format, read without running a pickle, and which video each is about."""
+"""Annotations: every public format, read without executing pickles, and the video that each one describes."""

@@ -1,4 +1,4 @@
-"""Files of annotations, predictions and scores as plain Python, by what is in them and not by what they are called."""
+"""Read and write annotation, prediction and score files. Their content decides the format, not their name."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gebd.annotations.unpickling import is_pickle, unpickle
 from gebd.annotations.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["MAX_FILE_BYTES", "json_bytes", "read_content", "write_json", "write_pickle"]
+__all__ = ["MAX_FILE_BYTES", "json_bytes", "read_content", "replace_file", "write_json", "write_pickle"]
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 
 
 def read_content(path: str | os.PathLike[str], *, tables: bool = True) -> Any:
-    """What a file holds: dictionaries and lists of a pickle or of JSON, or the rows of a CSV table.
+    """Return the content of a file: dictionaries and lists from a pickle or JSON, or the rows of a CSV table.
 
-    A CSV table comes as `{"rows": [{column: text}]}`; without `tables` it is refused. Raises UsageError where the file
-    cannot be read, is larger than MAX_FILE_BYTES, or is none of the three.
+    A CSV table is returned as `{"rows": [{column: text}]}`; with `tables=False` it is refused. Raises UsageError if the
+    file cannot be read, is larger than MAX_FILE_BYTES, or is none of the three.
     """
     path = Path(path)
     data = _read(path)
@@ -34,11 +34,11 @@ def read_content(path: str | os.PathLike[str], *, tables: bool = True) -> Any:
     try:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} was expected to be a pickle, JSON or CSV and is neither text nor a pickle") from error
+        raise UsageError(f"{path}: expected a pickle, JSON or CSV; got neither. Check the path") from error
     if content.lstrip()[:1] in ("{", "["):
         return _read_json(content, path)
     if not tables:
-        raise UsageError(f"{path} was expected to be a pickle or JSON and is other text")
+        raise UsageError(f"{path}: expected a pickle or JSON; got other text. Check the path")
     return {"rows": _read_csv(content, path)}
 
 
@@ -49,9 +49,9 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}): check the path") from error
     if len(data) > MAX_FILE_BYTES:
-        raise UsageError(f"{path} was expected to hold at most {MAX_FILE_BYTES} bytes and holds more")
+        raise UsageError(f"{path}: expected at most {MAX_FILE_BYTES} bytes; got more. Check the path or split the file")
     if not data.strip():
-        raise UsageError(f"{path} was expected to hold a pickle, JSON or CSV and is empty")
+        raise UsageError(f"{path}: expected a pickle, JSON or CSV; got an empty file. Check the path")
     return data
 
 
@@ -61,16 +61,18 @@ def _read_json(content: str, path: Path) -> Any:
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise UsageError(f"{path} has the key {twice!r:.80} twice in one dictionary: keep one of the two")
+            raise UsageError(f"{path}: expected unique keys; got {twice!r:.80} twice in a dictionary. Keep one of them")
         return found
 
     def refuse(constant: str) -> NoReturn:
-        raise UsageError(f"{path} holds {constant}, which is no number of JSON: write null where a value is not known")
+        raise UsageError(f"{path}: expected JSON numbers; got {constant}. Write null for an unknown value")
 
     try:
         return json.loads(content, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path} begins like JSON and cannot be read as JSON ({shown(error)})") from error
+        raise UsageError(
+            f"{path}: expected JSON; got text that cannot be parsed ({shown(error)}). Correct it"
+        ) from error
 
 
 def _read_csv(content: str, path: Path) -> list[dict[str, str]]:
@@ -79,36 +81,39 @@ def _read_csv(content: str, path: Path) -> list[dict[str, str]]:
         columns = [column.strip() for column in reader.fieldnames or ()]
         reader.fieldnames = columns
         if len(set(columns)) < len(columns):
-            raise UsageError(f"{path} has two columns of one name: {shown(', '.join(columns))}")
+            raise UsageError(f"{path}: expected unique columns; got {shown(', '.join(columns))}. Rename or drop one")
         rows = []
         for row in reader:
             if None in row or None in row.values():
-                raise UsageError(f"{path}, line {reader.line_num}, was expected to have {len(columns)} cells")
+                raise UsageError(
+                    f"{path}, line {reader.line_num}: expected {len(columns)} cells; got others. Correct it"
+                )
             rows.append({column: cell.strip() for column, cell in row.items()})
     except csv.Error as error:
         raise UsageError(
-            f"{path} was expected to be a pickle, JSON or CSV and cannot be read ({shown(error)})"
+            f"{path}: expected a pickle, JSON or CSV; got other text ({shown(error)}). Check it"
         ) from error
     return rows
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a file by JSON, whole or not at all; numbers are read back to the last bit."""
-    _write(path, json_bytes(content))
+    """Replace a file with JSON atomically; numbers round-trip exactly."""
+    replace_file(path, json_bytes(content))
 
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
-    """JSON as `write_json` lays it out."""
+    """Return JSON laid out as `write_json` does."""
     return (json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode()
 
 
 def write_pickle(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a file by a pickle, whole or not at all; any Python from 3.4 on reads it."""
-    _write(path, pickle.dumps(content, protocol=4))
+    """Replace a file with a pickle atomically; Python 3.4 and later read it."""
+    replace_file(path, pickle.dumps(content, protocol=4))
 
 
-def _write(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file atomically; raises UsageError if its folder does not exist."""
     try:
         write_bytes(path, data)
     except FileNotFoundError as error:
-        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist") from error
+        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist. Create it") from error

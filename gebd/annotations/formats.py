@@ -1,4 +1,4 @@
-"""Which annotation format a content is in, and what it says in our own words."""
+"""Recognise the format of annotations and parse each format into `Annotations`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PLAIN_VERSION = 1
 _CSV_NEEDED = ("video_id", "duration_seconds", "time_seconds")
 
 
-def parse(content: Any, source: str, *, path: str | None, rules: Rules, min_change_seconds: float) -> Annotations:
-    """Annotations from the content of a file of any format; `source` is what messages call it.
+def parse(content: Any, source: str, *, rules: Rules, min_change_seconds: float) -> Annotations:
+    """Parse the content of a file of any format; error messages call it `source`.
 
-    Raises UsageError where the content is of no known format, or an entry is not as its format says.
+    Raises UsageError if the format is unknown or an entry does not match it.
     """
     found = recognise(content, source)
     left_out: dict[str, str] = {}
     if found is AnnotationFormat.CSV:
-        return Annotations(_from_rows(content["rows"], source), format=found, path=path)
+        return Annotations(_from_rows(content["rows"], source), format=found)
     entries = _entries(content, source)
     if found is AnnotationFormat.KINETICS_RAW:
         conversion = convert_raw(entries, rules=rules, min_change_seconds=min_change_seconds)
@@ -38,11 +38,11 @@ def parse(content: Any, source: str, *, path: str | None, rules: Rules, min_chan
         AnnotationFormat.PLAIN: _from_plain,
     }.get(found, _from_kinetics)
     videos = [read(video_id, entry) for video_id, entry in entries.items()]
-    return Annotations(videos, format=found, path=path, left_out=left_out)
+    return Annotations(videos, format=found, left_out=left_out)
 
 
 def recognise(content: Any, source: str) -> AnnotationFormat:
-    """The format of a content, by the keys of its entries; raises UsageError where it is none."""
+    """Return the format, judged by the keys of the entries; raises UsageError if it is unknown."""
     if isinstance(content, Mapping) and isinstance(content.get("rows"), list) and set(content) == {"rows"}:
         return AnnotationFormat.CSV
     entries = _entries(content, source)
@@ -54,42 +54,40 @@ def recognise(content: Any, source: str) -> AnnotationFormat:
     if any("substages_timestamps" in entry for entry in entries.values()):
         lists = [entry.get("substages_timestamps") for entry in entries.values()]
         raters = [value if isinstance(value, list | tuple) else () for value in lists]
-        if any(isinstance(mark, Mapping) for one in raters for times in one for mark in _listed(times)):
+        marks = (mark for one in raters for times in one if isinstance(times, list | tuple) for mark in times)
+        if any(isinstance(mark, Mapping) for mark in marks):
             return AnnotationFormat.KINETICS_RAW
         one_rater = all(len(one) == 1 for one in raters)
         return AnnotationFormat.TAPOS_KINETICS if one_rater else AnnotationFormat.KINETICS_PROCESSED
     raise UsageError(
-        f"{source} is of no known annotation format: Kinetics-GEBD and TAPOS have substages_timestamps or "
-        "my_substages_frameidx for every video, our own boundaries_seconds, and this one has "
-        f"{shown(', '.join(sorted(first))) or 'nothing'}"
+        f"{source}: expected substages_timestamps (Kinetics-GEBD, TAPOS), my_substages_frameidx (TAPOS) or "
+        f"boundaries_seconds (plain JSON) for every video; got {shown(', '.join(sorted(first))) or 'nothing'}. "
+        "Convert it to one of the formats in docs/gebd.md"
     )
 
 
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else ()
-
-
 def _entries(content: Any, source: str) -> Mapping[str, Mapping[str, Any]]:
-    """Entries by video id, less the header of our own form."""
+    """Return entries by video id, without the header of plain JSON."""
     found = mapping(content, source)
     if found.get("format") == PLAIN_HEADER:
         if found.get("version") != _PLAIN_VERSION:
             raise UsageError(
-                f"{source} is of version {found.get('version')!r:.40}; this program reads {_PLAIN_VERSION}"
+                f"{source}: expected version {_PLAIN_VERSION}; got {found.get('version')!r:.40}. Read it with "
+                "the release that wrote it"
             )
         found = mapping(found.get("videos"), f"{source}: videos")
     if not found:
-        raise UsageError(f"{source} was expected to annotate videos and has none")
+        raise UsageError(f"{source}: expected annotations of videos; got none. Check the path")
     if all(isinstance(entry, list | tuple | np.ndarray) for entry in found.values()):
         raise UsageError(
-            f"{source} was expected to hold annotations and has a list for every video, as predictions have: give the "
-            "annotations (the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
+            f"{source}: expected annotations; got a list for every video, as predictions have. Give the annotations "
+            "(the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
         )
     return {video_id: mapping(entry, f"{source}: {shown(video_id)}") for video_id, entry in found.items()}
 
 
 def _from_kinetics(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
-    """The processed schema of Kinetics-GEBD, which TAPOS is found in too."""
+    """Parse the processed schema of Kinetics-GEBD, in which TAPOS is published too."""
     what = f"the annotation of {shown(video_id)}"
     return VideoAnnotation(
         video_id,
@@ -105,11 +103,11 @@ def _from_kinetics(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
 
 
 def _from_instance(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
-    """TAPOS by frame numbers, one rater, no consistency."""
+    """Parse TAPOS by frame numbers: one rater, no consistency."""
     what = f"the annotation of {shown(video_id)}"
     fps = number(_get(entry, "myfps", what), f"{what}: myfps")
     if fps <= 0:
-        raise UsageError(f"{what} was expected to have an fps above 0 and has {fps}: correct it")
+        raise UsageError(f"{what}: expected an fps above 0; got {fps}. Correct it")
     frames = tuple(numbers(_get(entry, "my_substages_frameidx", what), f"{what}: my_substages_frameidx"))
     return VideoAnnotation(
         video_id,
@@ -125,8 +123,6 @@ def _from_instance(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
 def _from_plain(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
     what = f"the annotation of {shown(video_id)}"
     num_frames = entry.get("num_frames")
-    consistency = _optional_numbers(entry.get("consistency"), f"{what}: consistency")
-    average = _optional_number(entry.get("consistency_average"), f"{what}: consistency_average")
     return VideoAnnotation(
         video_id,
         number(_get(entry, "duration_seconds", what), f"{what}: duration_seconds"),
@@ -134,23 +130,24 @@ def _from_plain(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
         fps=_optional_number(entry.get("fps"), f"{what}: fps"),
         num_frames=None if num_frames is None else whole(num_frames, f"{what}: num_frames"),
         rater_frames=_optional_raters(entry.get("boundaries_frames"), f"{what}: boundaries_frames"),
-        consistency=consistency,
-        consistency_average=average,
+        consistency=_optional_numbers(entry.get("consistency"), f"{what}: consistency"),
+        consistency_average=_optional_number(entry.get("consistency_average"), f"{what}: consistency_average"),
         source_path=_optional_text(entry.get("source_path"), f"{what}: source_path"),
     )
 
 
 def plain_content(annotations: Annotations) -> dict[str, Any]:
-    """Our own form, as it goes into JSON: what `parse` makes the same annotations of."""
+    """Return annotations as plain JSON content, which `parse` turns back into the same annotations."""
     videos = {}
     for video_id, video in annotations.items():
+        agreement = video.consistency
         entry: dict[str, Any] = {
             "duration_seconds": video.duration_seconds,
             "fps": video.fps,
             "num_frames": video.num_frames,
             "source_path": video.source_path,
             "consistency_average": video.consistency_average,
-            "consistency": None if video.consistency is None else [_null(value) for value in video.consistency],
+            "consistency": None if agreement is None else [None if math.isnan(value) else value for value in agreement],
             "boundaries_seconds": [list(times) for times in video.rater_seconds],
             "boundaries_frames": None if video.rater_frames is None else [list(n) for n in video.rater_frames],
         }
@@ -159,12 +156,12 @@ def plain_content(annotations: Annotations) -> dict[str, Any]:
 
 
 def _from_rows(rows: Sequence[Mapping[str, str]], source: str) -> Iterator[VideoAnnotation]:
-    """A row a boundary; a row without a time stands for a rater who marked none."""
+    """Parse one row per boundary; a row without a time stands for a rater who marked none."""
     if not rows or not all(column in rows[0] for column in _CSV_NEEDED):
         columns = ", ".join(rows[0]) if rows else "no rows"
         raise UsageError(
-            f"{source} was expected to be a pickle, JSON, or a CSV table with the columns {', '.join(_CSV_NEEDED)}, "
-            f"and has {shown(columns)}"
+            f"{source}: expected a pickle, JSON, or a CSV table with the columns {', '.join(_CSV_NEEDED)}; got "
+            f"{shown(columns)}. Add the columns, or check the path"
         )
     of_video: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
     for n, row in enumerate(rows):
@@ -174,16 +171,16 @@ def _from_rows(rows: Sequence[Mapping[str, str]], source: str) -> Iterator[Video
 
 
 def _gathered(rows: Sequence[tuple[int, Mapping[str, str]]], what: str) -> dict[str, Any]:
-    """The rows of one video as an entry of our own form."""
+    """Gather the rows of one video into an entry of plain JSON."""
     raters: dict[str, list[float]] = {}
     agreement: dict[str, float] = {}
     first = rows[0][1]
     if not first["video_id"]:
-        raise UsageError(f"{what} was expected to have a video_id and has none")
+        raise UsageError(f"{what}: expected a video_id; got none. Fill in the cell")
     for n, row in rows:
         for column in ("duration_seconds", "fps", "num_frames", "consistency_average", "source_path"):
             if row.get(column) != first.get(column):
-                raise UsageError(f"{what} and row {n + 1} are of one video and differ in {column}: correct one of them")
+                raise UsageError(f"{what} and row {n + 1} are of one video but differ in {column}. Correct one of them")
         times = raters.setdefault(row.get("rater", ""), [])
         if row["time_seconds"]:
             times.append(_cell(row, "time_seconds", n))
@@ -201,19 +198,19 @@ def _cell(row: Mapping[str, str], column: str, n: int) -> float:
     try:
         return float(row[column])
     except ValueError:
-        raise UsageError(f"row {n + 1}: {column} was expected to be a number and is {row[column]!r:.60}") from None
+        raise UsageError(f"row {n + 1}: {column}: expected a number; got {row[column]!r:.60}. Correct it") from None
 
 
 def _get(entry: Mapping[str, Any], name: str, what: str) -> Any:
     if entry.get(name) is None:
-        raise UsageError(f"{what} was expected to have {name} and has {shown(', '.join(sorted(entry)))}")
+        raise UsageError(f"{what}: expected {name}; got {shown(', '.join(sorted(entry)))}. Add it to the file")
     return entry[name]
 
 
 def _raters(value: Any, what: str) -> PerRater:
     raters = sequence(value, what)
     if any(isinstance(times, int | float) for times in raters):
-        raise UsageError(f"{what} was expected to hold a list for every rater, like [[1.5, 4.0]], and holds numbers")
+        raise UsageError(f"{what}: expected a list for every rater; got numbers. Nest them, like [[1.5, 4.0]]")
     return tuple(tuple(numbers(times, what)) for times in raters)
 
 
@@ -228,14 +225,10 @@ def _optional_numbers(value: Any, what: str) -> tuple[float, ...] | None:
 
 
 def _optional_number(value: Any, what: str) -> float | None:
-    """A number, or None where it is missing or stands as NaN for "not known"."""
+    """Return a number, or None if it is missing or NaN, which stands for "unknown"."""
     found = None if value is None else number(value, what)
     return None if found is None or math.isnan(found) else found
 
 
 def _optional_text(value: Any, what: str) -> str | None:
     return text(value, what) if value else None
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value

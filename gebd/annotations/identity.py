@@ -1,4 +1,4 @@
-"""Which item of a store an annotation is about. Nothing is guessed: what fits more than one is reported."""
+"""Match annotations with the items of a store. Nothing is guessed: ambiguous matches are reported."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _SEGMENT = re.compile(r"#[0-9.e+-]*-[0-9.e+-]*$")
 _SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")  # .mp4 and .3gp, but not the .931 of an instance's name
 _KINETICS = re.compile(r"([A-Za-z0-9_-]{11})_\d{6}_\d{6}")
 _INSTANCE = re.compile(r"s\d+_(\d+)_(\d+)_(\d+)_(\d+)$")
-_SLACK_SECONDS = 0.25  # by which a stretch may end after its item
+_SLACK_SECONDS = 0.25  # a stretch may exceed its item by this much at either end
 
 
 class JoinRule(StrEnum):
-    """How an annotation found its item; tried in this order, the first that finds any counts."""
+    """How an annotation matched its item. Rules are tried in this order; the first that matches any item decides."""
 
     ID = "video id"
-    PATH = "path"  # the path in the annotation ends like the item's, or the other way round
+    PATH = "path"  # one of the two paths, the annotation's or the item's, ends with the other
     STEM = "file stem"
     KINETICS = "Kinetics id"  # the 11 characters before _000000_000010
-    STRETCH = "stretch"  # the annotation is of a stretch, known by its start, of a longer file
-    PATTERN = "pattern"  # of the user; then the only rule
+    STRETCH = "stretch"  # a stretch of a longer file, located by its start
+    PATTERN = "pattern"  # the user's; then no other rule applies
 
 
 @dataclass(frozen=True)
 class Ambiguity:
-    """Annotations and items of a store that fit one another in more than one way, so that none of them is joined."""
+    """Annotations and items that match in more than one way, so none of them is joined."""
 
     annotations: tuple[str, ...]
     items: tuple[str, ...]
@@ -54,7 +54,7 @@ class Ambiguity:
 
 @dataclass(frozen=True)
 class Spans:
-    """Where items begin and end in their files, (n,) seconds from the first frame of the file."""
+    """Start and end of items, (n,) seconds from the first frame of their files."""
 
     start_seconds: npt.NDArray[np.float64]
     end_seconds: npt.NDArray[np.float64]
@@ -62,11 +62,11 @@ class Spans:
 
 @dataclass(frozen=True)
 class Join:
-    """What belongs together: `items` gives the item of an annotation, `rules` how it was found.
+    """Matches by annotation id: `items` holds the item, `rules` the rule that matched it.
 
-    `starts_seconds`, of annotations that were joined as a stretch, is where in the file they begin. `missing` are
-    annotations without an item, `unused` items without an annotation, `ambiguous` what fits more than once. `pattern`
-    is the user's, where one was given.
+    `starts_seconds` holds, for annotations joined as a stretch, their start in the file. `missing` are annotations
+    without an item, `unused` items without an annotation, `ambiguous` matches that are not unique. `pattern` is the
+    user's pattern, if any.
     """
 
     items: Mapping[str, str]
@@ -88,12 +88,12 @@ def join_videos(
 ) -> Join:
     """Join the items of a store (their `video_id`s) with annotations, by the rules of `JoinRule`.
 
-    pattern: a regular expression that is searched in every item's id; what its group (the one called `id`, else the
-    first, else all of it) matches is the id of the annotation. starts_seconds: by annotation id, where in a longer
-    file an annotated stretch begins, in seconds from the file's first frame; it is joined with the one item of that
-    file that holds all of it, by `spans`, and otherwise as if no start were known.
+    pattern: a regular expression searched in every item's id; its group (the one named `id`, else the first, else the
+    whole match) is the id of the annotation. starts_seconds: by annotation id, the start of an annotated stretch in a
+    longer file, in seconds from the file's first frame. The stretch is joined with the item of that file that contains
+    all of it, according to `spans`, or else as if no start were known.
 
-    Raises UsageError where the pattern is none.
+    Raises UsageError if the pattern is not a regular expression.
     """
     keys = _Keys(item_ids, pattern)
     found: dict[str, tuple[JoinRule, list[int]]] = {}
@@ -124,7 +124,7 @@ def join_videos(
 def _ambiguities(
     found: Mapping[str, tuple[JoinRule, list[int]]], item_ids: Sequence[str]
 ) -> tuple[list[Ambiguity], set[str]]:
-    """What fits more than once, and the annotations that are not joined because others fit the same item."""
+    """Return ambiguous matches, and the annotations left unjoined because others match the same item."""
     ambiguous = [
         Ambiguity((name,), tuple(item_ids[k] for k in items)) for name, (_, items) in found.items() if len(items) > 1
     ]
@@ -141,12 +141,12 @@ def _ambiguities(
 
 
 def tapos_starts(path: str | os.PathLike[str]) -> dict[str, float]:
-    """Where the instances of a TAPOS file begin in their videos, in seconds by annotation id.
+    """Return the start of each instance of a TAPOS file in its video, in seconds by annotation id.
 
-    An instance lies in a shot: its name (s00004_0_100_7_931: from 0.100 s to 7.931 s) counts from the start of the
-    shot, which `raw` states as `shot_timestamps`. Instances that state no such thing are left out.
+    An instance lies in a shot: the times in its name (s00004_0_100_7_931: from 0.100 s to 7.931 s) count from the start
+    of the shot, which `raw` states as `shot_timestamps`. Instances without shot_timestamps are omitted.
 
-    Raises UsageError where the file cannot be read.
+    Raises UsageError if the file cannot be read.
     """
     starts = {}
     for annotation_id, entry in mapping(read_content(path), str(path)).items():
@@ -161,18 +161,19 @@ def tapos_starts(path: str | os.PathLike[str]) -> dict[str, float]:
 
 
 class _Keys:
-    """Items of a store by what annotations may call them."""
+    """Items of a store, indexed by the names that annotations may use for them."""
 
     def __init__(self, item_ids: Sequence[str], pattern: str | None) -> None:
         self.by_id = {item: k for k, item in enumerate(item_ids)}
         self.paths = [_parts(_SEGMENT.sub("", item)) for item in item_ids]
         self.pattern = None if pattern is None else _grouped(map(_matcher(pattern), item_ids))
         self.by_stem = _grouped(parts[-1] for parts in self.paths)
-        self.by_tail = _grouped(parts[-2:] for parts in self.paths)  # files of many folders can have one name
-        self.by_kinetics = _grouped(_group(_KINETICS.fullmatch(parts[-1])) for parts in self.paths)
+        self.by_tail = _grouped(parts[-2:] for parts in self.paths)  # many folders can hold files of the same name
+        matches = (_KINETICS.fullmatch(parts[-1]) for parts in self.paths)
+        self.by_kinetics = _grouped(None if match is None else str(match[1]) for match in matches)
 
     def candidates(self, annotation: VideoAnnotation) -> Iterator[tuple[JoinRule, list[int]]]:
-        """Items that fit an annotation, rule by rule."""
+        """Yield the items that match an annotation, rule by rule."""
         name = annotation.video_id
         if self.pattern is not None:
             yield JoinRule.PATTERN, self.pattern.get(name, [])
@@ -184,7 +185,7 @@ class _Keys:
         yield JoinRule.KINETICS, self.by_kinetics.get(name, [])
 
     def by_path(self, parts: tuple[str, ...]) -> list[int]:
-        """Items whose path ends like this one, or that this one ends like."""
+        """Return items whose path ends with this one, or whose path this one ends with."""
         if len(parts) < 2:
             return self.by_stem.get(parts[-1], []) if parts else []
         candidates = self.by_tail.get(parts[-2:], []) + self.by_tail.get(parts[-1:], [])
@@ -192,13 +193,13 @@ class _Keys:
 
 
 def _stretch(keys: _Keys, annotation: VideoAnnotation, start: float | None, spans: Spans | None) -> list[int]:
-    """Items of the file that an annotated stretch is in, as far as they hold all of it."""
+    """Return the items that contain a whole annotated stretch, by the file that it belongs to."""
     if start is None or spans is None or annotation.video_id in keys.by_id:
         return []
     named = [items for _, items in keys.candidates(annotation)]
     if keys.pattern is None and annotation.source_path:
         parents = _parts(str(PurePosixPath(annotation.source_path.replace("\\", "/")).parent))
-        named.append(keys.by_path(parents))  # the folder of a TAPOS instance is called like its video
+        named.append(keys.by_path(parents))  # the folder of a TAPOS instance has the name of its video
     end = start + annotation.duration_seconds
     for items in named:
         holding = [
@@ -212,7 +213,7 @@ def _stretch(keys: _Keys, annotation: VideoAnnotation, start: float | None, span
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """Components of a path, without the suffix of a file."""
+    """Split a path into components, without the file suffix."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     return (*parts[:-1], _SUFFIX.sub("", parts[-1])) if parts else ()
 
@@ -225,17 +226,13 @@ def _grouped(names: Iterable[_Key | None]) -> dict[_Key, list[int]]:
     return dict(found)
 
 
-def _group(match: re.Match[str] | None) -> str | None:
-    return None if match is None else str(match[1])
-
-
 def _matcher(pattern: str) -> Callable[[str], str | None]:
-    """What a user's pattern finds in an item's id."""
+    """Return a function that applies a user's pattern to an item's id."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"a regular expression was expected as pattern (--pattern), not {pattern!r:.80}: {error}"
+            f"pattern (--pattern): expected a regular expression; got {pattern!r:.80} ({error}). Correct it"
         ) from None
     group: str | int = "id" if "id" in compiled.groupindex else min(1, compiled.groups)
 
@@ -247,6 +244,6 @@ def _matcher(pattern: str) -> Callable[[str], str | None]:
 
 
 def listed(names: Sequence[str], limit: int = 3, joint: str = ", ") -> str:
-    """The first few names, as part of a sentence."""
+    """Join the first few names for a message."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return joint.join(shown(name) for name in names[:limit]) + more

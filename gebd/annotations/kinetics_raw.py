@@ -1,9 +1,9 @@
-"""From what raters clicked to boundaries: the official preparation of Kinetics-GEBD, with its defects and without.
+"""Turn raw raters' marks into boundaries: the official preparation of Kinetics-GEBD, with and without its defects.
 
-`official` gives what the published processed files hold. Its defects, which change some videos: (1) the removal of
-marks inside a gradual range skips the mark that follows a removed one; (2) the last instant shot of a rater is not
-compared with the events; (3) ranges are merged with their neighbour in stored order, whether or not that is the order
-of time. `corrected` does what the rules say.
+`official` reproduces the published processed files. Its defects change some videos: (1) removing marks inside a gradual
+range skips the mark that follows a removed one; (2) the last instant shot of a rater is not compared with the events;
+(3) ranges are merged with their neighbour in stored order, even if that is not the order of time. `corrected` follows
+the rules as written.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any
 from gebd.annotations.values import mapping, number, numbers, sequence, shown, text
 from schemas.errors import UsageError
 
-__all__ = ["Conversion", "Rules", "boundaries_of", "convert_raw"]
+__all__ = ["Conversion", "Rules", "convert_raw", "rater_boundaries"]
 
 _LEAST_RATERS = 3
 _NEEDED = ("fps", "num_frames", "video_duration", "f1_consis_avg")
 
 
 class Rules(StrEnum):
-    """How marks of raters become boundaries."""
+    """How raters' marks become boundaries."""
 
     OFFICIAL = "official"
     CORRECTED = "corrected"
-    MIDPOINTS = "midpoints"  # of all marks, none dropped or merged, whatever the number of raters
+    MIDPOINTS = "midpoints"  # of all marks: nothing dropped or merged, any number of raters
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """`videos` in the schema of the processed file, by video id; `left_out` has a reason for every other video."""
+    """`videos` by id in the schema of the processed file; `left_out` gives the reason for every other video."""
 
     videos: dict[str, dict[str, Any]]
     left_out: dict[str, str]
@@ -52,10 +52,10 @@ class _Marks:
 def convert_raw(
     raw: Mapping[str, Any], *, rules: Rules | str = Rules.OFFICIAL, min_change_seconds: float = 0.3
 ) -> Conversion:
-    """Raw Kinetics-GEBD annotations (the content of their file) in the schema of the processed ones.
+    """Convert raw Kinetics-GEBD annotations (the content of their file) to the schema of the processed ones.
 
-    Raises UsageError where an entry is not as the format says; entries that the official preparation leaves out are
-    reported in `left_out`.
+    Raises UsageError if an entry does not match the format. Entries that the official preparation drops are reported in
+    `left_out`.
     """
     rules = Rules(rules)
     done = Conversion({}, {})
@@ -93,8 +93,10 @@ def _convert_video(
     path = text(entry.get("path_video", ""), f"{what}: path_video")
     consistency = numbers(entry.get("f1_consis"), f"{what}: f1_consis")
     if len(consistency) < len(raters):
-        raise UsageError(f"{what} has {len(raters)} raters and a consistency of {len(consistency)}: fetch it again")
-    times = [boundaries_of(rater, duration, f"{what}, rater {n}", rules, min_change) for n, rater in enumerate(raters)]
+        raise UsageError(f"{what}: f1_consis: expected {len(raters)} numbers; got {len(consistency)}. Fetch it again")
+    times = [
+        rater_boundaries(rater, duration, f"{what}, rater {n}", rules, min_change) for n, rater in enumerate(raters)
+    ]
     return {
         "num_frames": num_frames,
         "path_video": path,
@@ -108,10 +110,10 @@ def _convert_video(
     }
 
 
-def boundaries_of(
+def rater_boundaries(
     marks: Sequence[Any], duration_seconds: float, what: str, rules: Rules | str, min_change_seconds: float = 0.3
 ) -> list[float]:
-    """One rater's boundaries in seconds, sorted, from the marks `{start_time, end_time, label}` of that rater."""
+    """Return one rater's boundaries in seconds, sorted, from that rater's marks `{start_time, end_time, label}`."""
     rules = Rules(rules)
     d = min_change_seconds
     found = _sort_marks(sequence(marks, what), duration_seconds, what, None if rules is Rules.MIDPOINTS else d)
@@ -152,7 +154,7 @@ def _sort_marks(marks: Sequence[Any], duration: float, what: str, margin: float 
 
 
 def _merge_in_stored_order(starts: list[float], ends: list[float]) -> None:
-    """Defect 3: neighbours in the lists are merged, and what goes is looked up by value (the first that is equal)."""
+    """Defect 3: neighbours in the lists are merged, and the removed one is looked up by value (the first equal)."""
     at = 0
     while at < len(starts) - 1:
         while at < len(starts) - 1 and ends[at] >= starts[at + 1]:
@@ -177,7 +179,7 @@ def _inside(time: float, found: _Marks, d: float) -> bool:
 
 
 def _remove_inside_skipping(times: list[float], found: _Marks, d: float) -> None:
-    """Defect 1: the list shrinks while it is walked, so that the mark after a removed one is not looked at."""
+    """Defect 1: the list shrinks during the loop, so the mark after a removed one is skipped."""
     at = 0
     while at < len(times):
         if _inside(times[at], found, d):
@@ -186,7 +188,7 @@ def _remove_inside_skipping(times: list[float], found: _Marks, d: float) -> None
 
 
 def _keep_apart(times: list[float], apart: float) -> None:
-    """Sort, and of two neighbours at most `apart` seconds from one another drop the later."""
+    """Sort in place; of two neighbours at most `apart` seconds apart, drop the later."""
     times.sort()
     kept: list[float] = []
     for time in times:

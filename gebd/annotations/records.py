@@ -1,4 +1,4 @@
-"""What an annotation is, whatever file it came from: `VideoAnnotation` and `Annotations`."""
+"""Annotations, independent of their file format: `VideoAnnotation` and `Annotations`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from types import MappingProxyType
 from gebd.annotations.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"]
+__all__ = ["MIN_CONSISTENCY", "AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"]
 
 PerRater = tuple[tuple[float, ...], ...]
 
+MIN_CONSISTENCY = 0.3
+"""The official metric skips videos whose raters agree less."""
+
 
 class AnnotationFormat(StrEnum):
-    """The kinds of annotation files that are read."""
+    """Supported formats of annotation files."""
 
     KINETICS_RAW = "kinetics_raw"
     KINETICS_PROCESSED = "kinetics_processed"
@@ -29,15 +32,15 @@ class AnnotationFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VideoAnnotation:
-    """What raters marked in one video (or, of TAPOS, in one stretch of a video, with times from the stretch's start).
+    """What raters marked in one video (for TAPOS: in one stretch of a video, with times from the stretch's start).
 
-    `rater_seconds` has the boundaries of every rater in seconds, in stored order; a rater who saw none has an empty
-    tuple. `rater_frames` has the same boundaries as 0-based frame numbers where the file states them. `consistency`
-    is each rater's agreement with the others (F1, 0 to 1) and `consistency_average` that of the video; None where the
-    file states none. `source_path` is the video's path as the file states it.
+    `rater_seconds` holds the boundaries of every rater in seconds, in stored order; a rater who saw none has an empty
+    tuple. `rater_frames` holds the same boundaries as 0-based frame numbers if the file states them. `consistency` is
+    each rater's agreement with the others (F1, 0 to 1) and `consistency_average` that of the video; None if the file
+    states none. `source_path` is the video's path as the file states it.
 
-    Raises UsageError, naming the video, where a value cannot be: a duration or fps that is not above zero, a boundary
-    that is no finite number, no rater at all, or lists that differ in length.
+    Raises UsageError that names the video if a value is invalid: a duration or fps that is not above 0, a boundary that
+    is not finite, no rater at all, or lists that differ in length.
     """
 
     video_id: str
@@ -65,41 +68,41 @@ class VideoAnnotation:
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:
             raise UsageError(
-                f"the annotation of {shown(self.video_id)} was expected to have {what}, and has not (duration "
-                f"{self.duration_seconds} s, fps {self.fps}, {self.num_frames} frames, {len(self.rater_seconds)} "
-                "raters): correct it, or take the video out of the file"
+                f"the annotation of {shown(self.video_id)}: expected {what}; got duration {self.duration_seconds} s, "
+                f"fps {self.fps}, {self.num_frames} frames, {len(self.rater_seconds)} raters. Correct it, or remove "
+                "the video from the file"
             )
 
     @property
     def num_raters(self) -> int:
-        """How many raters marked the video, those without a boundary among them."""
+        """Number of raters, including those who marked no boundary."""
         return len(self.rater_seconds)
 
     def frames(self) -> PerRater:
-        """Boundaries of every rater as 0-based frame numbers: those stored, else min(num_frames - 1, floor(t fps)).
+        """Return boundaries of every rater as 0-based frame numbers: as stored, else min(num_frames - 1, floor(t fps)).
 
-        Raises UsageError where neither is known.
+        Raises UsageError if neither is known.
         """
         if self.rater_frames is not None:
             return self.rater_frames
         return tuple(tuple(self.frame_at(time) for time in times) for times in self.rater_seconds)
 
     def frame_at(self, seconds: float) -> float:
-        """The 0-based number of the frame at a time, as the official annotations count; needs fps and num_frames."""
+        """Return the 0-based frame number at a time, as the official annotations count; needs fps and num_frames."""
         fps, num_frames = self.rate()
         return float(min(num_frames - 1, math.floor(seconds * fps)))
 
     def rate(self) -> tuple[float, int]:
-        """fps and number of frames; raises UsageError where the annotation states only times."""
+        """Return fps and number of frames; raises UsageError if the annotation states only times."""
         if self.fps is None or self.num_frames is None:
             raise UsageError(
-                f"the annotation of {shown(self.video_id)} has no fps or number of frames, so that frame numbers mean "
-                "nothing: add both to the file, or work in seconds"
+                f"the annotation of {shown(self.video_id)}: expected fps and number of frames; got fps {self.fps}, "
+                f"{self.num_frames} frames. Add both to the file, or work in seconds"
             )
         return self.fps, self.num_frames
 
     def without_rater(self, rater: int) -> VideoAnnotation:
-        """The same with one rater taken out; needs two."""
+        """Return the annotation without one rater; needs at least two raters."""
         keep = [n for n in range(self.num_raters) if n != rater]
         return replace(
             self,
@@ -111,7 +114,7 @@ class VideoAnnotation:
 
 @dataclass(frozen=True)
 class AnnotationSummary:
-    """Counts that a report shows before any score: nothing odd in a file is dropped in silence."""
+    """Counts to report before any score, so that nothing odd in a file is dropped silently."""
 
     videos: int
     boundaries: int
@@ -127,8 +130,8 @@ class AnnotationSummary:
 class Annotations(Mapping[str, VideoAnnotation]):
     """Annotations by video id, in the order of the file.
 
-    `format` says which kind of file they came from, `path` which file (None for a dictionary), and `left_out` which of
-    its videos are not here, each with a sentence that says why.
+    `format` is the format of the file they came from, and `left_out` the reason, by video id, for every video of the
+    file that was dropped.
     """
 
     def __init__(
@@ -136,16 +139,14 @@ class Annotations(Mapping[str, VideoAnnotation]):
         videos: Iterable[VideoAnnotation],
         *,
         format: AnnotationFormat = AnnotationFormat.PLAIN,
-        path: str | None = None,
         left_out: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._videos: dict[str, VideoAnnotation] = {}
         for video in videos:
             if video.video_id in self._videos:
-                raise UsageError(f"the video {shown(video.video_id)} was annotated twice: keep one of the two")
+                raise UsageError(f"expected unique video ids; got {shown(video.video_id)} twice. Keep one of the two")
             self._videos[video.video_id] = video
         self.format = format
-        self.path = path
         self.left_out: dict[str, str] = dict(left_out)
 
     def __getitem__(self, video_id: str) -> VideoAnnotation:
@@ -160,8 +161,8 @@ class Annotations(Mapping[str, VideoAnnotation]):
     def __repr__(self) -> str:
         return f"Annotations({len(self)} videos, {self.format.value}, {len(self.left_out)} left out)"
 
-    def summary(self, *, min_consistency: float = 0.3) -> AnnotationSummary:
-        """Counts over all videos; low consistency is below `min_consistency`."""
+    def summary(self) -> AnnotationSummary:
+        """Count over all videos; low consistency is below 0.3, as in the official metric."""
         raters = [times for video in self._videos.values() for times in video.rater_seconds]
         return AnnotationSummary(
             videos=len(self),
@@ -177,7 +178,7 @@ class Annotations(Mapping[str, VideoAnnotation]):
                 for time in times
             ),
             low_consistency=sum(
-                video.consistency_average is not None and video.consistency_average < min_consistency
+                video.consistency_average is not None and video.consistency_average < MIN_CONSISTENCY
                 for video in self._videos.values()
             ),
             left_out=len(self.left_out),

@@ -1,12 +1,11 @@
-"""Reading pickles of other people without running anything of theirs.
+"""Read foreign pickles without executing anything in them.
 
-The public annotations are pickles made with old numpy. What they need of it is four names; those four are admitted,
-under either spelling of their module, and every other name is refused. The four do not reach numpy either: numpy's own
-functions trust the state that a pickle hands them (an object array over raw bytes is a way to forge pointers), so
-that small stand-ins, which know numbers, text and lists only, take their places. Arrays come out as lists, numpy
-scalars as Python numbers.
+The public annotations are pickles made with old numpy and need four of its names. Those four are admitted, under either
+spelling of their module; every other name is refused. Even the four do not reach numpy: its functions trust the state
+that a pickle passes them (an object array over raw bytes forges pointers), so small stand-ins that know only numbers,
+text and lists replace them. Arrays become lists, numpy scalars become Python numbers.
 
-Before anything is built, the instructions are walked once: a pickle can also ask for gigabytes in ten bytes.
+All instructions are checked before anything is built, because ten bytes of a pickle can request gigabytes.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _MAX_DIMENSIONS = 4
 
 
 class _Dtype:
-    """Stands for numpy.dtype: one number type, text of a fixed length, or "anything" (elements are then a list)."""
+    """Stand-in for numpy.dtype: one number type, fixed-length text, or object (the elements are then a list)."""
 
     __slots__ = ("code", "order")
 
@@ -54,14 +53,14 @@ class _Dtype:
         self.order = state[1]
 
     def numpy(self) -> np.dtype[Any]:
-        """The numpy type itself; of objects there is none here."""
+        """Return the numpy type; objects are refused."""
         if self.code[0] == "O":
             raise _ForeignError("an object where a number was expected")
         return np.dtype(self.order + self.code)
 
 
 class _Scalar:
-    """Stands for numpy.core.multiarray.scalar: gives a Python number or text."""
+    """Stand-in for numpy.core.multiarray.scalar: builds a Python number or text."""
 
     __slots__ = ()
 
@@ -72,13 +71,13 @@ class _Scalar:
             raise _ForeignError(f"a number of {len(raw)} bytes where its type has {found.itemsize}")
         return np.frombuffer(raw, found)[0].item()
 
-    # Without it, a pickle could set attributes of this class; with it, pickle calls it without an instance and fails.
+    # Without this method a pickle could set attributes of the class; with it, pickle calls it unbound and fails.
     def __setstate__(self, state: object) -> NoReturn:
         raise _ForeignError("a number with a state")
 
 
 class _Array(list[Any]):
-    """Stands for numpy.ndarray: a list, of lists where the array has several axes."""
+    """Stand-in for numpy.ndarray: a list, nested if the array has several axes."""
 
     __slots__ = ()
 
@@ -107,7 +106,7 @@ class _Array(list[Any]):
 
 
 class _Reconstruct:
-    """Stands for numpy.core.multiarray._reconstruct: an empty array, filled by its state."""
+    """Stand-in for numpy.core.multiarray._reconstruct: an empty array that its state fills."""
 
     __slots__ = ()
 
@@ -127,7 +126,7 @@ def _type(dtype: object) -> np.dtype[Any]:
 
 
 def _raw(data: object) -> bytes:
-    if isinstance(data, str):  # bytes that Python 2 wrote
+    if isinstance(data, str):  # bytes written by Python 2
         return data.encode("latin1")
     if not isinstance(data, bytes):
         raise _ForeignError("a number without bytes")
@@ -135,7 +134,7 @@ def _raw(data: object) -> bytes:
 
 
 class _ForeignError(Exception):
-    """Something that no annotation file holds; its text completes "holds ..."."""
+    """Content that no annotation file needs; the text completes "got ..."."""
 
 
 _ADMITTED: Mapping[tuple[str, str], type] = MappingProxyType(
@@ -159,28 +158,28 @@ class _Unpickler(pickle.Unpickler):
 
 
 def is_pickle(head: bytes) -> bool:
-    """Whether a file that begins like this is a pickle of some protocol."""
+    """Return whether a file that starts with `head` is a pickle of any protocol."""
     return head[:1] == b"\x80" or head[:2] in (b"}q", b"}.", b"(d", b"}(")
 
 
 def unpickle(data: bytes, source: str) -> Any:
-    """The content of a pickle: dictionaries, lists, tuples, text, numbers, None, and nothing else.
+    """Return the content of a pickle: dictionaries, lists, tuples, text, numbers and None.
 
-    `source` is what messages call it. Raises UsageError where the pickle holds anything else, asks for more than its
-    size explains, or is damaged; nothing that it names is imported or called.
+    Error messages call it `source`. Raises UsageError if the pickle holds anything else, requests more memory than its
+    size explains, or is damaged. Nothing that it names is imported or called.
     """
     try:
         end = _walk(data)
         return _Unpickler(io.BytesIO(data[:end]), encoding="latin1").load()
     except _ForeignError as found:
         raise UsageError(
-            f"{source} was refused unread: a pickle of annotations holds numbers, text, lists and dictionaries, and "
-            f"this one holds {found}; do not use it unless you trust who made it, or ask for JSON"
+            f"{source} was refused unread: expected numbers, text, lists and dictionaries; got {found}. Ask for JSON, "
+            "and do not use this file unless you trust its author"
         ) from None
-    except Exception as error:  # a damaged pickle may raise anything at all
+    except Exception as error:  # a damaged pickle can raise any exception
         raise UsageError(
-            f"{source} was expected to be a whole pickle and cannot be read as one ({type(error).__name__}: "
-            f"{shown(error)}): fetch it again"
+            f"{source}: expected a complete pickle; got one that cannot be read ({type(error).__name__}: "
+            f"{shown(error)}). Fetch it again"
         ) from error
 
 
@@ -189,7 +188,7 @@ _COUNT_BYTES = {b"\x8c": 1, b"U": 1, b"C": 1, b"\x8a": 1, b"X": 4, b"T": 4, b"B"
 
 
 def _instructions() -> list[int]:
-    """For every instruction the bytes that follow it, one of the kinds above, or -1 where it is refused."""
+    """Return for every instruction the number of bytes that follow it, a kind from above, or -1 if it is refused."""
     table = [-1] * 256
     kinds = {
         0: b"(N\x88\x89]lae)t\x85\x86\x87}dsuRb\x93\x94",
@@ -213,15 +212,15 @@ _TABLE = _instructions()
 
 
 def _walk(data: bytes) -> int:
-    """Where the pickle ends. Raises _ForeignError at an instruction that no data needs or that asks for too much.
+    """Return the offset where the pickle ends. Raises _ForeignError at an instruction that is refused.
 
-    What is kept out: instructions that make objects by other ways than a name, and sizes or memo numbers that make
-    the reader set aside more memory than the file has bytes.
+    Refused are instructions that create objects other than by name, and sizes or memo numbers that make the reader
+    allocate more memory than the file has bytes.
     """
     at = 0
     table = _TABLE
     for done in range(1, MAX_INSTRUCTIONS + 1):
-        kind = table[data[at]]  # an IndexError is a pickle that was cut off
+        kind = table[data[at]]  # an IndexError means a truncated pickle
         if kind >= 0:
             at += 1 + kind
         elif kind == _STOP:
@@ -232,7 +231,7 @@ def _walk(data: bytes) -> int:
 
 
 def _after_counted(data: bytes, at: int, done: int) -> int:
-    if data[at] == 0x95:  # a frame: its instructions follow, its length must not lie
+    if data[at] == 0x95:  # a frame: its instructions follow, so only its length is checked
         size = int.from_bytes(data[at + 1 : at + 9], "little")
         after, end = at + 9, at + 9 + size
     else:

@@ -1,41 +1,43 @@
-"""Values of foreign files, checked where they come in. Every function raises UsageError, naming `what`."""
+"""Check values from foreign files where they enter. Every function raises UsageError that names `what`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from reprlib import repr as short
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from schemas.errors import UsageError
 from schemas.escaping import escaped
 
-__all__ = ["MAX_BOUNDARIES", "mapping", "number", "numbers", "sequence", "shown", "text", "whole"]
+__all__ = ["MAX_BOUNDARIES", "mapping", "number", "numbers", "one_of", "sequence", "shown", "text", "whole"]
+
+_Choice = TypeVar("_Choice", bound=str)
 
 MAX_BOUNDARIES = 100_000  # in one list: far more than any video has, far less than memory
 
 
 def mapping(value: Any, what: str) -> Mapping[str, Any]:
-    """A dictionary whose keys are text."""
+    """Check a dictionary with text as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _unexpected(value, what, "a dictionary with text as keys")
     return value
 
 
 def sequence(value: Any, what: str) -> Sequence[Any]:
-    """A list, a tuple or a numpy array of one axis or more, of at most MAX_BOUNDARIES elements."""
+    """Check a list, a tuple or a numpy array of one axis or more, with at most MAX_BOUNDARIES elements."""
     if isinstance(value, np.ndarray) and value.ndim > 0:
         value = list(value)
     if not isinstance(value, list | tuple):
         raise _unexpected(value, what, "a list")
     if len(value) > MAX_BOUNDARIES:
-        raise UsageError(f"{what} was expected to have at most {MAX_BOUNDARIES} elements and has {len(value)}")
+        raise UsageError(f"{what}: expected at most {MAX_BOUNDARIES} elements; got {len(value)}. Check it")
     return value
 
 
 def number(value: Any, what: str) -> float:
-    """A number, of Python or of numpy, as float64; not text, not a truth value."""
+    """Return a Python or numpy number as float64; text and booleans are refused."""
     if isinstance(value, float):
         return float(value)
     if isinstance(value, int | np.integer | np.floating) and not isinstance(value, bool):
@@ -47,12 +49,12 @@ def number(value: Any, what: str) -> float:
 
 
 def numbers(value: Any, what: str) -> list[float]:
-    """A list of numbers."""
+    """Return a list of numbers."""
     return [number(element, what) for element in sequence(value, what)]
 
 
 def whole(value: Any, what: str) -> int:
-    """A number without a fraction."""
+    """Return a number without a fraction."""
     found = number(value, what)
     if not found.is_integer():
         raise _unexpected(value, what, "a whole number")
@@ -60,16 +62,24 @@ def whole(value: Any, what: str) -> int:
 
 
 def text(value: Any, what: str) -> str:
-    """Text."""
+    """Check text."""
     if not isinstance(value, str):
         raise _unexpected(value, what, "text")
     return value
 
 
+def one_of(name: str, value: Any, choices: Sequence[_Choice]) -> _Choice:
+    """Return the choice that equals `value`, which users call `name`."""
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise UsageError(f"{name}: expected one of {', '.join(choices)}; got {value!r:.60}. Choose one of them")
+
+
 def shown(value: object) -> str:
-    """Foreign text as part of a message: of at most 100 characters, none of which moves the cursor."""
+    """Return foreign text for a message: at most 100 characters, none of which moves the cursor."""
     return escaped(str(value)[:100])
 
 
 def _unexpected(value: Any, what: str, expected: str) -> UsageError:
-    return UsageError(f"{what} was expected to be {expected} and is {short(value)} ({type(value).__name__})")
+    return UsageError(f"{what}: expected {expected}; got {short(value)} ({type(value).__name__}). Correct it")

@@ -1,1 +1,1 @@
-"""A store joined with annotations, as samples for a DataLoader."""
+"""Join a store with annotations and serve samples to a DataLoader."""

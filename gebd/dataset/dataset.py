@@ -21,14 +21,14 @@ from extractor.store import FeatureStore
 from gebd.annotations.identity import Join, join_videos
 from gebd.annotations.loading import Source, load_annotations
 from gebd.annotations.records import Annotations, VideoAnnotation
-from gebd.annotations.values import shown
-from gebd.dataset.entries import check_numbers, checked_raters, checked_tensors, entries_of
+from gebd.annotations.values import one_of, shown
+from gebd.dataset.entries import check_numbers, checked_tensors, entries_of
 from gebd.dataset.index import Boundaries, index_videos
-from gebd.dataset.items import FEATURE_TENSORS, PAIR_TENSORS, StoreItems
 from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
 from gebd.dataset.labels import Raters
 from gebd.dataset.reader import Blocks, SliceReader
 from gebd.dataset.samples import Sample
+from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
 __all__ = ["BlockIndex", "GEBDDataset", "Positive"]
@@ -37,11 +37,11 @@ Positive = Literal["centre", "any"]
 
 _CACHE_BYTES = 64 * 1024 * 1024
 _MIN_HZ = 5.0
-_RATE_SLACK = 0.99  # a store of 5 a second may have 4.99 where the last frame comes late
+_RATE_SLACK = 0.99  # a store of 5 frames a second may measure 4.99 if the last frame is late
 
 
 class BlockIndex(int):
-    """The index of a sample whose neighbours in the store are asked for next, so that they are read together."""
+    """Index of a sample whose neighbours in the store are requested next, so they are read together."""
 
     __slots__ = ()
 
@@ -49,20 +49,20 @@ class BlockIndex(int):
 class GEBDDataset(Dataset[Sample]):
     """Slices of the videos of a store, as `Sample`s; a map-style dataset for torch's DataLoader.
 
-    store: a FeatureStore or its path. annotations: anything `load_annotations` takes; None gives every video of the
-    store, without targets. `join` says what was joined and what was not; only joined videos are in the dataset.
+    store: a FeatureStore or its path. annotations: anything `load_annotations` accepts; with None the dataset holds
+    every video of the store, without targets. `join` reports what was joined; only joined videos are in the dataset.
 
-    rate_hz: samples are taken at k / rate_hz, whatever rate the store has (see `resample`); None takes the stored
-    frames as they are. window_seconds: length of a slice, None for whole videos; one begins every hop_seconds (None:
-    every window_seconds). tensors: "frame", "motion" (pooled) or both, side by side in `features`, and "displacement"
-    and "confidence". Labels are Gaussians of label_sigma_seconds, and positive within it, of the boundaries of
-    `raters` (see `Raters`).
+    rate_hz: sampling rate, independent of the store's: samples are taken at k / rate_hz (see `resample`); None keeps
+    the stored frames. window_seconds: length of a slice, None for whole videos. hop_seconds: distance between the
+    starts of slices, None for window_seconds. tensors: "frame", "motion" (pooled) or both, concatenated in `features`;
+    in addition "displacement" and "confidence". Soft labels are Gaussians with sigma label_sigma_seconds around the
+    boundaries of `raters` (see `Raters`); hard labels are positive within one sigma.
 
-    member: which network of an ensemble. pattern and starts_seconds: see `join_videos`. cache_bytes: what a process
-    keeps in memory where samples come in blocks (see `ShardSampler`).
+    member: a network of an ensemble. pattern and starts_seconds: see `join_videos`. cache_bytes: memory for blocks of
+    samples, per process (see `ShardSampler`).
 
-    Can be handed to workers by fork or spawn. Raises UsageError where an option cannot be, no video is left, or the
-    store lacks a tensor; StoreError where it cannot be read. Warns below 5 samples a second.
+    Works with forked and spawned workers. Raises UsageError if an option is invalid, no video is left, or the store
+    lacks a tensor; StoreError if the store cannot be read. Warns below 5 samples a second.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class GEBDDataset(Dataset[Sample]):
         self.rate_hz, self.window_seconds, self.hop_seconds = rate_hz, window_seconds, hop_seconds
         self.label_sigma_seconds = label_sigma_seconds
         check_numbers(rate_hz, window_seconds, hop_seconds, label_sigma_seconds)
-        self.raters = checked_raters(raters)
+        self.raters = one_of("raters", raters, tuple(Raters))
         self.tensors = checked_tensors(tensors, self.store)
         self.annotations = None if annotations is None else load_annotations(annotations)
-        items = StoreItems(self.store, member)
+        stored = StoreVideos(self.store, member)
         self._joined: Join | None = None
         if self.annotations is not None:
             self._joined = join_videos(
-                items.ids, self.annotations, pattern=pattern, starts_seconds=starts_seconds, spans=items.spans
+                stored.ids, self.annotations, pattern=pattern, starts_seconds=starts_seconds, spans=stored.spans
             )
-        entries = entries_of(items, self.annotations, self._joined)
-        self._samples, self._slices = index_videos(items, entries, rate_hz, window_seconds, hop_seconds)
+        entries = entries_of(stored, self.annotations, self._joined)
+        self._samples, self._slices = index_videos(stored, entries, rate_hz, window_seconds, hop_seconds)
         self._boundaries: Boundaries | None = None
         if self.annotations is not None:
             chosen = [self.annotations[entry.video_id] for entry in entries]
@@ -137,7 +137,7 @@ class GEBDDataset(Dataset[Sample]):
 
     @cached_property
     def join(self) -> JoinReport:
-        """What was joined with what, and what the sampling can represent; of the whole, also for a subset."""
+        """Report on the join and on what the sampling can represent; for a subset, still on the whole dataset."""
         found = None
         if self.annotations is not None and self._joined is not None and self._boundaries is not None:
             found = report_on_join(self._joined, self.annotations, self._samples, self._boundaries, self.store.failures)
@@ -145,35 +145,35 @@ class GEBDDataset(Dataset[Sample]):
 
     @property
     def video_ids(self) -> tuple[str, ...]:
-        """Ids of the videos of this dataset, in the order of the store: of the annotations where there are any."""
+        """Ids of the videos in the order of the store: those of the annotations if any, else of the store."""
         return tuple(self._samples.video_ids[np.unique(self._slices.video)].tolist())
 
     @property
     def num_channels(self) -> int:
-        """C of `features`."""
+        """Channels C of `features`."""
         return sum(self.store.row_shape(name)[0] for name in self.tensors if name in FEATURE_TENSORS)
 
     @property
     def blocks(self) -> Blocks:
-        """How the slices lie in the store, for samplers."""
+        """Layout of the slices in the store, for samplers."""
         return self._reader.blocks
 
     def annotation(self, video_id: str) -> VideoAnnotation:
-        """The annotation of a video; raises UsageError where there is none."""
+        """Return the annotation of a video; raises UsageError if it has none."""
         if self.annotations is None or video_id not in self.annotations:
-            raise UsageError(f"the dataset has no annotation of {shown(video_id)}: `video_ids` lists what it has")
+            raise UsageError(f"expected a video with an annotation; got {shown(video_id)}. Use one of `video_ids`")
         return self.annotations[video_id]
 
     def subset(self, video_ids: Iterable[str]) -> GEBDDataset:
-        """The same with the slices of some videos only, for training and validation parts.
+        """Return the dataset restricted to some videos, for training and validation parts.
 
-        Raises UsageError where a video is not in this dataset, or none is named.
+        Raises UsageError if a video is not in this dataset, or none is named.
         """
         wanted = set(video_ids)
         unknown = wanted.difference(self.video_ids)
         if unknown or not wanted:
             named = ", ".join(sorted(map(shown, unknown))[:3]) or "none"
-            raise UsageError(f"videos of this dataset were expected, see its video_ids, and {named} was named")
+            raise UsageError(f"expected videos of this dataset; got {named}. Use ids from its video_ids")
         part = copy(self)
         chosen = np.isin(self._samples.video_ids, list(wanted))
         part._slices = self._slices.where(chosen[self._slices.video])
@@ -181,10 +181,10 @@ class GEBDDataset(Dataset[Sample]):
         return part
 
     def class_weights(self) -> Tensor:
-        """(2,) float32 weights of negative and positive samples that make both classes count alike: n / (2 n_class).
+        """Return (2,) float32 weights of negative and positive samples that balance the classes: n / (2 n_class).
 
-        Every valid sample of the videos counts once, in however many slices it is. Raises UsageError where all are of
-        one class, or there are no annotations.
+        Every valid sample of the videos counts once, however many slices contain it. Raises UsageError if all samples
+        belong to one class, or there are no annotations.
         """
         here = np.zeros(len(self._samples.video_ids), dtype=bool)
         here[self._slices.video] = True
@@ -192,16 +192,15 @@ class GEBDDataset(Dataset[Sample]):
         positive = int(chosen.sum())
         if not 0 < positive < len(chosen):
             raise UsageError(
-                f"samples of both classes were expected, and {positive} of {len(chosen)} are positive: classes cannot "
-                "be balanced"
+                f"expected samples of both classes; got {positive} of {len(chosen)} positive. Add videos of the other "
+                "class, or use no class weights"
             )
         counts = torch.tensor([len(chosen) - positive, positive], dtype=torch.float32)
         return len(chosen) / (2 * counts)
 
     def positive(self, where: Positive = "centre") -> npt.NDArray[np.bool_]:
-        """(len(self),) whether the sample in the middle of every slice is a boundary; with "any", whether one is."""
-        if where not in get_args(Positive):
-            raise UsageError(f"where was expected to be one of {', '.join(get_args(Positive))} and is {where!r}")
+        """Return (len(self),) whether the middle sample of each slice is a boundary; with "any", whether one is."""
+        one_of("where", where, get_args(Positive))
         first, stop = self._slices.first, self._slices.stop
         hard = self._positive
         if where == "centre":
@@ -211,9 +210,9 @@ class GEBDDataset(Dataset[Sample]):
 
     @cached_property
     def _positive(self) -> npt.NDArray[np.bool_]:
-        """Whether each sample of all videos is valid and a boundary by the hard label."""
+        """Whether each sample of all videos is valid and has a positive hard label."""
         if self._boundaries is None:
-            raise UsageError("classes were asked of a dataset without annotations: hand it some")
+            raise UsageError("expected classes of samples; got a dataset without annotations. Pass annotations")
         found = [
             self._boundaries.targets(video, self._samples.time_seconds[self._samples.of(video)])[1] > 0
             for video in range(len(self._samples.video_ids))
@@ -221,7 +220,7 @@ class GEBDDataset(Dataset[Sample]):
         return np.concatenate(found) & self._samples.valid
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "join"}  # workers do not report
+        return {name: value for name, value in vars(self).items() if name != "join"}  # workers need no report
 
     def _part(self, number: int) -> tuple[int, slice]:
         first, stop = int(self._slices.first[number]), int(self._slices.stop[number])
@@ -236,15 +235,15 @@ class GEBDDataset(Dataset[Sample]):
             found = self.join.annotations
             lost = f" ({found.unrepresented} of {found.boundaries} here)" if found is not None else ""
         warnings.warn(
-            f"{hz:.3g} frames a second: below {_MIN_HZ:g}, boundaries fall between the samples{lost} and neighbours "
-            "melt into one label; extract with --sampling dense --rate-hz 10",
+            f"{hz:.3g} frames a second: below {_MIN_HZ:g}, boundaries fall between samples{lost} and neighbours merge "
+            "into one label. Extract with --sampling dense --rate-hz 10",
             UserWarning,
             stacklevel=3,
         )
 
 
 def _features(rows: Mapping[str, npt.NDArray[Any]], tensors: Sequence[str]) -> npt.NDArray[Any]:
-    """(T, C); motion that is kept on a grid is averaged over it."""
+    """Return (T, C); motion stored on a grid is averaged over it."""
     parts = [rows[name] for name in tensors if name in FEATURE_TENSORS]
     flat = [part if part.ndim == 2 else part.mean(axis=(2, 3), dtype=np.float32) for part in parts]
     return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from gebd.annotations.records import VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.entries import Entry
-from gebd.dataset.items import FrameRows, StoreItems
 from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency
 from gebd.dataset.resampling import TICK_SECONDS, frame_order, resample, slices
 from gebd.dataset.samples import RaterTimes
+from gebd.dataset.store_videos import FrameRows, StoreVideos
 from schemas.errors import StoreError, UsageError
 
 __all__ = ["Boundaries", "Slices", "VideoSamples", "index_videos"]
@@ -30,11 +30,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class VideoSamples:
-    """Samples of V videos one after another; those of video v are [edges[v], edges[v + 1]).
+    """Samples of V videos, concatenated; those of video v are [edges[v], edges[v + 1]).
 
-    By video (V,): video_ids, clip (row of the manifest of the first clip), frame_start and pair_start (first rows in
-    the shard), duration_seconds and fps, extracted_seconds and extracted_fps (see Entry), stored_hz (mean frames a
-    second in the store), edges (V + 1,). By sample: time_seconds on the video's clock, frame_row and pair_row from the
+    By video (V,): video_ids, clip (manifest row of the first clip), frame_start and pair_start (first rows in the
+    shard), duration_seconds and fps, extracted_seconds and extracted_fps (see Entry), stored_hz (mean frames a second
+    in the store), edges (V + 1,). By sample: time_seconds on the video's clock, frame_row and pair_row relative to the
     video's first (-1: no pair), valid, pair_valid, held.
     """
 
@@ -56,13 +56,13 @@ class VideoSamples:
     held: BoolArray
 
     def of(self, video: int) -> slice:
-        """Where the samples of a video are."""
+        """Return the range of a video's samples."""
         return slice(int(self.edges[video]), int(self.edges[video + 1]))
 
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """S slices in the order of the store, all (S,): video, first and stop (of its samples), start_seconds."""
+    """S slices in the order of the store, all (S,): video, first and stop (range of samples), start_seconds."""
 
     video: Int32Array
     first: Int64Array
@@ -73,12 +73,12 @@ class Slices:
         return len(self.video)
 
     def where(self, chosen: BoolArray) -> Slices:
-        """Some of them."""
+        """Return the slices where the mask `chosen` (S,) is True."""
         return Slices(self.video[chosen], self.first[chosen], self.stop[chosen], self.start_seconds[chosen])
 
 
 class Boundaries:
-    """Boundaries of all raters of V videos, flat; labels of any times of a video are made from them."""
+    """Boundaries of all raters of V videos as flat arrays, from which labels for any times of a video are computed."""
 
     def __init__(self, annotations: Sequence[VideoAnnotation], sigma_seconds: float, raters: Raters) -> None:
         flat = [flatten_raters(video.rater_seconds) for video in annotations]
@@ -92,21 +92,21 @@ class Boundaries:
         self._best = np.array(best, dtype=np.int64)
 
     def targets(self, video: int, time_seconds: Float64Array) -> tuple[Float32Array, Float32Array, Float32Array]:
-        """(soft, hard, of every rater) labels of times (T,) of a video: (T,), (T,) and (R, T)."""
+        """Return (soft, hard, per-rater) labels of times (T,) of a video: (T,), (T,) and (R, T)."""
         of_raters = rater_targets(time_seconds, *self._of(video), self.sigma_seconds)
         first, second = self._best[video].tolist()
         soft, hard = combine(of_raters, self.raters, (first, second))
         return soft, hard, of_raters
 
     def within(self, video: int, start_seconds: float, end_seconds: float) -> RaterTimes:
-        """Boundaries of every rater from start to end, both included."""
+        """Return the boundaries of every rater from start to end, both inclusive."""
         times, starts = self._of(video)
         edges = [*starts.tolist(), len(times)]
         inside = (times >= start_seconds) & (times <= end_seconds) & np.isfinite(times)
         return tuple(tuple(times[a:b][inside[a:b]].tolist()) for a, b in pairwise(edges))
 
     def of_raters(self, video: int) -> Float64Array:
-        """All boundaries of a video, of one rater after the other."""
+        """Return all boundaries of a video, rater by rater."""
         times = self._of(video)[0]
         return times[np.isfinite(times)]
 
@@ -116,21 +116,21 @@ class Boundaries:
 
 
 def index_videos(
-    items: StoreItems,
+    stored: StoreVideos,
     entries: Sequence[Entry],
     rate_hz: float | None,
     window_seconds: float | None,
     hop_seconds: float | None,
 ) -> tuple[VideoSamples, Slices]:
-    """Samples and slices of videos, which come in the order of the store.
+    """Sample and slice videos, which are given in the order of the store.
 
-    Raises StoreError where the store holds times that cannot be.
+    Raises StoreError if the store holds invalid times.
     """
     of_item: dict[int, list[int]] = {}
     for number, entry in enumerate(entries):
         of_item.setdefault(entry.item, []).append(number)
     found: list[_Video | None] = [None] * len(entries)
-    for item, rows in items.frames(np.array(sorted(of_item), dtype=np.int64)):
+    for item, rows in stored.frames(np.array(sorted(of_item), dtype=np.int64)):
         for number in of_item[item]:
             found[number] = _sampled(entries[number], rows, rate_hz, window_seconds, hop_seconds)
     videos = [video for video in found if video is not None]
@@ -138,9 +138,9 @@ def index_videos(
     edges = np.concatenate([[0], np.cumsum(counts)])
     samples = VideoSamples(
         video_ids=np.array([entry.video_id for entry in entries], dtype=np.str_),
-        clip=items.clip[[entry.item for entry in entries]],
-        frame_start=np.array([items.frame_range(entry.item)[0] for entry in entries], dtype=np.int64),
-        pair_start=np.array([items.pair_start(entry.item) for entry in entries], dtype=np.int64),
+        clip=stored.clip[[entry.item for entry in entries]],
+        frame_start=np.array([stored.frame_range(entry.item)[0] for entry in entries], dtype=np.int64),
+        pair_start=np.array([stored.pair_start(entry.item) for entry in entries], dtype=np.int64),
         duration_seconds=np.array([entry.duration_seconds for entry in entries]),
         fps=np.array([entry.fps for entry in entries]),
         extracted_seconds=np.array([entry.extracted_seconds for entry in entries]),
@@ -159,7 +159,7 @@ def index_videos(
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """Samples and slices of one video, as in VideoSamples; first and stop of slices count its own samples."""
+    """Samples and slices of one video, as in VideoSamples; first and stop of slices index its own samples."""
 
     time_seconds: Float64Array
     frame_row: Int64Array
@@ -179,12 +179,12 @@ def _sampled(
     if (np.diff(times) < 0).any():
         raise StoreError(f"times of {shown(entry.video_id)} are not ascending: run `msnet verify --deep`")
     if entry.until_seconds is not None:
-        # The frame on display where the stretch begins may have begun before it.
+        # The frame shown at the start of the stretch may have begun before it.
         inside = (times >= -_step(times) / 2) & (times < entry.until_seconds - TICK_SECONDS)
         if not inside.any():
             raise UsageError(
-                f"a frame of {shown(entry.video_id)} was expected within the {entry.until_seconds:g} s of the stretch, "
-                "and the store has none there: check where it starts"
+                f"{shown(entry.video_id)}: expected a frame within the {entry.until_seconds:g} s of the stretch; got "
+                "none. Check where it starts (starts_seconds)"
             )
         times, order = times[inside], replace(order, frame_row=order.frame_row[inside], pair_row=order.pair_row[inside])
     step = _step(times)
@@ -217,7 +217,7 @@ def _slices_of(videos: Sequence[_Video], first_samples: Int64Array) -> Slices:
 
 
 def _step(times: Float64Array) -> float:
-    """The usual distance of neighbouring frames; 0 for one frame alone."""
+    """Return the median distance of neighbouring frames; 0 for a single frame."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 

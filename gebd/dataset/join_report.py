@@ -1,4 +1,4 @@
-"""`JoinReport`: what a dataset was made of, what is missing from it, and what its sampling can represent."""
+"""`JoinReport`: the videos of a dataset, those missing from it, and what its sampling can represent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from gebd.metric.f1 import evaluate
 from gebd.metric.picking import BoundaryPicker
 
 __all__ = [
-    "DURATION_TOLERANCE_SECONDS",
     "AnnotationJoin",
     "JoinReport",
     "SamplingReport",
@@ -29,7 +28,7 @@ __all__ = [
     "report_on_sampling",
 ]
 
-DURATION_TOLERANCE_SECONDS = 0.25
+_DURATION_TOLERANCE_SECONDS = 0.25
 _FPS_TOLERANCE = 0.01
 _RATE_TOLERANCE = 0.05
 _WIDTH = 80
@@ -38,11 +37,11 @@ _LABEL = 24
 
 @dataclass(frozen=True, eq=False)
 class SamplingReport:
-    """What the samples of all videos are.
+    """Counts over the samples of all videos.
 
-    rate_hz: asked for, None for frames as stored. stored_hz (V,): mean frames a second in the store. held: samples that
-    repeat a frame, since the store has none of their own. invalid: samples of damaged frames or in holes. Both are
-    among `samples`.
+    rate_hz: as requested, None for frames as stored. stored_hz (V,): mean frames a second in the store. held: samples
+    that repeat a frame because the store has none of their own. invalid: samples of damaged frames or in holes. Both
+    are included in `samples`.
     """
 
     rate_hz: float | None
@@ -53,21 +52,21 @@ class SamplingReport:
 
     @property
     def usual_hz(self) -> float:
-        """Median over the videos of the frames a second in the store."""
+        """Median over the videos of the stored frames a second."""
         return float(np.nanmedian(self.stored_hz)) if np.isfinite(self.stored_hz).any() else float("nan")
 
     @property
     def samples_hz(self) -> float:
-        """Different frames a second that are seen of a usual video."""
+        """Distinct frames a second that are sampled from a typical video."""
         return self.usual_hz if self.rate_hz is None else min(self.rate_hz, self.usual_hz)
 
     @property
     def other_rate(self) -> int:
-        """Videos whose frames in the store are more or less dense than usual, by a twentieth or more."""
+        """Number of videos whose stored rate differs from the median by more than 5 %."""
         return int((np.abs(self.stored_hz / self.usual_hz - 1) > _RATE_TOLERANCE).sum())
 
     def rows(self) -> list[tuple[str, str]]:
-        """Labels and sentences for people."""
+        """Labels and sentences of the report."""
         stored = f"{self.usual_hz:.4g} Hz stored"
         if self.other_rate:
             low, high = np.nanmin(self.stored_hz), np.nanmax(self.stored_hz)
@@ -85,13 +84,13 @@ class SamplingReport:
 
 @dataclass(frozen=True, eq=False)
 class AnnotationJoin:
-    """How annotations and a store fit. `join`: which belong together. `items`: videos of the store.
+    """How annotations and a store match. `join`: the matches. `items`: number of videos in the store.
 
-    failed: joined to nothing because their extraction failed, with its message. left_out: videos of the annotation
-    file that loading left out. other_duration and other_fps: (annotated, extracted) where they differ by more than
-    0.25 s or 1 %. summary: counts over the joined annotations. boundaries of all their raters within their video;
-    unrepresented: those of them without a valid sample within label_sigma_seconds. ceiling: the F1 that perfect
-    labels of this sampling would reach on the joined videos; ceiling_of_all: with the others counted as missed.
+    failed: annotated videos whose extraction failed, with the message. left_out: videos of the annotation file that
+    loading dropped. other_duration and other_fps: (annotated, extracted) if they differ by more than 0.25 s or 1 %.
+    summary: counts over the joined annotations. boundaries: those of all their raters within their video;
+    unrepresented: those without a valid sample within label_sigma_seconds. ceiling: the F1 that perfect labels at this
+    sampling reach on the joined videos; ceiling_of_all: with the other videos counted as missed.
     """
 
     join: Join
@@ -112,16 +111,16 @@ class AnnotationJoin:
 
     @property
     def matched(self) -> int:
-        """Annotated videos that have features."""
+        """Number of annotated videos that have features."""
         return len(self.join.items)
 
     @property
     def coverage(self) -> float:
-        """Part of the annotated videos that have features."""
+        """Share of the annotated videos that have features."""
         return self.matched / self.annotated
 
     def rows(self) -> list[tuple[str, str]]:
-        """Labels and sentences for people."""
+        """Labels and sentences of the report."""
         by = ", ".join(f"{rule.value} {n}" for rule, n in Counter(self.join.rules.values()).most_common())
         missing, unused, ambiguous = self.join.missing, self.join.unused, self.join.ambiguous
         summary = self.summary
@@ -145,7 +144,7 @@ class AnnotationJoin:
         return rows
 
     def closing_rows(self) -> list[tuple[str, str]]:
-        """What perfect labels would reach, for people."""
+        """Labels and sentences on what perfect labels would reach."""
         return [
             (
                 "not representable",
@@ -159,7 +158,7 @@ class AnnotationJoin:
 
 @dataclass(frozen=True, eq=False)
 class JoinReport:
-    """What a dataset was made of; its text is what a user should read before training. `annotations` may be None."""
+    """The content of a dataset; read its text before training. `annotations` is None for a dataset without any."""
 
     videos: int
     sampling: SamplingReport
@@ -182,7 +181,7 @@ class JoinReport:
 
 
 def report_on_sampling(samples: VideoSamples, rate_hz: float | None) -> SamplingReport:
-    """Counts over all samples."""
+    """Count over all samples."""
     return SamplingReport(
         rate_hz, samples.stored_hz, len(samples.valid), int(samples.held.sum()), int((~samples.valid).sum())
     )
@@ -191,7 +190,7 @@ def report_on_sampling(samples: VideoSamples, rate_hz: float | None) -> Sampling
 def report_on_join(
     join: Join, annotations: Annotations, samples: VideoSamples, targets: Boundaries, failures: pd.DataFrame
 ) -> AnnotationJoin:
-    """Hold joined annotations against what was extracted and sampled; `failures` is that table of the store."""
+    """Compare joined annotations with what was extracted and sampled; `failures` is that table of the store."""
     joined = Annotations([annotations[name] for name in samples.video_ids.tolist()])
     perfect, boundaries, unrepresented = _perfect(samples, targets)
     missing = Annotations([annotations[name] for name in join.missing])
@@ -206,7 +205,7 @@ def report_on_join(
         other_duration={
             name: (video.duration_seconds, seconds)
             for (name, video), seconds in zip(joined.items(), samples.extracted_seconds.tolist(), strict=True)
-            if abs(video.duration_seconds - seconds) > DURATION_TOLERANCE_SECONDS
+            if abs(video.duration_seconds - seconds) > _DURATION_TOLERANCE_SECONDS
         },
         other_fps={
             name: (video.fps, fps)
@@ -225,7 +224,10 @@ def report_on_join(
 
 
 def _perfect(samples: VideoSamples, targets: Boundaries) -> tuple[dict[str, list[float]], int, int]:
-    """Boundaries that perfect labels give, by video; boundaries within their video; those that no sample is near."""
+    """Return the boundaries picked from perfect labels, by video, and the counts of AnnotationJoin.
+
+    The counts are `boundaries` and `unrepresented`.
+    """
     picker = BoundaryPicker(threshold=HARD, apart_seconds=0.0)
     perfect, boundaries, unrepresented = {}, 0, 0
     for video, name in enumerate(samples.video_ids.tolist()):
@@ -241,7 +243,7 @@ def _perfect(samples: VideoSamples, targets: Boundaries) -> tuple[dict[str, list
 
 
 def _distance(times: npt.NDArray[np.float64], samples: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """From each time to the nearest sample; infinite without samples."""
+    """Return the distance from each time to the nearest sample; infinite without samples."""
     around = np.concatenate([[-np.inf], samples, [np.inf]])
     after = np.searchsorted(around, times)
     nearest: npt.NDArray[np.float64] = np.minimum(np.abs(around[after] - times), np.abs(times - around[after - 1]))

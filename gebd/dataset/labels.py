@@ -1,4 +1,4 @@
-"""Labels of samples: how near each lies to what raters marked. Pure functions over times."""
+"""Labels of samples by their distance to raters' boundaries. Pure functions over times."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 HARD = float(np.exp(-0.5)) - 1e-6
-"""Soft label of a sample one sigma from a boundary, less what rounding takes: from it on a sample is positive."""
+"""Soft label at one sigma from a boundary, with slack for rounding: samples at or above it are positive."""
 
 
 class Raters(StrEnum):
     """Whose boundaries are the target."""
 
-    BEST = "best"  # the rater who agrees best with the others
-    TOP2 = "top2"  # what either of the two best marked
-    ALL = "all"  # what any rater marked
-    VOTE = "vote"  # the part of the raters that marked it; positive from half of them on
+    BEST = "best"  # the rater with the highest consistency
+    TOP2 = "top2"  # either of the two raters with the highest consistency
+    ALL = "all"  # any rater
+    VOTE = "vote"  # the share of raters who marked it; positive from one half
 
 
 def raters_by_consistency(consistency: Sequence[float] | None, num_raters: int) -> tuple[int, int]:
-    """The two raters of the highest consistency, the first of equals; those in file order where none is stated."""
+    """Return the two raters of highest consistency, ties and unknown consistencies in file order."""
     agreement = np.full(num_raters, -np.inf)
     if consistency is not None:
         agreement = np.nan_to_num(np.array(consistency, dtype=np.float64), nan=-np.inf)
@@ -37,9 +37,9 @@ def raters_by_consistency(consistency: Sequence[float] | None, num_raters: int) 
 
 
 def flatten_raters(raters: Sequence[Sequence[float]]) -> tuple[Float64Array, Int64Array]:
-    """Boundaries of all raters one after another, and where each rater's begin.
+    """Return the boundaries of all raters, concatenated, and the start index of each rater.
 
-    Every rater gets a boundary at infinity besides, so that none is without any.
+    A boundary at infinity is appended for every rater, so that no rater's part is empty.
     """
     times = np.concatenate([np.append(np.asarray(one, dtype=np.float64), np.inf) for one in raters])
     starts = np.cumsum([0] + [len(one) + 1 for one in raters[:-1]])
@@ -49,9 +49,9 @@ def flatten_raters(raters: Sequence[Sequence[float]]) -> tuple[Float64Array, Int
 def rater_targets(
     time_seconds: Float64Array, boundaries: Float64Array, starts: Int64Array, sigma_seconds: float
 ) -> Float32Array:
-    """(R, T) soft labels of samples (T,): a Gaussian of the distance to each rater's nearest boundary, 1 at it.
+    """Return (R, T) soft labels of samples (T,): a Gaussian of the distance to each rater's nearest boundary, 1 at it.
 
-    boundaries and starts as `flatten_raters` gives them.
+    boundaries and starts are those of `flatten_raters`.
     """
     distance = (time_seconds - boundaries[:, None]) / sigma_seconds
     nearest = np.minimum.reduceat(np.square(distance), starts, axis=0)
@@ -59,10 +59,10 @@ def rater_targets(
 
 
 def combine(targets: Float32Array, raters: Raters, best: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
-    """(soft, hard) labels (T,) of the chosen raters, from those of every rater (R, T); hard ones are 0 or 1.
+    """Return (soft, hard) labels (T,) of the chosen raters, from those of every rater (R, T); hard ones are 0 or 1.
 
-    Soft: of the nearest boundary that any chosen rater marked, or, for a vote, the mean over raters. Hard: 1 within
-    sigma of such a boundary; for a vote, within sigma of a boundary of at least half of the raters.
+    Soft: by the nearest boundary of any chosen rater; for a vote, the mean over raters. Hard: 1 within one sigma of
+    such a boundary; for a vote, within one sigma of a boundary of at least half of the raters.
     """
     if raters is Raters.VOTE:
         agreed = (targets >= HARD).mean(axis=0) >= 0.5

@@ -1,4 +1,4 @@
-"""Rows of slices from a store: a window at a time, or a block of neighbouring slices at once."""
+"""Read the rows of slices from a store: one window at a time, or a block of neighbouring slices at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from extractor.store import FeatureStore
 from gebd.dataset.index import Slices, VideoSamples
-from gebd.dataset.items import PAIR_TENSORS
+from gebd.dataset.store_videos import PAIR_TENSORS
 
 __all__ = ["BLOCKS_IN_MEMORY", "Blocks", "SliceReader"]
 
@@ -24,15 +24,15 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
 BLOCKS_IN_MEMORY = 8
-"""Blocks that a shuffled epoch mixes: a block has an eighth of the memory that may be used."""
+"""Number of blocks that a shuffled epoch mixes; each may use 1 / BLOCKS_IN_MEMORY of the cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
     """Runs of neighbouring slices of one shard that are read together.
 
-    of_slice (S,) the block of every slice; shard (B,) the number of every block's file; clip (B,) a clip in that file;
-    frames and pairs (B, 2): first and one past the last row.
+    of_slice (S,): the block of every slice. shard (B,): the number of every block's file. clip (B,): a clip in that
+    file. frames and pairs (B, 2): first and one past the last row.
     """
 
     of_slice: Int32Array
@@ -46,7 +46,7 @@ class Blocks:
 
 
 class SliceReader:
-    """Reads the tensors of slices. Blocks are kept up to `cache_bytes`, by every process for itself."""
+    """Reads the tensors of slices. Every process caches blocks of its own, up to `cache_bytes`."""
 
     def __init__(
         self, store: FeatureStore, samples: VideoSamples, slices: Slices, tensors: Sequence[str], cache_bytes: int
@@ -60,9 +60,9 @@ class SliceReader:
         self._start_empty()
 
     def read(self, number: int, *, whole_block: bool) -> dict[str, Array]:
-        """Rows of every tensor for the samples of a slice, in the store's number format; no pair gives zeros.
+        """Return the rows of every tensor for the samples of a slice, in the store's dtype; zeros without a pair.
 
-        With `whole_block` its neighbours are read with it, which pays where they are asked for next.
+        With `whole_block` the neighbouring slices are read too, which pays if they are requested next.
         """
         video = int(self._slices.video[number])
         samples = slice(int(self._slices.first[number]), int(self._slices.stop[number]))
@@ -82,14 +82,14 @@ class SliceReader:
             else:
                 low = int(rows.min())
                 array = self.store.rows(name, int(self._samples.clip[video]), low, int(rows.max()) + 1)
-            found[name] = array[rows - low]  # a copy: a view would keep the block
+            found[name] = array[rows - low]  # a copy: a view would keep the block alive
             if is_pair and none.any():
                 found[name][none] = 0
         return found
 
     @cached_property
     def blocks(self) -> Blocks:
-        """How the slices fall into blocks of at most cache_bytes / BLOCKS_IN_MEMORY, or of one slice."""
+        """Blocks of at most cache_bytes / BLOCKS_IN_MEMORY, or of a single slice that is larger."""
         pair_bytes = sum(size for name, size in self._row_bytes.items() if name in PAIR_TENSORS)
         frame_bytes = sum(self._row_bytes.values()) - pair_bytes
         most = self.cache_bytes // BLOCKS_IN_MEMORY
@@ -116,7 +116,7 @@ class SliceReader:
         return Blocks(of_slice, shard[edges], self._samples.clip[self._slices.video[edges]], *of_block)
 
     def _ranges(self, rows: Int32Array, first_rows: Int64Array) -> Int64Array:
-        """(S, 2) first and one past the last row in the shard of every slice, of rows by sample; -1 is no row."""
+        """Return (S, 2) first and one past the last row of every slice in its shard, from rows by sample (-1: none)."""
         edges = np.stack([self._slices.first, self._slices.stop], axis=1).ravel()
         padded = np.append(rows, rows[-1:])  # the last slice may end with the last sample
         low, high = (reduce.reduceat(padded, edges)[::2] for reduce in (np.minimum, np.maximum))
@@ -125,12 +125,12 @@ class SliceReader:
         return found
 
     def _shards(self) -> Int32Array:
-        """(S,) number of every slice's file."""
+        """Return (S,), the number of every slice's file."""
         of_video = self.store.manifest["file"].to_numpy()[self._samples.clip].astype(str)
         return np.unique(of_video, return_inverse=True)[1].astype(np.int32)[self._slices.video]
 
     def _block(self, number: int) -> dict[str, tuple[int, Array]]:
-        """First row and rows of every tensor of a block."""
+        """Return the first row and the rows of every tensor of a block."""
         if self._pid != os.getpid():
             self._start_empty()
         if number in self._kept:

@@ -1,4 +1,4 @@
-"""Orders in which a DataLoader asks for samples: shuffled without a random read for each, and balanced."""
+"""Samplers for a DataLoader: shuffled without random reads, and balanced."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Int64Array = npt.NDArray[np.int64]
 
 
 class ShardSampler:
-    """Every sample once an epoch, in an order that reads each part of each shard once; for `sampler` of a DataLoader.
+    """Every sample once an epoch, in an order that reads each part of each shard once; the `sampler` of a DataLoader.
 
-    Slices that lie together in a shard form blocks (see `GEBDDataset`, cache_bytes). A few blocks at a time, drawn
-    from as many shards, are read whole and their slices shuffled; then come the next. Without `shuffle` the order is
-    that of the store.
+    Slices that are adjacent in a shard form blocks (see `GEBDDataset`, cache_bytes). A few blocks at a time, drawn from
+    as many shards, are read whole and their slices shuffled; then the next. With `shuffle=False` the order is that of
+    the store.
 
-    batch_size and num_workers: those of the DataLoader. It deals batches to its workers in turn, so with them the
-    order is made of one stream of blocks for each worker, and no two read the same; without, results are the same
-    and blocks are read by every worker.
+    batch_size and num_workers: those of the DataLoader. It deals batches to its workers in turn, so with both given the
+    order interleaves one stream of blocks per worker, and no block is read by two workers. Without them the results are
+    the same, but every worker reads the blocks.
     """
 
     def __init__(
@@ -38,7 +38,8 @@ class ShardSampler:
     ) -> None:
         if batch_size < 1 or num_workers < 0:
             raise UsageError(
-                f"batch_size of 1 or more and num_workers of 0 or more were expected, not {batch_size}, {num_workers}"
+                f"expected batch_size of 1 or more and num_workers of 0 or more; got {batch_size} and {num_workers}. "
+                "Give those of the DataLoader"
             )
         self.dataset = dataset
         self.shuffle = shuffle
@@ -46,10 +47,10 @@ class ShardSampler:
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.epoch = 0
-        self._blocks = dataset.blocks  # made before workers start, which would each make them otherwise
+        self._blocks = dataset.blocks  # computed before workers start, else by each of them
 
     def set_epoch(self, epoch: int) -> None:
-        """Another epoch has another order; the same epoch and seed have the same."""
+        """Set the epoch; epoch and seed determine the order."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class ShardSampler:
         return np.random.default_rng([self.seed, self.epoch])
 
     def _order(self, numbers: Int64Array, rng: np.random.Generator) -> Int64Array:
-        """Some slices, given in the order of the store, as they are asked for."""
+        """Put slices, given in the order of the store, in the order of requests."""
         if not self.shuffle:
             return numbers
         pools = _pools(self._blocks, numbers, rng)
@@ -72,10 +73,10 @@ class ShardSampler:
 class BalancedSampler(ShardSampler):
     """As many positive as negative slices, in an order like that of `ShardSampler`.
 
-    Positive is a slice whose middle sample is a boundary, as in the official baseline, or with `positive="any"` one
-    that has any. All slices of the rarer class come once an epoch, and as many of the other, drawn anew each epoch.
+    A slice is positive if its middle sample is a boundary, as in the official baseline, or with `positive="any"` if any
+    sample is. An epoch holds all slices of the rarer class once, and as many of the other, drawn anew each epoch.
 
-    Raises UsageError where all slices are of one class, or the dataset has no annotations.
+    Raises UsageError if all slices belong to one class, or the dataset has no annotations.
     """
 
     def __init__(
@@ -91,8 +92,8 @@ class BalancedSampler(ShardSampler):
         self._classes = (np.flatnonzero(chosen), np.flatnonzero(~chosen))
         if not len(self):
             raise UsageError(
-                f"slices of both classes were expected, and {int(chosen.sum())} of {len(chosen)} are positive: "
-                "use a shorter window, or a ShardSampler with class_weights()"
+                f"expected slices of both classes; got {int(chosen.sum())} of {len(chosen)} positive. Use a shorter "
+                "window, or a ShardSampler with class_weights()"
             )
 
     def __len__(self) -> int:
@@ -105,7 +106,7 @@ class BalancedSampler(ShardSampler):
 
 
 def _pools(blocks: Blocks, numbers: Int64Array, rng: np.random.Generator) -> list[Int64Array]:
-    """Slices of a few blocks each, shuffled: shards in random order, a few of them open at a time."""
+    """Return pools of a few blocks each, shuffled: shards in random order, a few of them open at a time."""
     block = blocks.of_slice[numbers]
     edges = np.flatnonzero(np.diff(block, prepend=-1))
     members = np.split(numbers, edges[1:])
@@ -120,7 +121,7 @@ def _pools(blocks: Blocks, numbers: Int64Array, rng: np.random.Generator) -> lis
 
 
 def _dealt(pools: list[Int64Array], streams: int, batch_size: int) -> Int64Array:
-    """Pools as one order, whose batch k is of stream k modulo `streams` for as long as all streams have one."""
+    """Merge pools into one order whose batch k belongs to stream k modulo `streams`, while all have one left."""
     stream: list[list[Int64Array]] = [[] for _ in range(streams)]
     sizes = [0] * streams
     for pool in pools:

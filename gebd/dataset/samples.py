@@ -1,4 +1,4 @@
-"""What a dataset hands out: `Sample`, one slice of one video, and `Batch`, several of them padded to one length."""
+"""What a dataset returns: `Sample`, one slice of one video, and `Batch`, several padded to one length."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _SHARED_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One slice of one video: T samples, R raters. Floats come in the store's number format.
+    """One slice of one video: T samples, R raters. Floats have the store's dtype.
 
-    features (T, C). valid (T,) bool: False where the frame is damaged or says nothing of its instant. time_seconds
-    (T,) float64, from the start of the video (of the annotated stretch), as boundaries are.
+    features (T, C). valid (T,) bool: False if the frame is damaged or says nothing about its instant. time_seconds (T,)
+    float64, from the start of the video (or of the annotated stretch), like boundaries.
 
-    Where asked for: displacement (T, 2, h, w) in cells and confidence (T, 1, h, w) of the pair of frames that begins
-    with the sample's; pair_valid (T,) bool, False where there is none and the one before it is repeated (zeros where
-    there is none before).
+    If requested: displacement (T, 2, h, w) in cells and confidence (T, 1, h, w) of the pair of frames that begins with
+    the sample's frame; pair_valid (T,) bool: False if there is no such pair, then the previous pair is repeated (zeros
+    if there is no previous one).
 
-    With annotations: target_hard (T,) float32, 0 or 1; target_soft (T,) float32; rater_targets (R, T) float32, soft,
-    in the file's order of raters; rater_times: boundaries of every rater that lie in the slice.
+    With annotations: target_hard (T,) float32, 0 or 1; target_soft (T,) float32; rater_targets (R, T) float32, soft, in
+    the file's order of raters; rater_times: boundaries of every rater within the slice.
 
-    duration_seconds of the video, as annotated where it is; fps of the file, likewise (NaN where not known); video_id
-    of the annotation where there is one, else of the store; slice_start_seconds on the clock of time_seconds.
+    duration_seconds: as annotated, else as extracted; fps likewise (NaN if unknown). video_id: of the annotation, else
+    of the store. slice_start_seconds: on the clock of time_seconds.
     """
 
     features: Array
@@ -60,8 +60,8 @@ class Sample:
 class Batch:
     """B samples, padded to the longest: the fields of `Sample` with B in front. Floats are float32, times float64.
 
-    Padding is 0 and not `valid`. rater_valid (B, R) says which raters a video has: one without is not one who marked
-    nothing. What no sample has is None.
+    Padding is 0 and not `valid`. rater_valid (B, R) distinguishes raters that a video does not have from raters who
+    marked nothing. Fields that no sample has are None.
     """
 
     features: Tensor
@@ -84,15 +84,15 @@ class Batch:
         return len(self.video_id)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same with all tensors on a device."""
+        """Return the batch with all tensors on a device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        """The same in page-locked memory; a DataLoader with `pin_memory=True` calls it."""
+        """Return the batch in page-locked memory; called by a DataLoader with `pin_memory=True`."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Between processes, small tensors go as bytes: a shared tensor costs a file descriptor and a connection."""
+        """Pickle small tensors as bytes: sharing one between processes costs a file descriptor and a connection."""
         values = (getattr(self, field.name) for field in fields(self))
         return _restored, tuple(value.numpy() if _is_small(value) else value for value in values)
 
@@ -114,12 +114,12 @@ def _restored(*values: Any) -> Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """One batch of samples of any lengths, for the `collate_fn` of a DataLoader.
+    """Collate samples of any lengths into one batch; the `collate_fn` of a DataLoader.
 
-    Raises UsageError where some samples have a tensor that others lack.
+    Raises UsageError if some samples have a tensor that others lack.
     """
     if not samples:
-        raise UsageError("a batch was expected to have at least one sample and has none")
+        raise UsageError("expected at least one sample in a batch; got none. Pass samples")
     length = max(len(sample.valid) for sample in samples)
     raters = [sample.rater_targets for sample in samples]
     times = [sample.rater_times for sample in samples]
@@ -145,7 +145,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
 def _required(arrays: Sequence[Array], length: int, dtype: torch.dtype) -> Tensor:
     found = torch.empty((len(arrays), length, *arrays[0].shape[1:]), dtype=dtype)
     for row, array in zip(found, arrays, strict=True):
-        row[: len(array)] = torch.from_numpy(array)  # converts on the way, so that no float32 copy is made before
+        row[: len(array)] = torch.from_numpy(array)  # converts while copying, without a temporary float32 array
         row[len(array) :] = 0
     return found
 
@@ -153,7 +153,7 @@ def _required(arrays: Sequence[Array], length: int, dtype: torch.dtype) -> Tenso
 def _padded(arrays: Sequence[Array | None], length: int, dtype: torch.dtype) -> Tensor | None:
     there = [array for array in arrays if array is not None]
     if there and len(there) < len(arrays):
-        raise UsageError("the samples of a batch were expected to have the same tensors: take them from one dataset")
+        raise UsageError("expected the same tensors in all samples of a batch; got different ones. Use one dataset")
     return _required(there, length, dtype) if there else None
 
 

@@ -1,4 +1,4 @@
-"""From scores of slices back to one track a video."""
+"""Combine the scores of slices into one track per video."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ Float64Array = npt.NDArray[np.float64]
 
 
 def stitch(scored: Iterable[tuple[Batch | Sample, Tensor | npt.NDArray[np.floating]]]) -> dict[str, Track]:
-    """One track a video from batches with scores (B, T), or samples with scores (T,), in any order.
+    """Return one track per video from batches with scores (B, T), or samples with scores (T,), in any order.
 
-    Where slices overlap, scores at one time are averaged. Samples that are not valid (padding, damage, holes) have no
-    score; a video without any valid sample has an empty track. Raises UsageError where the scores do not fit.
+    Where slices overlap, scores at the same time are averaged. Samples that are not valid (padding, damage, holes) have
+    no score; a video without any valid sample has an empty track. Raises UsageError if shapes differ or a score is not
+    finite.
     """
     parts: dict[str, list[tuple[Float64Array, Float64Array]]] = {}
     for slices, scores in scored:
@@ -31,10 +32,12 @@ def stitch(scored: Iterable[tuple[Batch | Sample, Tensor | npt.NDArray[np.floati
         values = np.atleast_2d(values)
         ids = slices.video_id if isinstance(slices.video_id, tuple) else (slices.video_id,)
         if values.shape != valid.shape:
-            raise UsageError(f"scores of shape {valid.shape} were expected, as the samples have, not {values.shape}")
+            raise UsageError(f"expected scores of shape {valid.shape}; got {values.shape}. Score every sample")
         for name, there, at, value in zip(ids, valid, times, values, strict=True):
             if not np.isfinite(value[there]).all():
-                raise UsageError(f"scores of {shown(name)} were expected to be finite, and are not all")
+                raise UsageError(
+                    f"scores of {shown(name)}: expected finite numbers; got NaN or infinity. Check the head"
+                )
             parts.setdefault(name, []).append((at[there], value[there]))
     return {name: _averaged(found) for name, found in parts.items()}
 

@@ -1,1 +1,1 @@
-"""Boundaries without labels."""
+"""Detect boundaries without labels."""

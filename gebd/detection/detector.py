@@ -1,4 +1,4 @@
-"""Boundaries without labels: where motion and features after an instant differ from those before it."""
+"""Detect boundaries without labels, where motion and features change."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Sample
 from gebd.detection.contrast import contrast, grid_motion, motion_scale, smoothed, unit_vectors
-from gebd.heads.predict import JoinOptions, Prediction, boundaries_of
+from gebd.heads.predict import JoinOptions, Prediction, pick_boundaries
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
 
 __all__ = ["DetectionConfig", "detect"]
 
-_SLICE_SECONDS = 60.0  # what is in memory of full displacement maps at a time
+_SLICE_SECONDS = 60.0  # of full displacement maps in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionConfig:
-    """The detector's parameters; docs/gebd.md says on what they were chosen.
+    """The detector's parameters; docs/gebd.md describes how the defaults were chosen.
 
-    `context_seconds`: how far before and after are compared. `motion_share`: weight of the contrast of displacement,
-    the rest is that of features. `smooth_seconds`: sigma of a Gaussian over the score. A maximum is a boundary where
-    it stands out by `prominence`, and no higher one is within `apart_seconds`.
+    `context_seconds`: length compared before and after. `motion_share`: weight of the contrast in displacement, 0 to 1;
+    the rest is the weight of features. `smooth_seconds`: sigma of the Gaussian that smooths the score. A maximum is a
+    boundary if its prominence is at least `prominence` and no higher one lies within `apart_seconds`.
     """
 
     rate_hz: float = 10.0
@@ -48,16 +48,16 @@ class DetectionConfig:
         positive = {"rate_hz": self.rate_hz, "context_seconds": self.context_seconds, "prominence": self.prominence}
         for name, value in positive.items():
             if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{name} was expected to be a number above 0, not {value}")
+                raise UsageError(f"{name}: expected a number above 0; got {value}. Give a positive number")
         if not 0 <= self.motion_share <= 1 or not 0 <= self.smooth_seconds < math.inf:
             raise UsageError(
-                f"a motion_share from 0 to 1 and smooth_seconds of 0 or more were expected, not {self.motion_share} "
-                f"and {self.smooth_seconds}"
+                f"expected motion_share from 0 to 1 and smooth_seconds of 0 or more; got {self.motion_share} and "
+                f"{self.smooth_seconds}. Correct the one that is out of range"
             )
 
     @property
     def picker(self) -> BoundaryPicker:
-        """How the score becomes boundaries."""
+        """The picker that turns the score into boundaries."""
         return BoundaryPicker(PickingMethod.PROMINENCE, self.prominence, self.apart_seconds)
 
 
@@ -69,12 +69,12 @@ def detect(
     joining: JoinOptions | None = None,
     video_ids: Sequence[str] | None = None,
 ) -> Prediction:
-    """Detect the boundaries of a store's videos without any training or label.
+    """Detect the boundaries of a store's videos without training or labels.
 
     The score compares the `context_seconds` before and after every sample in two ways, each from 0 to about 1: the
     contrast in the self-similarity of frame features (`gebd.detection.contrast`), and the squared difference of
-    displacement, weighted by confidence on a 4 x 4 grid, over its mean square in the video. Without displacement in the
-    store the features decide alone. `annotations` choose and name the videos as in `predict`; no label is read.
+    displacement, weighted by confidence on a 4 x 4 grid, over its mean square in the video. If the store has no
+    displacement, only features count. `annotations` select and name the videos as in `predict`; no label is read.
     """
     config, joining = config or DetectionConfig(), joining or JoinOptions()
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
@@ -91,13 +91,13 @@ def detect(
     if video_ids is not None:
         dataset = dataset.subset(video_ids)
     tracks = {video.video_id: _track(video, config) for video in _videos(dataset)}
-    boundaries = boundaries_of(tracks, config.picker)
+    boundaries = pick_boundaries(tracks, config.picker)
     return Prediction(boundaries, tracks, dataset.join if annotations is not None else None)
 
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """What is compared of one video: features (T, C) at times (T,), motion (K, M) at its own times (K,), or None."""
+    """Data of one video: features (T, C) at times (T,); motion (K, M) at its own times (K,), or None."""
 
     video_id: str
     time_seconds: npt.NDArray[np.float64]
@@ -107,14 +107,14 @@ class _Video:
 
 
 def _videos(dataset: GEBDDataset) -> Iterator[_Video]:
-    """Whole videos, put together from slices of which one at a time is in memory with its maps."""
+    """Yield whole videos, joined from slices; only one slice's maps are in memory at a time."""
     slices = (_reduced(dataset[index]) for index in ShardSampler(dataset, shuffle=False))
     for video_id, parts in groupby(slices, key=lambda part: part.video_id):
         yield _joined(video_id, list(parts))
 
 
 def _reduced(sample: Sample) -> _Video:
-    """A slice with its displacement averaged over the grid, without what is not valid."""
+    """Average a slice's displacement over the grid, and drop samples that are not valid."""
     motion = seconds = None
     if sample.displacement is not None and sample.confidence is not None and sample.pair_valid is not None:
         there = sample.valid & sample.pair_valid
@@ -125,7 +125,7 @@ def _reduced(sample: Sample) -> _Video:
 
 
 def _joined(video_id: str, parts: list[_Video]) -> _Video:
-    """Slices in order as one video; the last one overlaps the one before, so each time is taken once."""
+    """Join ordered slices into one video; the last one overlaps its predecessor, so each time is used once."""
     times, first = np.unique(np.concatenate([part.time_seconds for part in parts]), return_index=True)
     features = np.concatenate([part.features for part in parts])[first]
     motions = [part.motion for part in parts if part.motion is not None]

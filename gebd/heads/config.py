@@ -1,4 +1,4 @@
-"""What a training of a head is asked for."""
+"""`HeadConfig`: the options of a head and its training."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
-__all__ = ["TrainingConfig", "training_config"]
+__all__ = ["HeadConfig", "head_config"]
 
 Channels = Literal["frame", "motion"]
 
 
-class TrainingConfig(BaseModel):
-    """Everything that decides what a training gives, beside store, annotations and split.
+class HeadConfig(BaseModel):
+    """A head and its training. With store, annotations and split it determines the result.
 
-    `channels`: features that the head sees, those of frames or pooled motion. `use_motion`: displacement and
-    confidence besides; None where the store has them. `context_seconds`: how far a head compares to either side.
-    `width`, `appearance`, `dropout`: of the temporal head.
-    `label_sigma_seconds`: width of the target around a boundary. `picking`, `apart_seconds`: how scores become
-    boundaries, and the least distance of two. The threshold is chosen on the validation part.
+    `channels`: input features, of frames or of pooled motion. `use_motion`: displacement and confidence as additional
+    input; None uses them if the store has them. `context_seconds`: length compared to either side of a frame. `width`,
+    `appearance`, `dropout`: of the temporal head. `label_sigma_seconds`: width of the target around a boundary.
+    `picking`, `apart_seconds`: how scores become boundaries, and their minimum distance. The threshold is chosen on the
+    validation part.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,30 +53,30 @@ class TrainingConfig(BaseModel):
 
     @property
     def context_frames(self) -> int:
-        """Frames of the context to either side."""
+        """Number of context frames to either side."""
         return max(1, round(self.context_seconds * self.rate_hz))
 
     def picker(self, threshold: float) -> BoundaryPicker:
-        """How scores become boundaries at a threshold."""
+        """Return the picker that turns scores into boundaries at a threshold."""
         return BoundaryPicker(self.picking, threshold, self.apart_seconds)
 
-    def require_equal(self, other: TrainingConfig, where: str) -> None:
-        """Raise ConfigurationError that names every field in which `other`, asked for now, differs from this one."""
+    def require_equal(self, other: HeadConfig, where: str) -> None:
+        """Raise ConfigurationError that names every field of `other`, the current request, that differs."""
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        fields = [f"{n} was {mine[n]!r}, asked for is {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
+        fields = [f"{n} was {mine[n]!r}, now {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
         if fields:
             raise ConfigurationError(
-                f"{where} was trained with other options ({'; '.join(fields)}): use those, or another --out"
+                f"{where} was trained with other options ({'; '.join(fields)}). Use the former, or another --out"
             )
 
 
-def training_config(**values: Any) -> TrainingConfig:
-    """A configuration from values; raises ConfigurationError, in one sentence, for the first that cannot be.
+def head_config(**values: Any) -> HeadConfig:
+    """Build a configuration; raises ConfigurationError, in one sentence, for the first invalid value.
 
-    It names the field, and the option of `msnet gebd train` that is called after it.
+    The message names the field, and the option of `msnet gebd train` that corresponds to it.
     """
     try:
-        return TrainingConfig(**values)
+        return HeadConfig(**values)
     except ValidationError as error:
         raise ConfigurationError(first_refusal(error, _spoken)) from None
 

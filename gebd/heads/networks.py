@@ -1,6 +1,7 @@
-"""Heads: from features of a window of frames to a boundary score for every frame.
+"""Heads: map the features of a window of frames to a boundary score per frame.
 
-Scores are logits. Frames that are not `valid` (padding, damage) neither count in any mean nor get a meaningful score.
+Scores are logits. Frames that are not `valid` (padding, damage) are excluded from all means; their scores mean
+nothing.
 """
 
 from __future__ import annotations
@@ -28,22 +29,22 @@ __all__ = [
 
 _GRID = 4
 MOTION_WIDTH = 3 * _GRID * _GRID + 2
-"""Numbers that `describe_motion` gives for a frame."""
+"""Number of values per frame that `describe_motion` returns."""
 
 
 class HeadName(StrEnum):
-    """The heads there are."""
+    """Available heads."""
 
-    CONTRAST = "contrast"  # the official PC form
+    CONTRAST = "contrast"  # the official baseline, "PC"
     TEMPORAL = "temporal"
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """All that it takes to build a head. context_frames: frames to either side; width, dropout and appearance (channels
-    for what frames look like): of `temporal`.
+    """The architecture of a head. context_frames: to either side; width, dropout and appearance (channels for the look
+    of frames): of `temporal`.
 
-    Raises ValueError where a number is out of bounds: a spec may come from a file.
+    Raises ValueError if a number is out of bounds, because a spec may come from a file.
     """
 
     name: HeadName
@@ -58,23 +59,23 @@ class HeadSpec:
         bounds = {"in_channels": 65536, "context_frames": 128, "width": 4096}
         wrong = [name for name, most in bounds.items() if not 1 <= getattr(self, name) <= most]
         if wrong or not 0 <= self.dropout < 1 or not 0 <= self.appearance <= bounds["width"]:
-            raise ValueError(f"numbers of a head were expected within bounds ({bounds}, dropout in [0, 1)): {self}")
+            raise ValueError(f"expected a head within bounds ({bounds}, dropout in [0, 1)); got {self}")
 
     def content(self) -> dict[str, Any]:
-        """As plain values, from which `HeadSpec.of` makes it again."""
+        """Return plain values from which `HeadSpec.of` restores the spec."""
         return asdict(self) | {"name": self.name.value}
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> HeadSpec:
-        """The spec that `content` describes; raises KeyError, ValueError or TypeError where it describes none."""
+        """Restore a spec from `content`; raises KeyError, ValueError or TypeError if it is invalid."""
         return cls(**(dict(content) | {"name": HeadName(content["name"])}))
 
 
 def describe_motion(displacement: Tensor, confidence: Tensor) -> Tensor:
-    """(B, T, MOTION_WIDTH) what moves how, from displacement (B, T, 2, h, w) in cells and confidence (B, T, 1, h, w).
+    """Return (B, T, MOTION_WIDTH) from displacement (B, T, 2, h, w) in cells and confidence (B, T, 1, h, w).
 
-    Over each part of a 4 x 4 grid the displacement weighted by confidence (x, y) and the mean confidence; then the
-    logarithms of the mean speed and of the mean deviation from the whole frame's displacement.
+    For each part of a 4 x 4 grid: mean displacement (x, y), weighted by confidence, and mean confidence. Then log1p of
+    the mean speed and of the mean deviation from the displacement of the whole frame.
     """
     batch, frames = displacement.shape[:2]
     flow, weight = displacement.flatten(0, 1).float(), confidence.flatten(0, 1).float()
@@ -87,7 +88,7 @@ def describe_motion(displacement: Tensor, confidence: Tensor) -> Tensor:
 
 
 class Standardise(nn.Module):
-    """Channels (..., C) less their mean, over their deviation, both of the training part; set once by `fit`."""
+    """Standardise channels (..., C) by mean and deviation of the training part, set once by `fit`."""
 
     mean: Tensor
     scale: Tensor
@@ -98,18 +99,18 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(channels))
 
     def fit(self, mean: Tensor, deviation: Tensor) -> None:
-        """Take mean and standard deviation (C,) of the training part; channels that never change are left at 0."""
+        """Set mean and standard deviation (C,) of the training part; constant channels become 0."""
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(deviation > 1e-6, 1 / deviation.clamp_min(1e-6), 0.0))
 
     def forward(self, values: Tensor) -> Tensor:
-        """Same shape."""
+        """Return standardised values of the same shape."""
         out: Tensor = (values - self.mean) * self.scale
         return out
 
 
 class Head(nn.Module):
-    """Base of the heads: standardised features, and standardised motion joined to them where it is used."""
+    """Base of the heads: concatenates standardised features and, if used, standardised motion."""
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
@@ -119,24 +120,24 @@ class Head(nn.Module):
 
     @property
     def in_width(self) -> int:
-        """Channels of what `inputs` gives."""
+        """Channels of `inputs`."""
         return self.spec.in_channels + (MOTION_WIDTH if self.motion is not None else 0)
 
     def inputs(self, features: Tensor, valid: Tensor, motion: Tensor | None) -> Tensor:
-        """(B, T, in_width), 0 where not valid; motion (B, T, MOTION_WIDTH) as of `describe_motion`."""
+        """Return (B, T, in_width), 0 where not valid; motion (B, T, MOTION_WIDTH) from `describe_motion`."""
         parts = [self.features(features.float())]
         if self.motion is not None:
             if motion is None:
-                raise ValueError("motion was expected: this head was built with uses_motion")
+                raise ValueError("expected motion for a head with uses_motion; got None. Pass describe_motion(...)")
             parts.append(self.motion(motion))
         return torch.cat(parts, -1) * valid[..., None]
 
 
 class ContrastHead(Head):
-    """The simple one: means of the frames before and after, concatenated, and a linear classifier.
+    """Linear classifier on the concatenated means of the frames before and after.
 
-    As the official baseline (Shou et al., ICCV 2021, "PC") decides, here for all frames of a window at once and on
-    features that are not trained along. The frame itself belongs to neither side.
+    The decision rule of the official baseline (Shou et al., ICCV 2021, "PC"), here for all frames of a window at once
+    and on frozen features. The frame itself belongs to neither side.
     """
 
     def __init__(self, spec: HeadSpec) -> None:
@@ -144,7 +145,7 @@ class ContrastHead(Head):
         self.classifier = nn.Linear(2 * self.in_width, 1)
 
     def forward(self, features: Tensor, valid: Tensor, motion: Tensor | None = None) -> Tensor:
-        """(B, T) logits of features (B, T, C), valid (B, T) bool."""
+        """Return (B, T) logits for features (B, T, C) and valid (B, T) bool."""
         values = self.inputs(features, valid, motion).transpose(1, 2)  # (B, C, T)
         count = valid[:, None].to(values.dtype)
         before, after = (
@@ -154,18 +155,18 @@ class ContrastHead(Head):
         return logits
 
     def _sum(self, values: Tensor, *, front: bool) -> Tensor:
-        """(B, C, T) sums over the frames of the context in front of each frame, or behind it."""
+        """Return (B, C, T) sums over the context frames before each frame, or after it."""
         context = self.spec.context_frames
         padding = (context, 0) if front else (0, context)
         sums = F.avg_pool1d(F.pad(values, padding), context, stride=1) * context  # (B, C, T + 1)
-        # Entry t sums frames t - context ... t - 1 where the padding is in front, t ... t + context - 1 where behind.
+        # Entry t sums frames t - context ... t - 1 with padding in front, t ... t + context - 1 with padding behind.
         return sums[..., :-1] if front else sums[..., 1:]
 
 
 class _Residual(nn.Module):
-    """A dilated convolution over time beside a shortcut; (B, T, C) to the same.
+    """Dilated convolution over time with a shortcut; (B, T, C) to the same shape.
 
-    Normalised frame by frame, so that padding and the window's length change no score.
+    Normalised frame by frame, so padding and the length of the window change no score.
     """
 
     def __init__(self, width: int, dilation: int, dropout: float) -> None:
@@ -175,18 +176,18 @@ class _Residual(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """Values that are not valid (mask (B, T, 1)) stay 0, as beyond the ends."""
+        """Values that are not valid (mask (B, T, 1)) stay 0, like those beyond the ends."""
         change = self.convolution((self.norm(values) * mask).transpose(1, 2)).transpose(1, 2)
         out: Tensor = values + self.dropout(F.gelu(change))
         return out * mask
 
 
 class _Likeness(nn.Module):
-    """How alike the frames around each frame are, in values (B, T, C): (B, T, out_channels).
+    """Similarity of the frames around each frame: values (B, T, C) to (B, T, out_channels).
 
-    From the cosine similarities among all frames within the context (a square of the self-similarity map around the
-    diagonal), in which a boundary is a corner between two bright blocks: a learned summary of the square, and for
-    three reaches the similarity within the frames before and within those after, less twice that across.
+    Computed from the cosine similarities among all frames within the context, a square of the self-similarity map on
+    its diagonal, where a boundary is a corner between two bright blocks. Output: a learned summary of the square, and
+    for three reaches the similarity within the frames before plus that within those after minus twice that across.
     """
 
     def __init__(self, context_frames: int, width: int, dropout: float) -> None:
@@ -202,17 +203,17 @@ class _Likeness(nn.Module):
     upper: Tensor
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """mask (B, T, 1) float. Values count as what sets them apart from the window's mean."""
+        """mask (B, T, 1) float. Values are centred on the mean of the window."""
         centred = (values - (values * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp_min(1)) * mask
         unit = F.normalize(centred, dim=-1, eps=1e-6)
         context = self.context_frames
         around = F.pad(unit, (0, 0, context, context)).unfold(1, 2 * context + 1, 1)  # (B, T, C, S)
-        square = around.transpose(2, 3) @ around  # (B, T, S, S); 0 with what is not there
+        square = around.transpose(2, 3) @ around  # (B, T, S, S); 0 for missing frames
         corners = [self._corner(square, reach) for reach in self.reaches]
         return torch.cat([self.summary(square.flatten(2)[..., self.upper]), torch.stack(corners, -1)], -1)
 
     def _corner(self, square: Tensor, reach: int) -> Tensor:
-        """(B, T) contrast between the `reach` frames before and after."""
+        """Return (B, T) contrast between the `reach` frames before and after."""
         context = self.context_frames
         before, after = slice(context - reach, context), slice(context + 1, context + 1 + reach)
         within = square[..., before, before].mean((-1, -2)) + square[..., after, after].mean((-1, -2))
@@ -221,18 +222,19 @@ class _Likeness(nn.Module):
 
 
 class TemporalHead(Head):
-    """The better one: how alike the frames around are, in features and in motion, and convolutions over time.
+    """Similarity of the surrounding frames, in features and in motion, and convolutions over time.
 
-    What a frame looks like counts only through its likeness to others, unless `appearance` gives it channels of its
-    own: with few training videos a head learns the looks of those by heart (docs/gebd.md has the measurement). Three
-    dilated convolutions look 7 frames to either side.
+    The look of a frame counts only through its similarity to others, unless `appearance` adds channels for it: with few
+    training videos a head memorises their looks (docs/gebd.md has the measurement). Three dilated convolutions cover 7
+    frames to either side.
     """
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__(spec)
         streams = 1 if self.motion is None else 2
-        self.likeness = nn.ModuleList(_Likeness(spec.context_frames, spec.width, spec.dropout) for _ in range(streams))
-        joined = sum(_channels(likeness) for likeness in self.likeness) + spec.appearance
+        likeness = [_Likeness(spec.context_frames, spec.width, spec.dropout) for _ in range(streams)]
+        self.likeness = nn.ModuleList(likeness)
+        joined = sum(one.out_channels for one in likeness) + spec.appearance
         self.looks = None
         if spec.appearance:
             self.looks = nn.Sequential(nn.Dropout(0.5), nn.Linear(self.in_width, spec.appearance))
@@ -241,7 +243,7 @@ class TemporalHead(Head):
         self.classifier = nn.Linear(spec.width, 1)
 
     def forward(self, features: Tensor, valid: Tensor, motion: Tensor | None = None) -> Tensor:
-        """(B, T) logits of features (B, T, C), valid (B, T) bool, motion (B, T, MOTION_WIDTH) where it is used."""
+        """Return (B, T) logits for features (B, T, C), valid (B, T) bool and, if used, motion (B, T, MOTION_WIDTH)."""
         inputs = self.inputs(features, valid, motion)
         mask = valid[..., None].to(inputs.dtype)
         streams = torch.tensor_split(inputs, (self.spec.in_channels,), -1)  # features, motion (or nothing)
@@ -255,10 +257,6 @@ class TemporalHead(Head):
         return logits
 
 
-def _channels(module: nn.Module) -> int:
-    return int(module.out_channels)  # type: ignore[arg-type]
-
-
 def build_head(spec: HeadSpec) -> Head:
-    """The head of a spec, with fresh weights from torch's random numbers."""
+    """Build a head with fresh weights from torch's random state."""
     return ContrastHead(spec) if spec.name is HeadName.CONTRAST else TemporalHead(spec)

@@ -1,4 +1,4 @@
-"""Boundaries of the videos of a store, by a trained head."""
+"""Predict the boundaries of a store's videos with a trained head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gebd.dataset.join_report import JoinReport
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Batch, collate
 from gebd.dataset.stitching import stitch
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.networks import Head, describe_motion
 from gebd.heads.trained import TrainedHead, load_head
 from gebd.metric.picking import BoundaryPicker
@@ -27,9 +27,9 @@ from gebd.metric.tracks import Track
 __all__ = [
     "JoinOptions",
     "Prediction",
-    "boundaries_of",
     "logits_of",
     "open_dataset",
+    "pick_boundaries",
     "predict",
     "scored_batches",
     "tracks_of",
@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class JoinOptions:
-    """How a store's videos find their annotations, where ids and paths do not say: see `GEBDDataset`."""
+    """How to join videos with annotations if ids and paths do not match: see `GEBDDataset`."""
 
     pattern: str | None = None
     starts_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -46,9 +46,9 @@ class JoinOptions:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """`boundaries` in seconds and score `tracks` (probabilities) by video id; `join` with the annotations, if any.
+    """`boundaries` in seconds and score `tracks` by video id; `join`: the report, None without annotations.
 
-    Ids are those of the annotations where some were given, else those of the store.
+    Ids are those of the annotations if given, else those of the store. A head's scores are probabilities.
     """
 
     boundaries: dict[str, list[float]]
@@ -69,11 +69,11 @@ def predict(
 ) -> Prediction:
     """Predict the boundaries of a store's videos with the best head of a run (its folder).
 
-    With `annotations`, of those videos that join with one, under the annotations' ids; nothing else is read from
-    them. `video_ids` limits it further. `device` is where the head of a folder is loaded to.
+    `annotations` restrict the prediction to the videos that join, under the annotations' ids; nothing else is read from
+    them. `video_ids` restricts it further. `device`: where a head is loaded if `run` is a path.
 
-    Raises ConfigurationError where the store's features are of another kind than the head was trained on, WeightsError
-    where the run has no head.
+    Raises ConfigurationError if the store's features differ in kind from those that the head was trained on,
+    WeightsError if the run has no head.
     """
     trained = run if isinstance(run, TrainedHead) else load_head(run, device)
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
@@ -83,18 +83,20 @@ def predict(
         dataset = dataset.subset(video_ids)
     batches = scored_batches(trained.head, dataset, batch_windows=batch_windows, workers=workers)
     tracks = tracks_of(batches)
-    return Prediction(boundaries_of(tracks, trained.picker), tracks, dataset.join if annotations is not None else None)
+    return Prediction(
+        pick_boundaries(tracks, trained.picker), tracks, dataset.join if annotations is not None else None
+    )
 
 
 def open_dataset(
-    config: TrainingConfig,
+    config: HeadConfig,
     store: FeatureStore,
     annotations: Source | Annotations | None,
     joining: JoinOptions | None,
     *,
     use_motion: bool,
 ) -> GEBDDataset:
-    """The windows of a store as a configuration wants them."""
+    """Open the windows of a store as configured."""
     motion = ("displacement", "confidence") if use_motion else ()
     joining = joining or JoinOptions()
     return GEBDDataset(
@@ -112,7 +114,7 @@ def open_dataset(
 
 
 def logits_of(head: Head, batch: Batch) -> Tensor:
-    """(B, T) logits of a batch that lies on the head's device."""
+    """Return (B, T) logits of a batch on the head's device."""
     motion = None
     if head.spec.uses_motion and batch.displacement is not None and batch.confidence is not None:
         motion = describe_motion(batch.displacement, batch.confidence)
@@ -123,9 +125,9 @@ def logits_of(head: Head, batch: Batch) -> Tensor:
 def scored_batches(
     head: Head, dataset: GEBDDataset, *, batch_windows: int, workers: int
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """All slices of a dataset in order, in batches, each with its logits (B, T); all on the CPU."""
+    """Yield all slices of a dataset in order, in batches with their logits (B, T); all on the CPU."""
     order = ShardSampler(dataset, shuffle=False, batch_size=batch_windows, num_workers=workers)
-    own = torch.Generator()  # or the loader draws a number of the caller's
+    own = torch.Generator()  # else the loader draws from the caller's random state
     loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers, generator=own)
     device = head.features.mean.device
     head.eval()
@@ -135,10 +137,10 @@ def scored_batches(
 
 
 def tracks_of(batches: Iterable[tuple[Batch, Tensor]]) -> dict[str, Track]:
-    """Probabilities over time of every video, from batches and their logits."""
+    """Return probabilities over time for every video, from batches and their logits."""
     return stitch((batch, logits.sigmoid()) for batch, logits in batches)
 
 
-def boundaries_of(tracks: dict[str, Track], picker: BoundaryPicker) -> dict[str, list[float]]:
-    """Boundaries in seconds of every track."""
+def pick_boundaries(tracks: dict[str, Track], picker: BoundaryPicker) -> dict[str, list[float]]:
+    """Return boundaries in seconds for every track."""
     return {video_id: picker.pick(track.time_seconds, track.scores) for video_id, track in tracks.items()}

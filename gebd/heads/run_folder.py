@@ -1,7 +1,7 @@
-"""The folder of a training: what it was asked for, its curves, and the state from which it goes on.
+"""The folder of a training run: its configuration, its curves, and the state to resume from.
 
 RUN/run.json                      configuration, kind of features, and the videos of both parts
-RUN/curves.csv                    a row an epoch
+RUN/curves.csv                    one row per epoch
 RUN/checkpoint.pt                 weights and optimiser after the last epoch
 RUN/head.safetensors              the best head (`gebd.heads.trained`)
 RUN/validation_annotations.json, validation_predictions.json, validation_scores.json, report.json
@@ -20,12 +20,12 @@ import torch
 from extractor.store.disk.atomic import read_bounded, storage_errors, write_bytes
 from extractor.store.disk.probe import refuse_other_folder
 from gebd.annotations.files import write_json
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.splitting import Parts
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError, WeightsError
 
-__all__ = ["Checkpoint", "Epoch", "RunFolder", "file_of_run"]
+__all__ = ["Epoch", "HeadFolder", "HeadState", "file_of_run"]
 
 _VERSION = 1
 _MAX_BYTES = 1 << 30
@@ -33,7 +33,7 @@ _MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training part: mean loss a frame in both parts, F1 at 0.05 on validation at its threshold."""
+    """One pass over the training part: mean loss per frame of both parts, F1 at 0.05 on validation at `threshold`."""
 
     epoch: int
     training_loss: float
@@ -43,7 +43,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, eq=False)
-class Checkpoint:
+class HeadState:
     """The epochs so far, and the state of head and optimiser after them."""
 
     epochs: list[Epoch]
@@ -52,16 +52,16 @@ class Checkpoint:
 
 
 def file_of_run(path: Path) -> Path:
-    """A file that a finished training has left, to be read; raises WeightsError where it is not there."""
+    """Return the path to a file of a finished run; raises WeightsError if it does not exist."""
     if not path.is_file():
         raise WeightsError(
-            f"{path} is not there: give the folder that `msnet gebd train --out` wrote, of a training that has finished"
+            f"{path} does not exist: expected a finished run. Give the folder that `msnet gebd train --out` wrote"
         )
     return path
 
 
-class RunFolder:
-    """The files of one training; every file is replaced whole or not at all."""
+class HeadFolder:
+    """The files of one training run; every file is replaced atomically."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -73,11 +73,11 @@ class RunFolder:
         self.scores = root / "validation_scores.json"
         self.report = root / "report.json"
 
-    def begin(self, config: TrainingConfig, extraction: ExtractionConfig, parts: Parts) -> None:
-        """Make the folder, or find that it holds a run of the same configuration, features and videos.
+    def begin(self, config: HeadConfig, extraction: ExtractionConfig, parts: Parts) -> None:
+        """Create the folder, or check that it holds a run of the same configuration, features and videos.
 
-        Raises ConfigurationError, naming what differs, where it holds another; StorageError where it holds other
-        things or cannot be made.
+        Raises ConfigurationError that names the differences if it holds another run; StorageError if it holds other
+        files or cannot be created.
         """
         asked = {
             "version": _VERSION,
@@ -93,10 +93,10 @@ class RunFolder:
             write_json(self.run, asked)
             return
         there = self._read_run()
-        TrainingConfig(**there["config"]).require_equal(config, str(self.root))
+        HeadConfig(**there["config"]).require_equal(config, str(self.root))
         for name, what in (("extraction", "features"), ("training", "videos"), ("validation", "validation videos")):
             if there[name] != asked[name]:
-                raise ConfigurationError(f"{self.root} was trained on other {what}: use those, or another --out")
+                raise ConfigurationError(f"{self.root} was trained on other {what}. Use the former, or another --out")
 
     def _read_run(self) -> dict[str, Any]:
         try:
@@ -106,34 +106,32 @@ class RunFolder:
             return {name: content[name] for name in ("config", "extraction", "training", "validation")}
         except (OSError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
             raise ConfigurationError(
-                f"{self.run} is not what `msnet gebd train` wrote ({str(error)[:80]}): choose another folder"
+                f"{self.run}: expected a file of `msnet gebd train`; got another ({str(error)[:80]}). Choose another "
+                "folder"
             ) from error
 
     def parts(self) -> Parts:
-        """Which videos the run was trained and validated on; none are known where a head lies there by itself.
+        """Return the videos that the run was trained and validated on; empty if the folder holds only a head.
 
-        Raises ConfigurationError where run.json is not that of a run.
+        Raises ConfigurationError if run.json is not that of a run.
         """
         if not self.run.exists():
             return Parts((), ())
         there = self._read_run()
         return Parts(tuple(there["training"]), tuple(there["validation"]))
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self, state: HeadState) -> None:
         """Write the state after an epoch, then the curves."""
         data = BytesIO()
-        content = {"head": checkpoint.head, "optimizer": checkpoint.optimizer}
-        torch.save(content | {"epochs": [asdict(epoch) for epoch in checkpoint.epochs]}, data)
+        content = {"head": state.head, "optimizer": state.optimizer}
+        torch.save(content | {"epochs": [asdict(epoch) for epoch in state.epochs]}, data)
         write_bytes(self.checkpoint, data.getvalue())
         names = [field.name for field in fields(Epoch)]
-        lines = [
-            ",".join(names),
-            *(",".join(f"{value:.6g}" for value in asdict(e).values()) for e in checkpoint.epochs),
-        ]
-        write_bytes(self.curves, ("\n".join(lines) + "\n").encode())
+        rows = [",".join(f"{value:.6g}" for value in asdict(epoch).values()) for epoch in state.epochs]
+        write_bytes(self.curves, ("\n".join([",".join(names), *rows]) + "\n").encode())
 
-    def load(self, device: torch.device) -> Checkpoint | None:
-        """The state after the last epoch; None before the first one. Nothing in the file is executed."""
+    def load(self, device: torch.device) -> HeadState | None:
+        """Load the state after the last epoch; None before the first. Nothing in the file is executed."""
         try:
             data = read_bounded(self.checkpoint, _MAX_BYTES)
         except FileNotFoundError:
@@ -141,9 +139,9 @@ class RunFolder:
         try:
             content = torch.load(BytesIO(data), map_location=device, weights_only=True)
             epochs = [Epoch(**epoch) for epoch in content["epochs"]]
-            return Checkpoint(epochs, dict(content["head"]), dict(content["optimizer"]))
-        except Exception as error:  # torch raises what it likes for what it cannot read
+            return HeadState(epochs, dict(content["head"]), dict(content["optimizer"]))
+        except Exception as error:  # torch raises various exceptions for unreadable files
             raise WeightsError(
-                f"{self.checkpoint} is not what `msnet gebd train` wrote ({str(error).splitlines()[0][:80]}): remove "
-                "it to begin anew"
+                f"{self.checkpoint}: expected a checkpoint of `msnet gebd train`; got another file "
+                f"({str(error).splitlines()[0][:80]}). Remove it to start over"
             ) from error

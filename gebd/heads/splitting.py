@@ -1,4 +1,4 @@
-"""Which videos a head is trained on, and which decide when it is best."""
+"""Split videos into a training and a validation part."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from schemas.errors import UsageError
 __all__ = ["Parts", "Validation", "split_videos", "with_validation"]
 
 Validation = Source | Annotations | Sequence[str]
-"""Annotations of other videos, or ids among the annotated ones."""
+"""Annotations of other videos, or ids of annotated videos."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Ids of the videos of both parts; none is in both."""
+    """Video ids of both parts, which are disjoint."""
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
 
 
 def with_validation(truth: Annotations, validation: Validation | None) -> tuple[Annotations, tuple[str, ...] | None]:
-    """All annotations together, and the ids of the validation part where it is given.
+    """Return all annotations together, and the ids of the validation part if it is given.
 
-    Raises UsageError where a video is annotated in both.
+    Raises UsageError if a video is annotated in both.
     """
     if validation is None:
         return truth, None
@@ -39,21 +39,21 @@ def with_validation(truth: Annotations, validation: Validation | None) -> tuple[
     both = [video_id for video_id in other if video_id in truth]
     if both:
         raise UsageError(
-            f"training and validation annotations were expected to be of different videos and have {len(both)} in "
-            f"common, {shown(both[0])} among them: take them out of one"
+            f"expected different videos in training and validation annotations; got {len(both)} in common, "
+            f"{shown(both[0])} among them. Remove them from one"
         )
     left_out = truth.left_out | other.left_out
     together = [*truth.values(), *other.values()]
-    return Annotations(together, format=truth.format, path=truth.path, left_out=left_out), tuple(other)
+    return Annotations(together, format=truth.format, left_out=left_out), tuple(other)
 
 
 def split_videos(video_ids: Sequence[str], validation: Sequence[str] | None, share: float, seed: int) -> Parts:
-    """Divide the videos that joined: by the ids given for validation, else a share of them drawn from the seed.
+    """Split the joined videos by the given validation ids, else draw a share of them by seed.
 
-    Ids given that did not join are no error: the join report counts them. Raises UsageError where a part is empty.
+    Given ids that did not join are not an error: the join report counts them. Raises UsageError if a part is empty.
     """
     if validation is None:
-        ordered = sorted(video_ids)  # so that the draw depends on the videos alone, not on their order in the store
+        ordered = sorted(video_ids)  # the draw must not depend on the order of the store
         count = min(max(1, round(share * len(ordered))), len(ordered) - 1)
         chosen = {ordered[n] for n in np.random.default_rng(seed).permutation(len(ordered))[:count]}
     else:
@@ -65,7 +65,7 @@ def split_videos(video_ids: Sequence[str], validation: Sequence[str] | None, sha
     for name, part in (("training", parts.training), ("validation", parts.validation)):
         if not part:
             raise UsageError(
-                f"at least one video was expected in the {name} part, and none of the {len(video_ids)} that have both "
-                "features and annotations is: annotate more videos, or divide them otherwise"
+                f"expected at least one video in the {name} part; got none of the {len(video_ids)} with both features "
+                "and annotations. Annotate more videos, or split them otherwise"
             )
     return parts

@@ -1,4 +1,4 @@
-"""Mean and deviation of what a head sees, over the training part."""
+"""Fit the standardisation of a head's inputs to the training part."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MOST_WINDOWS = 1000
 
 
 def fit_standardisation(head: Head, dataset: GEBDDataset, batch_windows: int) -> None:
-    """Set the head's standardisation from valid frames of at most 1,000 windows, evenly spread over the dataset."""
+    """Set the head's standardisation from valid frames of at most 1,000 windows, spread evenly over the dataset."""
     step = -(-len(dataset) // _MOST_WINDOWS)
     part = Subset(dataset, range(0, len(dataset), step))
     features = _Moments(head.features)
     motion = None if head.motion is None else _Moments(head.motion)
-    own = torch.Generator()  # or the loader draws a number of the caller's
+    own = torch.Generator()  # else the loader draws from the caller's random state
     for batch in DataLoader(part, batch_size=batch_windows, collate_fn=collate, generator=own):
         features.add(batch.features[batch.valid])
         if motion is not None:
@@ -41,14 +41,14 @@ class _Moments:
         self._squares = torch.zeros_like(self._sum)
 
     def add(self, values: Tensor) -> None:
-        """Values (n, C)."""
+        """Add values (n, C)."""
         values = values.double()
         self._count += len(values)
         self._sum += values.sum(0)
         self._squares += values.square().sum(0)
 
     def finish(self) -> None:
-        """Hand mean and deviation to the layer."""
+        """Set mean and deviation of the layer."""
         mean = self._sum / max(self._count, 1)
         deviation = (self._squares / max(self._count, 1) - mean.square()).clamp_min(0).sqrt()
         self._target.fit(mean.float(), deviation.float())

@@ -1,4 +1,4 @@
-"""Training a head on a store's features: `train_head`."""
+"""Train a head on a store's features: `train_head`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.join_report import JoinReport
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Batch, collate
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.networks import HeadSpec, build_head
-from gebd.heads.predict import JoinOptions, boundaries_of, logits_of, open_dataset, scored_batches, tracks_of
-from gebd.heads.run_folder import Checkpoint, Epoch, RunFolder
+from gebd.heads.predict import JoinOptions, logits_of, open_dataset, pick_boundaries, scored_batches, tracks_of
+from gebd.heads.run_folder import Epoch, HeadFolder, HeadState
 from gebd.heads.splitting import Parts, Validation, split_videos, with_validation
 from gebd.heads.standardising import fit_standardisation
 from gebd.heads.trained import HEAD_NAME, TrainedHead, load_head, save_head
@@ -41,10 +41,10 @@ _THRESHOLDS = tuple(n / 100 for n in range(5, 100, 5))
 
 @dataclass(frozen=True, eq=False)
 class TrainingResult:
-    """What a training left in its folder.
+    """The result of a training run, as saved in its folder.
 
-    `comparison` is of the validation part, on which epoch and threshold were chosen: how good the head is on videos
-    that had no say in it, a test part says.
+    `comparison` is on the validation part, on which epoch and threshold were chosen; only a test part shows how the
+    head performs on unseen videos.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ def train_head(
     store: FeatureStore | str | os.PathLike[str],
     annotations: Source | Annotations,
     out: str | os.PathLike[str],
-    config: TrainingConfig | None = None,
+    config: HeadConfig | None = None,
     *,
     validation: Validation | None = None,
     joining: JoinOptions | None = None,
@@ -66,37 +66,37 @@ def train_head(
     workers: int = 0,
     tell: Callable[[Epoch], None] | None = None,
 ) -> TrainingResult:
-    """Train a head and leave the best one, with what led to it, in the folder `out` (see `gebd.heads.run_folder`).
+    """Train a head and save the best one, with its history, in the folder `out` (see `gebd.heads.run_folder`).
 
-    Best is the epoch of the highest F1 at 0.05 on the validation part: `validation` (annotations of other videos, or
-    ids among the annotated ones), else a seeded share of the videos. Training ends after `patience_epochs` without a
-    better one. Called again with the same arguments it goes on after the last finished epoch, with the same losses as
-    without an interruption. `tell` hears of every epoch.
+    The best epoch has the highest F1 at 0.05 on the validation part: `validation` (annotations of other videos, or ids
+    of annotated ones), else a seeded share of the videos. Training stops after `patience_epochs` without improvement.
+    A second call with the same arguments resumes after the last finished epoch, with the same losses as an
+    uninterrupted run. `tell` is called after every epoch.
 
-    Raises UsageError where a part has no video, ConfigurationError where `out` holds a run of other options, and what
+    Raises UsageError if a part has no video, ConfigurationError if `out` holds a run with other options, and whatever
     `GEBDDataset` raises.
     """
-    config = config or TrainingConfig()
+    config = config or HeadConfig()
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     if config.use_motion is None:
         config = config.model_copy(update={"use_motion": {"displacement", "confidence"} <= set(store.tensors)})
     truth, ids = with_validation(load_annotations(annotations), validation)
     whole = open_dataset(config, store, truth, joining, use_motion=bool(config.use_motion))
     parts = split_videos(whole.video_ids, ids, config.validation_share, config.seed)
-    folder = RunFolder(Path(out))
+    folder = HeadFolder(Path(out))
     folder.begin(config, store.config, parts)
     return _Training(config, whole, parts, folder, torch.device(device), workers).run(tell)
 
 
 class _Training:
-    """One training under way: the head, its optimiser and the two parts of the data."""
+    """A training in progress: the head, its optimiser and both parts of the data."""
 
     def __init__(
         self,
-        config: TrainingConfig,
+        config: HeadConfig,
         whole: GEBDDataset,
         parts: Parts,
-        folder: RunFolder,
+        folder: HeadFolder,
         device: torch.device,
         workers: int,
     ) -> None:
@@ -121,21 +121,21 @@ class _Training:
         )
 
     def run(self, tell: Callable[[Epoch], None] | None) -> TrainingResult:
-        """Epochs until none was better for a while; then the best head's report."""
+        """Train until no epoch improves for a while; then report on the best head."""
         epochs = self._begin()
         while not self._finished(epochs):
             epoch = self._epoch(len(epochs) + 1)
             if epoch.validation_f1 > max((earlier.validation_f1 for earlier in epochs), default=-1.0):
                 save_head(self._trained(epoch), self._folder.root / HEAD_NAME)
             epochs.append(epoch)
-            self._folder.save(Checkpoint(epochs, self._head.state_dict(), self._optimizer.state_dict()))
+            self._folder.save(HeadState(epochs, self._head.state_dict(), self._optimizer.state_dict()))
             if tell is not None:
                 tell(epoch)
         trained = load_head(self._folder.root, self._device)
         return TrainingResult(self._folder.root, trained, tuple(epochs), self._whole.join, self._report(trained))
 
     def _begin(self) -> list[Epoch]:
-        """The epochs that were finished before, with the state after them."""
+        """Restore the state after the finished epochs, and return them; else fit the standardisation."""
         found = self._folder.load(self._device)
         if found is None:
             fit_standardisation(self._head, self._part, self._config.batch_windows)
@@ -150,7 +150,7 @@ class _Training:
         return len(epochs) >= self._config.max_epochs or since_best >= self._config.patience_epochs
 
     def _epoch(self, number: int) -> Epoch:
-        """One pass over the training part, one over the validation part."""
+        """Pass once over the training part and once over the validation part."""
         with _seeded(self._config.seed, number, self._device):
             training_loss = self._learn(number)
         tracks, validation_loss = self._validate()
@@ -158,7 +158,7 @@ class _Training:
         return Epoch(number, training_loss, validation_loss, f1, threshold)
 
     def _learn(self, number: int) -> float:
-        """Mean loss a frame over one shuffled pass."""
+        """Train for one shuffled pass; return the mean loss per frame."""
         size = self._config.batch_windows
         order = ShardSampler(self._part, True, self._config.seed, size, self._workers)
         order.set_epoch(number)
@@ -176,9 +176,9 @@ class _Training:
         return total / max(count, 1.0)
 
     def _loss(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum over valid frames of the binary cross-entropy with soft targets, classes weighted alike; their number."""
+        """Return class-balanced binary cross-entropy with soft targets, summed over valid frames, and their number."""
         if batch.target_soft is None:
-            raise ValueError("targets were expected: the dataset of a training has annotations")
+            raise ValueError("expected targets; got a batch without. Open the dataset with annotations")
         negative, positive = self._weights.to(logits.device)
         target = batch.target_soft
         losses = positive * target * F.softplus(-logits) + negative * (1 - target) * F.softplus(logits)
@@ -189,26 +189,19 @@ class _Training:
 
         def counted() -> Iterator[tuple[Batch, Tensor]]:
             nonlocal total, count
-            for batch, logits in self._scored():
+            size, workers = self._config.batch_windows, self._workers
+            for batch, logits in scored_batches(self._head, self._held_out, batch_windows=size, workers=workers):
                 loss, frames = self._loss(batch, logits)
                 total, count = total + float(loss.detach()), count + float(frames)
                 yield batch, logits
 
         return tracks_of(counted()), total / max(count, 1.0)
 
-    def _scored(self) -> Iterator[tuple[Batch, Tensor]]:
-        return scored_batches(
-            self._head,
-            self._held_out,
-            batch_windows=self._config.batch_windows,
-            workers=self._workers,
-        )
-
     def _best_threshold(self, tracks: dict[str, Track]) -> tuple[float, float]:
-        """The threshold of the highest F1 on the validation part, the one nearest to 0.5 of equals; and that F1."""
+        """Return the threshold of the highest F1 on the validation part, on ties the nearest to 0.5; and that F1."""
         scores = {}
         for threshold in _THRESHOLDS:
-            found = boundaries_of(tracks, self._config.picker(threshold))
+            found = pick_boundaries(tracks, self._config.picker(threshold))
             scores[threshold] = evaluate(found, self._truth, [_TOLERANCE]).f1[_TOLERANCE]
         best = max(scores, key=lambda threshold: (scores[threshold], -abs(threshold - 0.5)))
         return best, scores[best]
@@ -219,10 +212,10 @@ class _Training:
         return TrainedHead(self._head, self._config, picker, extraction, epoch.epoch, epoch.validation_f1)
 
     def _report(self, trained: TrainedHead) -> Comparison:
-        """Write annotations, scores, predictions and report of the validation part by the best head."""
+        """Write annotations, scores, predictions and the report of the best head on the validation part."""
         self._head = trained.head
         tracks, _ = self._validate()
-        boundaries = boundaries_of(tracks, trained.picker)
+        boundaries = pick_boundaries(tracks, trained.picker)
         comparison = compare_with_baselines(boundaries, self._truth, name=self._config.head.value)
         write_annotations(self._truth, self._folder.annotations)
         write_predictions(boundaries, self._folder.predictions)
@@ -231,13 +224,9 @@ class _Training:
         return comparison
 
 
-def _seed_of(seed: int, epoch: int) -> int:
-    return seed * 100_003 + epoch  # epochs stay below 100 000
-
-
 @contextmanager
 def _seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Random numbers that depend on seed and epoch alone; the caller's go on afterwards as if nothing had been."""
+    """Use random numbers that depend only on seed and epoch, and leave the caller's random state unchanged."""
     with torch.random.fork_rng([] if device.type == "cpu" else [device]):
-        torch.manual_seed(_seed_of(seed, epoch))
+        torch.manual_seed(seed * 100_003 + epoch)  # unique, as epochs stay below 100,000
         yield

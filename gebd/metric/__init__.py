@@ -1,1 +1,1 @@
-"""The official F1 and its variants, baselines, and the predictions that are judged."""
+"""The official F1 and its variants, baselines, and the predictions to evaluate."""

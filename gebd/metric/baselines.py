@@ -1,6 +1,6 @@
-"""What a score is worth: predictors that look at no frame, and a human, judged like the method.
+"""Baselines for a score: predictors that see no frame, and a human, evaluated like the method.
 
-Boundaries at even distances alone reach an F1 of 0.7 to 0.8 on Kinetics-GEBD, so that a score says little without them.
+Evenly spaced boundaries alone reach an F1 of 0.7 to 0.8 on Kinetics-GEBD, so a score means little without them.
 """
 
 from __future__ import annotations
@@ -35,17 +35,16 @@ __all__ = [
 
 
 def uniform(annotations: Source | Annotations, n: int) -> dict[str, list[float]]:
-    """`n` boundaries in every video, in seconds, that cut it into n + 1 parts of one length."""
+    """Return `n` boundaries per video, in seconds, that divide it into n + 1 equal parts."""
     truth = load_annotations(annotations)
-    if n < 0:
-        raise UsageError(f"the number of boundaries was expected to be 0 or more and is {n}")
+    _check_count(n)
     return {video_id: _even(n, video.duration_seconds) for video_id, video in truth.items()}
 
 
 def uniform_matched(predictions: Predictions, annotations: Source | Annotations) -> dict[str, list[float]]:
-    """As many evenly spaced boundaries, in seconds, as `predictions` (in seconds) have inside each video.
+    """Return as many evenly spaced boundaries, in seconds, as `predictions` (in seconds) have inside each video.
 
-    Videos without a prediction get none, so that coverage is the same.
+    Videos without a prediction are omitted, so coverage is the same.
     """
     truth = load_annotations(annotations)
     counts = _counts(predictions, truth)
@@ -55,14 +54,13 @@ def uniform_matched(predictions: Predictions, annotations: Source | Annotations)
 def random_boundaries(
     annotations: Source | Annotations, n: int | Predictions, *, seed: int = 0
 ) -> dict[str, list[float]]:
-    """Boundaries drawn evenly over each video, in seconds, sorted: `n` of them, or as many as predictions have.
+    """Draw boundaries uniformly over each video, in seconds, sorted: `n` of them, or as many as the predictions have.
 
-    What a video gets depends on the seed and its id alone, not on the other videos.
+    The boundaries of a video depend only on the seed and its id, not on the other videos.
     """
     truth = load_annotations(annotations)
     if isinstance(n, int):
-        if n < 0:
-            raise UsageError(f"the number of boundaries was expected to be 0 or more and is {n}")
+        _check_count(n)
         counts = dict.fromkeys(truth, n)
     else:
         counts = _counts(n, truth)
@@ -75,18 +73,17 @@ def random_boundaries(
 
 @dataclass(frozen=True)
 class LeftOut:
-    """One rater as the method: `predictions` in seconds, `annotations` of the other raters, `rater` by video id."""
+    """One rater as the method: `predictions` in seconds, `annotations` of the other raters."""
 
     predictions: dict[str, list[float]]
     annotations: Annotations
-    rater: dict[str, int]
 
 
 def leave_one_rater_out(annotations: Source | Annotations, *, rater: int | None = None, seed: int = 0) -> LeftOut:
-    """One human against the others: a rater's boundaries as predictions, to be judged by the raters that are left.
+    """Return one human against the others: a rater's boundaries as predictions, with annotations of the other raters.
 
-    A rater is drawn for every video from `seed` and the video's id, unless `rater` says which (a number from 0).
-    Videos that have one rater only, or not that one, are left out and stand in `annotations.left_out`.
+    A rater is drawn for every video from `seed` and the video's id, unless `rater` gives one (0-based). Videos with a
+    single rater, or without that one, are listed in `annotations.left_out`.
     """
     truth = load_annotations(annotations)
     left_out: dict[str, str] = dict(truth.left_out)
@@ -101,7 +98,12 @@ def leave_one_rater_out(annotations: Source | Annotations, *, rater: int | None 
             chosen[video_id] = int(rng.integers(video.num_raters))
     predictions = {video_id: list(truth[video_id].rater_seconds[n]) for video_id, n in chosen.items()}
     others = [truth[video_id].without_rater(n) for video_id, n in chosen.items()]
-    return LeftOut(predictions, Annotations(others, format=truth.format, path=truth.path, left_out=left_out), chosen)
+    return LeftOut(predictions, Annotations(others, format=truth.format, left_out=left_out))
+
+
+def _check_count(n: int) -> None:
+    if n < 0:
+        raise UsageError(f"expected 0 boundaries or more; got {n}. Give a number that is not negative")
 
 
 def _even(n: int, duration_seconds: float) -> list[float]:
@@ -118,28 +120,28 @@ def _counts(predictions: Predictions, truth: Annotations) -> dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A method and its baselines, judged by one definition. `evaluations` by name, the method first.
+    """A method and its baselines, evaluated by one definition. `evaluations` by name, the method first.
 
-    `human` is judged by one rater less than the others, so that no difference is stated for it.
+    `human` is evaluated against one rater fewer than the others, so no difference is reported for it.
     """
 
     evaluations: dict[str, Evaluation]
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a method, index `method`.
+        """One row per method, index `method`.
 
-        `f1@t` at the smallest tolerance t, `average_f1`, `precision@t` and `recall@t`, each with the ends of its
-        interval (`_low`, `_high`); `gain@t`: the method's F1 less this one's, with the interval of that difference
-        over the same resampled videos (NaN for the human and the method itself); `boundaries_per_video`, of those
-        predicted; `coverage`, `predicted` and `annotated` videos.
+        `f1@t` at the smallest tolerance t, `average_f1`, `precision@t` and `recall@t`, each with the bounds of its
+        interval (`_low`, `_high`); `gain@t`: the method's F1 minus this one's, with the interval of the difference over
+        the same resampled videos (NaN for the human and the method itself); `boundaries_per_video`, of predicted
+        videos; `coverage`, `predicted` and `annotated` videos.
         """
         method = next(iter(self.evaluations.values()))
         rows = [_row(found, method, name) for name, found in self.evaluations.items()]
         return pd.DataFrame(rows, index=pd.Index(self.evaluations, name="method"))
 
     def __str__(self) -> str:
-        """What fits a line of the table, without precision and recall."""
+        """The table without precision, recall and interval bounds, which would not fit a line."""
         names = self.table.filter(regex=r"^(f1@|average_f1$|gain@|boundaries_per_video$|coverage$)")
         return names.rename(columns={"boundaries_per_video": "per_video"}).to_string(float_format="{:.3f}".format)
 
@@ -176,13 +178,13 @@ def compare_with_baselines(
     baseline_seed: int = 0,
     **options: Any,
 ) -> Comparison:
-    """Judge predictions beside their baselines; `options` are those of `evaluate`, and the same for all.
+    """Evaluate predictions together with their baselines; `options` are those of `evaluate`, the same for all.
 
-    Baselines: `uniform-n` for every n of `uniform_counts`, `uniform-matched`, `random-n` of `random_count`,
-    `random-matched`, and `human` (one rater against the rest) where videos have several raters. Where `unit` is
-    "frames", predictions are frame numbers and the baselines are turned into such.
+    Baselines: `uniform-n` for every n in `uniform_counts`, `uniform-matched`, `random-n` with `random_count`,
+    `random-matched`, and `human` (one rater against the rest) if videos have several raters. With `unit="frames"`,
+    predictions are frame numbers and the baselines are converted to them.
 
-    Raises UsageError as `evaluate` does, or where `name` is that of a baseline.
+    Raises UsageError as `evaluate` does, or if `name` is that of a baseline.
     """
     truth = load_annotations(annotations)
     found = checked_predictions(predictions)
@@ -192,7 +194,7 @@ def compare_with_baselines(
     rivals[f"random-{random_count}"] = random_boundaries(truth, random_count, seed=baseline_seed)
     rivals["random-matched"] = random_boundaries(truth, in_seconds, seed=baseline_seed)
     if name in rivals or name == "human":
-        raise UsageError(f"the method cannot be called {name!r}, which is the name of a baseline: choose another name")
+        raise UsageError(f"name: expected a name for the method; got {name!r}, the name of a baseline. Choose another")
     evaluations = {name: evaluate(found, truth, **options)}
     for rival, boundaries in rivals.items():
         evaluations[rival] = evaluate(_in_unit(boundaries, truth, options), truth, **options)
@@ -210,7 +212,7 @@ def _in_unit(
 
 
 def _in_seconds(found: Mapping[str, list[float]], truth: Annotations) -> dict[str, list[float]]:
-    """Frame numbers as the middles of their frames' time; those outside the video are dropped."""
+    """Convert frame numbers to the middle of the frame in seconds; those outside the video are dropped."""
     return {
         video_id: [
             min((n + 0.5) / truth[video_id].rate()[0], truth[video_id].duration_seconds)

@@ -1,4 +1,4 @@
-"""The result of an evaluation: `Evaluation`, with the definition it was made by and the coverage it was made on."""
+"""The result of an evaluation: `Evaluation`, with its definition and coverage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gebd.metric.intervals import Resampled, resample
+from gebd.annotations.records import MIN_CONSISTENCY
+from gebd.metric.bootstrap import Resampled, bootstrap
 from gebd.metric.matching import f1_of
 from schemas.intervals import Interval, interval_of
 
@@ -22,11 +23,10 @@ __all__ = [
     "Counts",
     "Definition",
     "Evaluation",
-    "Interval",
     "Matching",
     "Missing",
-    "Status",
     "Unit",
+    "VideoStatus",
 ]
 
 Missing = Literal["penalise", "skip"]
@@ -38,7 +38,7 @@ TOLERANCE_DIGITS = 10
 
 
 class ByTolerance(dict[float, _Value]):
-    """Values by tolerance; a tolerance that came of a sum (0.15000000000000002) finds that of its ten digits."""
+    """Values by tolerance; keys are rounded to ten digits, so that a sum like 0.15000000000000002 is found."""
 
     def __missing__(self, tolerance: float) -> _Value:
         rounded = round(float(tolerance), TOLERANCE_DIGITS)
@@ -47,30 +47,30 @@ class ByTolerance(dict[float, _Value]):
         return self[rounded]
 
 
-class Status(StrEnum):
-    """What became of an annotated video."""
+class VideoStatus(StrEnum):
+    """How an annotated video was evaluated."""
 
     SCORED = "scored"
-    EMPTY = "empty"  # predicted without a boundary inside the video: rater 0's boundaries count as missed
+    EMPTY = "empty"  # no predicted boundary inside the video: rater 0's boundaries count as missed
     MISSING = "missing"  # not predicted: likewise
-    SKIPPED = "skipped"  # not predicted, and left out on request
-    LOW_CONSISTENCY = "low_consistency"  # left out: its raters agree too little
+    SKIPPED = "skipped"  # not predicted, and skipped on request
+    LOW_CONSISTENCY = "low_consistency"  # skipped: its raters agree too little
 
 
 @dataclass(frozen=True)
 class Definition:
-    """Which F1 it is. `tolerances` are parts of the duration, or seconds where `absolute`."""
+    """A variant of F1. `tolerances` are fractions of the duration, or seconds if `absolute`."""
 
     tolerances: tuple[float, ...]
     absolute: bool = False
     missing: Missing = "penalise"
     unit: Unit = "seconds"
     matching: Matching = "greedy"
-    min_consistency: float = 0.3
+    min_consistency: float = MIN_CONSISTENCY
 
     @property
     def name(self) -> str:
-        """`official`, or in which way it is not."""
+        """`official`, or its deviations from the official definition."""
         parts = []
         if self.unit == "frames":
             parts.append("frames")
@@ -80,22 +80,21 @@ class Definition:
             parts.append("missing videos skipped")
         if self.matching == "optimal":
             parts.append("optimal matching")
-        if self.min_consistency != 0.3:
+        if self.min_consistency != MIN_CONSISTENCY:
             parts.append(f"consistency from {self.min_consistency:g}")
         return ", ".join(parts) or "official"
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Counts of every annotated video, in the order of the annotations; T tolerances.
+    """Counts of V annotated videos, in the order of the annotations, at T tolerances.
 
-    `video_ids` (V,), `status` (V,) of Status; `predicted` and `detected` (V,) detections before and after those
-    outside the video were dropped; `hits`, `positives` and `rater` (V, T): of the best rater, and which one it is
-    (-1 where none was compared).
+    `video_ids` (V,), `status` (V,); `predicted` and `detected` (V,): detections before and after dropping those outside
+    the video; `hits`, `positives` and `rater` (V, T): of the best rater, and its number (-1 if none was compared).
     """
 
     video_ids: tuple[str, ...]
-    status: tuple[Status, ...]
+    status: tuple[VideoStatus, ...]
     predicted: npt.NDArray[np.int64]
     detected: npt.NDArray[np.int64]
     hits: npt.NDArray[np.int64]
@@ -104,17 +103,17 @@ class Counts:
 
     @property
     def counted(self) -> npt.NDArray[np.bool_]:
-        """(V,) Whether a video counts in the score."""
-        return np.array([s not in (Status.SKIPPED, Status.LOW_CONSISTENCY) for s in self.status], dtype=bool)
+        """(V,) whether a video counts in the score."""
+        return np.array([s not in (VideoStatus.SKIPPED, VideoStatus.LOW_CONSISTENCY) for s in self.status], dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """F1, precision and recall by tolerance, with intervals and coverage.
 
-    `f1`, `precision` and `recall` map every tolerance to its score; `average_f1` is the mean of `f1`. Intervals hold
-    `confidence` of `resamples` bootstrap samples over videos. `coverage` is the part of the annotated videos that were
-    predicted, of those whose raters agree enough to be counted. `unknown` are predicted videos without annotation.
+    `f1`, `precision` and `recall` map every tolerance to its score; `average_f1` is the mean of `f1`. Intervals contain
+    `confidence` of `resamples` bootstrap samples over videos. `coverage` is the share of the annotated videos that were
+    predicted, among those whose raters agree enough to count. `unknown` are predicted videos without annotation.
     """
 
     definition: Definition
@@ -141,28 +140,30 @@ class Evaluation:
 
     @cached_property
     def precision(self) -> ByTolerance[float]:
-        """Hits among detections, by tolerance; 0 without detections."""
+        """Share of detections that are hits, by tolerance; 0 without detections."""
         return ByTolerance({tolerance: score[0] for tolerance, score in self._scores.items()})
 
     @cached_property
     def recall(self) -> ByTolerance[float]:
-        """Hits among boundaries, by tolerance; 1 without boundaries."""
+        """Share of boundaries that are hit, by tolerance; 1 without boundaries."""
         return ByTolerance({tolerance: score[1] for tolerance, score in self._scores.items()})
 
     @property
     def average_f1(self) -> float:
         """Mean of F1 over the tolerances."""
-        return float(np.mean(list(self.f1.values())))  # as the official notebook: a plain sum differs in the last bit
+        return float(
+            np.mean(list(self.f1.values()))
+        )  # as in the official notebook: a plain sum differs in the last bit
 
     @property
     def num_annotated(self) -> int:
-        """Annotated videos whose raters agree enough, predicted or not."""
-        return sum(status is not Status.LOW_CONSISTENCY for status in self.counts.status)
+        """Number of annotated videos whose raters agree enough, predicted or not."""
+        return sum(status is not VideoStatus.LOW_CONSISTENCY for status in self.counts.status)
 
     @property
     def num_predicted(self) -> int:
-        """Those of them that the predictions name."""
-        return sum(status in (Status.SCORED, Status.EMPTY) for status in self.counts.status)
+        """Number of those videos that are predicted."""
+        return sum(status in (VideoStatus.SCORED, VideoStatus.EMPTY) for status in self.counts.status)
 
     @property
     def coverage(self) -> float:
@@ -171,9 +172,9 @@ class Evaluation:
 
     @cached_property
     def resampled(self) -> Resampled:
-        """Scores of every bootstrap sample, arrays (resamples, T); drawn on first use, always alike."""
+        """Scores of every bootstrap sample, arrays (resamples, T); drawn from `seed` on first use."""
         c, chosen = self.counts, self.counts.counted
-        return resample(
+        return bootstrap(
             c.hits[chosen], c.positives[chosen], c.detected[chosen], resamples=self.resamples, seed=self.seed
         )
 
@@ -203,7 +204,7 @@ class Evaluation:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a tolerance: f1, precision and recall, each with the ends of its interval, and the coverage."""
+        """One row per tolerance: f1, precision and recall, each with the bounds of its interval, and the coverage."""
         columns: dict[str, list[float]] = {}
         for name in ("f1", "precision", "recall"):
             intervals: dict[float, Interval] = getattr(self, f"{name}_interval")
@@ -215,10 +216,10 @@ class Evaluation:
 
     @cached_property
     def per_video(self) -> pd.DataFrame:
-        """One row an annotated video, index `video_id`.
+        """One row per annotated video, index `video_id`.
 
-        `status` (see Status), `predicted` and `detected` (detections, and those inside the video), and for every
-        tolerance `hits@t`, `positives@t`, `rater@t` (the best one, -1 where none was compared) and `f1@t`.
+        `status` (see VideoStatus), `predicted` and `detected` (detections, and those inside the video), and for every
+        tolerance `hits@t`, `positives@t`, `rater@t` (the best one, -1 if none was compared) and `f1@t`.
         """
         c = self.counts
         columns: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""Boundaries matched to detections in one video: pure functions over numbers, all of one unit."""
+"""Match boundaries with detections in one video: pure functions over numbers of one unit."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Matcher = Callable[[Sequence[float], Sequence[float], Sequence[float]], list[int
 
 
 def greedy_hits(boundaries: Sequence[float], detections: Sequence[float], limits: Sequence[float]) -> list[int]:
-    """Hits at every limit (ascending), as the official evaluation counts.
+    """Return the hits at every limit (ascending), as the official evaluation counts.
 
-    Boundaries are walked in stored order. Each takes the nearest detection that is free, the first of them on a tie;
-    it is a hit where their distance is at most the limit, and only then is the detection used up.
+    Boundaries are visited in stored order. Each takes the nearest free detection, the first on a tie; it is a hit if
+    their distance is at most the limit, and only then is the detection used up.
     """
     nearest = [sorted((abs(boundary - found), n) for n, found in enumerate(detections)) for boundary in boundaries]
     hits: list[int] = []
     for limit in limits:
         if hits and hits[-1] == len(boundaries):
-            hits.append(hits[-1])  # where all were hits, a larger limit changes no choice
+            hits.append(hits[-1])  # all were hits: a larger limit changes no choice
             continue
         used: set[int] = set()
         for candidates in nearest:
@@ -33,13 +33,13 @@ def greedy_hits(boundaries: Sequence[float], detections: Sequence[float], limits
 
 
 def optimal_hits(boundaries: Sequence[float], detections: Sequence[float], limits: Sequence[float]) -> list[int]:
-    """The most pairs of a boundary and a detection, each used once, that are at most the limit apart."""
+    """Return the maximum number of pairs of a boundary and a detection, each used once, at most the limit apart."""
     left, right = sorted(boundaries), sorted(detections)
     hits = []
     for limit in limits:
         at = found = 0
         for boundary in left:
-            # Tolerances are all the same width, so that the earliest detection in reach is never the wrong choice.
+            # All tolerances have the same width, so the earliest detection in reach is always a best choice.
             while at < len(right) and right[at] < boundary and abs(boundary - right[at]) > limit:
                 at += 1
             if at < len(right) and abs(boundary - right[at]) <= limit:
@@ -50,7 +50,7 @@ def optimal_hits(boundaries: Sequence[float], detections: Sequence[float], limit
 
 
 def f1_of(hits: int, detected: int, positives: int) -> tuple[float, float, float]:
-    """Precision, recall and F1 of counts: recall is 1 without positives, precision 0 without detections."""
+    """Return precision, recall and F1 of counts: recall is 1 without positives, precision 0 without detections."""
     recall = hits / positives if positives else 1.0
     precision = hits / detected if detected else 0.0
     f1 = 2 * recall * precision / (recall + precision) if recall + precision else 0.0
@@ -60,7 +60,7 @@ def f1_of(hits: int, detected: int, positives: int) -> tuple[float, float, float
 def best_rater(
     raters: Sequence[Sequence[float]], detections: Sequence[float], limits: Sequence[float], matcher: Matcher
 ) -> list[tuple[int, int, int]]:
-    """At every limit the first rater with the highest F1: (rater, hits, boundaries of that rater)."""
+    """Return for every limit the first rater with the highest F1: (rater, hits, boundaries of that rater)."""
     best = [(0, 0, len(raters[0]))] * len(limits)
     highest = [-1.0] * len(limits)
     for rater, boundaries in enumerate(raters):

@@ -1,4 +1,4 @@
-"""From a track of boundary scores to boundaries in seconds."""
+"""Pick boundaries in seconds from a track of boundary scores."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["BoundaryPicker", "PickingMethod", "prominences"]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
-_TICK_SECONDS = 1e-6  # times differ by less only through rounding
+_TICK_SECONDS = 1e-6  # smaller differences between times are rounding errors
 
 
 class PickingMethod(StrEnum):
-    """How boundaries are read off a track."""
+    """How boundaries are picked from a track."""
 
     PEAK = "peak"  # local maxima of at least the threshold
     RUN = "run"  # the centre of every run of samples of at least the threshold
@@ -29,10 +29,10 @@ class PickingMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BoundaryPicker:
-    """Boundaries of a track: by `method`, from `threshold` on, of any two nearer than `apart_seconds` the higher.
+    """Picks boundaries by `method`, at or above `threshold`; of two closer than `apart_seconds` it keeps the higher.
 
-    A maximum that several neighbouring samples share lies at their centre. Raises UsageError where the threshold is
-    not finite or the distance is negative.
+    A maximum shared by several neighbouring samples lies at their centre. Raises UsageError if the threshold is not
+    finite or the distance is negative.
     """
 
     method: PickingMethod = PickingMethod.PEAK
@@ -42,12 +42,12 @@ class BoundaryPicker:
     def __post_init__(self) -> None:
         if not np.isfinite(self.threshold) or not 0 <= self.apart_seconds < float("inf"):
             raise UsageError(
-                f"a finite threshold and a distance of 0 seconds or more were expected, not {self.threshold} and "
-                f"{self.apart_seconds}"
+                f"expected a finite threshold and apart_seconds of 0 or more; got {self.threshold} and "
+                f"{self.apart_seconds}. Correct the one that is out of range"
             )
 
     def pick(self, time_seconds: Float64Array, scores: Float64Array) -> list[float]:
-        """Boundaries in seconds, ascending, of scores (T,) at ascending times (T,)."""
+        """Return boundaries in seconds, ascending, from scores (T,) at ascending times (T,)."""
         if not len(scores):
             return []
         if self.method is PickingMethod.RUN:
@@ -62,23 +62,23 @@ class BoundaryPicker:
         return _thinned((time_seconds[first] + time_seconds[last]) / 2, heights, self.apart_seconds)
 
     def content(self) -> dict[str, Any]:
-        """As plain values, from which `BoundaryPicker.of` makes it again."""
+        """Return plain values from which `BoundaryPicker.of` restores the picker."""
         return asdict(self) | {"method": self.method.value}
 
     @classmethod
     def of(cls, content: dict[str, Any]) -> BoundaryPicker:
-        """The picker that `content` describes; raises KeyError, ValueError or TypeError where it describes none."""
+        """Restore a picker from `content`; raises KeyError, ValueError or TypeError if it is invalid."""
         return cls(PickingMethod(content["method"]), float(content["threshold"]), float(content["apart_seconds"]))
 
 
 def _runs(chosen: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
-    """First and last index of every run of True."""
+    """Return the first and last index of every run of True."""
     edges = np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]]))
     return np.flatnonzero(edges > 0), np.flatnonzero(edges < 0) - 1
 
 
 def _maxima(scores: Float64Array) -> tuple[Int64Array, Int64Array]:
-    """First and last index of every stretch of equal scores that is higher than its neighbours."""
+    """Return the first and last index of every plateau that is higher than its neighbours."""
     change = np.flatnonzero(np.diff(scores))
     first, last = np.concatenate([[0], change + 1]), np.concatenate([change, [len(scores) - 1]])
     around = np.concatenate([[-np.inf], scores[first], [-np.inf]])
@@ -87,7 +87,7 @@ def _maxima(scores: Float64Array) -> tuple[Int64Array, Int64Array]:
 
 
 def prominences(scores: Float64Array, peaks: Int64Array) -> Float64Array:
-    """How far each peak stands above the higher of the two valleys that part it from higher ground, or from the end.
+    """Return the height of each peak above the higher of the two valleys between it and higher scores, or the ends.
 
     `peaks` are indices into `scores` (T,).
     """
@@ -103,7 +103,7 @@ def prominences(scores: Float64Array, peaks: Int64Array) -> Float64Array:
 
 
 def _thinned(times: Float64Array, heights: Float64Array, apart_seconds: float) -> list[float]:
-    """Times, the highest first, each unless it is nearer than `apart_seconds` to one that was taken; ascending."""
+    """Keep times from the highest down, unless closer than `apart_seconds` to a kept one; return them ascending."""
     kept: list[float] = []
     for n in np.argsort(-heights, kind="stable").tolist():
         time = float(times[n])

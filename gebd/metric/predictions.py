@@ -1,4 +1,4 @@
-"""Predicted boundaries and boundary scores: in memory, as JSON, and as the pickles that the official code takes."""
+"""Predicted boundaries and boundary scores: in memory, as JSON, and as pickles for the official code."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Predictions = Mapping[str, Sequence[float] | npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ScoreTrack:
-    """Boundary scores of one video: `frame_index` (n,) int64, as the file counts, and `scores` (n,) float64."""
+    """Boundary scores of one video: `frame_index` (n,) int64, as in the file, and `scores` (n,) float64."""
 
     frame_index: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
 
 
 def checked_predictions(predictions: Predictions | str | os.PathLike[str]) -> dict[str, list[float]]:
-    """Predictions as lists of float64 by video id, in stored order; a path is loaded.
+    """Return predictions as lists of float64 by video id, in stored order; a path is loaded.
 
-    Raises UsageError, naming the video, where boundaries are not a flat list of numbers.
+    Raises UsageError that names the video if its boundaries are not a flat list of numbers.
     """
     if not isinstance(predictions, Mapping):
         return load_predictions(predictions)
@@ -39,9 +39,9 @@ def checked_predictions(predictions: Predictions | str | os.PathLike[str]) -> di
 
 
 def load_predictions(path: str | os.PathLike[str]) -> dict[str, list[float]]:
-    """`{video id: [boundary, ...]}` of a JSON file or a submission pickle, in the unit of the file (seconds, usually).
+    """Load `{video id: [boundary, ...]}` from a JSON file or a submission pickle, in the unit of the file.
 
-    Raises UsageError where the file cannot be read or holds something else.
+    The unit is usually seconds. Raises UsageError if the file cannot be read or holds anything else.
     """
     return _checked(read_content(path, tables=False), str(path))
 
@@ -50,8 +50,8 @@ def _checked(content: Any, source: str) -> dict[str, list[float]]:
     found = mapping(content, source)
     if any(isinstance(times, Mapping) for times in found.values()):
         raise UsageError(
-            f"{source} was expected to hold predictions, a list of boundaries for every video, and has more, as "
-            "annotations have: give the predictions (the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
+            f"{source}: expected predictions, a list of boundaries for every video; got dictionaries, as annotations "
+            "have. Give the predictions (the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
         )
     return {video_id: numbers(times, f"{source}: {shown(video_id)}") for video_id, times in found.items()}
 
@@ -59,27 +59,27 @@ def _checked(content: Any, source: str) -> dict[str, list[float]]:
 def write_predictions(predictions: Predictions, path: str | os.PathLike[str]) -> None:
     """Write `{video id: [boundary, ...]}` as JSON (`.json`) or as the official submission pickle (`.pkl`).
 
-    Plain lists of Python numbers either way. Raises UsageError for another suffix, boundaries that are no numbers, or
-    a folder that does not exist.
+    Both hold plain lists of Python numbers. Raises UsageError for another suffix, boundaries that are not finite
+    numbers, or a folder that does not exist.
     """
     path = Path(path)
     content = checked_predictions(predictions)
     for video_id, times in content.items():
         if not np.isfinite(times).all():
-            raise UsageError(f"the predictions of {shown(video_id)} were expected to be finite, and are not all")
+            raise UsageError(f"predictions of {shown(video_id)}: expected finite numbers; got NaN or infinity. Drop it")
     if path.suffix == ".json":
         write_json(path, content)
     elif path.suffix in (".pkl", ".pickle"):
         write_pickle(path, content)
     else:
-        raise UsageError(f"{path} was expected to end in .json or .pkl: the ending says which of the two to write")
+        raise UsageError(f"{path}: expected a name ending in .json or .pkl; got {path.suffix!r}. Choose one of the two")
 
 
 def load_scores(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, ScoreTrack]:
-    """A score file, pickle or JSON: `{video id: {"frame_idx": [...], "scores": [...]}}`.
+    """Load a score file, pickle or JSON: `{video id: {"frame_idx": [...], "scores": [...]}}`.
 
-    One list of scores a video; a list that holds one list is taken as that one. Raises UsageError where a video has
-    several lists, the two lengths differ, or a frame number is not whole.
+    One list of scores per video; a list that holds a single list is unwrapped. Raises UsageError if a video has several
+    lists, the two lengths differ, or a frame number is not whole.
     """
     name = "the scores" if isinstance(source, Mapping) else str(source)
     content = mapping(source if isinstance(source, Mapping) else read_content(source, tables=False), name)
@@ -92,11 +92,11 @@ def _track(entry: Any, what: str) -> ScoreTrack:
     listed: Any = sequence(found.get("scores"), f"{what}: scores")
     if len(listed) and isinstance(listed[0], list | tuple | np.ndarray):
         if len(listed) > 1:
-            raise UsageError(f"{what} was expected to have one list of scores and has {len(listed)}: choose one")
+            raise UsageError(f"{what}: expected one list of scores; got {len(listed)}. Choose one")
         listed = listed[0]
     scores = np.array(numbers(listed, f"{what}: scores"))
     if len(frames) != len(scores):
-        raise UsageError(f"{what} was expected to have a score a frame and has {len(scores)} for {len(frames)}")
+        raise UsageError(f"{what}: expected a score per frame; got {len(scores)} for {len(frames)}. Correct the file")
     if not np.isfinite(frames).all() or not np.array_equal(frames, np.floor(frames)):
-        raise UsageError(f"{what}: frame_idx was expected to be whole numbers and is not")
+        raise UsageError(f"{what}: frame_idx: expected whole numbers; got fractions, NaN or infinity. Correct the file")
     return ScoreTrack(frames.astype(np.int64), scores)

@@ -1,4 +1,4 @@
-"""A comparison as plain values, for a file and for tables."""
+"""Write a comparison as plain values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["comparison_content", "write_report"]
 
 
 def comparison_content(comparison: Comparison) -> dict[str, Any]:
-    """Definition, coverage, and of every method F1, precision and recall by tolerance with their intervals.
+    """Return definition, coverage, and for every method F1, precision and recall by tolerance with their intervals.
 
-    What is not a number (the gain of a method over itself) is None.
+    NaN (the gain of a method over itself) becomes None.
     """
     method = next(iter(comparison.evaluations.values()))
     gains = comparison.table.filter(like="gain@")
@@ -47,7 +47,7 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
 
 
 def write_report(comparison: Comparison, path: str | os.PathLike[str], *, seal: str | None = None) -> None:
-    """Write `comparison_content` as JSON; `seal`: a kind of schemas.seals, by which the file is recognised later."""
+    """Write `comparison_content` as JSON; `seal`: a kind from schemas.seals, which identifies the file later."""
     content = comparison_content(comparison)
     write_json(Path(path), content if seal is None else sealed_content(content, seal))
 

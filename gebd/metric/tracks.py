@@ -1,4 +1,4 @@
-"""Boundary scores over time, and boundaries: what heads and the detector hand out, and files of it."""
+"""Tracks of boundary scores over time, as heads and the detector return them, and their files."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Track:
 
 
 def write_tracks(tracks: Mapping[str, Track], path: str | os.PathLike[str]) -> None:
-    """Write `{video id: {"time_seconds": [...], "scores": [...]}}` as JSON, rounded to microseconds and six digits."""
+    """Write `{video id: {"time_seconds": [...], "scores": [...]}}` as JSON, both rounded to six decimal places."""
     write_json(Path(path), tracks_content(tracks))
 
 
 def tracks_content(tracks: Mapping[str, Track]) -> dict[str, dict[str, list[float]]]:
-    """What `write_tracks` writes, as plain values."""
+    """Return the content that `write_tracks` writes."""
     return {
         video_id: {"time_seconds": track.time_seconds.round(6).tolist(), "scores": track.scores.round(6).tolist()}
         for video_id, track in tracks.items()
@@ -39,12 +39,12 @@ def tracks_content(tracks: Mapping[str, Track]) -> dict[str, dict[str, list[floa
 
 
 def load_tracks(path: str | os.PathLike[str]) -> dict[str, Track]:
-    """Tracks of a file that `write_tracks` wrote; raises UsageError where it is something else."""
+    """Load tracks from a file of `write_tracks`; raises UsageError if it is anything else."""
     return checked_tracks(read_content(path), str(path))
 
 
 def checked_tracks(content: object, source: str) -> dict[str, Track]:
-    """Tracks of the content of such a file, which messages call `source`; raises UsageError as `load_tracks` does."""
+    """Return tracks from the content of such a file, which messages call `source`; raises UsageError likewise."""
     found = {}
     for video_id, entry in mapping(content, source).items():
         what = f"{source}: {shown(video_id)}"
@@ -52,6 +52,7 @@ def checked_tracks(content: object, source: str) -> dict[str, Track]:
         times = np.array(numbers(fields.get("time_seconds"), f"{what}: time_seconds"))
         scores = np.array(numbers(fields.get("scores"), f"{what}: scores"))
         if len(times) != len(scores) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
-            raise UsageError(f"{what} was expected to have a score at each of ascending times, and has not")
+            got = f"{len(scores)} scores for {len(times)} times, or times out of order"
+            raise UsageError(f"{what}: expected one score per ascending time; got {got}. Correct the file")
         found[video_id] = Track(times, scores)
     return found

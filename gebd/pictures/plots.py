@@ -1,4 +1,4 @@
-"""Pictures: the timeline of a video, and F1 against tolerance. Need matplotlib, the extra `plot`."""
+"""Pictures: the timeline of a video, and F1 against tolerance. Requires matplotlib, the extra `plot`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from extractor.store.disk.atomic import write_bytes
+from gebd.annotations.files import replace_file
 from gebd.annotations.records import PerRater
 from gebd.metric.baselines import Comparison
 from gebd.metric.tracks import Track
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COMPARISON", "TIMELINE", "Timeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
+__all__ = ["COMPARISON", "TIMELINE", "VideoTimeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
 
 TIMELINE, COMPARISON = "timeline", "comparison"
 """The seals (schemas.seals) of the two pictures."""
 
-# Okabe and Ito's colours, which stay apart for the colour-blind; styles and marks differ as well.
+# Okabe and Ito's colours, distinguishable for the colour-blind; styles and marks differ as well.
 _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
     "#000000",
     "#E69F00",
@@ -47,11 +47,11 @@ _FRAMES_INCHES = 1.1
 
 
 @dataclass(frozen=True)
-class Timeline:
-    """What a timeline shows of one video; what is empty is left out.
+class VideoTimeline:
+    """The content of a timeline of one video; empty parts are not drawn.
 
     `frames`: (time in seconds, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height), None for their own.
-    `motion`: mean speed in cells a second by time. `rater_seconds`: boundaries of every rater.
+    `motion`: mean speed over time in cells a second. `rater_seconds`: boundaries of every rater.
     """
 
     video_id: str
@@ -65,10 +65,10 @@ class Timeline:
     score_name: str = "boundary score"
 
 
-def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
-    """Draw a timeline as PNG (or PDF, SVG by the name's ending): frames, motion, score, predictions, raters.
+def plot_timeline(timeline: VideoTimeline, path: str | os.PathLike[str]) -> Path:
+    """Draw a timeline as PNG, PDF or SVG, by the suffix: frames, motion, score, predictions, raters.
 
-    Raises UsageError where matplotlib is missing, the ending is another, or the folder does not exist.
+    Raises UsageError if matplotlib is missing, the suffix is another, or the folder does not exist.
     """
     path = _checked(path)
     figure = _figure(1.0)
@@ -87,19 +87,19 @@ def plot_timeline(timeline: Timeline, path: str | os.PathLike[str]) -> Path:
     grid[0].set_title(as_title(timeline.video_id), loc="left", fontsize=10)
     grid[0].set_xlim(0, timeline.duration_seconds)
     if timeline.frames:
-        figure.draw_without_rendering()  # lays out, so that pictures keep their aspect
+        figure.draw_without_rendering()  # fixes the layout, so that pictures keep their aspect
         _draw_frames(grid[0], timeline)
     return _write(figure, path, TIMELINE)
 
 
 def thumbnail_times(duration_seconds: float, aspect: float) -> list[float]:
-    """Times of as many pictures of an aspect (width / height) as fit side by side into a timeline."""
+    """Return times for as many pictures of an aspect (width / height) as fit side by side into a timeline."""
     count = max(1, int(_WIDTH_INCHES * 0.93 / (_FRAMES_INCHES * aspect)))
     return [duration_seconds * (n + 0.5) / count for n in range(count)]
 
 
-def _draw_frames(axes: Axes, timeline: Timeline) -> None:
-    """Pictures side by side, each centred on its time."""
+def _draw_frames(axes: Axes, timeline: VideoTimeline) -> None:
+    """Draw pictures side by side, each centred on its time."""
     box = axes.get_window_extent()
     for time, picture in timeline.frames:
         aspect = timeline.frame_aspect or picture.shape[1] / picture.shape[0]
@@ -122,8 +122,8 @@ def _draw_track(axes: Axes, track: Track, colour: str, label: str) -> None:
     _quiet(axes)
 
 
-def _draw_marks(axes: Axes, timeline: Timeline) -> None:
-    """One row of marks for the predictions and for each rater."""
+def _draw_marks(axes: Axes, timeline: VideoTimeline) -> None:
+    """Draw one row of marks for the predictions and one for each rater."""
     rows: list[tuple[str, Sequence[float], str, str]] = [("predicted", timeline.predicted_seconds, _RED, "v")]
     rows += [(f"rater {n + 1}", times, _BLACK, "|") for n, times in enumerate(timeline.rater_seconds)]
     for n, (_, times, colour, mark) in enumerate(rows):
@@ -137,7 +137,7 @@ def _draw_marks(axes: Axes, timeline: Timeline) -> None:
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
-    """Draw F1 against tolerance of a method and all its baselines, with intervals; written as `plot_timeline` does."""
+    """Draw F1 against tolerance of a method and its baselines, with intervals; files and errors as `plot_timeline`."""
     path = _checked(path)
     figure = _figure(5.2)
     axes = figure.subplots()
@@ -187,16 +187,16 @@ def _quiet(axes: Axes) -> None:
 def _checked(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.suffix not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"{path} was expected to end in .png, .pdf or .svg: the ending says what to draw")
+        raise UsageError(f"{path}: expected a name ending in .png, .pdf or .svg; got {path.suffix!r}. Rename it")
     return path
 
 
 def _figure(height_inches: float) -> Figure:
     try:
-        from matplotlib.figure import Figure  # without pyplot, which would look for a display
+        from matplotlib.figure import Figure  # not pyplot, which looks for a display
     except ImportError as error:
         raise UsageError(
-            "pictures need matplotlib, which is not installed: pip install 'msnet-features[plot]'"
+            "expected matplotlib for pictures; it is not installed. Run pip install 'msnet-features[plot]'"
         ) from error
     return Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
 
@@ -204,8 +204,5 @@ def _figure(height_inches: float) -> Figure:
 def _write(figure: Figure, path: Path, kind: str) -> Path:
     data = BytesIO()
     figure.savefig(data, format=path.suffix[1:], dpi=110)
-    try:
-        write_bytes(path, sealed(data.getvalue(), kind))
-    except FileNotFoundError as error:
-        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist") from error
+    replace_file(path, sealed(data.getvalue(), kind))
     return path

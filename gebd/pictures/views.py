@@ -1,4 +1,4 @@
-"""Pictures of a video of a store and of a run, from the files that the other commands leave."""
+"""Draw a video of a store, or a run, from the files that other commands write."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from gebd.annotations.identity import join_videos
 from gebd.annotations.loading import Source, load_annotations
 from gebd.annotations.records import Annotations, PerRater
 from gebd.dataset.dataset import GEBDDataset
-from gebd.dataset.items import StoreItems
 from gebd.dataset.samples import Sample
+from gebd.dataset.store_videos import StoreVideos
 from gebd.detection.detector import detect
 from gebd.heads.predict import JoinOptions, predict
-from gebd.heads.run_folder import RunFolder, file_of_run
+from gebd.heads.run_folder import HeadFolder, file_of_run
 from gebd.heads.trained import TrainedHead
 from gebd.metric.baselines import compare_with_baselines
 from gebd.metric.predictions import Predictions, checked_predictions
 from gebd.metric.tracks import Track
-from gebd.pictures.plots import Timeline, plot_comparison, plot_timeline
+from gebd.pictures.plots import VideoTimeline, plot_comparison, plot_timeline
 from schemas.errors import UsageError
 
 __all__ = ["motion_energy", "plot_run", "plot_video", "stored_id"]
@@ -47,11 +47,10 @@ def plot_video(
 ) -> Path:
     """Draw the timeline of one video: frames, motion energy, boundary score, predictions and every rater's marks.
 
-    `video_id` is that of the store or, with `annotations`, of an annotation that joins. The score is that of the head
-    of `run`, else of the detector without labels; `predictions` are drawn instead of those that follow from it.
-    `frames` are (seconds from the video's start, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height)
-    or as they are. Raises UsageError where the video is not
-    in the store or not in the predictions, and as `plot_timeline` does.
+    `video_id` is that of the store or, with `annotations`, of an annotation that joins. The score comes from the head
+    of `run`, else from the detector without labels; `predictions` replace the boundaries picked from it. `frames` are
+    (seconds from the video's start, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height) or their own.
+    Raises UsageError if the store or the predictions lack the video, and as `plot_timeline` does.
     """
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     truth = None if annotations is None else load_annotations(annotations)
@@ -65,7 +64,7 @@ def plot_video(
     boundaries = found.boundaries[name] if predictions is None else _of_video(predictions, name, video_id)
     energy, duration = motion_energy(store, name, joined, joining)
     return plot_timeline(
-        Timeline(
+        VideoTimeline(
             video_id=video_id,
             duration_seconds=duration,
             score=found.tracks[name],
@@ -83,17 +82,17 @@ def plot_video(
 def stored_id(
     store: FeatureStore, video_id: str, annotations: Source | Annotations | None, joining: JoinOptions | None = None
 ) -> str:
-    """The store's id of a video that is named as in the store or as in annotations.
+    """Return the store's id of a video, given its id in the store or in the annotations.
 
-    Raises UsageError where neither has it.
+    Raises UsageError if neither has it.
     """
     if video_id in store.video_ids:
         return video_id
     items = {} if annotations is None else _items(store, load_annotations(annotations), joining)
     if video_id not in items:
         raise UsageError(
-            f"a video of {store.paths.root} was expected, or an annotated one that joins with it, not {video_id!r}: "
-            "`msnet gebd join` shows what joins"
+            f"expected a video of {store.paths.root}, or an annotated one that joins; got {video_id!r}. Run `msnet "
+            "gebd join` to see what joins"
         )
     return items[video_id]
 
@@ -101,7 +100,7 @@ def stored_id(
 def _named(
     store: FeatureStore, video_id: str, truth: Annotations | None, joining: JoinOptions | None
 ) -> tuple[str, Annotations | None]:
-    """What the joined dataset calls a video, and its annotation; None where it has none."""
+    """Return the id of a video in the joined dataset, and its annotation; None if it has none."""
     item = stored_id(store, video_id, truth, joining)
     if truth is None:
         return item, None
@@ -112,10 +111,10 @@ def _named(
 
 
 def _items(store: FeatureStore, truth: Annotations, joining: JoinOptions | None) -> Mapping[str, str]:
-    """Ids in the store by ids of the annotations that join."""
-    joining, items = joining or JoinOptions(), StoreItems(store, None)
+    """Return ids in the store by ids of the annotations that join."""
+    joining, stored = joining or JoinOptions(), StoreVideos(store, None)
     return join_videos(
-        items.ids, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds, spans=items.spans
+        stored.ids, truth, pattern=joining.pattern, starts_seconds=joining.starts_seconds, spans=stored.spans
     ).items
 
 
@@ -124,16 +123,16 @@ def _of_video(predictions: Predictions | str | os.PathLike[str], *names: str) ->
     for name in names:
         if name in found:
             return found[name]
-    raise UsageError(f"the predictions were expected to name {names[-1]!r} and do not: predict it, or leave them out")
+    raise UsageError(f"expected predictions for {names[-1]!r}; got none. Predict it, or omit the predictions")
 
 
 def motion_energy(
     store: FeatureStore, video_id: str, annotations: Annotations | None = None, joining: JoinOptions | None = None
 ) -> tuple[Track | None, float]:
-    """Mean speed over time of one video, and the video's duration in seconds.
+    """Return the mean speed of one video over time, and its duration in seconds.
 
     The speed is the mean length of displacement over all cells, weighted by confidence, in cells a second, at the
-    middle of each pair of stored frames; None where the store has no displacement. Ids and times are as in `predict`.
+    middle of each pair of stored frames; None if the store has no displacement. Ids and times are as in `predict`.
     """
     there = {"displacement", "confidence"} <= set(store.tensors)
     tensors = ("frame", "displacement", "confidence") if there else ("frame",)
@@ -155,7 +154,7 @@ def motion_energy(
 
 
 def _speeds(sample: Sample) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Times and speeds of the pairs of neighbouring samples; none leads beyond the slice."""
+    """Return times and speeds of the pairs of neighbouring samples within the slice."""
     if sample.displacement is None or sample.confidence is None or sample.pair_valid is None:
         return np.zeros(0), np.zeros(0)
     there = np.flatnonzero(sample.pair_valid[:-1] & sample.valid[:-1] & sample.valid[1:])
@@ -175,13 +174,13 @@ def plot_run(
 ) -> Path:
     """Draw F1 against tolerance of a run, with all baselines and their intervals.
 
-    Of the validation part that the run's folder holds, or of `predictions` and `annotations` of a test part, which
-    come together. Raises WeightsError where the folder is not that of a finished run.
+    Uses the validation part in the run's folder, or `predictions` and `annotations` of a test part, which must be given
+    together. Raises UsageError if only one is given, WeightsError if the folder is not that of a finished run.
     """
     if (predictions is None) != (annotations is None):
-        raise UsageError("predictions and annotations were expected together: one of the two came")
+        raise UsageError("expected predictions and annotations together; got one of the two. Give both, or neither")
     if predictions is None or annotations is None:
-        folder, name = RunFolder(Path(run)), "validation part"
+        folder, name = HeadFolder(Path(run)), "validation part"
         predictions, annotations = file_of_run(folder.predictions), file_of_run(folder.annotations)
     else:
         name = "method"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version as version_of
 from typing import Annotated, Any
 
 import typer
 
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
+from schemas import DISTRIBUTION, __version__
 
 __all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "goes_on"]
 
-_DISTRIBUTION = "msnet-features"
 INTERRUPTED = 130
 """Exit code after an interruption: 128 + SIGINT."""
 
@@ -30,11 +29,7 @@ app = App(
 def _print_version(wanted: bool) -> None:
     if not wanted:
         return
-    try:
-        found = version_of(_DISTRIBUTION)
-    except PackageNotFoundError:  # run from a folder of the source that was not installed
-        found = "of an unknown version"
-    say(f"{_DISTRIBUTION} {found}")
+    say(f"{DISTRIBUTION} {__version__}")
     raise typer.Exit
 
 

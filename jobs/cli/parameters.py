@@ -6,16 +6,17 @@ import functools
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from jobs.run.options import Options, Request
 from jobs.workers.decoder_pool import DecoderLimits
-from schemas.config import DecoderPolicy, Edges, Precision, Resize, Sampling, StorageFloat
 from schemas.errors import ConfigurationError
+from schemas.tensors import output_choices
 
 __all__ = [
     "Device",
@@ -87,83 +88,60 @@ def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
     return decorate
 
 
-def _feature(*names: str, help: str, shown: bool = True) -> Any:
-    return typer.Option(*names, help=help, show_default=shown, rich_help_panel=_FEATURES)
-
-
 def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
     return typer.Option(*names, help=help, show_default=shown, rich_help_panel=_WORK, **limits)
 
 
-# Where a default depends on other options or is worked out, it is None here and stands in the help: what was given is
-# known from what was not, and an option that means nothing beside the others is refused instead of ignored.
+# Where a default depends on other options or is worked out, it is None in the record and stands in the help: what was
+# given is known from what was not, and an option that means nothing beside the others is refused instead of ignored.
 
-_Model = Annotated[str, _feature("--model", help="Network; `msnet weights list` names them.")]
-_Weights = Annotated[
-    str | None,
-    _feature(
-        "--weights",
-        help="Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing. "
-        "(default: the bundled one of msnet_resnet18)",
-        shown=False,
-    ),
-]
-_Seed = Annotated[int | None, _feature("--seed", help="Of random weights. (default: 0)", shown=False)]
-_Sampling = Annotated[
-    Sampling,
-    _feature(
-        "--sampling",
-        help="windows: clips at a rate, ranges of one pass; dense: the video as one clip; segments: frames spread "
-        "evenly; clips: clips at a rate, each a sequence by itself.",
-    ),
-]
-_NumFrames = Annotated[
-    int | None,
-    _feature("--num-frames", help="Frames a clip (T), for all but dense. (default: 8)", shown=False),
-]
-_RateHz = Annotated[
-    float | None,
-    _feature(
-        "--rate-hz", help="Frames a second, for all but segments; 0 takes every frame. (default: 10)", shown=False
-    ),
-]
-_Hop = Annotated[int | None, _feature("--hop", help="Frames from one clip to the next. (default: T)", shown=False)]
-_Clips = Annotated[int | None, _feature("--clips", help="Clips a video, for segments. (default: 1)", shown=False)]
-_Edges = Annotated[
-    Edges | None,
-    _feature(
-        "--edges",
-        help="Beyond the ends of a sequence: the frame itself, or zeros. (default: what the checkpoint was made for)",
-        shown=False,
-    ),
-]
-_Outputs = Annotated[
-    str | None,
-    _feature(
-        "--outputs",
-        help="Of clip, frame, motion, displacement, confidence, logits, by comma; motion:4 keeps a 4 x 4 grid, "
-        "motion:full the whole map. (default: all but logits)",
-        shown=False,
-    ),
-]
-_Size = Annotated[int, _feature("--size", help="Side of the network's input in pixels.")]
-_Resize = Annotated[
-    Resize,
-    _feature(
-        "--resize",
-        help="stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then "
-        "centre; letterbox: the whole frame with bars.",
-    ),
-]
-_Dtype = Annotated[Precision, _feature("--dtype", help="What the network computes in.")]
-_StoreDtype = Annotated[StorageFloat, _feature("--store-dtype", help="What the store keeps.")]
-_Decoder = Annotated[
-    DecoderPolicy,
-    _feature("--decoder", help="auto: decord, and PyAV wherever decord is not to be trusted; or one alone."),
-]
-_KeepCorrupt = Annotated[
-    bool, _feature("--keep-corrupt", help="Keep damaged videos; rows of damaged frames are marked not valid.")
-]
+_REQUEST_HELP = {
+    "model": "Network; `msnet weights list` names them.",
+    "weights": "Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing. "
+    "(default: the bundled one of msnet_resnet18)",
+    "seed": "Of random weights. (default: 0)",
+    "sampling": "windows: clips at a rate, ranges of one pass; dense: the video as one clip; segments: frames spread "
+    "evenly; clips: clips at a rate, each a sequence by itself.",
+    "num_frames": "Frames a clip (T), for all but dense. (default: 8)",
+    "rate_hz": "Frames a second, for all but segments; 0 takes every frame. (default: 10)",
+    "hop": "Frames from one clip to the next. (default: T)",
+    "clips": "Clips a video, for segments. (default: 1)",
+    "edges": "Beyond the ends of a sequence: the frame itself, or zeros. (default: what the checkpoint was made for)",
+    "outputs": f"Of {', '.join(output_choices())}, by comma; motion:4 keeps a 4 x 4 grid, motion:full the whole map. "
+    "(default: all but logits)",
+    "size": "Side of the network's input in pixels.",
+    "resize": "stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then centre; "
+    "letterbox: the whole frame with bars.",
+    "dtype": "What the network computes in.",
+    "store_dtype": "What the store keeps.",
+    "decoder": "auto: decord, and PyAV wherever decord is not to be trusted; or one alone.",
+    "keep_corrupt": "Keep damaged videos; rows of damaged frames are marked not valid.",
+}
+
+
+def request_options(**values: Any) -> Request:
+    """What changes features: an option for every field of `Request`."""
+    return Request(**values | {"outputs": parse_outputs(values.get("outputs"))})
+
+
+def _request_parameters() -> list[inspect.Parameter]:
+    kinds = get_type_hints(Request) | {"outputs": str | None}
+    found = []
+    for field in fields(Request):
+        option = typer.Option(
+            f"--{field.name.replace('_', '-')}",
+            help=_REQUEST_HELP[field.name],
+            show_default=field.default is not None,
+            rich_help_panel=_FEATURES,
+        )
+        annotation: Any = Annotated[kinds[field.name], option]
+        found.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+        )
+    return found
+
+
+request_options.__signature__ = inspect.Signature(_request_parameters())  # type: ignore[attr-defined]
 
 _DeviceOption = Annotated[DeviceChoice, _work("--device", help="Where the network runs.", shown=True)]
 _Extractors = Annotated[
@@ -205,45 +183,6 @@ _CompressionOption = Annotated[
     _Compression, _work("--compression", shown=True, help="Of the shards; zstd needs the extra `zstd`.")
 ]
 _Limit = Annotated[int | None, _work("--limit", min=1, help="Only the first so many files.")]
-
-
-def request_options(
-    model: _Model = "msnet_resnet18",
-    weights: _Weights = None,
-    seed: _Seed = None,
-    sampling: _Sampling = Sampling.WINDOWS,
-    num_frames: _NumFrames = None,
-    rate_hz: _RateHz = None,
-    hop: _Hop = None,
-    clips: _Clips = None,
-    edges: _Edges = None,
-    outputs: _Outputs = None,
-    size: _Size = 224,
-    resize: _Resize = Resize.STRETCH,
-    dtype: _Dtype = Precision.FLOAT32,
-    store_dtype: _StoreDtype = StorageFloat.FLOAT16,
-    decoder: _Decoder = DecoderPolicy.AUTO,
-    keep_corrupt: _KeepCorrupt = False,
-) -> Request:
-    """What changes features."""
-    return Request(
-        model=model,
-        weights=weights,
-        seed=seed,
-        sampling=sampling,
-        num_frames=num_frames,
-        rate_hz=rate_hz,
-        hop=hop,
-        clips=clips,
-        edges=edges,
-        outputs=parse_outputs(outputs),
-        size=size,
-        resize=resize,
-        dtype=dtype,
-        store_dtype=store_dtype,
-        decoder=decoder,
-        keep_corrupt=keep_corrupt,
-    )
 
 
 def work_options(

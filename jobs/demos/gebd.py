@@ -11,7 +11,7 @@ from extractor.store.reader import FeatureStore
 from gebd.annotations.loading import write_annotations
 from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.detection.detector import detect
-from gebd.heads.config import TrainingConfig
+from gebd.heads.config import HeadConfig
 from gebd.heads.predict import predict
 from gebd.heads.run_folder import Epoch
 from gebd.heads.train import train_head
@@ -57,7 +57,7 @@ class GEBDDemoPlan:
     against: str | None = None
     size: int = 112
     device: str = "auto"
-    config: TrainingConfig = field(default_factory=TrainingConfig)
+    config: HeadConfig = field(default_factory=HeadConfig)
 
 
 @dataclass(frozen=True, slots=True)

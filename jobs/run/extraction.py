@@ -20,18 +20,17 @@ from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.disk.sealed import mend
 from extractor.store.tables import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
-from jobs.cluster.devices import torch_device
 from jobs.cluster.machines import Cluster, cluster
-from jobs.run.events import ShardCommitted, ShardProgress
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
-from jobs.run.options import Options, Request, Resolved, member_frames_of, resolve, resolve_weights
+from jobs.run.options import Options, Request, Resolved, resolve, resolve_weights
 from jobs.run.outcome import Outcome
 from jobs.run.signals import Interruptions
 from jobs.run.videos import Dataset, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing
 from jobs.workers.driver import Driver, PlannedShard
+from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.extractor import ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import ConfigurationError, InventoryError, StorageError
@@ -216,15 +215,10 @@ class _Session:
         return outcome
 
     def _drive(self, shards: Sequence[PlannedShard], outcome: Outcome) -> None:
-        count = min(self.machines.workers.extractors, len(shards))
-        driver = Driver(
-            self._settings(),
-            self.machines.workers,
-            count,
-            Ledger(self.paths),
-            self.lease.token,
-            self.machines.require_alive,
-        )
+        workers = self.machines.workers
+        settings = ExtractorSettings(self.paths, self.run, self.weights, workers, self.options.limits)
+        count = min(workers.extractors, len(shards))
+        driver = Driver(settings, count, Ledger(self.paths), self.lease.token, self.machines.require_alive)
         try:
             driver.start()
             for note in driver.notes:
@@ -237,19 +231,6 @@ class _Session:
         finally:
             driver.close()
         outcome.given_up = tuple(driver.given_up)
-
-    def _settings(self) -> ExtractorSettings:
-        return ExtractorSettings(
-            str(self.paths.root),
-            self.run,
-            self.weights,
-            torch_device(self.machines.workers.gpu),
-            self.machines.workers.threads,
-            self.machines.workers.batch_frames,
-            self.machines.workers.decoders,
-            member_frames_of(self.run.config),
-            self.options.limits,
-        )
 
     def _draining(self) -> bool:
         """Whether the user asked to stop; raises StorageError where the lease was lost."""

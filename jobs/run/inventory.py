@@ -78,7 +78,6 @@ def build_inventory(
     listing: Listing,
     probed: Callable[[FileJob], Sequence[ProbedItem]],
     run: Run,
-    member_frames: Sequence[int],
     *,
     min_shards: int = 1,
     first_shard: int = 0,
@@ -88,7 +87,7 @@ def build_inventory(
     `min_shards`: how many shards the workers need to be busy.
     """
     jobs = list(split_jobs(listing.jobs))
-    rows_of_job = [_rows(job, probed(job), listing.root, run, member_frames) for job in jobs]
+    rows_of_job = [_rows(job, probed(job), listing.root, run) for job in jobs]
     files = [
         PlannedFile(len(job.items), sum(row["estimated_bytes"] for row in rows))
         for job, rows in zip(jobs, rows_of_job, strict=True)
@@ -103,14 +102,12 @@ def build_inventory(
     )
 
 
-def _rows(
-    job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run, member_frames: Sequence[int]
-) -> list[dict[str, Any]]:
+def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> list[dict[str, Any]]:
     rows = []
     found = {item.video_id: item for item in probed}
     for item in job.items:
         told = found.get(item.video_id, ProbedItem(item.video_id))
-        counts = rows_of_item(run.config, told.num_clips, told.num_frames, member_frames)
+        counts = rows_of_item(run.config, told.num_clips, told.num_frames)
         rows.append(
             {
                 "video_id": item.video_id,

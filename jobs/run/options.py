@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -34,7 +33,6 @@ __all__ = [
     "Request",
     "Resolved",
     "ResolvedWeights",
-    "member_frames_of",
     "network_shape",
     "resolve",
     "resolve_weights",
@@ -102,7 +100,6 @@ class Resolved:
 
     config: ExtractionConfig
     shape: NetworkShape
-    member_frames: tuple[int, ...]
     weights: str
 
 
@@ -117,24 +114,15 @@ def resolve(request: Request) -> Resolved:
     _require_meaning(spec, request)
     weights = resolve_weights(spec, request.weights)
     outputs, motion_form = _outputs(spec, request.outputs)
-    fields: dict[str, Any] = {
-        "model": request.model,
+    fields = asdict(request) | {
         "weights": weights.digest,
         "seed": _given(request.seed, 0),
-        "sampling": request.sampling,
         "num_frames": None if spec.is_ensemble else _given(request.num_frames, spec.num_segments),
         "rate_hz": _rate(request.rate_hz),
-        "hop": request.hop,
         "clips": _given(request.clips, 1),
         "edges": request.edges or weights.declared_edges(),
         "outputs": outputs,
         "motion_form": motion_form,
-        "size": request.size,
-        "resize": request.resize,
-        "dtype": request.dtype,
-        "store_dtype": request.store_dtype,
-        "decoder": request.decoder,
-        "keep_corrupt": request.keep_corrupt,
     }
     try:
         config = ExtractionConfig(**fields)
@@ -142,7 +130,7 @@ def resolve(request: Request) -> Resolved:
         raise ConfigurationError(first_refusal(error, _option)) from None
     shape = network_shape(config, weights.num_classes)
     datasets_of(config, shape)  # refuses outputs that this network does not have
-    return Resolved(config, shape, member_frames_of(config), weights.source)
+    return Resolved(config, shape, weights.source)
 
 
 def _either(samplings: tuple[Sampling, ...]) -> str:
@@ -158,14 +146,6 @@ def _given(value: int | None, default: int) -> int:
     return default if value is None else value
 
 
-def member_frames_of(config: ExtractionConfig) -> tuple[int, ...]:
-    """Frames that a clip has for each member of the network."""
-    spec = describe_network(config.model)
-    if spec.is_ensemble:
-        return tuple(member.num_segments for member in spec.members)
-    return (config.num_frames or spec.num_segments,)
-
-
 def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkShape:
     """Widths of what the configured network gives."""
     spec = describe_network(config.model)
@@ -175,7 +155,7 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
         motion_channels=spec.motion_channels or 0,
         cells=spec.cells(config.size, config.size),
         num_classes=num_classes or 0,
-        members=max(1, len(spec.members)),
+        members=len(spec.members),
     )
 
 
@@ -204,15 +184,14 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     """Look into the checkpoints; WeightsError where they are missing, unreadable or of another network."""
     if weights == RANDOM_WEIGHTS:
         return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
-    members = spec.members or (spec,)
     bundled = weights in (None, "", BUNDLED_WEIGHTS)
     if bundled or weights is None:
         paths = [bundled_checkpoint(spec.name)]
     else:
         paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
-    if len(paths) != len(members):
-        raise WeightsError(f"{spec.name} needs {len(members)} checkpoints, A,B; {len(paths)} came: {weights}")
-    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, members, strict=True)]
+    if len(paths) != len(spec.members):
+        raise WeightsError(f"{spec.name} needs {len(spec.members)} checkpoints, A,B; {len(paths)} came: {weights}")
+    reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, spec.members, strict=True)]
     for report in reports:
         if not report.fit.fits:
             advice = f"; use --model {report.architecture}" if report.architecture else ""

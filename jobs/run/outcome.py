@@ -6,19 +6,19 @@ import time
 from dataclasses import dataclass, field
 
 from jobs.cluster.devices import Workers
-from jobs.run.events import ShardProgress, StageSeconds
 from jobs.stores.standing import Standing
+from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
 from schemas.wording import counted
 
-__all__ = ["Bottleneck", "Outcome"]
+__all__ = ["Outcome", "SlowestStage"]
 
 _TELLING_SECONDS = 30.0  # of a run: what a shorter one waited for is its start
 _WAITING_SHARE = 0.25  # of an extractor's time, from which on the decoders are what it waits for
 
 
 @dataclass(frozen=True, slots=True)
-class Bottleneck:
+class SlowestStage:
     """The stage that decides how long a run takes, and the option that would help."""
 
     stage: str
@@ -102,7 +102,7 @@ class Outcome:
         """The run has ended, and this is where the videos stand."""
         self._after = after
 
-    def bottleneck(self) -> Bottleneck | None:
+    def bottleneck(self) -> SlowestStage | None:
         """What to change for more speed; None where there is too little to tell: no video, or too short a run."""
         seconds, workers = self.seconds, self.workers
         busy = seconds.network + seconds.write + seconds.waiting
@@ -113,14 +113,14 @@ class Outcome:
         if seconds.waiting > _WAITING_SHARE * busy and decoding > seconds.network + seconds.write:
             more = f"--decoders {2 * workers.decoders}"
             stage = "decode" if seconds.decode >= seconds.transform else "transform"
-            return Bottleneck(stage, f"more decoders would help, as far as there are cores: {more}")
+            return SlowestStage(stage, f"more decoders would help, as far as there are cores: {more}")
         if seconds.write > seconds.network:
-            return Bottleneck("write", "fewer or smaller --outputs, --compression none, or faster storage would help")
+            return SlowestStage("write", "fewer or smaller --outputs, --compression none, or faster storage would help")
         if workers.gpu:
-            return Bottleneck(
+            return SlowestStage(
                 "network", "--dtype float16 (on a GPU), more GPUs with --extractors, or a smaller --model would help"
             )
-        return Bottleneck("network", "a GPU, more cores, or a smaller --model would help")
+        return SlowestStage("network", "a GPU, more cores, or a smaller --model would help")
 
     def one_line(self) -> str:
         """For the log."""

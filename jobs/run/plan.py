@@ -15,6 +15,7 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from extractor.models.spec import member_frames
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.video.listing import list_videos
 from extractor.video.probing import ProbedItem
@@ -25,7 +26,7 @@ from jobs.run.options import Options, Request, Resolved, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.videos import probe_listing
 from jobs.run.watcher import Watcher
-from jobs.workers.decoder import Decoder, DecoderSettings
+from jobs.workers.decoder import Decoder
 from schemas.errors import VideoError
 from schemas.layout import datasets_of
 from schemas.records import Decoded, FileJob
@@ -88,14 +89,13 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
-    settings = DecoderSettings(resolved.config, resolved.member_frames)
     with cluster(options) as machines:
-        probed = probe_listing(listing, settings, machines.workers.decoders, watcher)
-        decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(settings)
+        probed = probe_listing(listing, resolved.config, machines.workers.decoders, watcher)
+        decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config)
         trial = _try_decoding(probed, decoder)
         ray.kill(decoder)  # at once: left to Ray, it would still be ending when Ray is shut down
     items = [item for job, found in probed.items() for item in trial.judged(job, found)]
-    rows = [_rows(item, resolved) for item in items if item.failure is None]
+    rows = [rows_of_item(resolved.config, item.num_clips, item.num_frames) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
     network_frames = sum(row["frames"] for row in rows)
     if resolved.config.sampling.is_continuous:  # frames between windows that lie apart are computed and not stored
@@ -117,10 +117,6 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
         network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers),
         columns=listing.columns.summary(),
     )
-
-
-def _rows(item: ProbedItem, resolved: Resolved) -> dict[str, int]:
-    return rows_of_item(resolved.config, item.num_clips, item.num_frames, resolved.member_frames)
 
 
 @dataclass(slots=True)
@@ -197,10 +193,11 @@ def _run_once(runner: NetworkRunner, frames: Any, resolved: Resolved) -> int:
     if resolved.config.sampling.is_continuous:
         runner.sequence(np.array([[0, len(frames)]])).push(frames, last=True)
         return len(frames)
-    for member, length in enumerate(resolved.member_frames):
+    lengths = member_frames(resolved.config)
+    for member, length in enumerate(lengths):
         runner.submit(member, np.resize(frames, (length, *frames.shape[1:])), lambda rows: None)
     runner.flush()
-    return sum(resolved.member_frames)
+    return sum(lengths)
 
 
 def _duplicates(jobs: Sequence[FileJob]) -> tuple[tuple[str, ...], ...]:

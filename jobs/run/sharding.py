@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from extractor.models.spec import member_frames
 from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 
@@ -26,14 +27,13 @@ class PlannedFile:
     estimated_bytes: int
 
 
-def rows_of_item(
-    config: ExtractionConfig, clips: int, sampled_frames: int, member_frames: Sequence[int]
-) -> dict[str, int]:
+def rows_of_item(config: ExtractionConfig, clips: int, sampled_frames: int) -> dict[str, int]:
     """Rows that an item of so many clips and sampled frames has in each group of a shard."""
-    frames = sum(member_frames)
+    lengths = member_frames(config)
+    frames = sum(lengths)
     if config.sampling.is_continuous and (config.hop is None or config.hop <= frames):
         return {"clips": clips, "frames": sampled_frames, "pairs": max(0, sampled_frames - 1)}
-    return {"clips": clips, "frames": clips * frames, "pairs": clips * (frames - len(member_frames))}
+    return {"clips": clips, "frames": clips * frames, "pairs": clips * (frames - len(lengths))}
 
 
 def item_bytes(rows: dict[str, int], datasets: Iterable[DatasetSpec]) -> int:

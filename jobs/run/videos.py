@@ -20,12 +20,12 @@ from extractor.video.listing import Listing
 from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
 from jobs.run.inventory import as_planned, build_inventory, jobs_of_shards, split_jobs
-from jobs.run.options import member_frames_of
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part
-from jobs.workers.decoder import Decoder, DecoderSettings
+from jobs.workers.decoder import Decoder
 from jobs.workers.driver import PlannedShard
 from jobs.workers.probing import probe_files
+from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
@@ -40,13 +40,13 @@ _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
 
 
 def probe_listing(
-    listing: Listing, settings: DecoderSettings, processes: int, watcher: Watcher
+    listing: Listing, config: ExtractionConfig, processes: int, watcher: Watcher
 ) -> dict[FileJob, list[ProbedItem]]:
     """What every file of a listing would give, from demuxing it in other processes; Ray must run."""
     jobs = list(split_jobs(listing.jobs))
     spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
     found: dict[FileJob, list[ProbedItem]] = {}
-    for job, items in probe_files(jobs, lambda: spawn(settings), processes):
+    for job, items in probe_files(jobs, lambda: spawn(config), processes):
         found[job] = items
         watcher.probing(len(found), len(jobs))
     return found
@@ -220,14 +220,12 @@ class Dataset:
 
     def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
         """Demux every file and plan it into shards."""
-        settings = DecoderSettings(self.run.config, member_frames_of(self.run.config))
-        found = probe_listing(listing, settings, self.workers.extractors * self.workers.decoders, self.watcher)
+        found = probe_listing(listing, self.run.config, self.workers.extractors * self.workers.decoders, self.watcher)
         at_work = self.workers.extractors * self.parts
         return build_inventory(
             listing,
             found.__getitem__,
             self.run,
-            settings.member_frames,
             min_shards=at_work * _SHARDS_A_WORKER if at_work > 1 else 1,
             first_shard=first_shard,
         )

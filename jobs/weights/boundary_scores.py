@@ -1,4 +1,4 @@
-"""Boundaries found by probes, judged by the official metric beside as many that are evenly spread."""
+"""Boundaries found by probes, scored by the official metric, and the same number of evenly spread boundaries."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from training.evaluation.boundaries import BoundaryTruth
 __all__ = ["TOLERANCE", "BoundaryScores", "boundary_f1", "compare_boundaries", "spread_evenly"]
 
 TOLERANCE = 0.05
-"""Part of the duration within which a boundary counts as found."""
+"""Fraction of the duration within which a boundary counts as found."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundaryScores:
     """F1, precision and recall at TOLERANCE, with 95 % intervals by bootstrap over videos.
 
-    `lead`: how much higher the F1 of the first method is, with the interval over the same resampled videos; None for
-    itself.
+    `lead`: F1 of the first method minus this F1, with its interval over the same resampled videos; None for the first
+    method.
     """
 
     f1: float
@@ -37,19 +37,19 @@ class BoundaryScores:
 
 
 def boundary_f1(predictions: Predictions, truth: Mapping[str, BoundaryTruth]) -> float:
-    """The official F1 at TOLERANCE of predicted seconds by video."""
+    """Official F1 at TOLERANCE of predicted seconds by video."""
     return evaluate(predictions, _annotations(truth), (TOLERANCE,)).f1[TOLERANCE]
 
 
 def spread_evenly(predictions: Predictions, truth: Mapping[str, BoundaryTruth]) -> dict[str, list[float]]:
-    """As many boundaries in every video as were predicted, at even distances."""
+    """Evenly spaced boundaries, as many in every video as were predicted."""
     return uniform_matched(predictions, _annotations(truth))
 
 
 def compare_boundaries(
     methods: Mapping[str, Predictions], truth: Mapping[str, BoundaryTruth]
 ) -> dict[str, BoundaryScores]:
-    """Judge predictions by method; the first is what the others are held against."""
+    """Score predictions by method and compare the first method with all others."""
     annotations = _annotations(truth)
     found = {name: evaluate(boundaries, annotations, (TOLERANCE,)) for name, boundaries in methods.items()}
     first = next(iter(found.values()))

@@ -17,7 +17,7 @@ from extractor.models.msnet import MSNet
 from extractor.video import Listing, list_videos
 from extractor.video.frames import read_frames
 from jobs.weights.boundary_scores import TOLERANCE, BoundaryScores, boundary_f1, compare_boundaries, spread_evenly
-from jobs.weights.single import EvaluatedWeights, load_weights
+from jobs.weights.loading import LoadedWeights, load_weights
 from schemas.errors import ConfigurationError, VideoError
 from training.config import HELD_OUT_SEED
 from training.evaluation.boundaries import CONTEXT_FRAMES, name_truth, probe_boundaries
@@ -52,15 +52,15 @@ __all__ = [
     "PIXELS",
     "SHORT",
     "SPREAD",
-    "BoundaryTest",
-    "RealTest",
+    "BoundaryResults",
+    "RealVideoResults",
+    "Report",
     "Sizes",
-    "Tell",
     "WeightsEvaluation",
     "evaluate_weights",
 ]
 
-_SEED = HELD_OUT_SEED + 1  # that one itself is what trainings look at while they run
+_SEED = HELD_OUT_SEED + 1  # HELD_OUT_SEED itself is for evaluations during training
 
 DEFINITIONS = {
     "textured_above_grey_levels_a_pixel": TEXTURED_ABOVE,
@@ -73,10 +73,10 @@ DEFINITIONS = {
     "rate_hz": RATE_HZ,
     "first_world_seed": _SEED,
 }
-"""The numbers behind the words of an evaluation."""
+"""Thresholds and settings that define the figures of an evaluation."""
 
-Tell = Callable[[str, int, int], None]
-"""Told what is being done, and how much of it is, of how much."""
+Report = Callable[[str, int, int], None]
+"""Called with the name of a part, the amount done and the total."""
 
 NETWORK, AGAINST, PIXELS, SPREAD = "network", "against", "pixel differences", "evenly spread"
 _CLIPS_AT_A_TIME = 8
@@ -86,10 +86,10 @@ _Work = TypeVar("_Work")
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is evaluated. Clips: as many of 8 frames for fitting as for the test; videos: likewise, of 10 s each.
+    """How much is evaluated. `clips` (8 frames) and `videos` (10 s) are used once for fitting and again for the test.
 
-    `matching_clips`: those that displacement is judged on, never fewer than `clips`; the first of them are the test
-    clips of the probes. `real_seconds` of every real video are looked at; `size_px` is the side of all frames.
+    `matching_clips`: number of clips for displacement, at least `clips`; the first of them are the test clips of the
+    probes. `real_seconds`: duration used of every real video. `size_px`: side of all frames.
     """
 
     matching_clips: int = 256
@@ -103,10 +103,10 @@ SHORT = Sizes(matching_clips=48, clips=16, videos=4, real_seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True)
-class BoundaryTest:
-    """So many test videos with so many boundaries; scores of NETWORK, AGAINST, PIXELS and SPREAD.
+class BoundaryResults:
+    """Numbers of test videos and boundaries; scores of NETWORK, AGAINST, PIXELS and SPREAD.
 
-    SPREAD has as many boundaries in every video as NETWORK found. `strengths` are those of the probes.
+    SPREAD has as many boundaries in every video as NETWORK found. `strengths` are the penalties of the probes.
     """
 
     videos: int
@@ -116,8 +116,8 @@ class BoundaryTest:
 
 
 @dataclass(frozen=True, slots=True)
-class RealTest:
-    """Scores by video and of all cells together (None without a video); `left_out`: videos that cannot be decoded."""
+class RealVideoResults:
+    """Scores by video, and of all cells together (None without a video); `left_out`: why videos were not decoded."""
 
     together: RealScores | None
     videos: dict[str, RealScores]
@@ -126,20 +126,20 @@ class RealTest:
 
 @dataclass(frozen=True, slots=True)
 class WeightsEvaluation:
-    """Everything that was found; None where it was not asked for or the network has no MS module.
+    """The results; a part is None where it was not requested or the network has no MS module.
 
-    `motion`: accuracy for "actor" and "camera" by input, one of NETWORK, AGAINST and PIXELS. `dis`: whether DIS optical
-    flow was there to be held against. `seconds`: time spent, by part.
+    `motion`: accuracy for "actor" and "camera" by input: NETWORK, AGAINST and PIXELS. `dis`: whether DIS optical flow
+    was available for comparison. `seconds`: time spent, by part.
     """
 
-    network: EvaluatedWeights
-    against: EvaluatedWeights | None
+    network: LoadedWeights
+    against: LoadedWeights | None
     sizes: Sizes
     dis: bool
     procedural: ProceduralScores | None
     motion: dict[str, dict[str, MotionAccuracy]]
-    boundaries: BoundaryTest
-    real: RealTest | None
+    boundaries: BoundaryResults
+    real: RealVideoResults | None
     seconds: dict[str, float]
 
 
@@ -151,36 +151,49 @@ def evaluate_weights(
     real: Path | None = None,
     sizes: Sizes | None = None,
     device: str = "cpu",
-    tell: Tell = lambda what, done, total: None,
+    report: Report = lambda what, done, total: None,
 ) -> WeightsEvaluation:
-    """Evaluate a checkpoint, see `load_weights`; `against` is another one, for the probes alone.
+    """Evaluate a checkpoint (see `load_weights`); `against` is another one, for the probes only.
 
-    `real`: a folder, table or file of videos. WeightsError where a checkpoint does not load or is an ensemble,
-    ConfigurationError where real video is to be looked at without OpenCV, InventoryError where there is none.
+    `real`: a folder, table or file of videos. Raises WeightsError where a checkpoint does not load or is an ensemble,
+    ConfigurationError where `real` is given without OpenCV or for a network without displacement, and InventoryError
+    where `real` has no videos.
     """
     sizes = sizes or Sizes()
     if sizes.size_px % 8 or sizes.size_px < 32:
-        raise ConfigurationError(f"a size of 32 px or more that 8 divides was expected, not {sizes.size_px}")
+        raise ConfigurationError(
+            f"expected a size of at least 32 px that 8 divides; got {sizes.size_px}. Change --size"
+        )
     listing = None if real is None else list_videos(real)
     dis = DisFlow() if DisFlow.available() or listing is not None else None
     subject, network = load_weights(weights, model, device)
     if listing is not None and not network.spec.has_motion:
-        raise ConfigurationError(f"real videos show displacement, {network.spec.name} has none: leave --real out")
+        raise ConfigurationError(
+            f"expected a network with displacement, to compare on real video; got {network.spec.name}. Leave --real out"
+        )
     twin, networks = None, {NETWORK: network}
     if against is not None:
         twin, networks[AGAINST] = load_weights(against, None, device)
-    run = _Run(networks, sizes, dis, tell)
-    found = None if listing is None or dis is None else run.real(listing, dis)
+    evaluator = _Evaluator(networks, sizes, dis, report)
+    found = None if listing is None or dis is None else evaluator.real(listing, dis)
     return WeightsEvaluation(
-        subject, twin, sizes, dis is not None, run.procedural, run.motion(), run.boundaries(), found, run.seconds
+        network=subject,
+        against=twin,
+        sizes=sizes,
+        dis=dis is not None,
+        procedural=evaluator.procedural,
+        motion=evaluator.motion(),
+        boundaries=evaluator.boundaries(),
+        real=found,
+        seconds=evaluator.seconds,
     )
 
 
-class _Run:
-    """One evaluation, with the time that its parts took. All procedural frames are seen first, once."""
+class _Evaluator:
+    """Runs and times the parts of an evaluation. The networks see all procedural frames once, at construction."""
 
-    def __init__(self, networks: Mapping[str, MSNet], sizes: Sizes, dis: DisFlow | None, tell: Tell) -> None:
-        self._networks, self._sizes, self._tell = networks, sizes, tell
+    def __init__(self, networks: Mapping[str, MSNet], sizes: Sizes, dis: DisFlow | None, report: Report) -> None:
+        self._networks, self._sizes, self._report = networks, sizes, report
         self._config = WorldConfig(height=sizes.size_px, width=sizes.size_px)
         self.seconds: dict[str, float] = {}
         matching = ProceduralMatching(dis) if networks[NETWORK].spec.has_motion else None
@@ -194,35 +207,35 @@ class _Run:
             self._test_videos = self._see_videos("videos for the test", _SEED + 3)
 
     def motion(self) -> dict[str, dict[str, MotionAccuracy]]:
-        """Probes for the classes of motion, on clips and videos."""
+        """Probes for motion classes, on clips and videos."""
         fitting = [*self._fitting_clips, *self._fitting_videos]
         test = [*self._test_clips, *self._test_videos]
         found: dict[str, dict[str, MotionAccuracy]] = {}
         with self._timed("probes for motion"):
-            for name, mover in self._told("probes for motion", product(test[0].features, MOVERS)):
+            for name, mover in self._reported("probes for motion", product(test[0].features, MOVERS)):
                 found.setdefault(name, {})[mover] = probe_motion(fitting, test, name, mover)
         return found
 
-    def boundaries(self) -> BoundaryTest:
-        """Probes for boundaries, fitted on the videos of one world, tested on those of another."""
+    def boundaries(self) -> BoundaryResults:
+        """Probes for boundaries, fitted on the videos of one world and tested on those of another."""
         fitting, test = self._fitting_videos, self._test_videos
         with self._timed("probes for boundaries"):
             truth = name_truth(test)
             probes = {
                 name: probe_boundaries(fitting, test, name, boundary_f1)
-                for name in self._told("probes for boundaries", test[0].features)
+                for name in self._reported("probes for boundaries", test[0].features)
             }
             methods = {name: probe.predictions for name, probe in probes.items()}
             methods[SPREAD] = spread_evenly(methods[NETWORK], truth)
-            return BoundaryTest(
+            return BoundaryResults(
                 len(test),
                 sum(len(video.boundary_seconds) for video in truth.values()),
                 compare_boundaries(methods, truth),
                 {name: probe.strength for name, probe in probes.items()},
             )
 
-    def real(self, listing: Listing, dis: DisFlow) -> RealTest:
-        """Agreement with DIS on every video of a listing, item by item."""
+    def real(self, listing: Listing, dis: DisFlow) -> RealVideoResults:
+        """Agreement with DIS on every item of a listing."""
         cells: dict[str, AgreeingCells] = {}
         left_out: dict[str, str] = {}
         size = self._sizes.size_px
@@ -238,14 +251,14 @@ class _Run:
                 else:
                     pixels = torch.from_numpy(frames.pixels)
                     cells[item.video_id] = agree_with_dis(self._networks[NETWORK], pixels, dis)
-                self._tell("real video", i + 1, len(items))
+                self._report("real video", i + 1, len(items))
         together = score_real(list(cells.values())) if cells else None
-        return RealTest(together, {name: score_real([found]) for name, found in cells.items()}, left_out)
+        return RealVideoResults(together, {name: score_real([found]) for name, found in cells.items()}, left_out)
 
     def _see_clips(
         self, what: str, seed: int, count: int, matching: ProceduralMatching | None
     ) -> list[LabelledSequence]:
-        """Features of every input on clips of 8 frames; `matching` gets the network's displacement too."""
+        """Features of every input on clips of 8 frames; the outputs of NETWORK are also added to `matching`."""
         sequences: list[LabelledSequence] = []
         for clips in sample_clips(World(self._config, seed=seed), count, _CLIPS_AT_A_TIME):
             pixels = to_pixels(clips.frames)
@@ -254,11 +267,11 @@ class _Run:
                 matching.add(clips, pixels, found[NETWORK])
             features = {name: output.frame_features for name, output in found.items()}
             sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
-            self._tell(what, len(sequences), count)
+            self._report(what, len(sequences), count)
         return sequences
 
     def _see_videos(self, what: str, seed: int) -> list[LabelledSequence]:
-        """Features of every input on sequences of 10 s, one at a time in memory."""
+        """Features of every input on sequences of 10 s, with one sequence in memory at a time."""
         sequences: list[LabelledSequence] = []
         for clips in sample_clips(boundary_world(self._config, seed), self._sizes.videos, 1):
             pixels = to_pixels(clips.frames)
@@ -267,16 +280,16 @@ class _Run:
                 for name, network in self._networks.items()
             }
             sequences += label_sequences(clips, {**features, PIXELS: pixel_differences(pixels)})
-            self._tell(what, len(sequences), self._sizes.videos)
+            self._report(what, len(sequences), self._sizes.videos)
         return sequences
 
-    def _told(self, part: str, work: Iterable[_Work]) -> Iterator[_Work]:
-        """Each piece of work, told of before it begins: probes take a while each."""
+    def _reported(self, part: str, work: Iterable[_Work]) -> Iterator[_Work]:
+        """Report progress before each piece of work, because a probe takes a while."""
         pieces = tuple(work)
         for i, piece in enumerate(pieces):
-            self._tell(part, i, len(pieces))
+            self._report(part, i, len(pieces))
             yield piece
-        self._tell(part, len(pieces), len(pieces))
+        self._report(part, len(pieces), len(pieces))
 
     @contextmanager
     def _timed(self, part: str) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Moments of a real video as a network sees them."""
+"""A network's output at moments of a real video."""
 
 from __future__ import annotations
 
@@ -24,38 +24,40 @@ __all__ = ["see_moments"]
 def see_moments(
     network: MSNet, video: Path, at_seconds: Sequence[float], *, rate_hz: float = 10.0, size: int = 224
 ) -> list[Moment]:
-    """Displacement and confidence from the frames on display at some times to those a step later.
+    """Displacement and confidence from the frames shown at some times to those one sampling step later.
 
-    The network sees as many frames before and after as its features depend on, where the video has them.
-    ConfigurationError for a network without an MS module or a time at which there is no pair, InventoryError where
-    `video` is not one file, VideoError where it cannot be decoded.
+    The network processes as many frames before and after as its features depend on, where the video has them. Raises
+    ConfigurationError for a network without an MS module or a time without a pair of frames, InventoryError where
+    `video` is not a single file, and VideoError where it cannot be decoded.
     """
     if not network.spec.has_motion:
-        raise ConfigurationError(f"displacement was to be shown, {network.spec.name} has none: take an msnet_ network")
+        raise ConfigurationError(
+            f"expected a network with displacement; got {network.spec.name}. Choose an msnet_ network"
+        )
     jobs = list_videos(video).jobs if video.is_file() else ()
     if len(jobs) != 1:
-        raise InventoryError(f"one video file was expected, {video} is none: give the path of one")
+        raise InventoryError(f"expected a single video file; got {video}. Give the path of one video")
     (job,) = jobs
     return [_see(network, job, seconds, rate_hz, size) for seconds in at_seconds]
 
 
 def _see(network: MSNet, job: FileJob, seconds: float, rate_hz: float, size: int) -> Moment:
-    nothing = f"a time with a frame after it was expected, {job.path} has none at {seconds:g} s: give another --at"
+    no_pair = f"expected a time with a frame after it; got {seconds:g} s, where {job.path} has none. Give another --at"
     if not math.isfinite(seconds):
-        raise ConfigurationError(nothing)
-    # Sampling starts a whole number of steps before the moment, so that its own frame is among the samples.
+        raise ConfigurationError(no_pair)
+    # Sampling starts a whole number of steps before the moment, so that the samples include its frame.
     back = min(network.spec.reach.back, int(seconds * rate_hz + TOLERANCE_SECONDS))
     start, end = seconds - back / rate_hz, seconds + (network.spec.reach.forward + 1) / rate_hz
     try:
         found = read_frames(job, start_seconds=start, end_seconds=end, rate_hz=rate_hz, size=size)
     except VideoError as error:
-        raise ConfigurationError(nothing) if error.failure is FailureClass.TOO_SHORT else error from error
+        raise ConfigurationError(no_pair) if error.failure is FailureClass.TOO_SHORT else error from error
     times = found.time_seconds
     here = int(np.searchsorted(times, seconds + TOLERANCE_SECONDS, side="right")) - 1
     if not 0 <= here < len(times) - 1:
-        raise ConfigurationError(nothing)
+        raise ConfigurationError(no_pair)
     output = run_sequence(network, torch.from_numpy(found.pixels))
-    assert output.displacement is not None and output.confidence is not None  # it has an MS module
+    assert output.displacement is not None and output.confidence is not None  # the network has an MS module
     return Moment(
         f"{Path(job.path).name}, {times[here]:.1f} s",
         found.pixels[here],

@@ -5,34 +5,26 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 
+from extractor.models.spec import member_frames
 from extractor.video.decoding import decode
 from extractor.video.probing import ProbedItem, probe
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
 from schemas.records import DecodingEvent, FileJob
 
-__all__ = ["Decoder", "DecoderSettings"]
-
-
-@dataclass(frozen=True, slots=True)
-class DecoderSettings:
-    """What a decoder needs to know: the configuration, the members' clip lengths, bytes of frames a chunk."""
-
-    config: ExtractionConfig
-    member_frames: tuple[int, ...]
-    chunk_bytes: int = 8 * 1024 * 1024
+__all__ = ["Decoder"]
 
 
 class Decoder:
     """Decodes the files of a queue, one event a call. Plain Python; `ray.remote` makes an actor of it."""
 
-    def __init__(self, settings: DecoderSettings) -> None:
+    def __init__(self, config: ExtractionConfig) -> None:
         torch.set_num_threads(1)  # resizing; parallelism is by processes
-        self._settings = settings
+        self._config = config
+        self._member_frames = member_frames(config)
         self._queue: deque[tuple[FileJob, str]] = deque()
         self._events: Iterator[DecodingEvent] | None = None
 
@@ -50,13 +42,7 @@ class Decoder:
             if not self._queue:
                 return None
             job, distrust = self._queue.popleft()
-            self._events = decode(
-                job,
-                self._settings.config,
-                members=self._settings.member_frames,
-                chunk_bytes=self._settings.chunk_bytes,
-                distrust=distrust,
-            )
+            self._events = decode(job, self._config, members=self._member_frames, distrust=distrust)
         try:
             return next(self._events)
         except StopIteration:
@@ -68,4 +54,4 @@ class Decoder:
 
     def probe(self, jobs: list[FileJob]) -> list[list[ProbedItem]]:
         """What the items of each file would give, from demuxing alone; nothing is raised for a bad file."""
-        return [probe(job, self._settings.config, self._settings.member_frames) for job in jobs]
+        return [probe(job, self._config, self._member_frames) for job in jobs]

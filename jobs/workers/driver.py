@@ -12,8 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-from jobs.cluster.devices import Workers
-from jobs.run.events import ShardCommitted, ShardProgress
+from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.extractor import Extractor, ExtractorSettings, ShardTask
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, MSNetError, ResourceError
@@ -65,7 +64,6 @@ class Driver:
     def __init__(
         self,
         settings: ExtractorSettings,
-        workers: Workers,
         count: int,
         ledger: Ledger,
         token: str,
@@ -73,8 +71,8 @@ class Driver:
     ) -> None:
         self._settings = settings
         self._options = {
-            "num_cpus": workers.cores_each,
-            "num_gpus": 1 if workers.gpu else 0,
+            "num_cpus": settings.workers.cores_each,
+            "num_gpus": 1 if settings.workers.gpu else 0,
             "max_restarts": 0,
             "max_concurrency": 2,
         }

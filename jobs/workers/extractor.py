@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,14 +15,15 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.models.loading import RANDOM_WEIGHTS
-from extractor.pipeline.files import FileRun, ItemDone
+from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store.commits.commit import CommitStatus, commit_shard
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
-from jobs.run.events import ShardCommitted, ShardProgress, StageSeconds
-from jobs.workers.decoder import Decoder, DecoderSettings
+from jobs.cluster.devices import Workers, torch_device
+from jobs.workers.decoder import Decoder
 from jobs.workers.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from jobs.workers.events import ShardCommitted, ShardProgress, StageSeconds
 from schemas.errors import StorageError, VideoError, WeightsError
 from schemas.layout import StorePaths
 from schemas.records import Decoded, Failure, FileJob, Header, Restart
@@ -36,16 +36,12 @@ _ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class ExtractorSettings:
-    """What an extractor needs to know. `weights` is as `extractor.load_model` takes it, `root` the store."""
+    """What an extractor needs to know. `weights` is as `extractor.load_model` takes it."""
 
-    root: str
+    paths: StorePaths
     run: Run
     weights: str
-    device: str
-    threads: int
-    batch_frames: int
-    decoders: int
-    member_frames: tuple[int, ...]
+    workers: Workers
     limits: DecoderLimits
 
 
@@ -77,7 +73,7 @@ class Extractor:
 
     def __init__(self, settings: ExtractorSettings) -> None:
         self._settings = settings
-        self._paths = StorePaths(Path(settings.root))
+        self._paths = settings.paths
         self._config = settings.run.config
         self._draining = threading.Event()
         self._pool: DecoderPool | None = None
@@ -87,10 +83,10 @@ class Extractor:
 
         Not done on construction: what a constructor raises reaches the caller as the death of the actor.
         """
-        torch.set_num_threads(self._settings.threads)
-        self._network = load_network(self._config, self._settings.weights, self._settings.device)
+        torch.set_num_threads(self._settings.workers.threads)
+        self._network = load_network(self._config, self._settings.weights, torch_device(self._settings.workers.gpu))
         self._require_same_weights()
-        self._pool = DecoderPool(self._spawn_decoder, self._settings.decoders, self._settings.limits)
+        self._pool = DecoderPool(self._spawn_decoder, self._settings.workers.decoders, self._settings.limits)
         return tuple(self._network.notes)
 
     def _require_same_weights(self) -> None:
@@ -110,7 +106,7 @@ class Extractor:
 
     def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
         """Extract what is not staged yet, then commit; events as it goes."""
-        torch.set_num_threads(self._settings.threads)  # calls may come on another thread than the constructor's
+        torch.set_num_threads(self._settings.workers.threads)  # calls may come on another thread than the constructor's
         attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
         shard = _ShardRun(task, attempt, self._settings, self._network)
         yield from shard.fail_poisonous()
@@ -149,13 +145,12 @@ class Extractor:
 
     def _spawn_decoder(self) -> Any:
         node = ray.get_runtime_context().get_node_id()
-        settings = DecoderSettings(self._config, self._settings.member_frames)
         # The extractor reserved the decoders' cores with its own, all or nothing: decoders that asked for theirs
         # one by one could wait for ever on a node that has an extractor's core left but none for its decoders.
         actor = ray.remote(Decoder).options(
             num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )
-        return actor.remote(settings)
+        return actor.remote(self._config)
 
 
 class _ShardRun:
@@ -166,9 +161,9 @@ class _ShardRun:
         self.seconds = StageSeconds()
         self._attempt = attempt
         self._settings = settings
-        self._paths = StorePaths(Path(settings.root))
-        self._runner = NetworkRunner(network, settings.run.config, batch_frames=settings.batch_frames)
-        self._files: dict[FileJob, FileRun] = {}
+        self._paths = settings.paths
+        self._runner = NetworkRunner(network, settings.run.config, batch_frames=settings.workers.batch_frames)
+        self._files: dict[FileJob, FileAssembly] = {}
         self._started: list[str] = []
         self._finished: list[ItemDone | Failure] = []
         self._notes: list[str] = []
@@ -210,7 +205,7 @@ class _ShardRun:
         began, network = time.perf_counter(), self._runner.network_seconds
         file = self._files.get(event.job)
         if file is None:
-            file = self._files[event.job] = FileRun(event.job, self._runner, self._open_writer, self._finish)
+            file = self._files[event.job] = FileAssembly(event.job, self._runner, self._open_writer, self._finish)
             self._started.append(event.job.path)
             if self.task.one_by_one:
                 yield from self.report()

@@ -1,4 +1,4 @@
-"""The benchmark that decodes mutated files: its files, its mutations, and that its judge sees planted faults."""
+"""The benchmark that decodes mutated files: its files, its mutations, and planted faults, which its judge must find."""
 
 import os
 import time
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.mutations.__main__ import JudgedMutation, main, mutations, report
 from benchmarks.mutations.files import FORMATS, KINDS, Source, mutation, write_sources
-from benchmarks.mutations.judge import Decode, Known, faults_of, given_by, known_frames, truth_of
+from benchmarks.mutations.judge import Decode, KnownFrames, faults_of, known_frames, result_of, truth_of
 from benchmarks.mutations.length_fields import length_fields
-from benchmarks.mutations.mutations import Tried, main, mutations, report
 from benchmarks.mutations.watched_child import WatchedChild
 from extractor.video.decoding import decode
 from schemas.config import ExtractionConfig
@@ -32,7 +32,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 
 def planted(change: Change, job: FileJob, config: ExtractionConfig, distrust: str = "") -> Iterator[DecodingEvent]:
-    """The product's decoding with frames or times changed, all else in order."""
+    """The product's decoding with frames or times changed, and nothing else."""
     events = list(decode(job, config, distrust=distrust))
     header, last = events[0], events[-1]
     assert isinstance(header, Header) and isinstance(last, Decoded)
@@ -94,7 +94,7 @@ def hangs(*_: Any, **__: Any) -> Iterator[DecodingEvent]:
 
 
 def exits(*arguments: Any, distrust: str, **options: Any) -> Iterator[DecodingEvent]:
-    """As a decoder that crashes: with PyAV alone it goes well."""
+    """Like a decoder that crashes; with PyAV alone it succeeds."""
     if not distrust:
         os._exit(3)
     yield from decode(*arguments, distrust=distrust, **options)
@@ -106,16 +106,16 @@ def keeps_damage(job: FileJob, config: ExtractionConfig, **options: Any) -> Iter
 
 
 @pytest.fixture(scope="module")
-def known(sources: Sources) -> Known:
+def known(sources: Sources) -> KnownFrames:
     return known_frames({source.name: source.path for pair in sources.values() for source in pair})
 
 
-def kinds_of(decode: Decode, path: Path, known: Known) -> set[str]:
-    given = given_by(decode, str(path), lambda: None)
-    assert not given.failure, given.message
-    if given.exception:
+def kinds_of(decode: Decode, path: Path, known: KnownFrames) -> set[str]:
+    result = result_of(decode, str(path), lambda: None)
+    assert not result.failure, result.message
+    if result.exception:
         return {"exception"}
-    return {kind for kind, _ in faults_of(given, truth_of(str(path)), known)}
+    return {kind for kind, _ in faults_of(result, truth_of(str(path)), known)}
 
 
 def test_sources_and_mutations_are_the_same_every_time(sources: Sources, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_length_fields_of_every_format(sources: Sources) -> None:
             assert length < 2**28 or length == field.mask, (source.name, field)  # no bytes of a picture
 
 
-def test_sound_files_are_free_of_faults(sources: Sources, known: Known) -> None:
+def test_sound_files_are_free_of_faults(sources: Sources, known: KnownFrames) -> None:
     for source in (source for pair in sources.values() for source in pair):
         assert kinds_of(decode, source.path, known) == set(), source.name
 
@@ -166,20 +166,20 @@ def test_sound_files_are_free_of_faults(sources: Sources, known: Known) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["mp4-h264", "avi-mpeg4", "ps-mpeg2"])
-def test_planted_change_is_a_fault(sources: Sources, known: Known, name: str, change: Change, kind: str) -> None:
+def test_planted_change_is_a_fault(sources: Sources, known: KnownFrames, name: str, change: Change, kind: str) -> None:
     found = kinds_of(partial(planted, change), sources[name][0].path, known)
-    assert kind in found and found <= {kind, "times"}  # frames that change places have a time that is not theirs
+    assert kind in found and found <= {kind, "times"}  # swapped frames also have wrong times
 
 
-def test_planted_exception_and_missing_end_are_faults(sources: Sources, known: Known) -> None:
+def test_planted_exception_and_missing_end_are_faults(sources: Sources, known: KnownFrames) -> None:
     path = sources["mkv-h264"][0].path
     assert kinds_of(raises, path, known) == {"exception"}
-    assert "IndexError: index out of range (test_mutations.py" in given_by(raises, str(path), lambda: None).exception
+    assert "IndexError: index out of range (test_mutations.py" in result_of(raises, str(path), lambda: None).exception
     assert kinds_of(stops_early, path, known) == {"events"}
-    assert given_by(refuses, str(path), lambda: None).failure == "corrupt"
+    assert result_of(refuses, str(path), lambda: None).failure == "corrupt"
 
 
-def test_damage_given_as_sound_is_a_fault(sources: Sources, known: Known, tmp_path: Path) -> None:
+def test_damage_given_as_sound_is_a_fault(sources: Sources, known: KnownFrames, tmp_path: Path) -> None:
     content = bytearray(sources["mp4-h264"][1].content)
     for at in range(len(content) // 3, len(content) // 2, 100):
         content[at] ^= 0x55
@@ -188,31 +188,33 @@ def test_damage_given_as_sound_is_a_fault(sources: Sources, known: Known, tmp_pa
     assert {"corrupt"} <= kinds_of(keeps_damage, path, known)
 
 
-def test_only_pictures_that_refer_to_nothing_may_be_left_out(sources: Sources, known: Known) -> None:
+def test_only_pictures_that_refer_to_nothing_may_be_left_out(sources: Sources, known: KnownFrames) -> None:
     path = str(sources["ps-mpeg2"][0].path)
-    given, truth = given_by(decode, path, lambda: None), truth_of(path)
-    assert given.info is not None
-    flagged = replace(given, info=replace(given.info, flags=("leading_pictures",)))
+    result, truth = result_of(decode, path, lambda: None), truth_of(path)
+    assert result.info is not None
+    flagged = replace(result, info=replace(result.info, flags=("leading_pictures",)))
     garbage = np.full_like(truth.frames[0], 128)
     spoilt = replace(truth, frames=[garbage, *truth.frames], times=[0.5, *truth.times], corrupt=[0])
-    assert {kind for kind, _ in faults_of(given, spoilt, known)} >= {"order", "count", "corrupt"}
+    assert {kind for kind, _ in faults_of(result, spoilt, known)} >= {"order", "count", "corrupt"}
     assert faults_of(flagged, spoilt, known) == []
     middle = [*truth.frames[:9], garbage, *truth.frames[10:]]  # frame 9, by a drained decoder, is right
     mixed = replace(truth, frames=middle)
-    assert [kind for kind, _ in faults_of(given, mixed, known)] == ["frames"]
+    assert [kind for kind, _ in faults_of(result, mixed, known)] == ["frames"]
     assert faults_of(flagged, mixed, known) == []
     fewer = replace(flagged, frames=flagged.frames[2:], times=flagged.times[2:])
     assert {kind for kind, _ in faults_of(fewer, truth, known)} == {"count", "order"}
 
 
 @pytest.mark.slow
-def test_hang_and_death_are_reported(sources: Sources, known: Known) -> None:
+def test_hang_and_death_are_reported(sources: Sources, known: KnownFrames) -> None:
     source = sources["flv"][0]
     with WatchedChild(hangs, known, deadline_seconds=0.5) as child:
         hung = child.judge(source.path)
     assert hung.outcome == "timed_out" and [kind for kind, _ in hung.faults] == ["hang", "hang"]
     assert "the pool would end it" in hung.faults[0][1]
-    assert list(report([Tried(mutation(0, 0, sources), hung)]))[-1] == "1 mutations and 0 sound files: 1 faults"
+    assert (
+        list(report([JudgedMutation(mutation(0, 0, sources), hung)]))[-1] == "1 mutations and 0 sound files: 1 faults"
+    )
     with WatchedChild(exits, known, deadline_seconds=30.0) as child:
         died = child.judge(source.path, frozenset({"container:flv", "codec:flv1"}))
     assert died.outcome == "sound" and died.faults == ()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gebd import predict, train_head, training_config
+from gebd import head_config, predict, train_head
 from tests.gebd.boundary_stores import make_videos
 
 pytestmark = pytest.mark.gpu
@@ -25,7 +25,7 @@ def device() -> torch.device:
 
 def test_training_and_prediction_on_a_gpu_agree_with_the_cpu(device: torch.device, tmp_path: Path) -> None:
     store, truth = make_videos(tmp_path / "store", 10)
-    config = training_config(max_epochs=3, width=8, dropout=0.0, learning_rate=0.01)
+    config = head_config(max_epochs=3, width=8, dropout=0.0, learning_rate=0.01)
     here = train_head(store, truth, tmp_path / "here", config)
     there = train_head(store, truth, tmp_path / "there", config, device=device)
     for mine, theirs in zip(here.epochs, there.epochs, strict=True):

@@ -1,4 +1,4 @@
-"""Pooling of the world's truth to cells."""
+"""Pooling of the world's ground truth to cells."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def test_cell_truth_equals_a_loop_over_cells() -> None:
     assert truth.leaving.any() and not truth.leaving.all()
 
 
-def test_pool_to_cells_refuses_a_broken_cell() -> None:
-    with pytest.raises(ValueError, match="that 8 divides"):
+def test_pool_to_cells_refuses_partial_cells() -> None:
+    with pytest.raises(ValueError, match="multiples of 8; got"):
         pool_to_cells(torch.zeros(1, 1, 20, 16))

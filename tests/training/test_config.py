@@ -1,4 +1,4 @@
-"""Configurations of trainings: recipes, files, and what is refused."""
+"""Training configurations: recipes, files, and refusals."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_read_config_reads_a_file(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("stages = 3", "stages"),
-        ("no toml at all", "is no TOML"),
+        ("no toml at all", "expected TOML; got .*bad.toml, which is not valid"),
         (_SMALL + "colour = 1", "colour"),
         (_SMALL.replace("steps = 3", "steps = 3\nsize_px = 100"), "size_px"),
         ("seed = 1000000\n" + _SMALL, "seed"),

@@ -1,4 +1,4 @@
-"""Training in miniature: it learns, it resumes as if it had not stopped, its checkpoint loads."""
+"""Training in miniature: it learns, resumes as if uninterrupted, and writes a checkpoint that loads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _column(path: Path, name: str) -> list[float]:
         return [float(row[name]) if row[name] else 0.0 for row in csv.DictReader(file)]
 
 
-def test_train_resumes_with_the_losses_of_a_run_that_never_stopped(tmp_path: Path) -> None:
+def test_train_resumes_with_the_losses_of_an_uninterrupted_run(tmp_path: Path) -> None:
     seen: list[Progress] = []
     whole = train(_config(), tmp_path / "whole", report=seen.append)
     for stop_after in (2, 5, 99):  # within either stage
@@ -89,7 +89,7 @@ def test_train_stores_its_recipe_in_a_half_precision_checkpoint(tmp_path: Path) 
     assert dtypes == {torch.float16}
 
 
-def test_train_of_a_network_without_motion_skips_what_is_for_matching_alone(tmp_path: Path) -> None:
+def test_train_of_a_network_without_motion_skips_stages_for_matching_alone(tmp_path: Path) -> None:
     path = train(_config(4, model="tsm_resnet18"), tmp_path)
     assert _column(tmp_path / "losses.csv", "step") == [1, 2]
     assert all(_column(tmp_path / "losses.csv", "boundary")) and not any(_column(tmp_path / "losses.csv", "matching"))
@@ -112,7 +112,7 @@ def test_train_starts_from_a_checkpoint(tmp_path: Path) -> None:
         train(_config(2, model="msnet_resnet50"), tmp_path / "third", weights=first)
 
 
-def test_train_declares_edges_that_repeat_whatever_it_starts_from(tmp_path: Path) -> None:
+def test_train_declares_repeated_edges_whatever_it_starts_from(tmp_path: Path) -> None:
     zeros = replace(describe_network("msnet_resnet18"), edges=Edges.ZEROS)
     save_checkpoint(tmp_path / "zeros.safetensors", build_network(zeros), licence="CC0-1.0")
     assert load_model("msnet_resnet18", weights=tmp_path / "zeros.safetensors").spec.edges is Edges.ZEROS
@@ -121,7 +121,7 @@ def test_train_declares_edges_that_repeat_whatever_it_starts_from(tmp_path: Path
 
 
 @pytest.mark.parametrize("model", ["msnet_resnet18", "msnet_mobilenetv2"])
-def test_train_leaves_matching_as_it_is_where_a_stage_says_so(tmp_path: Path, model: str) -> None:
+def test_train_keeps_matching_fixed_where_a_stage_says_so(tmp_path: Path, model: str) -> None:
     stages = [{"name": "features", "steps": 2, "frames_per_step": 8, "size_px": 64, "num_frames": [4],
                "matching_fixed": True, "warmup_steps": 0}]  # fmt: skip
     config = _config(model=model, stages=stages)
@@ -140,7 +140,7 @@ def test_train_leaves_matching_as_it_is_where_a_stage_says_so(tmp_path: Path, mo
 
 
 def test_train_refuses_a_stage_with_nothing_to_train() -> None:
-    with pytest.raises(ValueError, match="would leave nothing to train"):
+    with pytest.raises(ValueError, match="which leaves nothing to train"):
         _config(stages=[{"name": "none", "steps": 1, "matching_only": True, "matching_fixed": True}])
 
 
@@ -150,14 +150,14 @@ def test_train_refuses_the_folder_of_another_configuration(tmp_path: Path) -> No
         train(_config(2, weight_decay=0.5), tmp_path)
 
 
-def test_train_says_which_state_it_cannot_read(tmp_path: Path) -> None:
+def test_train_names_the_state_it_cannot_read(tmp_path: Path) -> None:
     for content in (b"", b"no state", b"PK\x03\x04 broken"):
         (tmp_path / "state.pt").write_bytes(content)
-        with pytest.raises(ConfigurationError, match=r"state.pt was expected to hold the state of a training"):
+        with pytest.raises(ConfigurationError, match=r"the state of a training; got .*state\.pt, which cannot be read"):
             train(_config(2), tmp_path)
 
 
-def test_train_with_bfloat16_gives_losses_near_those_of_float32(tmp_path: Path) -> None:
+def test_train_with_bfloat16_has_losses_near_those_of_float32(tmp_path: Path) -> None:
     train(_config(2), tmp_path / "full")
     train(_config(2, precision="bfloat16"), tmp_path / "mixed")
     for name in ("matching", "regression", "confidence"):
@@ -188,5 +188,5 @@ def test_train_a_few_hundred_steps_beats_random_weights(tmp_path: Path) -> None:
     assert after.visible.mean_cells < after.visible_zero.mean_cells
 
 
-def test_train_the_recipe_of_the_bundled_weights_names_a_network_that_exists() -> None:
+def test_the_default_recipe_names_a_network_that_exists() -> None:
     assert build_network(read_config("default").model).motion_squeeze is not None

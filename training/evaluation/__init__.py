@@ -1,4 +1,4 @@
-"""How good trained weights are: matching on held-out procedural video and on real video, and what features tell."""
+"""Evaluation of trained weights: matching on held-out procedural video and on real video, and probes on features."""
 
 from training.evaluation.matching import CellErrors, MatchingScores, measure_matching
 

@@ -1,4 +1,4 @@
-"""Boundaries found by a linear probe on frame features; what counts as found is for the metric that is handed in."""
+"""Event boundaries found by a linear probe on frame features, scored by a metric that the caller passes in."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 CONTEXT_FRAMES = 5
-_NEAR_FRAMES = 1  # frames that count as the boundary's own when the probe is fitted
-_APART_FRAMES = 4  # two boundaries are farther apart
+_NEAR_FRAMES = 1  # frames this close to a boundary are labelled as boundaries when the probe is fitted
+_APART_FRAMES = 4  # two predicted boundaries are farther apart than this
 _THRESHOLDS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class BoundaryTruth:
-    """A sequence's length and boundaries, in seconds."""
+    """Duration and boundaries of a sequence, in seconds."""
 
     duration_seconds: float
     boundary_seconds: tuple[float, ...]
@@ -38,26 +38,21 @@ class BoundaryTruth:
 
 Predictions = Mapping[str, Sequence[float]]
 F1 = Callable[[Predictions, Mapping[str, BoundaryTruth]], float]
-"""The metric by which the threshold is chosen, of predicted seconds by the name of the sequence."""
+"""The metric that chooses the threshold, from predicted seconds by the name of the sequence."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoundaryProbe:
-    """A fitted probe's boundaries on the test sequences, in seconds; strength and threshold are of the fitting part.
-
-    `fitting_f1` is what the threshold reached there, by probes that had not seen the sequence.
-    """
+    """Boundaries on the test sequences, in seconds, and the probe's `strength`, chosen on the fitting part."""
 
     predictions: dict[str, list[float]]
     strength: float
-    threshold: float
-    fitting_f1: float
 
 
 def probe_boundaries(
     fitting: Sequence[LabelledSequence], test: Sequence[LabelledSequence], input_name: str, f1: F1
 ) -> BoundaryProbe:
-    """Fit on some sequences, choose strength and threshold on the same by folds, and find the boundaries of others."""
+    """Fit on some sequences, with strength and threshold chosen there by folds, and find the boundaries of others."""
     features = torch.cat([before_and_after(sequence.features[input_name]) for sequence in fitting])
     labels = torch.cat([_labels(sequence) for sequence in fitting])
     groups = torch.cat([torch.full((len(sequence),), i) for i, sequence in enumerate(fitting)])
@@ -66,20 +61,22 @@ def probe_boundaries(
     best = (-1.0, 0.0, 0.0)
     for strength in STRENGTHS:
         tracks = torch.split(_score(out_of_fold(features, labels, groups, 2, strength)), lengths)
-        for threshold in _candidates(tracks):
+        peaks = torch.cat([track[find_peaks(track, -torch.inf)] for track in tracks])
+        # From the lowest peak to the highest, with the same number of peaks between neighbours.
+        for threshold in torch.quantile(peaks, torch.linspace(0, 1, _THRESHOLDS, dtype=peaks.dtype)).tolist():
             reached = f1(_name_peaks(tracks, threshold), truth)
             if reached > best[0]:
                 best = (reached, strength, threshold)
-    fitting_f1, strength, threshold = best
+    _, strength, threshold = best
     probe = fit_probe(features, labels, 2, strength)
     found = [_score(probe(before_and_after(sequence.features[input_name]))) for sequence in test]
-    return BoundaryProbe(_name_peaks(found, threshold), strength, threshold, fitting_f1)
+    return BoundaryProbe(_name_peaks(found, threshold), strength)
 
 
 def before_and_after(features: Tensor) -> Tensor:
-    """(T, D) to (T, 3 D): the mean of the 5 frames before, that of the 5 from here on, and their absolute difference.
+    """(T, D) to (T, 3 D): means of the 5 frames before and of the 5 from here on, and their absolute difference.
 
-    At the ends the means are of the frames that there are; before the first frame stands the first itself.
+    Near the ends, the means cover the frames that exist; the first frame stands in for the frames before it.
     """
     count = len(features)
     sums = torch.cat((torch.zeros_like(features[:1]), features)).double().cumsum(0)
@@ -92,7 +89,7 @@ def before_and_after(features: Tensor) -> Tensor:
 
 
 def find_peaks(scores: Tensor, threshold: float) -> list[int]:
-    """Frames whose score (T,) is at least the threshold and the first highest of the 4 before and after them.
+    """Frames whose score (T,) reaches the threshold and is the first maximum within 4 frames before and after.
 
     >>> find_peaks(torch.tensor([9.0, 0, 3, 3, 0, 0, 0, 0, 0, 2]), 1.0)
     [0, 9]
@@ -107,7 +104,7 @@ def find_peaks(scores: Tensor, threshold: float) -> list[int]:
 
 
 def name_truth(sequences: Sequence[LabelledSequence]) -> dict[str, BoundaryTruth]:
-    """What is true of sequences, by names that `BoundaryProbe.predictions` has too."""
+    """Ground truth of sequences, by the names that `BoundaryProbe.predictions` uses."""
     return {
         _name(i): BoundaryTruth(len(sequence) / RATE_HZ, tuple(frame / RATE_HZ for frame in sequence.boundary_frames))
         for i, sequence in enumerate(sequences)
@@ -124,12 +121,6 @@ def _name_peaks(tracks: Sequence[Tensor], threshold: float) -> dict[str, list[fl
 
 def _score(logits: Tensor) -> Tensor:
     return logits[:, 1] - logits[:, 0]
-
-
-def _candidates(tracks: Sequence[Tensor]) -> list[float]:
-    """Thresholds from the lowest peak to the highest, by even shares of the peaks."""
-    peaks = torch.cat([track[find_peaks(track, -torch.inf)] for track in tracks])
-    return torch.quantile(peaks, torch.linspace(0, 1, _THRESHOLDS, dtype=peaks.dtype)).tolist()
 
 
 def _labels(sequence: LabelledSequence) -> Tensor:

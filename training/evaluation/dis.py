@@ -1,4 +1,4 @@
-"""OpenCV's DIS optical flow (dense inverse search), a well-kept opponent for displacement. Evaluation only needs it."""
+"""OpenCV's DIS optical flow (dense inverse search), a strong baseline for displacement. Only evaluation needs it."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from training.cells import pool_to_cells
 
 __all__ = ["HOW_TO_GET_DIS", "DisFlow", "in_cells", "round_trip_px"]
 
-HOW_TO_GET_DIS = "install OpenCV for it: pip install 'msnet-features[evaluate]'"
+HOW_TO_GET_DIS = "get OpenCV with pip install 'msnet-features[evaluate]'"
 
 
 class DisFlow:
-    """Flow between neighbouring frames by the preset "medium", computed down to single pixels.
+    """Optical flow between neighbouring frames with the preset "medium", computed at full resolution.
 
-    The preset itself stops at half the resolution and scales up; going on to the full one makes the opponent a little
-    stronger. ConfigurationError where OpenCV is not installed.
+    The preset itself stops at half the resolution and upsamples; full resolution makes the baseline a little stronger.
+    Raises ConfigurationError where OpenCV is not installed.
     """
 
     def __init__(self) -> None:
         if not self.available():
-            raise ConfigurationError(f"DIS optical flow was asked for, and OpenCV is not there: {HOW_TO_GET_DIS}")
+            raise ConfigurationError(f"expected OpenCV for DIS optical flow; it is not installed: {HOW_TO_GET_DIS}")
         import cv2
 
         self._to_grey: Callable[[NDArray[np.uint8]], Any] = partial(cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
@@ -49,25 +49,25 @@ class DisFlow:
         return self._between(pixels, 1)
 
     def backward(self, pixels: Tensor) -> Tensor:
-        """The same from each frame but the first to the one before: entry i is of frame i + 1, to frame i."""
+        """The same from each frame to the one before: entry i is the flow from frame i + 1 to frame i."""
         return self._between(pixels, -1)
 
     def _between(self, pixels: Tensor, direction: int) -> Tensor:
         grey = [self._to_grey(frame) for frame in pixels.cpu().numpy()]
-        # No flow is handed on as a start: every pair stands alone.
+        # No pair starts from the flow of the one before, so that pairs are independent.
         flows = [self._flow.calc(*pair[::direction], None) for pair in pairwise(grey)]
         return torch.from_numpy(np.stack(flows)).permute(0, 3, 1, 2)
 
 
 def in_cells(flow: Tensor) -> Tensor:
-    """Flow in pixels (..., 2, H, W) as the mean over each cell, in cells (..., 2, h, w)."""
+    """Average flow in pixels (..., 2, H, W) over each cell: (..., 2, h, w), in cells."""
     return pool_to_cells(flow) / FEATURE_STRIDE_PX
 
 
 def round_trip_px(forward: Tensor, backward: Tensor) -> Tensor:
-    """How far from itself a pixel comes out that follows one flow and then the other back: (N, H, W), px.
+    """Forward-backward error: how far from its start a pixel ends after both flows, (N, H, W), px.
 
-    Both flows are (N, 2, H, W); infinite where the first leads out of the frame.
+    Both flows are (N, 2, H, W). The error is infinite where the forward flow leaves the frame.
     """
     height, width = forward.shape[-2:]
     x = torch.arange(width) + forward[:, 0]

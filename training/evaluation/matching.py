@@ -1,8 +1,7 @@
-"""Displacement held against the world's truth, cell by cell; also what a training log shows."""
+"""Displacement compared with the world's ground truth, cell by cell; training logs show it too."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,9 +20,9 @@ NETWORK, ZERO = "network", "zero motion"
 
 @dataclass(frozen=True, slots=True)
 class CellErrors:
-    """End-point errors of one method over so many cells; NaN where there are none.
+    """End-point errors of one method over a number of cells; NaN without cells.
 
-    `mean_cells` is the mean error in cells; `within_one_cell` the share of the cells whose error is at most one.
+    `mean_cells` is the mean error in cells, `within_one_cell` the fraction of cells with an error of at most one cell.
     """
 
     cells: int
@@ -32,12 +31,9 @@ class CellErrors:
 
     @classmethod
     def of(cls, errors_cells: Tensor) -> CellErrors:
-        """From the errors of all cells, any shape."""
-        count = errors_cells.numel()
-        if count == 0:
-            return cls(0, math.nan, math.nan)
+        """Summarise the errors of cells, a tensor of any shape."""
         return cls(
-            count,
+            errors_cells.numel(),
             float(errors_cells.mean(dtype=torch.float64)),
             float((errors_cells <= 1).mean(dtype=torch.float64)),
         )
@@ -45,10 +41,10 @@ class CellErrors:
 
 @dataclass(frozen=True, slots=True)
 class MatchedCells:
-    """N cells whose thing exists in both frames and whose true displacement lies within the search window.
+    """N cells whose content exists in both frames and whose true displacement lies within the search window.
 
-    `errors_cells`: end-point errors (N,) by method. `visible` (N,) bool: both frames show it. Pairs over a cut have no
-    truth and no part in this.
+    `errors_cells`: end-point errors (N,) by method. `visible` (N,) bool: both frames show the content. Pairs across a
+    cut have no ground truth and are left out.
     """
 
     errors_cells: Mapping[str, Tensor]
@@ -56,22 +52,22 @@ class MatchedCells:
 
     @classmethod
     def join(cls, parts: Sequence[MatchedCells]) -> MatchedCells:
-        """Cells of several batches, of the same methods."""
+        """Concatenate the cells of several batches with the same methods."""
         errors = {name: torch.cat([part.errors_cells[name] for part in parts]) for name in parts[0].errors_cells}
         return cls(errors, torch.cat([part.visible for part in parts]))
 
     def errors(self, method: str) -> CellErrors:
-        """Of all cells."""
+        """Errors of all cells."""
         return CellErrors.of(self.errors_cells[method])
 
     def visible_errors(self, method: str) -> CellErrors:
-        """Of the visible ones."""
+        """Errors of the visible cells."""
         return CellErrors.of(self.errors_cells[method][self.visible])
 
 
 @dataclass(frozen=True, slots=True)
 class MatchingScores:
-    """A network's displacement and the prediction of no motion, over the same cells: see `MatchedCells`."""
+    """Errors of a network's displacement and of predicting no motion, over the same cells: see `MatchedCells`."""
 
     inside: CellErrors
     inside_zero: CellErrors
@@ -80,22 +76,22 @@ class MatchingScores:
 
 
 def compare_cells(truth: CellTruth, displacements: Mapping[str, Tensor]) -> MatchedCells:
-    """Hold displacements (B, T - 1, 2, h, w) in cells, by method, and that of no motion against the truth."""
+    """Compare displacements (B, T - 1, 2, h, w), in cells, by method, and zero motion with the ground truth."""
     known = truth.displacement.cpu()
     inside = truth.inside.cpu()
-    everyone = {**displacements, ZERO: torch.zeros_like(known)}
-    errors = {name: (found.cpu() - known).norm(dim=2)[inside] for name, found in everyone.items()}
+    methods = {**displacements, ZERO: torch.zeros_like(known)}
+    errors = {name: (found.cpu() - known).norm(dim=2)[inside] for name, found in methods.items()}
     return MatchedCells(errors, truth.visible.cpu()[inside])
 
 
 def measure_matching(network: MSNet, clips: Clips) -> MatchingScores:
-    """Judge a network with an MS module, in evaluation mode for the while, on clips of any device.
+    """Evaluate the displacement of a network on clips on any device; the network's modes are restored afterwards.
 
-    ValueError for a network without an MS module.
+    Raises ValueError for a network without an MS module.
     """
     displacement = run_clips(network, to_pixels(clips.frames)).displacement
     if displacement is None:
-        raise ValueError(f"expected a network with an MS module, got {network.spec.name}")
+        raise ValueError(f"expected a network with an MS module; got {network.spec.name}")
     cells = compare_cells(cell_truth(clips), {NETWORK: displacement})
     return MatchingScores(
         cells.errors(NETWORK), cells.errors(ZERO), cells.visible_errors(NETWORK), cells.visible_errors(ZERO)

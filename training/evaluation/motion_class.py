@@ -1,4 +1,4 @@
-"""How well a linear probe tells from frame features what the main actor and the camera do."""
+"""How well a linear probe on frame features classifies the motion of the main actor and of the camera."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ MOVERS: tuple[Mover, ...] = ("actor", "camera")
 
 @dataclass(frozen=True, slots=True)
 class MotionAccuracy:
-    """Share of the test pairs whose class was told right; `majority` is that of always saying the commonest class.
+    """Accuracy over the test pairs; `majority` is the accuracy of always predicting the most common class.
 
-    The commonest class and the probe's `strength` are those of the fitting part. NaN without pairs.
+    The most common class and the probe's `strength` are those of the fitting part. NaN without pairs.
     """
 
     pairs: int
@@ -35,7 +35,7 @@ class MotionAccuracy:
 def probe_motion(
     fitting: Sequence[LabelledSequence], test: Sequence[LabelledSequence], input_name: str, mover: Mover
 ) -> MotionAccuracy:
-    """Fit on the pairs of some sequences, choosing the strength there by folds, and judge on those of others."""
+    """Fit on the pairs of some sequences, with the strength chosen there by folds, and test on those of others."""
     features, labels, groups = _pairs(fitting, input_name, mover)
     classes = len(Motion)
     right = [
@@ -54,9 +54,9 @@ def probe_motion(
 
 
 def _pairs(sequences: Sequence[LabelledSequence], input_name: str, mover: Mover) -> tuple[Tensor, Tensor, Tensor]:
-    """Features (N, 3 D), labels (N,) and sequences (N,) of all pairs that have a class.
+    """Features (N, 3 D), labels (N,) and sequence numbers (N,) of all pairs that have a class.
 
-    A pair's features are those of its frames and their absolute difference.
+    A pair's features are those of its two frames and their absolute difference.
     """
     features, labels, groups = [], [], []
     for i, sequence in enumerate(sequences):

@@ -1,4 +1,4 @@
-"""Frames through a network: clips in small batches, long sequences as streams."""
+"""Forward passes: clips in small batches, long sequences as streams."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from extractor.models.streaming import DenseStream
 
 __all__ = ["PassOutput", "evaluating", "run_clips", "run_sequence", "to_pixels"]
 
-_CLIPS_AT_A_TIME = 8  # bounds the memory of a pass: some 60 frames of 224 x 224
+_CLIPS_AT_A_TIME = 8  # limits the memory of a pass to some 60 frames of 224 x 224
 _FRAMES_AT_A_TIME = 16
 
 
 @dataclass(frozen=True, slots=True)
 class PassOutput:
-    """What evaluation asks of a network; float32, on the CPU. Sequences have no leading B.
+    """The outputs of a network that evaluation uses; float32, on the CPU. Sequences have no leading B.
 
-    `frame_features` (B, T, D). None without an MS module: `displacement` (B, T - 1, 2, h, w) in cells and
-    `confidence` (B, T - 1, h, w).
+    `frame_features` is (B, T, D), `displacement` (B, T - 1, 2, h, w) in cells, `confidence` (B, T - 1, h, w). The last
+    two are None without an MS module.
     """
 
     frame_features: Tensor
@@ -45,7 +45,7 @@ def run_clips(network: MSNet, pixels: Tensor) -> PassOutput:
 
 
 def run_sequence(network: MSNet, pixels: Tensor) -> PassOutput:
-    """Run one sequence (T, H, W, 3), uint8 RGB, as dense extraction does; `network` is in evaluation mode."""
+    """Run one sequence (T, H, W, 3), uint8 RGB, as dense extraction does; `network` must be in evaluation mode."""
     stream = DenseStream(network)
     outputs = [stream.push(_prepared(network, part)) for part in torch.split(pixels, _FRAMES_AT_A_TIME)]
     outputs.append(stream.finish())
@@ -57,13 +57,13 @@ def run_sequence(network: MSNet, pixels: Tensor) -> PassOutput:
 
 
 def to_pixels(frames: Tensor) -> Tensor:
-    """Frames (..., 3, H, W) in [0, 1] as a decoder would give them: uint8 (..., H, W, 3)."""
+    """Convert frames (..., 3, H, W) in [0, 1] to the format of a decoder: uint8 (..., H, W, 3)."""
     return (frames * 255).round().to(torch.uint8).movedim(-3, -1)
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode within the block; afterwards every module is in the mode it was in."""
+    """Evaluation mode within the block; afterwards every module returns to its previous mode."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Pictures of what a network sees: frames with displacement and confidence beside them. Need matplotlib."""
+"""Pictures of a network's output: frames with displacement and confidence beside them. Requires matplotlib."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A frame (size, size, 3) uint8, and what was found from it to the next: displacement (2, h, w) in cells and
-    confidence (h, w). `grid` says how they lie in the original; `interval_seconds` is from this frame to the next.
+    """A frame (size, size, 3) uint8 with its displacement (2, h, w) to the next frame, in cells, and confidence (h, w).
+
+    `grid` maps them to the original video; `interval_seconds` is the time from this frame to the next.
     """
 
     title: str
@@ -50,26 +51,26 @@ class Moment:
 
     @property
     def width(self) -> float:
-        """Of what the frame shows, in pixels of the original."""
+        """Width of the visible area, in pixels of the original."""
         return float(self.frame.shape[1] * self.grid.scale_x)
 
     @property
     def height(self) -> float:
-        """Of what the frame shows, in pixels of the original."""
+        """Height of the visible area, in pixels of the original."""
         return float(self.frame.shape[0] * self.grid.scale_y)
 
     @property
     def displacement_px(self) -> FloatArray:
-        """(2, h, w), in pixels of the original."""
+        """Displacement (2, h, w) in pixels of the original."""
         scale = np.array([self.grid.scale_x, self.grid.scale_y]).reshape(2, 1, 1)
         moved: FloatArray = self.displacement * FEATURE_STRIDE_PX * scale
         return moved
 
 
 def direction_colours(displacement: FloatArray, largest: float) -> FloatArray:
-    """(2, ...) to RGB (..., 3) in [0, 1]: the hue says where to, the saturation how far; white stands.
+    """(2, ...) to RGB (..., 3) in [0, 1]: hue shows the direction, saturation the length; no motion is white.
 
-    To the right is red, and on clockwise, as on the wheel beside the picture; from `largest` on the colour is full.
+    Right is red and hues continue clockwise, as on the wheel in the picture. Lengths from `largest` on are saturated.
     """
     from matplotlib.colors import hsv_to_rgb
 
@@ -81,7 +82,7 @@ def direction_colours(displacement: FloatArray, largest: float) -> FloatArray:
 
 
 def round_up(value: float) -> float:
-    """The next of ..., 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, ...: what a legend goes up to.
+    """Round up to one of ..., 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, ...: the maximum of a legend.
 
     >>> [round_up(value) for value in (0.6, 1.0, 12.5)]
     [0.7, 1.0, 15.0]
@@ -90,14 +91,14 @@ def round_up(value: float) -> float:
     return next(round(step * power, 9) for step in (1, 1.5, 2, 3, 5, 7, 10) if value <= step * power * (1 + 1e-9))
 
 
-def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Path:
-    """Draw one row a moment as PNG: frame, displacement by the colour wheel, confidence; one scale for all rows.
+def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> None:
+    """Draw a PNG with one row per moment: frame, displacement by the colour wheel, confidence. All rows share a scale.
 
     `caption` stands below the frames. Raises UsageError where matplotlib is missing, the name does not end in .png, or
-    there is no folder for the file.
+    the folder does not exist.
     """
     if path.suffix.lower() != ".png":
-        raise UsageError(f"a name that ends in .png was expected, not {path.name}")
+        raise UsageError(f"expected a name that ends in .png; got {path.name}. Change the ending")
     figure = _figure()
     largest = round_up(max(1.0, *(float(np.quantile(np.hypot(*m.displacement_px), 0.99)) for m in moments)))
     trust = np.concatenate([m.confidence.ravel() for m in moments])
@@ -121,24 +122,24 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> Pa
     bar.set_axis_off()
     scale = figure.colorbar(axes[0, 2].images[0], cax=bar.inset_axes((0, 0.72, 1, 0.18)), orientation="horizontal")
     scale.ax.tick_params(labelsize=8)
-    return _write(figure, path)
+    _write(figure, path)
 
 
 def _show(axis: Axes, picture: npt.NDArray[Any], moment: Moment, trust: tuple[float, float]) -> None:
-    """In the original's aspect, and every cell as it is; confidence on the range `trust`."""
+    """Show a picture in the original's aspect ratio, cells without smoothing, confidence on the range `trust`."""
     extent = (0.0, moment.width, moment.height, 0.0)
     limits = {"vmin": trust[0], "vmax": trust[1], "cmap": "viridis"} if picture.ndim == 2 else {}
     smooth = "antialiased" if picture.dtype == np.uint8 else "nearest"
     axis.imshow(picture, extent=extent, interpolation=smooth, **limits)  # type: ignore[arg-type]
     axis.set(xticks=[], yticks=[])
-    axis.spines[:].set(color="#BBBBBB", linewidth=0.6)  # what stands is white
+    axis.spines[:].set(color="#BBBBBB", linewidth=0.6)  # no motion is white, as the page is
 
 
 def _draw_wheel(axis: Axes, largest: float) -> None:
     side = np.linspace(-1, 1, _WHEEL_PX)
     x, y = np.meshgrid(side, side)
     colours = direction_colours(np.stack((x, y)), 1.0)
-    disc = np.dstack((colours, np.clip((1 - np.hypot(x, y)) * _WHEEL_PX / 2, 0, 1)))  # with a soft edge
+    disc = np.dstack((colours, np.clip((1 - np.hypot(x, y)) * _WHEEL_PX / 2, 0, 1)))  # with an antialiased edge
     axis.imshow(disc, extent=(-1, 1, 1, -1))
     axis.text(1.25, 0, f"edge: {largest:g} px", fontsize=8, va="center")
     axis.set_axis_off()
@@ -146,18 +147,17 @@ def _draw_wheel(axis: Axes, largest: float) -> None:
 
 def _figure() -> Figure:
     try:
-        from matplotlib.figure import Figure  # without pyplot, which would look for a display
+        from matplotlib.figure import Figure  # not pyplot, which would look for a display
     except ImportError as error:
         raise UsageError(
-            "pictures need matplotlib, which is not installed: pip install 'msnet-features[plot]'"
+            "expected matplotlib for pictures; it is not installed. Run pip install 'msnet-features[plot]'"
         ) from error
     return Figure(figsize=(_WIDTH_INCHES, 1), layout="constrained")
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def _write(figure: Figure, path: Path) -> None:
     data = BytesIO()
     figure.savefig(data, format="png", dpi=110)
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path} cannot be written: the folder {path.parent} does not exist")
+        raise UsageError(f"expected an existing folder; got {path.parent}, which does not exist. Create it first")
     write_bytes(path, sealed(data.getvalue(), MOMENTS))
-    return path

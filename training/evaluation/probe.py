@@ -1,4 +1,4 @@
-"""Linear probe: multinomial logistic regression on standardised features, with its strength chosen by folds."""
+"""Linear probe: multinomial logistic regression on standardised features, with the penalty chosen by folds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch.nn import functional as F
 __all__ = ["STRENGTHS", "LinearProbe", "fit_probe", "out_of_fold"]
 
 STRENGTHS = (0.03, 0.3, 3.0)
-"""Weights of the squared penalty among which the folds of the fitting part choose."""
+"""Candidate weights of the squared penalty; folds of the fitting part choose one."""
 
 _FOLDS = 3
 _MOST_ITERATIONS = 200
-_FLAT_BELOW = 1e-4  # largest part of the gradient at which a fit is done
+_FLAT_BELOW = 1e-4  # a fit ends when no component of the gradient exceeds this
 
 
 @dataclass(frozen=True, slots=True)
 class LinearProbe:
-    """What was fitted: `weight` (D, classes), `bias` (classes,), on features less `mean` over `scale`, both (D,)."""
+    """`weight` (D, classes) and `bias` (classes,), for features minus `mean` over `scale`, both (D,)."""
 
     mean: Tensor
     scale: Tensor
@@ -33,9 +33,9 @@ class LinearProbe:
 
 
 def fit_probe(features: Tensor, labels: Tensor, classes: int, strength: float) -> LinearProbe:
-    """Minimise the mean cross entropy of (N, D) and labels (N,) in [0, classes), plus strength / 2 * |weight|^2.
+    """Minimise the mean cross-entropy of features (N, D), labels (N,) in [0, classes), plus strength / 2 * |weight|^2.
 
-    Features that do not vary have no say. Deterministic: the start is zero, the steps are those of L-BFGS.
+    Constant features are ignored. Deterministic: L-BFGS from zero weights.
     """
     x = features.double()
     mean, scale = x.mean(0), x.std(0, correction=0)
@@ -64,7 +64,7 @@ def fit_probe(features: Tensor, labels: Tensor, classes: int, strength: float) -
 
 
 def out_of_fold(features: Tensor, labels: Tensor, groups: Tensor, classes: int, strength: float) -> Tensor:
-    """Logits (N, classes) of every sample by a probe that was fitted without its group; groups (N,) from 0 up."""
+    """Logits (N, classes) of every sample from a probe fitted without its group; `groups` (N,) count from 0."""
     folds = groups % _FOLDS
     logits = torch.empty(len(features), classes, dtype=torch.float64)
     for fold in sorted(set(folds.tolist())):

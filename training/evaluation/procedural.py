@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from schemas.intervals import Interval, interval_of, resample_sums
-from training.cells import CellTruth, cell_truth
+from training.cells import cell_truth
 from training.evaluation.dis import DisFlow, in_cells
 from training.evaluation.matching import NETWORK, ZERO, CellErrors, MatchedCells, compare_cells
 from training.evaluation.passes import PassOutput
@@ -37,11 +37,11 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class WorldFacts:
-    """What the clips are like. `speed_cells`: quantiles of the cells' true displacement a frame, by per cent.
+    """Statistics of the clips. `speed_cells`: quantiles of the true displacement per frame in cells, by per cent.
 
-    The shares are of `cells`: `still_share` moves less than 0.05 cells a frame, `occluded_share` exists in both frames
-    but is not seen in both, `outside_share` moves beyond the search window. `unknown_share` is of all cells: those
-    without truth, over a cut or where something vanishes.
+    Fractions of `cells`: `still_share` moves less than 0.05 cells per frame, `occluded_share` exists in both frames but
+    is hidden in one, `outside_share` moves beyond the search window. `unknown_share` is the fraction of all cells that
+    have no ground truth, across a cut or where something vanishes.
     """
 
     cells: int
@@ -54,10 +54,10 @@ class WorldFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceScores:
-    """Whether confidence ranks errors, over the textured cells that both frames show.
+    """How well confidence ranks errors, over the textured cells that both frames show.
 
-    `rank_correlation`: Spearman's, of confidence and error; -1 would be a perfect ranking, 0 none. Mean errors in
-    cells of the half with the higher confidence and of the other half.
+    `rank_correlation`: Spearman's, of confidence and error; -1 is a perfect ranking, 0 none. `confident_half_cells` and
+    `other_half_cells`: mean errors, in cells, of the half with the higher confidence and of the other half.
     """
 
     cells: int
@@ -68,9 +68,10 @@ class ConfidenceScores:
 
 @dataclass(frozen=True, slots=True)
 class ErrorScores(CellErrors):
-    """`zero_share`: the mean error over that of predicting no motion. 95 % intervals by bootstrap over clips.
+    """Adds `zero_share`, the ratio to the mean error of predicting no motion, and 95 % bootstrap intervals.
 
-    Cells of a clip are alike, and a few clips of fast, bare things make much of the error: clips are what is drawn.
+    The bootstrap resamples clips: cells of a clip are correlated, and a few clips of fast, untextured things cause
+    much of the error.
     """
 
     mean_interval: Interval
@@ -80,7 +81,7 @@ class ErrorScores(CellErrors):
 
 @dataclass(frozen=True, slots=True)
 class ProceduralScores:
-    """`errors` by method, of all cells within the search window; `visible_errors` of those that both frames show."""
+    """By method: `errors` of all cells within the search window, `visible_errors` of those that both frames show."""
 
     clips: int
     frames: int
@@ -91,7 +92,7 @@ class ProceduralScores:
 
 
 class ProceduralMatching:
-    """Gathers cells of held-out clips batch by batch, beside no motion and beside DIS where that is given."""
+    """Collects cells of held-out clips batch by batch, with zero motion and, where given, DIS as baselines."""
 
     def __init__(self, dis: DisFlow | None) -> None:
         self._dis = dis
@@ -104,9 +105,9 @@ class ProceduralMatching:
         self._counts = torch.zeros(4, dtype=torch.int64)
 
     def add(self, clips: Clips, pixels: Tensor, found: PassOutput) -> None:
-        """Take the next batch: its truth, its frames (B, T, H, W, 3) uint8, and what the network found in them."""
+        """Add a batch: its ground truth, its frames (B, T, H, W, 3) uint8, and the network's output for them."""
         if found.displacement is None or found.confidence is None:
-            raise ValueError("expected displacement and confidence, got those of a network without an MS module")
+            raise ValueError("expected displacement and confidence; got the output of a network without an MS module")
         truth = cell_truth(clips)
         displacements = {NETWORK: found.displacement}
         if self._dis is not None:
@@ -116,12 +117,15 @@ class ProceduralMatching:
         self._cells_of_clips.append(truth.inside.flatten(1).sum(1).cpu())
         self._confidence.append(found.confidence[truth.inside])
         self._textured.append(textured(pixels[:, :-1])[truth.inside])
-        self._note_facts(truth)
+        defined = truth.defined.cpu()
+        self._speeds.append(truth.displacement.cpu().norm(dim=2)[defined])
+        masks = (defined, truth.defined & ~truth.visible, truth.defined & ~truth.inside, ~truth.defined)
+        self._counts += torch.tensor([int(mask.sum()) for mask in masks])
         self._clips += len(pixels)
         self._frames = pixels.shape[1]
 
     def scores(self) -> ProceduralScores:
-        """Of all that was taken."""
+        """Scores of all batches added so far."""
         cells = MatchedCells.join(self._matched)
         judged = cells.visible & torch.cat(self._textured)
         error = cells.errors_cells[NETWORK][judged]
@@ -135,12 +139,6 @@ class ProceduralMatching:
             _error_scores(visible, clip[cells.visible], self._clips),
             _confidence_scores(torch.cat(self._confidence)[judged], error),
         )
-
-    def _note_facts(self, truth: CellTruth) -> None:
-        defined = truth.defined.cpu()
-        self._speeds.append(truth.displacement.cpu().norm(dim=2)[defined])
-        masks = (defined, truth.defined & ~truth.visible, truth.defined & ~truth.inside, ~truth.defined)
-        self._counts += torch.tensor([int(mask.sum()) for mask in masks])
 
     def _world_facts(self) -> WorldFacts:
         speeds = torch.cat(self._speeds).numpy()
@@ -156,14 +154,14 @@ class ProceduralMatching:
 
 
 def _error_scores(errors_cells: Mapping[str, Tensor], clip: Tensor, clips: int) -> dict[str, ErrorScores]:
-    """By method, of errors (N,) and the number of the clip that each is of (N,)."""
+    """Scores by method, from errors (N,) and the number of the clip (N,) that each belongs to."""
     sums = [torch.bincount(clip, weights=errors.double(), minlength=clips) for errors in errors_cells.values()]
     rows = torch.stack([torch.bincount(clip, minlength=clips).double(), *sums], 1).numpy()
     count, *drawn = resample_sums(rows, resamples=_RESAMPLES, seed=0).T
     resampled = dict(zip(errors_cells, drawn, strict=True))
     zero = CellErrors.of(errors_cells[ZERO])
     found = {}
-    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where nothing moves or nothing was drawn
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN where nothing moves, or where a resample has no cells
         for name, errors in errors_cells.items():
             cells = CellErrors.of(errors)
             found[name] = ErrorScores(
@@ -178,7 +176,7 @@ def _error_scores(errors_cells: Mapping[str, Tensor], clip: Tensor, clips: int) 
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> float:
-    """Spearman's rank correlation of two (N,); equal values share the mean of their ranks. NaN where one is constant.
+    """Spearman's rank correlation of two (N,); ties share the mean of their ranks. NaN where one is constant.
 
     >>> rank_correlation(torch.tensor([0.1, 0.2, 0.9]), torch.tensor([3.0, 2.0, 1.0]))
     -1.0

@@ -1,4 +1,4 @@
-"""Displacement on real video, held against DIS optical flow where that can be trusted."""
+"""Displacement on real video, compared with DIS optical flow where DIS can be trusted."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _PAIRS_AT_A_TIME = 32
 
 @dataclass(frozen=True, slots=True)
 class AgreeingCells:
-    """Cells with texture on which DIS agrees with itself, forward and backward: each (N,), cells.
+    """Textured cells on which DIS is consistent forward and backward: each (N,), in cells.
 
-    `difference_cells`: end-point difference of the network's displacement and DIS. `dis_cells`: length of DIS, which
-    is what no motion differs by. `looked_at` is the number of all cells of the video's pairs.
+    `difference_cells`: end-point difference between the network's displacement and DIS. `dis_cells`: length of the DIS
+    flow, which is the difference of predicting no motion. `looked_at`: number of all cells of the video's pairs.
     """
 
     difference_cells: Tensor
@@ -46,7 +46,7 @@ class AgreeingCells:
 
 @dataclass(frozen=True, slots=True)
 class RealScores:
-    """Medians in cells over so many cells; NaN without any.
+    """Medians in cells, over the numbers of cells given; NaN without cells.
 
     Moving: DIS moves more than one cell. Standing: less than 0.25 cells. `looked_at`: all cells, trusted or not.
     """
@@ -60,15 +60,15 @@ class RealScores:
 
 
 def agree_with_dis(network: MSNet, pixels: Tensor, dis: DisFlow) -> AgreeingCells:
-    """Hold the displacement of one video (T, H, W, 3), uint8 RGB, as one sequence against DIS on the same frames.
+    """Compare the displacement of one video (T, H, W, 3), uint8 RGB, run as one sequence, with DIS on the same frames.
 
-    A cell is trusted where following DIS to the next frame and back ends within a pixel of its start, in the mean
-    over the cell and without leaving the frame, and where the image has texture. ValueError for a network without an
-    MS module.
+    A cell is trusted where following DIS to the next frame and back ends within a pixel of its start (mean over the
+    cell, no pixel leaving the frame), and where the image has texture. Raises ValueError for a network without an MS
+    module.
     """
     displacement = run_sequence(network, pixels).displacement
     if displacement is None:
-        raise ValueError(f"expected a network with an MS module, got {network.spec.name}")
+        raise ValueError(f"expected a network with an MS module; got {network.spec.name}")
     differences, lengths, looked_at = [], [], 0
     for start in range(0, len(pixels) - 1, _PAIRS_AT_A_TIME):
         frames = pixels[start : start + _PAIRS_AT_A_TIME + 1]
@@ -84,7 +84,7 @@ def agree_with_dis(network: MSNet, pixels: Tensor, dis: DisFlow) -> AgreeingCell
 
 
 def score_real(videos: Sequence[AgreeingCells]) -> RealScores:
-    """Medians over the cells of one video or of several together."""
+    """Medians over the cells of one video, or of several pooled together."""
     difference = torch.cat([video.difference_cells for video in videos])
     dis = torch.cat([video.dis_cells for video in videos])
     moving, standing = dis > MOVING_CELLS, dis < STANDING_CELLS

@@ -1,4 +1,4 @@
-"""Held-out procedural sequences as probes want them: features of every frame, and what happens when."""
+"""Held-out procedural sequences for probes: the features of every frame, and boundaries and motion as labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 RATE_HZ = 10.0
-BOUNDARY_FRAMES = 100
+_BOUNDARY_FRAMES = 100
 _BOUNDARIES = (1, 6)
 _MIN_STRETCH_FRAMES = 8
 _DIFFERENCE_GRID = 14
@@ -44,19 +44,19 @@ class LabelledSequence:
 
 
 def boundary_world(config: WorldConfig, seed: int) -> World:
-    """Sequences of 10 s at 10 frames a second with 1 to 6 boundaries, otherwise of the given configuration."""
+    """A world of sequences of 10 s at 10 frames per second with 1 to 6 boundaries, otherwise configured as given."""
     world = World(config, seed=seed)
-    return world.variant(num_frames=BOUNDARY_FRAMES, boundaries=_BOUNDARIES, min_stretch_frames=_MIN_STRETCH_FRAMES)
+    return world.variant(num_frames=_BOUNDARY_FRAMES, boundaries=_BOUNDARIES, min_stretch_frames=_MIN_STRETCH_FRAMES)
 
 
 def sample_clips(world: World, count: int, at_a_time: int) -> Iterator[Clips]:
-    """`count` clips of a world from its first step on, `at_a_time` or, in the end, fewer in a batch."""
+    """The first `count` clips of a world in batches of `at_a_time`; the last batch may be smaller."""
     for step, start in enumerate(range(0, count, at_a_time)):
         yield world.sample(step, at_a_time).of(slice(count - start))
 
 
 def label_sequences(clips: Clips, features: Mapping[str, Tensor]) -> list[LabelledSequence]:
-    """The clips of a batch one by one, with what was computed of them: features (B, T, D) by the name of the input."""
+    """Split a batch of clips and their features (B, T, D), by the name of the input, into labelled sequences."""
     return [
         LabelledSequence(
             {name: of_all[i] for name, of_all in features.items()},
@@ -71,8 +71,8 @@ def label_sequences(clips: Clips, features: Mapping[str, Tensor]) -> list[Labell
 def pixel_differences(pixels: Tensor) -> Tensor:
     """Mean absolute difference to the next frame, over a grid of 14 x 14 parts, in grey levels.
 
-    (B, T, H, W, 3) uint8 to (B, T, 196) float32 on the CPU. The last frame has those of the last pair, as motion
-    features have.
+    (B, T, H, W, 3) uint8 to (B, T, 196) float32 on the CPU. The last frame repeats the last pair, as motion features
+    do.
     """
     frames = pixels.float()
     changed = (frames[:, 1:] - frames[:, :-1]).abs().mean(-1)  # (B, T - 1, H, W)

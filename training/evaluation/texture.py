@@ -1,4 +1,4 @@
-"""Where an image has something to match: the strength of its gradient in a cell."""
+"""Where an image has texture to match: the magnitude of its gradient in a cell."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from training.cells import pool_to_cells
 __all__ = ["TEXTURED_ABOVE", "texture", "textured"]
 
 TEXTURED_ABOVE = 4.0
-"""Grey levels (of 255) a pixel: twice the gradient that noise with a standard deviation of 2 levels has."""
+"""Grey levels (of 255) per pixel: twice the gradient of noise with a standard deviation of 2 levels."""
 
 _LUMA = (0.299, 0.587, 0.114)
 
 
 def texture(pixels: Tensor) -> Tensor:
-    """Root mean square over each cell of the gradient of brightness, in grey levels a pixel.
+    """Root mean square of the brightness gradient over each cell, in grey levels per pixel.
 
-    (..., H, W, 3) uint8 RGB to (..., h, w) float32. Central differences; at the border the image goes on unchanged.
+    (..., H, W, 3) uint8 RGB to (..., h, w) float32. Central differences; the image is replicated beyond its border.
     """
     grey = pixels.float() @ torch.tensor(_LUMA, device=pixels.device)  # (..., H, W)
     flat = F.pad(grey.reshape(-1, 1, *grey.shape[-2:]), (1, 1, 1, 1), mode="replicate")  # (N, 1, H + 2, W + 2)
@@ -30,5 +30,5 @@ def texture(pixels: Tensor) -> Tensor:
 
 
 def textured(pixels: Tensor) -> Tensor:
-    """(..., H, W, 3) to (..., h, w) bool: texture above TEXTURED_ABOVE."""
+    """(..., H, W, 3) to (..., h, w) bool: texture exceeds TEXTURED_ABOVE."""
     return texture(pixels) > TEXTURED_ABOVE

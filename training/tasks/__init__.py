@@ -1,1 +1,1 @@
-"""What a network learns, and the losses it learns by."""
+"""Training tasks and their losses."""

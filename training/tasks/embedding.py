@@ -1,13 +1,13 @@
-"""The size of the MS module's embedding, which decides whether displacement has fractions of a cell.
+"""The scale of the MS module's embedding, which decides whether displacement resolves fractions of a cell.
 
-The kernel soft-argmax takes from a candidate one cell off the best one 2 % of its score, times 100: a share of at most
-0.12 is left to it where scores are near 1, so that displacement comes in nearly whole cells. Lower scores free it: at
-0.3 its share reaches 0.36. A loss that asks for low scores ruins matching, since it is answered by features that change
-at random. But the norm that each cell is divided by has 1e-6 under its root (spec of the reference, `normalize_cells`):
-of an embedding so small that its square is near that, all scores fall alike, whatever they compare.
+The kernel soft-argmax reduces the score of a candidate one cell from the best by 2 % and multiplies by 100. With scores
+near 1, that candidate gets a weight of at most 0.12, so displacement comes in nearly whole cells. Lower scores relax
+this: at 0.3 the weight reaches 0.36. A loss that asks for low scores ruins matching, because features that change at
+random satisfy it. But the norm that divides each cell has 1e-6 under its root (as in the reference, `normalize_cells`):
+for an embedding so small that its square is near this epsilon, all scores shrink alike, whatever they compare.
 
-Numbers that small suit no optimizer. So training has the embedding 2^n times as large and 4^n times the epsilon, which
-is the same network exactly; what is stored is the small one, for the epsilon of the reference.
+Values that small suit no optimizer. Training therefore uses an embedding 2^n times as large and an epsilon 4^n times
+as large, which is exactly the same network; checkpoints store the small embedding, for the epsilon of the reference.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ __all__ = ["as_stored", "enlarge_embedding"]
 
 
 def enlarge_embedding(network: MSNet, halvings: int) -> None:
-    """Bring `network`, as it was built or restored, to the size that is trained, in place, where it has an MS module.
+    """Scale the embedding of a built or restored network to its training size, in place, where it has an MS module.
 
-    A small embedding becomes 2^halvings times as large, together with its epsilon, and nothing changes. One of ordinary
-    size, such as random weights have and checkpoints of others, stays, and meets the larger epsilon: its scores fall.
+    A small embedding becomes 2^halvings times as large, and its epsilon grows with it: the network stays the same. An
+    embedding of ordinary size, as in random weights and in others' checkpoints, keeps its size; the larger epsilon
+    lowers its scores.
     """
     module = network.motion_squeeze
     if module is None:
@@ -40,7 +41,7 @@ def enlarge_embedding(network: MSNet, halvings: int) -> None:
 
 @contextmanager
 def as_stored(network: MSNet, halvings: int) -> Iterator[None]:
-    """Within, `network` is the same with the small embedding and the reference's epsilon; exact in float32."""
+    """Within the block, `network` has the small embedding and the reference's epsilon; equivalent, exact in float32."""
     module = network.motion_squeeze
     if module is None:
         yield
@@ -56,6 +57,6 @@ def as_stored(network: MSNet, halvings: int) -> Iterator[None]:
 
 @torch.no_grad()
 def _scale(module: MotionSqueeze, factor: float) -> None:
-    """Scale the embedding; the ReLU before it passes any positive factor on."""
+    """Scale the embedding by a positive factor, which passes through the ReLU."""
     module.reduction.norm.weight.mul_(factor)
     module.reduction.norm.bias.mul_(factor)

@@ -1,6 +1,6 @@
-"""Losses of a network on the world, each a mean over what it judges.
+"""Losses of a network on the world, each a mean over the cells, frames or pairs it covers.
 
-Cells without an answer (cuts, things that vanish) are left out; where nothing is left a loss is 0.
+Cells without ground truth (cuts, things that vanish) are left out; where none are left, the loss is 0.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ __all__ = [
     "regression_loss",
 ]
 
-# sqrt(d^2 + s^2) - s: nearly the distance, smooth at 0; the metric is a mean distance, so this is too.
+# sqrt(d^2 + s^2) - s: close to the distance, as in the metric, but smooth at 0.
 _SMOOTH_CELLS = 0.02
-# Full trust at no error, a third of it at half a cell: what a user wants to tell apart.
+# Target confidence is 1 without error and about a third at half a cell, the range that users need to tell apart.
 _TRUST_CELLS = 0.5
-# Left alone, what leaves the frame was a twentieth of the cells and a quarter of all error; it is harder to learn.
+# Cells that leave the frame are a twentieth of all cells, but without this weight they caused a quarter of the error.
 _LEAVING_WEIGHT = 3.0
-# Most frames are no boundary.
+# Most frames are not boundaries.
 _NO_BOUNDARY_WEIGHT = 0.2
 
 
 def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpness: float = 1.0) -> Tensor:
     """Cross-entropy of softmax(temperature * scores) over a cell's candidates against bilinear weights of the truth.
 
-    The weights are raised to the power of `sharpness` first: above 1 the nearest candidate is asked to win clearly.
+    The weights are first raised to the power of `sharpness`: above 1, the nearest candidate has to win clearly.
 
-    scores (B, T - 1, P * P, h, w), as the correlation gives them. It judges cells that move as one and are seen in both
-    frames or leave the frame; what leaves is to match the nearest cell of the border: its own candidate would be
-    outside, where scores are 0 whatever is learned, and left alone it matches anything. It counts three times in the
-    mean. The kernel soft-argmax alone would learn slowly: its gate, fixed by the argmax, lets no gradient reach the
-    right candidate while a wrong one is best.
+    scores (B, T - 1, P * P, h, w): output of the correlation. The loss covers coherent cells that are visible in both
+    frames or leave the frame. A cell that leaves has to match the nearest cell at the border, and counts three times in
+    the mean: its own candidate would lie outside, where scores are always 0, and without a target it matches anything.
+    Training through the kernel soft-argmax alone would be slow: its gate, fixed by the argmax, passes no gradient to
+    the right candidate while a wrong one is best.
     """
     leaving = truth.leaving
     judged = (truth.visible | leaving) & truth.inside & truth.coherent
@@ -61,16 +61,16 @@ def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpnes
 
 
 def regression_loss(displacement: Tensor, truth: CellTruth) -> Tensor:
-    """Smoothed distance in cells between displacement (B, T - 1, 2, h, w) and the truth, hidden cells included."""
+    """Smoothed distance, in cells, of displacement (B, T - 1, 2, h, w) to the truth, including occluded cells."""
     squared = (displacement - truth.displacement).square().sum(2)[truth.inside]
     return _mean((squared + _SMOOTH_CELLS**2).sqrt() - _SMOOTH_CELLS)
 
 
 def confidence_loss(confidence: Tensor, displacement: Tensor, truth: CellTruth) -> Tensor:
-    """1 minus the correlation of confidence (B, T - 1, 1, h, w) with exp(-error / half a cell), 0 over a cut.
+    """1 minus the correlation of confidence (B, T - 1, 1, h, w) with exp(-error / half a cell), which is 0 at a cut.
 
-    Only the order counts, not the height: a fraction of a cell comes out of the kernel soft-argmax only where the
-    scores are low, since its gate costs the neighbour of the best candidate 2 % of its score, times 100.
+    Relative confidence counts, not its level: the kernel soft-argmax resolves fractions of a cell only where scores
+    are low (see training.tasks.embedding).
     """
     error = (displacement.detach() - truth.displacement).square().sum(2).sqrt()
     right = torch.where(truth.inside, torch.exp(-error / _TRUST_CELLS), 0.0)
@@ -88,7 +88,7 @@ def boundary_loss(scores: Tensor, boundary: Tensor) -> Tensor:
 
 
 def motion_class_loss(scores: Tensor, motion: Tensor) -> Tensor:
-    """Cross-entropy of scores (B, T - 1, classes) against `Motion` of each pair (B, T - 1), IGNORE left out."""
+    """Cross-entropy of scores (B, T - 1, classes) against the `Motion` of each pair (B, T - 1), without IGNORE."""
     judged = motion != IGNORE
     return _mean(F.cross_entropy(scores[judged], motion[judged], reduction="none"))
 

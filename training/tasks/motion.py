@@ -1,4 +1,4 @@
-"""Learning from the world: its batches, the heads on the network that only training has, and their losses."""
+"""The task of learning from the world: its batches, heads that exist only during training, and their losses."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from extractor.models.loading import IMAGENET_MEAN, IMAGENET_STD
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.msnet import MSNet
 from training.cells import cell_truth
-from training.config import ALL, Precision, Share, Stage, TrainingConfig
+from training.config import ALL, Share, Stage, TrainingConfig, TrainingPrecision
 from training.tasks.losses import boundary_loss, confidence_loss, matching_loss, motion_class_loss, regression_loss
 from training.world import Boundary, Clips, Motion, World, WorldConfig
 
-__all__ = ["MotionTask", "Task", "normalize_frames"]
+__all__ = ["MotionTask", "Task"]
 
 
 class Task(Protocol):
-    """A source of batches with its losses: all that the trainer knows of what is learned.
+    """A source of batches and their losses: the trainer's interface to what is learned.
 
-    Another source, such as videos without truth with a contrastive loss, is another class like `MotionTask`: a module
-    if it has heads to be trained with the network.
+    Another source, such as unlabelled videos with a contrastive loss, is another class like `MotionTask`. It is a
+    module if it has heads that are trained with the network.
     """
 
     def losses(self, network: MSNet, stage: Stage, step: int, share: Share = ALL) -> dict[str, Tensor]:
-        """The losses of a share of batch number `step`, by name, weighted: their sum is what the step descends."""
+        """Weighted losses, by name, of a share of batch number `step`; the step minimises their sum."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What is trained along with the network."""
+        """Parameters that are trained with the network."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming needs, by name."""
+        """State that resuming needs, by name."""
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
-        """Take it back."""
+        """Restore the state."""
 
 
-class _Observer(ClipTimeline):
-    """A clip's timeline that keeps the correlation scores, which the network itself has no use for afterwards."""
+class _ScoreTimeline(ClipTimeline):
+    """A clip's timeline that keeps the correlation scores, which the network itself does not return."""
 
     scores: Tensor | None = None  # (B * (T - 1), P * P, h, w)
 
@@ -58,9 +58,9 @@ class _Observer(ClipTimeline):
 
 
 class MotionTask(nn.Module):
-    """Displacement and confidence of the MS module, boundaries and motion classes of the frame features, on the world.
+    """Learn, on the world, displacement and confidence of the MS module, and boundaries and motion from frame features.
 
-    The linear heads belong to training: a checkpoint holds the network alone.
+    The linear heads exist only during training; a checkpoint holds the network alone.
     """
 
     def __init__(self, network: MSNet, config: TrainingConfig, *, world_seed: int, device: torch.device) -> None:
@@ -73,14 +73,14 @@ class MotionTask(nn.Module):
             self.camera_motion = nn.Linear(width, len(Motion), device=device)
         self._world = World(WorldConfig(textures=config.textures, shapes=config.shapes), seed=world_seed, device=device)
         self._seed = config.seed
-        self._amp = config.precision is Precision.BFLOAT16
+        self._amp = config.precision is TrainingPrecision.BFLOAT16
 
     def losses(self, network: MSNet, stage: Stage, step: int, share: Share = ALL) -> dict[str, Tensor]:
-        """Of a share of batch number `step`; see `Task`."""
+        """Weighted losses of a share of batch number `step`; see `Task`."""
         return self.losses_on(network, self.clips(stage, step, share), stage)
 
     def clips(self, stage: Stage, step: int, share: Share = ALL) -> Clips:
-        """A share of batch number `step`, as `stage` wants it: all shares have clips of one length."""
+        """A share of batch number `step`, with the settings of `stage`; all shares have clips of the same length."""
         draw = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
         frames = stage.num_frames[int(torch.randint(len(stage.num_frames), (), generator=draw))]
         world = self._world.variant(
@@ -95,25 +95,26 @@ class MotionTask(nn.Module):
         return world.sample(step * share.count + share.index, max(1, stage.frames_per_step // frames // share.count))
 
     def losses_on(self, network: MSNet, clips: Clips, stage: Stage) -> dict[str, Tensor]:
-        """The losses of `network` on `clips`, weighted as in `stage`; those of the MS module where it has one."""
-        frames = normalize_frames(clips.frames)
+        """Losses of `network` on `clips`, weighted as in `stage`, including those of the MS module where it has one."""
+        mean, std = (clips.frames.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+        frames = (clips.frames - mean) / std
         batch, length = frames.shape[:2]
-        observer = _Observer(length, network.spec.edges)
+        timeline = _ScoreTimeline(length, network.spec.edges)
         with torch.autocast(frames.device.type, torch.bfloat16, enabled=self._amp):
             if stage.matching_only and network.motion_squeeze is not None:
                 x = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-                motion: MotionFeatures | None = observer.squeeze(
-                    network.motion_squeeze, network.backbone.lower(x, observer)
+                motion: MotionFeatures | None = timeline.squeeze(
+                    network.motion_squeeze, network.backbone.lower(x, timeline)
                 )[1]
                 features = None
             else:
-                features, motion = network.run(frames.flatten(0, 1), observer)
+                features, motion = network.run(frames.flatten(0, 1), timeline)
         found: dict[str, Tensor] = {}
-        if motion is not None and observer.scores is not None and not stage.matching_fixed:
+        if motion is not None and timeline.scores is not None and not stage.matching_fixed:
             truth = cell_truth(clips)
             scores, displacement, confidence = (
                 torch.unflatten(tensor, 0, (batch, length - 1))
-                for tensor in (observer.scores, motion.displacement, motion.confidence)
+                for tensor in (timeline.scores, motion.displacement, motion.confidence)
             )
             found["matching"] = matching_loss(scores, truth, stage.matching_temperature, stage.matching_sharpness)
             found["regression"] = regression_loss(displacement, truth)
@@ -125,10 +126,3 @@ class MotionTask(nn.Module):
             found["camera_motion"] = motion_class_loss(self.camera_motion(features[:, :-1]), clips.camera_motion)
         weights = stage.losses.model_dump()
         return {name: weights[name] * loss for name, loss in found.items() if weights[name] > 0}
-
-
-def normalize_frames(frames: Tensor) -> Tensor:
-    """The world's RGB in [0, 1], (..., 3, H, W), to what the networks take."""
-    mean = frames.new_tensor(IMAGENET_MEAN).view(3, 1, 1)
-    std = frames.new_tensor(IMAGENET_STD).view(3, 1, 1)
-    return (frames - mean) / std

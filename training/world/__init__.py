@@ -1,4 +1,4 @@
-"""A world in motion: procedural clips whose displacement, visibility, boundaries and motion classes are known."""
+"""Procedural clips with known displacement, visibility, event boundaries and motion classes."""
 
 from training.world.config import IGNORE, Boundary, Motion, WorldConfig
 from training.world.scene import Clips, World

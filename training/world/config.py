@@ -1,4 +1,4 @@
-"""What a world is asked for: sizes, numbers of things, events and nuisances; and the names of events and motions."""
+"""Configuration of a world: sizes, numbers of things, events and nuisances; and the names of events and motions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import IntEnum
 __all__ = ["IGNORE", "Boundary", "Motion", "WorldConfig"]
 
 IGNORE = -100
-"""Motion class where there is nothing to classify; torch's own `ignore_index`."""
+"""Motion class where there is nothing to classify; the default `ignore_index` of torch."""
 
 
 class Boundary(IntEnum):
-    """What changes at the first frame of a new stretch; NONE everywhere else."""
+    """What changes at the first frame of a new stretch; NONE at all other frames."""
 
     NONE = 0
     DIRECTION = 1
@@ -24,7 +24,7 @@ class Boundary(IntEnum):
 
 
 class Motion(IntEnum):
-    """What a layer does between two neighbouring frames, on the screen. Compass points as on a map: NORTH is up."""
+    """Motion of a layer on the screen between two neighbouring frames. Compass points as on a map: NORTH is up."""
 
     STILL = 0
     EAST = 1
@@ -45,22 +45,23 @@ class Motion(IntEnum):
 
 @dataclass(frozen=True)
 class WorldConfig:
-    """A recipe of clips. Lengths are shares of the frame's shorter side, so that one recipe serves every size.
+    """A recipe for clips. Lengths are fractions of the frame's shorter side, so that a recipe works at every size.
 
     height, width: of a frame, in pixels.
-    num_frames: T, frames a clip.
-    sprites: least and most shapes in a scene, the hero (the main actor) among them; (0, 0) for a camera alone.
-    boundaries: least and most boundaries a clip; as many as `min_stretch_frames` leaves room for.
-    min_stretch_frames: least frames from one boundary (or an end of the clip) to the next.
-    boundary_weights: how often each kind is drawn, in the order DIRECTION, SPEED, ACTOR, CAMERA, CUT, FADE.
-    rate_hz: frames a second. Everything moves at so many sides, radians or octaves a second, whatever the rate.
-    max_speed: fastest translation of a sprite, in sides a tenth of a second; the camera reaches half of it.
-    still_camera, still_sprite: share of stretches in which the camera, or a sprite, does not move at all.
-    deforming: share of sprites that deform (a third as many backgrounds do).
-    nuisances: scales the probability of every nuisance (light, blur, noise, compression, shake); 0 gives clean
-        frames, whose only change is motion.
-    textures, texture_px, shapes: size of the banks that a world draws from.
-    bank_lifetime_steps: batches after which the banks are drawn anew.
+    num_frames: T, frames per clip.
+    sprites: minimum and maximum number of shapes in a scene, including the hero (the main actor); (0, 0) for a moving
+        camera only.
+    boundaries: minimum and maximum number of boundaries per clip, limited by `min_stretch_frames`.
+    min_stretch_frames: minimum number of frames from one boundary (or an end of the clip) to the next.
+    boundary_weights: relative frequency of each kind, in the order DIRECTION, SPEED, ACTOR, CAMERA, CUT, FADE.
+    rate_hz: frames per second. Speeds in sides, radians or octaves per second do not depend on it.
+    max_speed: maximum translation of a sprite, in sides per tenth of a second; the camera reaches half of it.
+    still_camera, still_sprite: fraction of stretches in which the camera, or a sprite, does not move at all.
+    deforming: fraction of sprites that deform (a third as many backgrounds do).
+    nuisances: scales the probability of every nuisance (light, blur, noise, compression, shake); with 0, motion is the
+        only change between frames.
+    textures, texture_px, shapes: sizes of the banks that a world draws from.
+    bank_lifetime_steps: number of batches after which new banks are drawn.
     """
 
     height: int = 224
@@ -91,10 +92,10 @@ class WorldConfig:
         self._require("rate_hz", self.rate_hz > 0, "above 0")
         weights = self.boundary_weights
         self._require("boundary_weights", len(weights) == 6 and min(weights) >= 0 and sum(weights) > 0, "six weights")
-        self._require("max_speed", 0 < self.max_speed <= 1, "in (0, 1] sides a frame")
+        self._require("max_speed", 0 < self.max_speed <= 1, "in (0, 1] sides per tenth of a second")
         shares = (self.still_camera, self.still_sprite, self.deforming)
         self._require("still_camera, still_sprite, deforming", all(0 <= share <= 1 for share in shares), "in [0, 1]")
-        self._require("nuisances", self.nuisances >= 0, "not negative")
+        self._require("nuisances", self.nuisances >= 0, "at least 0")
         self._require("textures and shapes", min(self.textures, self.shapes) >= 1, "at least 1")
         self._require("texture_px", self.texture_px >= 32, "at least 32")
         self._require("bank_lifetime_steps", self.bank_lifetime_steps >= 1, "at least 1")
@@ -102,7 +103,7 @@ class WorldConfig:
     def _require(self, names: str, holds: bool, expected: str) -> None:
         if not holds:
             values = {name: getattr(self, name) for name in names.replace(" and ", ", ").split(", ")}
-            raise ValueError(f"{names}: expected {expected}, got {values}")
+            raise ValueError(f"{names}: expected {expected}; got {values}")
 
     @property
     def side(self) -> int:
@@ -111,15 +112,15 @@ class WorldConfig:
 
     @property
     def tempo(self) -> float:
-        """Tenths of a second a frame: rates below are stated for one of those."""
+        """Tenths of a second per frame, to scale rates stated per tenth of a second."""
         return 10.0 / self.rate_hz
 
     @property
     def least_speed_px(self) -> float:
-        """Pixels a frame below which a sprite counts as standing; no event consists of less."""
+        """Speed in pixels per frame below which a sprite counts as still; every event changes more than this."""
         return 0.006 * self.side * self.tempo
 
     @property
     def max_speed_px(self) -> float:
-        """Pixels a frame."""
+        """Maximum translation of a sprite in pixels per frame."""
         return self.max_speed * self.side * self.tempo

@@ -1,4 +1,4 @@
-"""Random numbers from one explicit generator, and seeds that do not run into each other."""
+"""Random numbers from one explicit generator, and seeds of independent streams."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["Draw", "stream_seed"]
 
 
 def stream_seed(seed: int, *indices: int) -> int:
-    """A seed in [0, 2^63) of its own for every (seed, index, ...): neighbouring seeds give unrelated streams."""
+    """A distinct seed in [0, 2^63) for every (seed, index, ...); streams of neighbouring seeds are unrelated."""
     state = seed & 0xFFFFFFFFFFFFFFFF
     for index in (*indices, 0x5EED):
-        # splitmix64's finaliser; without it seed 0 step 1 could equal seed 1 step 0.
+        # The finaliser of splitmix64; without it, seed 0 step 1 could equal seed 1 step 0.
         state = (state + 0x9E3779B97F4A7C15 * (index + 1)) & 0xFFFFFFFFFFFFFFFF
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
@@ -21,7 +21,7 @@ def stream_seed(seed: int, *indices: int) -> int:
 
 
 class Draw:
-    """Draws of given shapes on one device, all from one seeded generator."""
+    """Random tensors on one device, all from one seeded generator."""
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
@@ -32,7 +32,7 @@ class Draw:
         return torch.rand(shape, generator=self._generator, device=self.device) * (high - low) + low
 
     def log_uniform(self, shape: tuple[int, ...], low: float, high: float) -> Tensor:
-        """Uniform in the logarithm between low and high."""
+        """Log-uniform in [low, high)."""
         return low * (high / low) ** self.uniform(shape)
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
@@ -40,15 +40,19 @@ class Draw:
         return torch.randn(shape, generator=self._generator, device=self.device)
 
     def integers(self, shape: tuple[int, ...], low: int, high: int) -> Tensor:
-        """int64, low to high, both included."""
+        """int64 from low to high, both included."""
         return torch.randint(low, high + 1, shape, generator=self._generator, device=self.device)
 
+    def sign(self, shape: tuple[int, ...]) -> Tensor:
+        """-1.0 or 1.0, with equal probability."""
+        return self.integers(shape, 0, 1) * 2.0 - 1.0
+
     def chance(self, shape: tuple[int, ...], probability: float) -> Tensor:
-        """bool, true with this probability."""
+        """bool, True with the given probability."""
         return self.uniform(shape) < probability
 
     def choice(self, shape: tuple[int, ...], weights: tuple[float, ...]) -> Tensor:
-        """int64 indices into weights, drawn in their proportion."""
+        """int64 indices into `weights`, drawn in proportion to them."""
         bounds = torch.tensor(weights, device=self.device).cumsum(0)
         picked = torch.searchsorted(bounds, self.uniform(shape) * bounds[-1], right=True)
         return picked.clamp(max=len(weights) - 1)

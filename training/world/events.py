@@ -1,4 +1,4 @@
-"""What happens at a boundary: one thing changes, by well more than steady motion does from frame to frame."""
+"""Events at boundaries: one thing changes, by much more than steady motion changes from frame to frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Events", "State"]
 
 @dataclass
 class State:
-    """A batch at one frame. hero (B,): slot of the main actor or 0. zoomed (B,): log zoom since the scene began."""
+    """A batch at one frame. hero (B,): slot of the main actor, or 0. zoomed (B,): log zoom since the scene began."""
 
     look: Look
     pose: Pose
@@ -29,32 +29,32 @@ class State:
 
     @property
     def is_hero(self) -> Tensor:
-        """(B, K) bool; nowhere true in a clip without sprites."""
+        """(B, K) bool; all False in a clip without sprites."""
         slots = torch.arange(self.look.alive.shape[1])
         return (slots == self.hero[:, None]) & (slots > 0)
 
     def of_hero(self, value: Tensor) -> Tensor:
-        """(B, ...) of a value (B, K, ...) of all slots."""
+        """The hero's part (B, ...) of a value (B, K, ...) of all slots."""
         return value[torch.arange(len(self.hero)), self.hero]
 
 
 class Events:
-    """Changes a state in the clips that a mask (B,) names; `left` (B, K) are the frames that a change will last."""
+    """Changes a state in the clips selected by a mask (B,); `left` (B, K) is the number of frames a change lasts."""
 
     def __init__(self, config: WorldConfig, casting: Casting, draw: Draw) -> None:
         self._config, self._casting, self._draw = config, casting, draw
 
     def turn(self, where: Tensor, state: State, left: Tensor) -> None:
-        """The hero turns by 60 to 180 degrees, to where there is room for the stretch; what rotates, reverses.
+        """The hero turns by 60 to 180 degrees, to where the stretch has room; rotation, zoom and shear reverse.
 
-        He keeps his speed if that does not take him out of the frame, else up to two thirds of it go.
+        It keeps its speed if it stays in the frame, and otherwise loses up to two thirds of it.
         """
         count = len(state.hero)
-        turns = self._draw.uniform((1, 8, count), math.pi / 3, math.pi) * self._signs((1, 8, count))
+        turns = self._draw.uniform((1, 8, count), math.pi / 3, math.pi) * self._draw.sign((1, 8, count))
         paces = torch.tensor([1.0, 0.6, 0.35]).view(3, 1, 1)
         velocity = rotated(state.of_hero(state.rates.centre).expand(3, 8, -1, -1), turns) * paces[..., None]
         overshoot = self._overshoot(state, velocity, left)
-        # A pixel of a brake costs less than one out of the frame.
+        # Slowing down costs less than leaving the frame.
         cost = overshoot + (1 - paces) * 0.02 * self._config.side
         options = velocity.flatten(0, 1)
         best = options[cost.flatten(0, 1).argmin(0), torch.arange(count)]
@@ -63,7 +63,7 @@ class Events:
         state.rates = state.rates.replaced(where[:, None] & state.is_hero, rates)
 
     def change_pace(self, where: Tensor, state: State, left: Tensor) -> None:
-        """The hero starts, stops, slows to a third or less, or gets 2.5 to 4 times as fast, in all of his motion."""
+        """The hero starts, stops, slows to a third or less, or becomes 2.5 to 4 times as fast, in all its motions."""
         draw, count = self._draw, (len(state.hero),)
         velocity = state.of_hero(state.rates.centre)
         speed = torch.linalg.vector_norm(velocity, dim=-1)
@@ -78,12 +78,12 @@ class Events:
         state.rates = state.rates.replaced(where[:, None] & state.is_hero, scaled.replaced(stands, started))
 
     def change_camera(self, where: Tensor, state: State, left: Tensor) -> None:
-        """A camera that stands starts; one that moves stops, or goes on otherwise."""
+        """A still camera starts moving; a moving camera stops or changes its motion."""
         old, new = state.camera, self._casting.moving_camera(left, state.zoomed)
         before = torch.linalg.vector_norm(old.pan, dim=-1)
         moves = (before > 0) | (old.spin != 0) | (old.log_zoom != 0)
         stops = moves & self._draw.chance(tuple(moves.shape), 0.4)
-        # A pan after a pan turns by at least 60 degrees, and a rotation or zoom does not go on as it was.
+        # A pan after a pan turns by at least 60 degrees; a rotation or zoom never continues unchanged.
         speed = torch.linalg.vector_norm(new.pan, dim=-1, keepdim=True)
         turn = self._draw.uniform((len(moves),), math.pi / 3, 5 * math.pi / 3)
         away = rotated(old.pan / before.clamp_min(1e-6)[:, None], turn)
@@ -94,12 +94,12 @@ class Events:
         state.camera = state.camera.replaced(where, new)
 
     def change_actor(self, where: Tensor, state: State, left: Tensor, instance: int) -> None:
-        """Another sprite appears, comes in from the edge or vanishes; or the hero gives way to another one."""
+        """Another sprite appears, enters from the edge or vanishes; or another hero replaces the present one."""
         casting, draw, side = self._casting, self._draw, self._config.side
         look, pose, shape = casting.look(state.hero), casting.pose(), tuple(left.shape)
         in_frame = ((state.pose.centre > 0) & (state.pose.centre < 2 * casting.middle)).all(-1)
         others = ~state.is_hero & (torch.arange(shape[1]) > 0)
-        # To vanish, a sprite has to be there to be seen, and large enough.
+        # Only a sprite that is visible and large enough may vanish.
         fit = others & (~state.look.alive | (in_frame & (state.look.radius > 0.1 * side)))
         swap = ~fit.any(-1) | draw.chance(shape[:1], 0.3)
         chosen = torch.where(swap, state.hero, (draw.uniform(shape) * fit).argmax(-1))
@@ -119,7 +119,7 @@ class Events:
         state.rates = state.rates.replaced(slot, rates)
 
     def _at_edge(self, look: Look, pose: Pose, rates: Rates) -> tuple[Pose, Rates]:
-        """Poses at the edge of the frame, a step within it, with velocities inward."""
+        """Poses at the edge of the frame, one step inside, with velocities inward."""
         draw, casting, shape = self._draw, self._casting, tuple(look.alive.shape)
         edge = draw.integers(shape, 0, 3)
         inward = torch.stack(((edge == 0).float() - (edge == 1).float(), (edge == 2).float() - (edge == 3).float()), -1)
@@ -134,9 +134,6 @@ class Events:
         )
 
     def _overshoot(self, state: State, velocity: Tensor, left: Tensor) -> Tensor:
-        """(..., B) px that the hero with velocity (..., B, 2) ends up beyond the middle nine tenths of the frame."""
+        """How far, (..., B) px, the hero with velocity (..., B, 2) ends beyond the central nine tenths of the frame."""
         end = state.of_hero(state.pose.centre) + velocity * state.of_hero(left)[:, None]
         return ((end - self._casting.middle).abs() - 0.45 * self._casting.size).clamp_min(0.0).sum(-1)
-
-    def _signs(self, shape: tuple[int, ...]) -> Tensor:
-        return self._draw.integers(shape, 0, 1) * 2.0 - 1.0

@@ -1,6 +1,6 @@
 """The layers of a scene as tensors: how they look, where they are, how they move.
 
-Slots of a scene lie behind each other: slot 0 is the background, the last one is nearest to the camera.
+Slots are ordered by depth: slot 0 is the background, the last slot is nearest to the camera.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["Look", "Pose", "Rates", "TensorGroup"]
 
 @dataclass
 class TensorGroup:
-    """Named tensors with common leading dimensions, handled as one."""
+    """Named tensors with common leading dimensions, processed together."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same group with `function` applied to every tensor."""
+        """Apply `function` to every tensor."""
         return type(self)(**{field.name: function(getattr(self, field.name)) for field in fields(self)})
 
     def replaced(self, where: Tensor, other: Self) -> Self:
-        """`other` where the mask (its shape are the leading dimensions) is true, else self."""
+        """`other` where the mask, shaped as the leading dimensions, is True, else self."""
 
         def pick(name: str) -> Tensor:
             mine: Tensor = getattr(self, name)
@@ -35,11 +35,11 @@ class TensorGroup:
         return type(self)(**{field.name: pick(field.name) for field in fields(self)})
 
     def of(self, clips: slice) -> Self:
-        """Some of the clips of a group (B, ...)."""
+        """A slice of the clips of a group (B, ...)."""
         return self.map(lambda value: value[clips])
 
     def during(self, span: slice) -> Self:
-        """Some of the frames of a group (B, T, ...)."""
+        """A slice of the frames of a group (B, T, ...)."""
         return self.map(lambda value: value[:, span])
 
     @classmethod
@@ -50,12 +50,12 @@ class TensorGroup:
 
 @dataclass
 class Look(TensorGroup):
-    """What does not change while a layer lives; each (B, K, ...) in a state, (B, T, K, ...) in a script.
+    """What stays constant while a layer lives; each (B, K, ...) in a state, (B, T, K, ...) in a script.
 
-    alive: bool. instance: int64, another number is another thing. texture, shape: int64 indices into the banks.
-    texture_scale: texels a layer pixel. texture_shift (2): texels. radius, softness: px, size of the shape and
-    width of its edge. gain, bias (3): colour. amplitude (px), wave (radians a px): the deformation; amplitude 0
-    for none. attached: bool, moves along with the hero. depth: how much of the camera's translation it shows.
+    alive: bool. instance: int64, differs between different things. texture, shape: int64 indices into the banks.
+    texture_scale: texels per layer pixel. texture_shift (2): texels. radius, softness: px, size of the shape and
+    width of its edge. gain, bias (3): colour. amplitude (px), wave (radians per px): the deformation; amplitude 0
+    for none. attached: bool, moves with the hero. depth: factor on the camera's translation.
     """
 
     alive: Tensor
@@ -74,14 +74,14 @@ class Look(TensorGroup):
     depth: Tensor
 
     def reach_px(self, pose: Pose) -> Tensor:
-        """How far a layer in this pose can extend from its centre on the screen, in pixels."""
+        """Largest extent of a layer in this pose from its centre on the screen, in pixels."""
         own = SHAPE_REACH * self.radius + self.softness + 2 * self.amplitude
         return own * pose.log_zoom.exp() * (1 + pose.shear.abs())
 
 
 @dataclass
 class Pose(TensorGroup):
-    """Where a layer is at one time. centre (2): px. angle, log_zoom, shear; phase (2): of the deformation, radians."""
+    """Where a layer is at one time. centre (2): px. angle, log_zoom, shear. phase (2): of the deformation, radians."""
 
     centre: Tensor
     angle: Tensor
@@ -92,7 +92,7 @@ class Pose(TensorGroup):
 
 @dataclass
 class Rates(TensorGroup):
-    """Change of a pose a frame, constant over a stretch."""
+    """Change of a pose per frame, constant over a stretch."""
 
     centre: Tensor
     angle: Tensor

@@ -1,8 +1,8 @@
-"""How layers move: the maps from a layer's own coordinates to the screen, their inverses, and names for motions.
+"""Motion of layers: the maps from layer coordinates to the screen, their inverses, and the classes of motion.
 
-A point u of a layer lies on the screen at x = A D(u) + c, in pixels, x right and y down. A is linear (rotation, zoom,
-shear), c the layer's centre, D a deformation of two crossed waves. Every part has an inverse in closed form, so a
-displacement is exact up to float32 rounding: nothing is ever searched or estimated.
+A point u of a layer appears on the screen at x = A D(u) + c, in pixels, x right and y down. A is linear (rotation,
+zoom, shear), c is the layer's centre, D a deformation by two crossed waves. Every part has a closed-form inverse, so
+displacement is exact up to float32 rounding; nothing is searched or estimated.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def linear_map(angle: Tensor, log_zoom: Tensor, shear: Tensor) -> Tensor:
 
 
 def invert(matrix: Tensor) -> Tensor:
-    """Inverse of (..., 2, 2) by the adjugate."""
+    """Invert (..., 2, 2) by the adjugate."""
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     adjugate = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2)
     return adjugate / (a * d - b * c)[..., None, None]
@@ -36,8 +36,8 @@ def invert(matrix: Tensor) -> Tensor:
 def deform(x: Tensor, y: Tensor, amplitude: Tensor, wave: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
     """D: bend x by a wave along y, then y by a wave along the new x.
 
-    Bending one coordinate by a function of the other alone is undone by subtracting it, however strong it is.
-    amplitude (px) and wave (radians a px) broadcast with x and y; phase has both phases in front, (2, ...).
+    Each step shifts one coordinate by a function of the other, so subtracting the shift inverts it at any amplitude.
+    amplitude (px) and wave (radians a px) broadcast with x and y; phase (2, ...) holds the phases of both waves.
     """
     x = x + amplitude * (wave * y + phase[0]).sin()
     y = y + amplitude * (wave * x + phase[1]).sin()
@@ -52,12 +52,11 @@ def undeform(x: Tensor, y: Tensor, amplitude: Tensor, wave: Tensor, phase: Tenso
 
 
 def classify(shift: Tensor, change: Tensor, bend_px: Tensor, reach_px: Tensor, still_px: float) -> Tensor:
-    """Name the strongest part of a layer's motion: int64 (...), values of `Motion`.
+    """Classify the strongest part of a layer's motion: int64 (...), values of `Motion`.
 
-    shift (..., 2): displacement of the layer's middle, px. change (..., 2, 2): the linear map of a pair,
-    A' A^-1. bend_px (...): how far deformation moves its points. reach_px (...): the distance from the middle at
-    which rotation, zoom and shear are turned into pixels, so that they compare with the shift. Below still_px
-    everything is STILL.
+    shift (..., 2): displacement of the layer's middle, px. change (..., 2, 2): the linear map from one frame to the
+    next, A' A^-1. bend_px (...): displacement by the deformation. reach_px (...): distance from the middle at which
+    rotation, zoom and shear are converted to pixels, to compare them with the shift. Motion below still_px is STILL.
     """
     turn = (change[..., 1, 0] - change[..., 0, 1]) / 2 * reach_px
     grow = ((change[..., 0, 0] + change[..., 1, 1]) / 2 - 1) * reach_px

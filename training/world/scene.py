@@ -1,4 +1,4 @@
-"""The world: a seeded source of clips in which all motion is known."""
+"""The world: a seeded source of clips with known motion."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Clips(TensorGroup):
     """A batch of B clips of T frames of H x W pixels, on the world's device.
 
     frames (B, T, 3, H, W): float32 in [0, 1], RGB.
-    displacement (B, T - 1, 2, H, W): float32, px, x right and y down: where the point that pixel (y, x) of frame t
-        shows has gone in frame t + 1. 0 where it is not defined.
-    visible (B, T - 1, H, W): bool, the point is seen in both frames: inside the frame, behind nothing, not faded.
-    defined (B, T - 1, H, W): bool, the thing exists in both frames, seen or not; false over cuts and for what vanishes.
-    owner (B, T, H, W): uint8, slot of the layer that a pixel shows, 0 the background, higher ones nearer.
+    displacement (B, T - 1, 2, H, W): float32, px, x right and y down: motion from frame t to t + 1 of the point that
+        pixel (y, x) of frame t shows. 0 where it is not defined.
+    visible (B, T - 1, H, W): bool, the point is visible in both frames: inside the frame, not occluded, not faded.
+    defined (B, T - 1, H, W): bool, the thing exists in both frames, visible or not. False across cuts, and where
+        something vanishes.
+    owner (B, T, H, W): uint8, slot of the layer that a pixel shows; 0 is the background, higher slots are nearer.
     boundary (B, T): int64, `Boundary` at the first frame of each new stretch, NONE elsewhere.
-    actor_motion, camera_motion (B, T - 1): int64, `Motion` of the hero and of the background on the screen, IGNORE
-        where there is no hero in the frame, or the scene changes.
+    actor_motion, camera_motion (B, T - 1): int64, `Motion` of the hero and of the background on the screen; IGNORE
+        where the frame has no hero, or the scene changes.
     """
 
     frames: Tensor
@@ -47,7 +48,7 @@ class Clips(TensorGroup):
     camera_motion: Tensor
 
     def boundaries(self, clip: int) -> list[tuple[int, Boundary]]:
-        """(first frame of the new stretch, what changed) for each boundary of one clip, in order of time."""
+        """(first frame of the new stretch, what changed) for each boundary of one clip, in temporal order."""
         kinds = self.boundary[clip].tolist()
         return [(frame, Boundary(kind)) for frame, kind in enumerate(kinds) if kind != Boundary.NONE]
 
@@ -55,8 +56,8 @@ class Clips(TensorGroup):
 class World:
     """Clips by number: the same configuration, seed, step, batch size and device give the same clips.
 
-    Textures and shapes are drawn into banks that live for `bank_lifetime_steps` steps, then anew. Worlds of different
-    seeds share nothing, so a held-out set is a world with a seed of its own.
+    Textures and shapes come from banks that are redrawn every `bank_lifetime_steps` steps. Worlds with different seeds
+    share nothing, so a world with its own seed is a held-out set.
     """
 
     def __init__(self, config: WorldConfig, *, seed: int, device: torch.device | str = "cpu") -> None:
@@ -64,29 +65,31 @@ class World:
         self._banks = Banks(config, seed, self.device)
 
     def variant(self, **changes: Any) -> World:
-        """The same world with other fields of its configuration, on the same banks (whose fields cannot change)."""
+        """A world with some configuration fields changed and the same banks, whose own fields cannot change."""
         other = replace(self.config, **changes)
         if Banks.fields_of(other) != Banks.fields_of(self.config):
-            raise ValueError(f"a variant keeps the banks of its world, expected none of their fields in {changes}")
+            raise ValueError(
+                f"expected no changes to the banks, which a variant shares; got {changes}. Make a new World"
+            )
         world = World(other, seed=self.seed, device=self.device)
         world._banks = self._banks
         return world
 
     def batches(self, clips: int, first_step: int = 0) -> Iterator[Clips]:
-        """Batches without end, from `first_step` on."""
+        """Endless stream of batches, starting at `first_step`."""
         return (self.sample(step, clips) for step in count(first_step))
 
     @torch.no_grad()
     def sample(self, step: int, clips: int) -> Clips:
-        """The batch of `clips` clips with this number."""
+        """The batch number `step`, of `clips` clips."""
         if step < 0 or clips < 1:
-            raise ValueError(f"expected a step from 0 and at least one clip, got {step = }, {clips = }")
-        # Half precision would move points by whole pixels: a caller's autocast ends here.
+            raise ValueError(f"expected a step from 0 and at least one clip; got {step = }, {clips = }")
+        # Half precision would shift points by whole pixels, so a caller's autocast is disabled.
         with torch.autocast("cpu", enabled=False), torch.autocast(self.device.type, enabled=False):
             return self._sample(step, clips)
 
     def _sample(self, step: int, clips: int) -> Clips:
-        # The script is drawn on the CPU: it is small, and then the same on every device.
+        # The script is small, and drawing it on the CPU makes it the same on every device.
         script = write_script(self.config, clips, Draw(stream_seed(self.seed, 1, step)))
         result = self._empty(script)
         noise = Draw(stream_seed(self.seed, 2, step), self.device)
@@ -109,12 +112,12 @@ class World:
         )
 
     def _film(self, script: Script, clips: slice, banks: tuple[Atlas, Atlas], noise: Draw, result: Clips) -> None:
-        """Render some clips into `result`, a few frames at a time where they are long or large."""
+        """Render some clips into `result`, a few frames at a time where clips are long or large."""
         look, pose = script.look.of(clips), script.pose.of(clips)
         linear, size, frames = script.linear[clips], (self.config.height, self.config.width), self.config.num_frames
         nuisances = Nuisances(len(linear), frames, self.config.nuisances, noise)
         room = max(1, 2 * self._pixels_at_a_time() // (len(linear) * size[0] * size[1]))
-        # The last frame has no displacement of its own, so it is made together with the one before it.
+        # The last frame has no displacement, so it is rendered together with the one before it.
         starts = list(range(0, frames - 1, room))
         for start, stop in zip(starts, [*starts[1:], frames], strict=True):
             ahead = slice(start, stop + 1)
@@ -130,5 +133,5 @@ class World:
         result.visible[clips] &= seen.to(self.device)[..., None, None]
 
     def _pixels_at_a_time(self) -> int:
-        """On a CPU what its cache can hold, elsewhere what keeps a large device busy in a few GB."""
+        """On a CPU, what fits in its cache; elsewhere, what keeps a large device busy within a few GB."""
         return 2**17 if self.device.type == "cpu" else 2**25

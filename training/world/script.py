@@ -1,6 +1,6 @@
-"""The script of a batch of clips: who is where at every frame, what happens when, and how that is to be named.
+"""The script of a batch of clips: poses of all layers at every frame, boundaries, and the labels of both.
 
-A stretch is steady: every rate (of each layer, of the camera) is constant in it. At a boundary one thing changes.
+A stretch is steady: all rates, of layers and camera, are constant within it. At a boundary one thing changes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["Script", "write_script"]
 
 @dataclass
 class Script:
-    """Everything about a batch of clips but pixels; on the CPU.
+    """Everything about a batch of clips except pixels; on the CPU.
 
     kinds (B, T) int64: `Boundary` at the first frame of each new stretch. look, pose: (B, T, K, ...). linear
     (B, T, K, 2, 2). hero (B, T) int64: slot of the main actor. fades: as planned. actor_motion, camera_motion
-    (B, T - 1) int64: `Motion` of hero and background on the screen, IGNORE where there is none or no knowing.
+    (B, T - 1) int64: `Motion` of hero and background on the screen, IGNORE where undefined.
     """
 
     kinds: Tensor
@@ -41,19 +41,19 @@ class Script:
 
 
 def write_script(config: WorldConfig, clips: int, draw: Draw) -> Script:
-    """Play `clips` clips through from their first frame to their last."""
+    """Simulate `clips` clips from the first frame to the last."""
     kinds = plan_boundaries(config, clips, draw)
-    stage = _Stage(config, kinds, draw)
+    simulation = _Simulation(config, kinds, draw)
     looks: list[Look] = []
     poses: list[Pose] = []
     heroes: list[Tensor] = []
     for frame in range(config.num_frames):
         if frame > 0:
-            stage.advance()
-            stage.happen(frame)
-        looks.append(stage.state.look)
-        poses.append(stage.state.pose)
-        heroes.append(stage.state.hero)
+            simulation.advance()
+            simulation.apply_boundaries(frame)
+        looks.append(simulation.state.look)
+        poses.append(simulation.state.pose)
+        heroes.append(simulation.state.hero)
     look, pose, hero = Look.stack(looks, 1), Pose.stack(poses, 1), torch.stack(heroes, 1)
     linear = linear_map(pose.angle, pose.log_zoom, pose.shear)
     fades = plan_fades(kinds, config.min_stretch_frames - 1, draw)
@@ -61,15 +61,15 @@ def write_script(config: WorldConfig, clips: int, draw: Draw) -> Script:
     return Script(kinds, look, pose, linear, hero, fades, actor, camera)
 
 
-class _Stage:
-    """The state of a batch, and what moves it onward; corrects `kinds` (B, T) where something else has to happen."""
+class _Simulation:
+    """The state of a batch, advanced frame by frame; corrects `kinds` (B, T) where another kind has to happen."""
 
     def __init__(self, config: WorldConfig, kinds: Tensor, draw: Draw) -> None:
         self._config, self._kinds, self._draw = config, kinds, draw
         clips = len(kinds)
         self._casting = Casting(config, clips, draw)
         self._events = Events(config, self._casting, draw)
-        if config.sprites[1] == 0:  # no actor who could do anything
+        if config.sprites[1] == 0:  # without actors, only the camera can change
             kinds[(kinds > Boundary.NONE) & (kinds < Boundary.CAMERA)] = Boundary.CAMERA
         scene = (Boundary.CUT, Boundary.FADE)
         self._left_scene = remaining_frames(kinds, scene)
@@ -82,7 +82,7 @@ class _Stage:
         self.state = self._scene(0)
 
     def _scene(self, frame: int) -> State:
-        """New scenes for all clips, as of a frame."""
+        """Draw new scenes for all clips, starting at a frame."""
         casting = self._casting
         hero = casting.hero()
         look, pose = casting.look(hero), casting.pose()
@@ -92,23 +92,23 @@ class _Stage:
         state = State(look, pose, Rates(**vars(pose)), camera, hero, torch.zeros(len(hero)))
         state.rates = casting.rates(pose, self._left(state, frame), hero)
         state.rates.phase[:, :1] = casting.background_waves()
-        # Half of the cameras follow the hero, and in long clips all do, or he would soon be gone.
+        # Half of the cameras follow the hero. In long clips all do, or the hero would soon leave the frame.
         follow = self._draw.chance((len(hero), 1), 1.0 if self._config.num_frames > 16 else 0.5)
         look.depth = torch.where(follow & state.is_hero, 0.0, look.depth)
         return state
 
     def _left(self, state: State, frame: int) -> Tensor:
-        """(B, K) frames for which each slot goes on as it does: the hero to his next event, others to their last."""
+        """Frames (B, K) of steady motion left: for the hero until its next event, for others until the scene ends."""
         return torch.where(state.is_hero, self._left_hero[:, frame, None], self._left_scene[:, frame, None])
 
     def advance(self) -> None:
-        """One frame onward at the present rates."""
+        """Advance one frame at the current rates."""
         state, middle = self.state, self._casting.middle
         pose, rates, camera, look = state.pose, state.rates, state.camera, state.look
         self._shake = 0.5 * self._shake + self._draw.normal(tuple(self._shake.shape)) * self._shaky
         own = torch.where(look.attached[..., None], state.of_hero(rates.centre)[:, None], rates.centre)
         depth = torch.where(look.attached, state.of_hero(look.depth)[:, None], look.depth)
-        # The camera turns and zooms around the middle of the frame, every step anew, so its effect stays steady.
+        # The camera rotates and zooms around the middle of the current frame, which keeps its effect steady.
         spin, zoom = camera.spin[:, None], camera.log_zoom[:, None]
         arm = rotated(pose.centre - middle, spin) * zoom.exp()[..., None]
         state.pose = Pose(
@@ -121,14 +121,14 @@ class _Stage:
         state.zoomed = state.zoomed + camera.log_zoom
         self._return_leavers()
 
-    def happen(self, frame: int) -> None:
-        """Let the boundaries of this frame happen."""
+    def apply_boundaries(self, frame: int) -> None:
+        """Apply the boundaries of a frame."""
         kinds = self._kinds[:, frame]
         if not bool((kinds != Boundary.NONE).any()):
             return
         state = self.state
         stands = torch.linalg.vector_norm(state.of_hero(state.rates.centre), dim=-1) < self._config.least_speed_px
-        kinds[(kinds == Boundary.DIRECTION) & stands] = Boundary.SPEED  # who stands cannot turn: he starts
+        kinds[(kinds == Boundary.DIRECTION) & stands] = Boundary.SPEED  # a hero at rest cannot turn: it starts moving
         scene = (kinds == Boundary.CUT) | (kinds == Boundary.FADE)
         if bool(scene.any()):
             self._enter(self._scene(frame), scene)
@@ -145,7 +145,7 @@ class _Stage:
             self._events.change_camera(where[Boundary.CAMERA], state, self._left_camera[:, frame])
 
     def _enter(self, new: State, where: Tensor) -> None:
-        """Replace the scenes of the clips `where` (B,)."""
+        """Replace the scenes of the clips selected by `where` (B,)."""
         state = self.state
         layers = where[:, None].expand_as(state.look.alive)
         state.look, state.pose = state.look.replaced(layers, new.look), state.pose.replaced(layers, new.pose)
@@ -153,7 +153,7 @@ class _Stage:
         state.hero, state.zoomed = torch.where(where, new.hero, state.hero), state.zoomed.masked_fill(where, 0.0)
 
     def _return_leavers(self) -> None:
-        """Bring sprites that have left the frame back on its other side, as other things of the same looks."""
+        """Move sprites that have left the frame to its other side, as new instances with the same look."""
         look, pose, end = self.state.look, self.state.pose, self._casting.size - 1
         reach = look.reach_px(pose)[..., None] + 2.0
         gone = ((pose.centre < -reach) | (pose.centre > end + reach)).any(-1)
@@ -172,11 +172,11 @@ class _Stage:
 def _name_motions(
     config: WorldConfig, look: Look, pose: Pose, linear: Tensor, hero: Tensor, fades: Fades
 ) -> tuple[Tensor, Tensor]:
-    """Motion classes (B, T - 1) of hero and background."""
+    """Motion classes, (B, T - 1) each, of hero and background."""
     middle = torch.tensor([config.width - 1, config.height - 1]) / 2
     change = linear[:, 1:] @ invert(linear[:, :-1])
     now, then = pose.centre[:, :-1], pose.centre[:, 1:]
-    # The background has no middle of its own on the screen: its motion is judged at the frame's.
+    # The background has no middle on the screen; its motion is taken at the middle of the frame.
     at_middle = (change @ (middle - now)[..., None])[..., 0] + then - middle
     background = (torch.arange(linear.shape[2]) == 0)[:, None]
     shift = torch.where(background, at_middle, then - now)

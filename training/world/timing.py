@@ -1,4 +1,4 @@
-"""When things happen: boundaries of clips, and how bright or blended frames are while a scene fades into the next."""
+"""Timing: the boundaries of clips, and the brightness and blending of frames while a scene fades into the next."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Fades", "plan_boundaries", "plan_fades", "remaining_frames"]
 
 
 def plan_boundaries(config: WorldConfig, clips: int, draw: Draw) -> Tensor:
-    """(clips, T) int64: the kind of boundary at the first frame of each new stretch, else NONE.
+    """Draw boundaries: (clips, T) int64, their kind at the first frame of each new stretch, else NONE.
 
-    No stretch is shorter than `min_stretch_frames`, those at the ends of a clip included.
+    No stretch, including those at the ends of a clip, is shorter than `min_stretch_frames`.
     """
     frames, gap = config.num_frames, config.min_stretch_frames
     most = max(0, min(config.boundaries[1], frames // gap - 1))
@@ -28,7 +28,7 @@ def plan_boundaries(config: WorldConfig, clips: int, draw: Draw) -> Tensor:
     count = draw.integers((clips, 1), min(config.boundaries[0], most), most)
     order = torch.arange(most)[None]
     taken = order < count
-    # Sorted draws from what the shortest stretches leave over, pushed apart by those.
+    # Sorted draws from the frames that minimum stretches leave over, then spaced by minimum stretches.
     spare = frames - (count + 1) * gap
     place = (draw.uniform((clips, most)) * (spare + 1)).long().masked_fill(~taken, frames).sort(-1).values
     place = (place + (order + 1) * gap).clamp(max=frames - 1)
@@ -37,7 +37,7 @@ def plan_boundaries(config: WorldConfig, clips: int, draw: Draw) -> Tensor:
 
 
 def remaining_frames(kinds: Tensor, ending: Collection[Boundary]) -> Tensor:
-    """(clips, T) int64: frames from each frame to the next boundary of the kinds `ending`, or to the clip's end."""
+    """Frames from each frame to the next boundary of the kinds `ending`, or to the clip's end: (clips, T) int64."""
     ends = torch.isin(kinds, torch.tensor([int(kind) for kind in ending]))
     left = torch.ones_like(kinds)
     for frame in range(kinds.shape[1] - 2, -1, -1):
@@ -49,8 +49,8 @@ def remaining_frames(kinds: Tensor, ending: Collection[Boundary]) -> Tensor:
 class Fades(TensorGroup):
     """Transitions between scenes, each tensor (B, T).
 
-    level: brightness left, 1 outside of fades, 0 for a frame that is all `tone` (0 black, 1 white).
-    ghost: weight, below 0.5, of a frozen frame laid over this one, that with index `ghost_frame`: a dissolve.
+    level: remaining brightness, 1 outside fades; at 0 the whole frame is `tone` (0 black, 1 white).
+    ghost: a dissolve: weight, below 0.5, of the frozen frame with index `ghost_frame` that is blended over this one.
     """
 
     level: Tensor
@@ -60,12 +60,12 @@ class Fades(TensorGroup):
 
     @property
     def seen(self) -> Tensor:
-        """(B, T) bool: the frame shows mainly its own scene."""
+        """(B, T) bool: the frame mainly shows its own scene."""
         return (self.level >= 0.5) & (self.ghost < 0.3)
 
 
 def plan_fades(kinds: Tensor, longest: int, draw: Draw) -> Fades:
-    """Half of the FADE boundaries go through black or white, half dissolve; at most `longest` frames a side."""
+    """Fade half of the FADE boundaries through black or white, dissolve the rest; at most `longest` frames per side."""
     clips, frames = kinds.shape
     half = draw.integers((clips, frames), 1, max(1, longest))
     dissolves = draw.chance((clips, frames), 0.5)
@@ -81,7 +81,7 @@ def plan_fades(kinds: Tensor, longest: int, draw: Draw) -> Fades:
         distance = (times + 0.5 - start).abs()
         dip = ((distance - 0.5) / width).clamp(0.0, 1.0)
         level = torch.where(fade & ~dissolve, torch.minimum(level, dip), level)
-        # The last frame before and the first frame after are frozen over each other's scene.
+        # Each scene is blended with the nearest frame of the other one, which is frozen.
         over = (0.5 - distance / (2 * width + 1)).clamp_min(0.0)
         blended = fade & dissolve & (over > ghost)
         ghost = torch.where(blended, over, ghost)

@@ -1,4 +1,4 @@
-"""Short procedural videos in files, for demonstrations and tests: moving things whose motion changes at known times."""
+"""Short procedural video files for demos and tests: moving things whose motion changes at known times."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from training.world.scene import Clips, World
 __all__ = ["TRUTH_NAME", "DemoBoundary", "DemoVideo", "read_demo_videos", "write_demo_videos"]
 
 TRUTH_NAME = "boundaries.json"
-"""The file beside the videos that says what happens in them, and when."""
+"""The file beside the videos that lists their boundaries."""
 
-_HEADER = {"format": "gebd-annotations", "version": 1}  # gebd.annotations.formats, which must not be imported from here
+_HEADER = {"format": "gebd-annotations", "version": 1}  # as gebd.annotations.formats, not to be imported here
 
 
 @dataclass(frozen=True)
 class DemoBoundary:
-    """One boundary: the first frame of the new stretch, its time, and what changes ("direction", "cut", ...)."""
+    """A boundary: first frame of the new stretch, its time, and what changes ("direction", "cut", ...)."""
 
     frame: int
     seconds: float
@@ -31,7 +31,7 @@ class DemoBoundary:
 
 @dataclass(frozen=True)
 class DemoVideo:
-    """One video that was written."""
+    """A video written to disk."""
 
     path: Path
     fps: int
@@ -40,7 +40,7 @@ class DemoVideo:
 
     @property
     def duration_seconds(self) -> float:
-        """Frames over frames a second."""
+        """Number of frames divided by the frame rate."""
         return self.frames / self.fps
 
 
@@ -54,31 +54,31 @@ def write_demo_videos(
     fps: int = 25,
     seconds: tuple[float, float] = (4.0, 6.0),
 ) -> list[DemoVideo]:
-    """Write `count` H.264 videos (MPEG-4 where there is no encoder for it) and `boundaries.json` into `folder`.
+    """Write `count` H.264 videos (MPEG-4 where there is no H.264 encoder) and `boundaries.json` into `folder`.
 
-    The JSON is an annotation file as package gebd reads it (docs/gebd.md, plain JSON), by file name, with the kinds
-    of the boundaries ("boundaries_kinds") beside it. The folder is made where there is none; files of the same names
-    are replaced. The same arguments give the same frames.
+    The JSON file is an annotation file that gebd can read (docs/gebd.md, plain JSON), by file name, which also has the
+    kinds of the boundaries ("boundaries_kinds"). The folder is created where it does not exist, and files of the same
+    names are replaced. The same arguments give the same frames.
     """
     if count < 1 or seconds[0] <= 0 or seconds[1] < seconds[0]:
-        raise ValueError(f"expected at least one video and a range of seconds above 0, got {count = }, {seconds = }")
+        raise ValueError(f"expected at least one video and a range of seconds above 0; got {count = }, {seconds = }")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     world = World(_demo_config(height, width, fps), seed=seed)
     videos: list[DemoVideo] = []
     for index in range(count):
-        share = (index * 0.618 + 0.2) % 1.0  # the golden section spreads durations evenly over the range
+        share = (index * 0.618 + 0.2) % 1.0  # the golden ratio spreads durations evenly over the range
         frames = max(2, round(fps * (seconds[0] + share * (seconds[1] - seconds[0]))))
         shortest = max(1, min(fps * 4 // 5, frames // 6))
         clip = world.variant(num_frames=frames, min_stretch_frames=shortest).sample(index, 1)
         videos.append(_write(clip, folder / f"demo_{index:02d}.mp4", fps))
     truth = {**_HEADER, "videos": {video.path.name: _annotation(video) for video in videos}}
-    write_bytes(folder / TRUTH_NAME, json.dumps(truth, indent=2).encode() + b"\n")  # last: the videos are whole
+    write_bytes(folder / TRUTH_NAME, json.dumps(truth, indent=2).encode() + b"\n")  # last: the videos are complete
     return videos
 
 
 def _annotation(video: DemoVideo) -> dict[str, Any]:
-    """One entry of the annotations, by one rater."""
+    """The annotations of one video, by one rater."""
     return {
         "duration_seconds": video.duration_seconds,
         "fps": video.fps,
@@ -90,7 +90,7 @@ def _annotation(video: DemoVideo) -> dict[str, Any]:
 
 
 def read_demo_videos(folder: Path) -> list[DemoVideo]:
-    """What `write_demo_videos` wrote into `folder` before; nothing where it did not finish."""
+    """Read what `write_demo_videos` wrote into `folder`; empty where it did not finish."""
     try:
         truth = json.loads((folder / TRUTH_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -105,7 +105,7 @@ def _video(path: Path, entry: dict[str, Any]) -> DemoVideo:
 
 
 def _demo_config(height: int, width: int, fps: int) -> WorldConfig:
-    """A world of small things that move most of the time, by a camera that often stands."""
+    """A world of small things that move most of the time, seen by a camera that is often still."""
     return WorldConfig(
         height=height,
         width=width,
@@ -121,7 +121,7 @@ def _demo_config(height: int, width: int, fps: int) -> WorldConfig:
 
 
 def _write(clip: Clips, path: Path, fps: int) -> DemoVideo:
-    """Encode the one clip of a batch."""
+    """Encode the only clip of a batch."""
     pictures = ((frame * 255).round().byte().permute(1, 2, 0).cpu().numpy() for frame in clip.frames[0])
     frames = encode_video(path, pictures, fps=fps)
     boundaries = tuple(DemoBoundary(frame, frame / fps, kind.name.lower()) for frame, kind in clip.boundaries(0))

@@ -1,1 +1,1 @@
-"""The backbones: blocks, temporal shift and the layout of their convolutions."""
+"""The backbones: blocks, temporal shift, and convolutions packed for inference."""

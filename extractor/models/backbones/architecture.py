@@ -1,4 +1,4 @@
-"""The numbers of the backbones, without a tensor library: which blocks there are, how wide, which can shift."""
+"""The numbers of the backbones, without torch: their blocks, how wide they are, which can shift."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MOBILENET_STAGES = (
 
 
 class BackboneNumbers(NamedTuple):
-    """A backbone: names of the blocks that can shift, width of its features, width where the MS module sits."""
+    """Names of the blocks that can shift, width of the features, and width where the MS module sits."""
 
     blocks: tuple[str, ...]
     feature_dim: int
@@ -55,12 +55,12 @@ class InvertedResidualNumbers(NamedTuple):
 
     @property
     def has_skip(self) -> bool:
-        """Whether it keeps size and width, so that it has a skip path (and can shift)."""
+        """Whether it keeps size and width, and so has a skip path and can shift."""
         return self.stride == 1 and self.in_channels == self.out_channels
 
 
 def resnet_expansion(depth: int) -> int:
-    """How many times wider than its nominal width a block of ResNet-`depth` ends: 1 basic, 4 bottleneck."""
+    """Output width over nominal width of a block of ResNet-`depth`: 1 for basic blocks, 4 for bottlenecks."""
     return 1 if depth < 50 else 4
 
 

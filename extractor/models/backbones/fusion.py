@@ -18,7 +18,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class FoldedConv(nn.Module):
-    """activation(conv(x) + bias + addend): a `ConvNorm` in evaluation mode, its batch norm folded in float64."""
+    """activation(conv(x) + bias + addend): a `ConvNorm` in evaluation mode, with batch norm folded in float64."""
 
     weight: Tensor
     bias: Tensor
@@ -58,10 +58,10 @@ class FoldedConv(nn.Module):
 
 
 def fuse(network: Network, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Network:
-    """A copy of `network` in evaluation mode with every `ConvNorm` folded; the original is left as it is.
+    """Copy `network` in evaluation mode with every `ConvNorm` folded; the original stays as it is.
 
     Folded convolutions hold weights of `dtype`; everything else stays float32. The output equals the original's in
-    evaluation mode to rounding (some 1e-6 relative in float32). The copy tracks no gradients.
+    evaluation mode up to rounding (about 1e-6 relative in float32). The copy tracks no gradients.
     """
     fused = copy.deepcopy(network).eval().requires_grad_(False)
     target = torch.device(device) if device is not None else next(fused.parameters()).device

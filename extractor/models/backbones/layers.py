@@ -1,4 +1,4 @@
-"""The one building block of every network here: a convolution, its batch norm, an optional addend, an activation."""
+"""The building block of every network: a convolution, its batch norm, an optional addend, an activation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Activation = Literal["relu", "relu6", "none"]
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply `activation` in place; `x` must be a tensor that nobody else reads."""
+    """Apply `activation` in place; nothing else may read `x`."""
     if activation == "relu":
         return torch.relu_(x)
     if activation == "relu6":
@@ -24,7 +24,7 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
 class ConvNorm(nn.Module):
     """activation(norm(conv(x)) + addend): the unit that `fusion.fuse` folds into one convolution with a bias.
 
-    A residual block hands its skip path in as `addend`, so that the folded form can add it while the result of the
+    A residual block passes its skip path as `addend`, so that the folded form can add it while the result of the
     convolution is still in registers. Padding keeps the size at stride 1; the convolution has no bias.
     """
 

@@ -49,12 +49,12 @@ class InvertedResidual(nn.Module):
 
     @property
     def last(self) -> ConvNorm:
-        """The convolution that the residual branch ends in."""
+        """The last convolution of the residual branch."""
         return self.project
 
 
 class MobileNetV2(nn.Module):
-    """The backbone, in two halves: `lower` ends where the MS module sits, after features[6] at stride 8."""
+    """The backbone in two halves: `lower` ends where the MS module sits, after features[6] at stride 8."""
 
     def __init__(self, shifted: Collection[str] = ()) -> None:
         super().__init__()
@@ -69,15 +69,15 @@ class MobileNetV2(nn.Module):
         )
 
     def lower(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """Frames (N, 3, H, W) to (M, 32, ceil(H / 8), ceil(W / 8))."""
+        """Map frames (N, 3, H, W) to (M, 32, ceil(H / 8), ceil(W / 8))."""
         return self._run(0, _LOWER_FEATURES, x, timeline)
 
     def upper(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """(N, 32, h, w) to (M, 1280, ceil(h / 4), ceil(w / 4))."""
+        """Map (N, 32, h, w) to (M, 1280, ceil(h / 4), ceil(w / 4))."""
         return self._run(_LOWER_FEATURES, len(self.features), x, timeline)
 
     def lower_modules(self) -> list[nn.Module]:
-        """What `lower` consists of."""
+        """The modules that `lower` runs."""
         return list(self.features[:_LOWER_FEATURES])
 
     def _run(self, start: int, stop: int, x: Tensor, timeline: Timeline) -> Tensor:

@@ -1,9 +1,9 @@
-"""Convolutions whose weights are laid out once for oneDNN, with addend and activation applied to the result in cache.
+"""Convolutions with weights packed once for oneDNN, with addend and activation applied while the result is in cache.
 
-On a CPU the public convolution lays out its weights anew at every call, and the addition and the activation each read
+On a CPU the public convolution packs its weights again at every call, and the addition and the activation each read
 and write the whole result again: together a tenth to a fifth of the network's time. The two operators used here are
-those that PyTorch's own compiler emits; they are not documented, so `pack` first tries them on a small case and
-returns None where they are missing or differ, and the caller then keeps to the public convolution.
+those that PyTorch's own compiler emits. They are not documented, so `pack` first tries them on a small case. It
+returns None where they are missing or differ, and the caller then uses the public convolution.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNARY: dict[Activation, tuple[str, list[float]]] = {
 
 
 class PackedConv(NamedTuple):
-    """A convolution on the CPU with its weights in oneDNN's layout. Channels last in and out, no gradients."""
+    """A convolution on the CPU with weights in oneDNN's layout; channels-last in and out, no gradients."""
 
     weight: Tensor
     bias: Tensor
@@ -48,7 +48,7 @@ class PackedConv(NamedTuple):
         if addend is None:
             result = conv(x, self.weight, self.bias, padding, stride, [1, 1], self.groups, unary, scalars, "")
         else:
-            fused = "relu" if activation == "relu" else None  # no other follows a sum
+            fused = "relu" if activation == "relu" else None  # oneDNN fuses no other after a sum
             result = conv.binary(
                 x, addend, self.weight, self.bias, padding, stride, [1, 1], self.groups, "add", None, fused, [], ""
             )
@@ -58,10 +58,10 @@ class PackedConv(NamedTuple):
 
 
 def pack(weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> PackedConv | None:
-    """Lay out (out, in / groups, k, k) for oneDNN; None where that is not possible here or the weight is not float32.
+    """Pack a weight (out, in / groups, k, k) for oneDNN; None unless it is float32, on a CPU, and packing works here.
 
-    A 1 x 1 convolution with a stride is packed without it, for frames that are subsampled first: oneDNN's layout for
-    a stride depends on the size of the frames, and a layout that does not fit costs more than the convolution.
+    A 1 x 1 convolution with a stride is packed without it and its input is subsampled first: oneDNN's layout for a
+    stride depends on the frame size, and a layout that does not fit costs more than the convolution.
     """
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or not _available():
         return None
@@ -77,7 +77,7 @@ def _pack(weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int, 
 
 @cache
 def _available() -> bool:
-    """Whether the operators are there and give what the public convolution gives."""
+    """Whether the operators exist and agree with the public convolution."""
     try:
         with torch.no_grad():
             x = torch.linspace(-1, 1, 2 * 16 * 9).view(2, 16, 3, 3).contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
 
 class _ResidualBlock(nn.Module, ABC):
-    """What the two kinds of block share: the skip path, and the shift of the other one."""
+    """What both kinds of block share: the skip path, and the shift of the residual branch."""
 
     has_skip = True
 
@@ -39,7 +39,7 @@ class _ResidualBlock(nn.Module, ABC):
 
     @abstractmethod
     def residual(self, x: Tensor, skip: Tensor) -> Tensor:
-        """The residual branch on `x`, added to `skip`."""
+        """Run the residual branch on `x` and add `skip`."""
 
 
 class BasicBlock(_ResidualBlock):
@@ -53,13 +53,13 @@ class BasicBlock(_ResidualBlock):
         self.conv2 = ConvNorm(width, width, 3)
 
     def residual(self, x: Tensor, skip: Tensor) -> Tensor:
-        """The residual branch on `x`, added to `skip`."""
+        """Run the residual branch on `x` and add `skip`."""
         y: Tensor = self.conv2(self.conv1(x), skip)
         return y
 
     @property
     def last(self) -> ConvNorm:
-        """The convolution that the residual branch ends in."""
+        """The last convolution of the residual branch."""
         return self.conv2
 
 
@@ -75,18 +75,18 @@ class Bottleneck(_ResidualBlock):
         self.conv3 = ConvNorm(width, width * self.expansion, 1)
 
     def residual(self, x: Tensor, skip: Tensor) -> Tensor:
-        """The residual branch on `x`, added to `skip`."""
+        """Run the residual branch on `x` and add `skip`."""
         y: Tensor = self.conv3(self.conv2(self.conv1(x)), skip)
         return y
 
     @property
     def last(self) -> ConvNorm:
-        """The convolution that the residual branch ends in."""
+        """The last convolution of the residual branch."""
         return self.conv3
 
 
 class ResNet(nn.Module):
-    """The backbone, in two halves: `lower` ends where the MS module sits, after layer2 at stride 8."""
+    """The backbone in two halves: `lower` ends where the MS module sits, after layer2 at stride 8."""
 
     def __init__(self, depth: int, shifted: Collection[str] = ()) -> None:
         super().__init__()
@@ -105,16 +105,16 @@ class ResNet(nn.Module):
             self.add_module(f"layer{stage}", layer)
 
     def lower(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """Frames (N, 3, H, W) to (M, motion_channels, ceil(H / 8), ceil(W / 8))."""
+        """Map frames (N, 3, H, W) to (M, motion_channels, ceil(H / 8), ceil(W / 8))."""
         x = self.maxpool(self.conv1(x))
         return self._run(("layer1", "layer2"), x, timeline)
 
     def upper(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """(N, motion_channels, h, w) to (M, out_channels, ceil(h / 4), ceil(w / 4))."""
+        """Map (N, motion_channels, h, w) to (M, out_channels, ceil(h / 4), ceil(w / 4))."""
         return self._run(("layer3", "layer4"), x, timeline)
 
     def lower_modules(self) -> list[nn.Module]:
-        """What `lower` consists of."""
+        """The modules that `lower` runs."""
         return [self.conv1, self.get_submodule("layer1"), self.get_submodule("layer2")]
 
     def _run(self, stages: tuple[str, ...], x: Tensor, timeline: Timeline) -> Tensor:

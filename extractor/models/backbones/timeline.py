@@ -1,7 +1,7 @@
-"""How frames meet their neighbours in time: within clips that are whole, or along a stream that comes in pieces.
+"""How frames meet their neighbours in time: within whole clips, or along a stream that comes in pieces.
 
-A network is written once, against the two questions of `Timeline`. Every other layer treats frames alone, so the
-answers to these two decide everything about time.
+A network is written once, against the two methods of `Timeline`. Every other layer treats frames separately, so these
+two decide everything about time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["ClipTimeline", "StreamTimeline", "Timeline"]
 
 
 class Timeline(Protocol):
-    """Where the temporal layers of a network get the frames before and after from."""
+    """How the temporal layers of a network get the frames before and after."""
 
     def shift(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames (N, C, h, w) that `block` may treat now, and the same frames shifted for its residual branch."""
+        """Return the frames (N, C, h, w) that `block` can compute now, and the same frames shifted for its branch."""
 
     def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
-        """Frames (N, C, h, w) whose motion features are known now, with those features and the pairs completed."""
+        """Return the frames (N, C, h, w) whose motion features are known now, with these and the completed pairs."""
 
 
 class ClipTimeline:
-    """Frames are B whole clips of `num_segments` frames, folded to (B*T, C, h, w), each a sequence by itself."""
+    """Frames are B whole clips of T = `num_segments` frames, folded to (B*T, C, h, w), each a sequence of its own."""
 
     def __init__(self, num_segments: int, edges: Edges) -> None:
         self.num_segments = num_segments
@@ -47,7 +47,7 @@ class ClipTimeline:
 
 @dataclass(slots=True)
 class _HeldFrame:
-    """What a shifted block keeps: the frame that waits for its successor, and what it reads of its predecessor."""
+    """What a shifted block keeps: the frame that waits for its successor, and the predecessor's past slice."""
 
     frame: Tensor  # (1, C, h, w)
     before: Tensor | None  # (1, C // 8, h, w); None at the start of the stream
@@ -55,7 +55,7 @@ class _HeldFrame:
 
 @dataclass(slots=True)
 class _HeldMotion:
-    """What the MS module keeps: the frame that waits for its pair, embedded too, and the last pair's features."""
+    """What the MS module keeps: the frame that waits for its pair, also embedded, and the last pair's features."""
 
     frame: Tensor  # (1, C, h, w)
     embedded: Tensor  # (1, 64, h, w)
@@ -63,11 +63,11 @@ class _HeldMotion:
 
 
 class StreamTimeline:
-    """Frames are consecutive pieces of one sequence; what cannot be computed yet is held back, nothing is repeated.
+    """Frames are consecutive pieces of one sequence; what cannot be computed yet is held back, nothing is recomputed.
 
     Set `ended` before the last call of the network (which may bring no frames): everything held back then comes out
-    as at the end of a clip. The state is here, by module, and never on the modules, so any number of streams can run
-    through one network.
+    as at the end of a clip. The state is kept here, by module, and never on the modules, so any number of streams can
+    run through one network.
     """
 
     def __init__(self, edges: Edges) -> None:
@@ -77,7 +77,7 @@ class StreamTimeline:
         self._squeezed: dict[nn.Module, _HeldMotion] = {}
 
     def shift(self, block: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames whose successor is known, and the same shifted."""
+        """The frames whose successor is known, and the same frames shifted."""
         held = self._shifted.get(block)
         frames = x if held is None else torch.cat((held.frame, x))
         before = None if held is None else held.before
@@ -92,7 +92,7 @@ class StreamTimeline:
         return ready, temporal_shift(ready, len(ready), self.edges, before=before, after=after)
 
     def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
-        """The frames whose pair is complete; at the end also the last frame, with the last pair's features."""
+        """The frames whose pair is complete; at the end, also the last frame with the last pair's features."""
         held = self._squeezed.get(module)
         embedded = module.embed(x)
         frames, motion = x, None

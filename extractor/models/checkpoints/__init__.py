@@ -1,1 +1,1 @@
-"""Checkpoints: files recognised by their content, inspected, converted and loaded without trusting them."""
+"""Checkpoints, recognised by their content; inspected, converted and loaded without being trusted."""

@@ -1,8 +1,8 @@
-"""Checkpoints: recognised by their content, loaded as a whole or refused with what does not fit, saved as our own.
+"""Checkpoints: recognised by their content, loaded whole or refused with what does not fit, saved in our own format.
 
 Kinds: "reference" (MSNet as its public code saves it), "tsm" (releases of TSM), "imagenet" (torchvision's names),
-"msnet" (our own safetensors). The second and third have no MS module; theirs then keeps its initial weights, and the
-network's `notes` say so.
+"msnet" (our own safetensors). "tsm" and "imagenet" have no MS module; a network's own then keeps its initial weights,
+and its `notes` say so.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -31,23 +31,23 @@ CheckpointKind = Literal["reference", "tsm", "imagenet", "msnet"]
 
 FORMAT = "msnet-features"
 FORMAT_VERSION = "1"
-_LISTED_NAMES = 8  # of each sort in a message
+_LISTED_NAMES = 8  # in a message, of each sort
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A file of weights under canonical names (see `checkpoint_names`)."""
+    """A file of weights under canonical names (see `names`)."""
 
     path: Path
     kind: CheckpointKind
     sha256: str
     size_bytes: int
     tensors: Mapping[str, Tensor]
-    originals: Mapping[str, str]  # canonical name to that in the file
+    originals: Mapping[str, str]  # canonical name to name in the file
     shifted_blocks: tuple[str, ...] | None  # None where the file does not say
     num_classes: int | None
-    architecture: str | None  # what one of our own files says it is
-    edges: Edges  # what it was made for
+    architecture: str | None  # as one of our own files declares it
+    edges: Edges  # those it was made for
     metadata: Mapping[str, str]
 
     @property
@@ -58,9 +58,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a checkpoint fits a network: names missing from it, names it should not have, names of another shape.
+    """How a checkpoint fits a network: names it lacks, names it should not have, names of another shape.
 
-    `kept` are parameters of the MS module that a checkpoint without one leaves as they are.
+    `kept` are parameters of the MS module that keep their initial values, as the checkpoint has no MS module.
     """
 
     model: str
@@ -68,7 +68,7 @@ class Fit:
     unexpected: tuple[str, ...]
     misshapen: tuple[str, ...]
     kept: tuple[str, ...]
-    problem: str | None = None  # what else is wrong
+    problem: str | None = None  # anything else that is wrong
 
     @property
     def fits(self) -> bool:
@@ -76,7 +76,7 @@ class Fit:
         return not (self.missing or self.unexpected or self.misshapen or self.problem)
 
     def describe(self) -> str:
-        """What does not fit, in a line."""
+        """What does not fit, in one line."""
         sorts = {"missing": self.missing, "unexpected": self.unexpected, "wrongly shaped": self.misshapen}
         parts = [self.problem] if self.problem else []
         parts += [f"{len(names)} {sort} ({_listed(names)})" for sort, names in sorts.items() if names]
@@ -84,7 +84,7 @@ class Fit:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and recognise the checkpoint at `path`; WeightsError where it is none."""
+    """Read and recognise the checkpoint at `path`; WeightsError where it is not a checkpoint."""
     file = read_weights_file(path)
     plain = {name: plain_name(name) for name in file.tensors if not name.endswith("num_batches_tracked")}
     spelled = spell_as_torchvision(name for name, _ in plain.values())
@@ -93,22 +93,25 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for original, (name, _) in plain.items():
         canonical = spelled[name]
         if canonical in originals:
-            raise WeightsError(f"{path} has both {originals[canonical]!r} and {original!r}, which are one parameter")
+            names = f"{originals[canonical]!r} and {original!r}"
+            raise WeightsError(f"expected each parameter once in {path}; got {names}, which are the same parameter")
         originals[canonical], tensors[canonical] = original, file.tensors[original]
     shifted = {block for _, block in plain.values() if block is not None}
     if not any(name.startswith(("layer1.0.", "features.1.")) for name in tensors):
         raise WeightsError(
-            f"{path} is no network of this family: none of its {len(file.tensors)} tensors is named like one"
-            f" ({_listed(tuple(file.tensors)) or 'it is empty'})"
+            f"expected weights of a network of this family; none of the {len(file.tensors)} tensors of {path} is named"
+            f" like one ({_listed(tuple(file.tensors)) or 'it is empty'})"
         )
     kind = _recognise(tensors, originals, bool(shifted), file.metadata)
-    if kind == "reference":  # the reference has a batch norm that nothing uses
+    if kind == "reference":  # it has a batch norm that nothing uses
         for name in [name for name in tensors if name.startswith("bn2.")]:
             del tensors[name], originals[name]
     head = tensors.get("fc.weight")
     if head is not None and head.ndim == 3 and head.shape[2] == 1:  # a 1-d convolution over the frames
         tensors["fc.weight"] = head = head.squeeze(2)
-    own = _own_numbers(path, file.metadata) if kind == "msnet" else None
+    shifted_blocks, edges = tuple(sorted(shifted)) or None, Edges.ZEROS
+    if kind == "msnet":
+        shifted_blocks, edges = _own_numbers(path, file.metadata)
     return Checkpoint(
         path=path,
         kind=kind,
@@ -116,26 +119,26 @@ def read_checkpoint(path: Path) -> Checkpoint:
         size_bytes=file.size_bytes,
         tensors=tensors,
         originals=originals,
-        shifted_blocks=own.shifted_blocks if own else (tuple(sorted(shifted)) or None),
+        shifted_blocks=shifted_blocks,
         num_classes=None if head is None or not head.ndim else head.shape[0],
-        architecture=own.architecture if own else None,
-        edges=own.edges if own else Edges.ZEROS,
+        architecture=file.metadata.get("architecture") if kind == "msnet" else None,
+        edges=edges,
         metadata=file.metadata,
     )
 
 
 def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSpec]:
-    """How `checkpoint` fits the network `spec`, and that network with what the checkpoint decides.
+    """Return how `checkpoint` fits the network `spec`, and `spec` with what the checkpoint decides.
 
-    The checkpoint decides the classes and which blocks shift. `spec.num_classes`, where given, must be its own.
+    The checkpoint decides the classes and which blocks shift. `spec.num_classes` must be None or its own.
     """
     problem = None
     if checkpoint.architecture not in (None, spec.name):
         problem = f"it is a {checkpoint.architecture}"
     elif spec.num_classes not in (None, checkpoint.num_classes):
-        problem = f"its classifier has {checkpoint.num_classes} classes, {spec.num_classes} were asked for"
+        problem = f"expected {spec.num_classes} classes; got {checkpoint.num_classes}"
     elif spec.family == "tsn" and checkpoint.shifted_blocks:
-        problem = "its blocks were trained with the temporal shift, which TSN does not have"
+        problem = "its blocks were trained with the temporal shift, which a TSN lacks"
     shifted = None if problem or spec.family == "tsn" else checkpoint.shifted_blocks
     with_classes = replace(spec, num_classes=checkpoint.num_classes)
     try:
@@ -164,10 +167,10 @@ def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSp
 
 
 def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: Edges | None = None) -> MSNet:
-    """A trainable network, in training mode, with the weights of `checkpoint`; WeightsError where they do not fit.
+    """Build a trainable network, in training mode, with the weights of `checkpoint`; WeightsError where they misfit.
 
-    An MS module that the checkpoint lacks (TSM, ImageNet) keeps its initial weights from `seed`; `notes` says so.
-    `edges` are those the checkpoint was made for unless given.
+    Without an MS module in the checkpoint (TSM, ImageNet), the network's keeps its initial weights from `seed`, and
+    `notes` says so. `edges` are by default those the checkpoint was made for.
     """
     fit, spec = check_fit(checkpoint, spec)
     if not fit.fits:
@@ -192,16 +195,17 @@ def save_checkpoint(
     recipe: Mapping[str, object] | None = None,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Save `network` (as `build_network` or `restore` made it, not folded) as one of our own files, atomically.
+    """Save `network` (from `build_network` or `restore`, not folded) as one of our own files, atomically.
 
-    `recipe` says how the weights came to be (plain values); `licence` under which they may be used. `dtype` is what
-    kernels and matrices are stored in, the network's own by default; norms and biases, small as they are, keep theirs.
+    `recipe` says in plain values how the weights were made, `licence` how they may be used. `dtype` is that of stored
+    kernels and matrices, by default the network's own; norms and biases, which are small, keep theirs.
+    ConfigurationError for a folded network.
     """
     names = _names(network)
     state = network.state_dict()
     spec = network.spec
     if set(names) - set(state):
-        raise ConfigurationError("expected a network before folding; build or restore it again")
+        raise ConfigurationError("expected a network before folding; got a folded one. Build or restore it again")
     numbers = {
         "num_classes": spec.num_classes,
         "num_segments": spec.num_segments,
@@ -219,20 +223,19 @@ def save_checkpoint(
         "licence": licence,
         "notes": json.dumps(network.notes),
     }
-    tensors = {canonical: _stored(state[name], dtype) for name, canonical in names.items()}
+    tensors = {}
+    for name, canonical in names.items():
+        tensor = state[name].detach()
+        tensors[canonical] = tensor.to("cpu", dtype if tensor.ndim > 1 else None).contiguous()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(tensors, temporary, metadata)
-        temporary.chmod(0o644)  # safetensors keeps others of the group from reading what it writes
+        temporary.chmod(0o644)  # safetensors makes its files readable to the owner alone
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return tensor.detach().to("cpu", dtype if tensor.ndim > 1 else None).contiguous()
 
 
 def _recognise(
@@ -250,33 +253,29 @@ def _recognise(
     return "reference" if head is not None and head.ndim == 3 else "tsm"
 
 
-class _OwnNumbers(NamedTuple):
-    """What the metadata of one of our own files decides."""
-
-    architecture: str | None
-    shifted_blocks: tuple[str, ...]
-    edges: Edges
-
-
-def _own_numbers(path: Path, metadata: Mapping[str, str]) -> _OwnNumbers:
+def _own_numbers(path: Path, metadata: Mapping[str, str]) -> tuple[tuple[str, ...], Edges]:
+    """Shifted blocks and edges by the metadata of one of our own files."""
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
-        raise WeightsError(f"{path} has format version {version}; this program reads version {FORMAT_VERSION}")
+        raise WeightsError(
+            f"expected format version {FORMAT_VERSION} in {path}; got {version}. Load it with the release that wrote it"
+        )
     try:
         numbers = json.loads(metadata.get("numbers", "{}"))
         shifted = numbers["shifted_blocks"]
         if not isinstance(shifted, list) or not all(isinstance(block, str) for block in shifted):
             raise TypeError
-        edges = Edges(numbers.get("edges", Edges.ZEROS))  # files from before there was a choice were made with zeros
+        edges = Edges(numbers.get("edges", Edges.ZEROS))  # files older than this choice were made with zeros
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
-            f"{path} does not say in its metadata which blocks shift, or which edges it is for"
+            f"expected the metadata of {path} to say which blocks shift and which edges it is for; got"
+            f" {metadata.get('numbers', 'nothing')[:200]!r}. Convert the original checkpoint again"
         ) from error
-    return _OwnNumbers(metadata.get("architecture"), tuple(shifted), edges)
+    return tuple(shifted), edges
 
 
 def _own_notes(metadata: Mapping[str, str]) -> list[str]:
-    """What was to be said about the weights when they were saved, so that a conversion does not hide it."""
+    """The notes saved with the weights, so that a conversion does not hide them."""
     try:
         notes = json.loads(metadata.get("notes", "[]"))
     except (ValueError, RecursionError):
@@ -285,7 +284,7 @@ def _own_notes(metadata: Mapping[str, str]) -> list[str]:
 
 
 def _expected(spec: NetworkSpec) -> dict[str, Tensor]:
-    """Canonical names of the network `spec` with tensors of the right shapes and no memory."""
+    """Canonical names of the network `spec` with meta tensors of the right shapes."""
     with torch.device("meta"):
         network = MSNet(spec)
     state = network.state_dict()
@@ -293,13 +292,13 @@ def _expected(spec: NetworkSpec) -> dict[str, Tensor]:
 
 
 def _names(network: MSNet) -> dict[str, str]:
-    """Our name to the canonical one, for everything a file must have."""
+    """Our names to canonical ones, of everything a file must have."""
     named = {name: canonical_name(name) for name in network.state_dict()}
     return {name: canonical for name, canonical in named.items() if canonical is not None}
 
 
 def _check_values(checkpoint: Checkpoint) -> None:
-    """Weights that are no numbers would poison every feature without a word."""
+    """Refuse weights that are not finite: they would silently poison every feature."""
     wrong = [
         checkpoint.originals[name]
         for name, tensor in checkpoint.tensors.items()
@@ -308,15 +307,18 @@ def _check_values(checkpoint: Checkpoint) -> None:
         or (name.endswith("running_var") and bool((tensor < 0).any()))
     ]
     if wrong:
-        raise WeightsError(f"{checkpoint.path} holds values that are no weights in {len(wrong)} ({_listed(wrong)})")
+        raise WeightsError(
+            f"expected finite floating-point weights, and variances of at least 0, in {checkpoint.path}; got others in"
+            f" {len(wrong)} ({_listed(wrong)})"
+        )
 
 
 def _notes(checkpoint: Checkpoint, fit: Fit, spec: NetworkSpec, seed: int) -> tuple[str, ...]:
     notes = _own_notes(checkpoint.metadata) if checkpoint.kind == "msnet" else []
     if fit.kept:
         notes.append(
-            f"{checkpoint.path.name} ({checkpoint.kind}) has no MotionSqueeze module: the backbone is loaded, the"
-            f" module keeps its random initial weights (seed {seed}), so its displacement means nothing yet"
+            f"{checkpoint.path.name} ({checkpoint.kind}) has no MotionSqueeze module: the backbone is loaded, and the"
+            f" module keeps its random initial weights (seed {seed}), so displacement means nothing yet"
         )
     elif checkpoint.kind == "imagenet" and spec.shifted_blocks:
         notes.append(f"{checkpoint.path.name} (imagenet) was trained on images, without the temporal shift")

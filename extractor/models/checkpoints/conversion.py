@@ -1,4 +1,4 @@
-"""From a checkpoint of any kind to a file of ours, which cannot hold code."""
+"""Conversion of a checkpoint of any kind to our own format, which cannot hold code."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ __all__ = ["convert_checkpoint"]
 def convert_checkpoint(
     path: Path, out: Path, model: str | None = None, *, licence: str, replace: bool = False
 ) -> CheckpointReport:
-    """Write the checkpoint at `path` as safetensors to `out` and give a report on what was written.
+    """Write the checkpoint at `path` as safetensors to `out` and return a report on the new file.
 
-    `model` is the network it belongs to, found by its content unless given; `licence` that of the weights. Raises
-    WeightsError where it fits no network, or not this one, and, unless it is to `replace` it, where `out` exists.
+    `model` is the network it belongs to, by default the one its content suggests; `licence` is that of the weights.
+    WeightsError where it does not fit, where there is no folder for `out`, or where `out` exists, unless `replace`.
     """
     if out.exists() and not replace:
-        raise WeightsError(f"a new file was expected for --out, {out} exists: give another name")
+        raise WeightsError(f"expected a new file for --out; {out} exists. Give another name")
     if not out.absolute().parent.is_dir():
-        raise WeightsError(f"a folder was expected for --out, there is no {out.absolute().parent}: make it first")
+        raise WeightsError(f"expected a folder for --out; there is no {out.absolute().parent}. Create it first")
     name = model or inspect_checkpoint(path).architecture
     if name is None:
-        raise WeightsError(f"{path} looks like no network of the family: name one with --model")
+        raise WeightsError(
+            f"expected weights of a network of this family; {path} looks like none. Name one with --model"
+        )
     network = restore(describe_network(name), read_checkpoint(path))
     save_checkpoint(out, network, licence=licence, recipe={"converted_from": path.name})
     return inspect_checkpoint(out, name)

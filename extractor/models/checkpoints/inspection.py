@@ -1,4 +1,4 @@
-"""What a file of weights is, and what of it fits a network, without building one."""
+"""Tell what a checkpoint is, and how it fits a network, without building one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ __all__ = ["CheckpointReport", "inspect_checkpoint"]
 class CheckpointReport:
     """What `inspect_checkpoint` finds.
 
-    `architecture` is the network the file was made for as far as its content tells, None where it is none of ours;
-    `shifted_blocks` those that its names (or our metadata) say shift, None where it does not say; `edges` those it was
-    made for; `fit` how it fits the network that was asked about, or else `architecture`, or else the network that it
-    misses by least.
+    `architecture` is the network that its content suggests, None where it is none of ours. `shifted_blocks` are those
+    that its names (or our metadata) mark as shifted, None where they mark none. `edges` are those it was made for.
+    `fit` is how it fits the network asked about; without one, `architecture`; without that, the nearest network.
     """
 
     path: Path
@@ -41,16 +40,19 @@ class CheckpointReport:
 
 
 def inspect_checkpoint(path: str | Path, model: str | None = None) -> CheckpointReport:
-    """Say what the checkpoint at `path` is and how it fits the network called `model` (its own guess unless given).
+    """Report what the checkpoint at `path` is and how it fits the network called `model` (by default a guess).
 
-    WeightsError where it is no checkpoint; a misfit is part of the report.
+    WeightsError where it is not a checkpoint; a misfit is part of the report.
     """
     checkpoint = read_checkpoint(Path(path))
     architecture = checkpoint.architecture or _guess(checkpoint)
     if architecture not in NETWORK_NAMES:  # a file of a later version may say anything
         architecture = None
     asked = model or architecture
-    fit = _nearest(checkpoint) if asked is None else _fit(checkpoint, asked)
+    if asked is None:
+        fit = _nearest(checkpoint)
+    else:
+        fit, _ = check_fit(checkpoint, describe_network(asked).members[0])
     return CheckpointReport(
         path=checkpoint.path,
         kind=checkpoint.kind,
@@ -68,13 +70,8 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
     )
 
 
-def _fit(checkpoint: Checkpoint, model: str) -> Fit:
-    spec = describe_network(model)
-    return check_fit(checkpoint, spec.members[0] if spec.members else spec)[0]
-
-
 def _nearest(checkpoint: Checkpoint) -> Fit:
-    """How it fits the network that it misses by the fewest names and shapes; of equals, one of its own family."""
+    """The fit with the fewest wrong names and shapes; of equals, one of the checkpoint's own family."""
     family = _family(checkpoint)
     specs = [spec for spec in map(describe_network, NETWORK_NAMES) if not spec.is_ensemble]
     fits = [check_fit(checkpoint, spec)[0] for spec in sorted(specs, key=lambda spec: spec.family != family)]
@@ -88,7 +85,7 @@ def _family(checkpoint: Checkpoint) -> Family:
 
 
 def _guess(checkpoint: Checkpoint) -> str | None:
-    """Name of the network whose backbone has exactly these blocks."""
+    """Name of the network whose backbone has exactly the checkpoint's blocks."""
     names = [name for name in checkpoint.tensors if not is_motion_name(name)]
     family = _family(checkpoint)
     if any(name.startswith("features.17.") for name in names):

@@ -1,4 +1,4 @@
-"""Names of parameters: ours, the reference's, and the dialects in which users' files spell the latter.
+"""Names of parameters: ours, the reference's, and the dialects of the latter in users' files.
 
 Inside a file everything is compared under *canonical* names: the reference implementation's without `module.` and
 `base_model.` (for ResNet these are torchvision's), torchvision's for MobileNetV2, `fc` for the classifier. Our own
@@ -25,7 +25,7 @@ from collections.abc import Iterable
 
 __all__ = ["canonical_name", "is_motion_name", "plain_name", "spell_as_torchvision"]
 
-_STATISTIC = "num_batches_tracked"  # a counter that inference never reads and old files lack
+_COUNTER = "num_batches_tracked"  # inference never reads it, and old files lack it
 _CLASSIFIERS = re.compile(r"^(new_fc|fc1|fc|classifier\.1|classifier)\.(weight|bias)$")
 _SHIFTED = re.compile(r"^(layer\d\.\d+|features\.\d+)\.(conv1|conv\.0)\.net\.")
 _MOBILENET_FIRST = {"0": "0.0", "1": "0.1", "3": "1", "4": "2"}
@@ -34,7 +34,7 @@ _MOBILENET_OTHER = {"0": "0.0", "1": "0.1", "3": "1.0", "4": "1.1", "6": "2", "7
 
 def canonical_name(ours: str) -> str | None:
     """Canonical name of our parameter or statistic; None for what files need not have."""
-    if ours.endswith(_STATISTIC):
+    if ours.endswith(_COUNTER):
         return None
     name = ours.removeprefix("backbone.")
     name = re.sub(r"^classifier\.", "fc.", name)
@@ -48,10 +48,10 @@ def canonical_name(ours: str) -> str | None:
 
 
 def plain_name(name: str) -> tuple[str, str | None]:
-    """Canonical form of a name in a user's file, and the block that it says is shifted, if it says so.
+    """Canonical form of a name in a user's file, and the block that the name marks as shifted, if any.
 
     "module.base_model.layer1.0.conv1.net.weight" is ("layer1.0.conv1.weight", "layer1.0"). Names of the classifier
-    become `fc`; a name that nothing is known about comes back without its prefixes.
+    become `fc`; an unknown name only loses its prefixes.
     """
     plain = name.removeprefix("module.").removeprefix("base_model.")
     plain = _CLASSIFIERS.sub(r"fc.\2", plain)
@@ -62,7 +62,7 @@ def plain_name(name: str) -> tuple[str, str | None]:
 
 
 def spell_as_torchvision(names: Iterable[str]) -> dict[str, str]:
-    """Map plain names to canonical ones where a MobileNetV2 numbers its layers flat, as TSM's releases do."""
+    """Map plain names to canonical ones, also of a MobileNetV2 with flatly numbered layers, as in TSM's releases."""
     names = list(names)
     if any(re.match(r"^features\.\d+\.conv\.\d+\.\d+\.", name) for name in names):
         return {name: name for name in names}

@@ -1,1 +1,1 @@
-"""What a file says of itself: boxes, streams, packets, clocks and orientation. Nothing is decoded but for a survey."""
+"""What a file says about itself: boxes, streams, packets, clocks, orientation. Only a survey decodes it."""

@@ -1,8 +1,7 @@
-"""What the boxes of an MP4 or QuickTime file say that a demuxer keeps to itself: whether its end is missing, and which
-tracks are encrypted.
+"""What the boxes of an MP4 or QuickTime file say that a demuxer does not report: a missing end, encrypted tracks.
 
-Total: no bytes make it raise, and it reads a bounded amount: headers of boxes, the offsets of chunks, and the sample
-sizes of one chunk a track. Names of boxes and fields are those of ISO/IEC 14496-12.
+Total: no bytes make it raise. It reads a bounded amount: box headers, chunk offsets, and the sample sizes of one chunk
+per track. Boxes and fields have their names from ISO/IEC 14496-12.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ Uint64Array = npt.NDArray[np.uint64]
 _FIRST_KINDS = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _FRAGMENT_KINDS = frozenset({b"moof", b"mdat", b"sidx", b"styp", b"moov", b"emsg", b"prft", b"ssix"})
 _ENCRYPTED_KINDS = frozenset({b"encv", b"drmi"})  # Common Encryption; FairPlay
-_MAX_BOXES = 400_000  # of the highest level: a second's reading, and days of fragments
+_MAX_BOXES = 400_000  # at the top level: read in a second, enough for days of fragments
 _MAX_CHILDREN = 200
 _MAX_TRACKS = 100
 _MAX_TABLE_BYTES = 32 * 1024 * 1024
-_SELF_CONTAINED = 1  # flag of a data reference: the samples lie in this file
+_SELF_CONTAINED = 1  # flag of a data reference: the samples are in this file
 
 
 class _Box(NamedTuple):
-    """A box: its kind, the range of its content, and whether all of it lies within its parent."""
+    """A box: its kind, the byte range of its content, and whether it lies entirely within its parent."""
 
     kind: bytes
     start: int
@@ -42,9 +41,9 @@ class _Box(NamedTuple):
 class Mp4Layout:
     """What the boxes of a file say.
 
-    is_mp4: it begins with a box. missing: why its end must be missing, '' where it is not. encrypted: ids of tracks
-    with encrypted samples, also where some of them are in the clear. joined: another file with an index of samples
-    follows, which no demuxer reads.
+    is_mp4: it begins with a box. missing: why its end must be missing, '' if it is not. encrypted: ids of tracks with
+    encrypted samples, even if only some are. joined: another file with an index of samples follows, which no demuxer
+    reads.
     """
 
     is_mp4: bool = False
@@ -55,7 +54,7 @@ class Mp4Layout:
 
 @dataclass(slots=True)
 class _Index:
-    """What the index (moov) says. end: where the last sample that it knows of ends, 0 where it knows of none."""
+    """What the index (moov) says. end: offset at which its last sample ends, 0 if it lists none."""
 
     end: int = 0
     fragmented: bool = False
@@ -63,25 +62,25 @@ class _Index:
 
 
 def mp4_layout(path: Path | str) -> Mp4Layout:
-    """Look at the boxes of a file. Raises OSError where it cannot be read, and nothing else whatever it holds.
+    """Read the boxes of a file. Raises OSError if it cannot be read, and nothing else, whatever it contains.
 
     Bytes behind the last box (a camera's trailer, text) are no damage as long as everything that the index points to
-    lies within the file. A fragmented file has no index of all its fragments: there what begins like a further fragment
-    is one that is cut off, and each fragment must have its data.
+    lies within the file. A fragmented file has no index of all its fragments: there each fragment must have its data,
+    and bytes that begin like another fragment are a cut-off one.
     """
     with Path(path).open("rb") as file:
         size = file.seek(0, 2)
         if _read(file, 4, 4) not in _FIRST_KINDS:
             return Mp4Layout()
-        scan = _Scan(file, size)
+        scan = _TopLevelScan(file, size)
         for box in _boxes(file, 0, size, _MAX_BOXES):
             scan.take(box)
         encrypted = frozenset(scan.index.encrypted if scan.index else ())
         return Mp4Layout(True, scan.missing(), encrypted, scan.joined)
 
 
-class _Scan:
-    """Goes through the boxes of the highest level."""
+class _TopLevelScan:
+    """What the boxes of the top level say, taken in order."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file = file
@@ -91,13 +90,13 @@ class _Scan:
         self.kinds: set[bytes] = set()
         self.last: _Box | None = None
         self.position = 0
-        self.promised = 0  # where segment indices (sidx) say that their segments end
+        self.promised = 0  # offset at which the segments of the segment indices (sidx) end
         self.fragment_open = False  # a fragment whose data has not come yet
-        self.begun_anew = False  # the start of another file behind the index
+        self.second_file = False  # another file starts behind the index
         self.joined = False
 
     def take(self, box: _Box) -> None:
-        """Take note of the next box of the highest level."""
+        """Note the next box of the top level."""
         self.count += 1
         self.kinds.add(box.kind)
         self.last = box
@@ -107,8 +106,8 @@ class _Scan:
         if box.kind == b"moov" and self.index is None:
             self.index = _index(self.file, box)
         elif box.kind == b"ftyp" and self.index is not None:
-            self.begun_anew = True
-        elif box.kind == b"moov" and self.begun_anew and not self.joined:
+            self.second_file = True
+        elif box.kind == b"moov" and self.second_file and not self.joined:
             self.joined = _index(self.file, box).end > 0
         elif box.kind == b"moof":
             self.fragment_open = True
@@ -118,16 +117,16 @@ class _Scan:
             self.promised = max(self.promised, _segments_end(self.file, box))
 
     def missing(self) -> str:
-        """Why the end of the file must be missing, '' where it is not, or where there are more boxes than are read."""
+        """Why the end of the file must be missing; '' if it is not, or if there are more boxes than are read."""
         if self.count == _MAX_BOXES:
             return ""
         claimed = max(self.position, self.index.end if self.index else 0, self.promised)
-        claim = f"it claims {claimed} bytes and has {self.size}"
+        claim = f"expected {claimed} bytes; got {self.size}"
         overrun = self.last is not None and not self.last.whole
         if self.index is None and b"moof" not in self.kinds:
             if overrun:
                 return claim
-            return "" if b"meta" in self.kinds else "it has no index (moov), which stands in front or at the end"
+            return "" if b"meta" in self.kinds else "expected an index (moov) at the start or the end; got none"
         if (self.index and self.index.end > self.size) or self.promised > self.size:
             return claim
         if self.fragment_open:
@@ -135,18 +134,16 @@ class _Scan:
         if self.index and self.index.fragmented and not self.index.end and b"moof" not in self.kinds:
             return claim if overrun else "its fragments are missing"
         fragmented = b"moof" in self.kinds or (self.index is not None and self.index.fragmented)
-        if overrun and self.last and self.last.kind in _FRAGMENT_KINDS and (fragmented or not self._index_end()):
+        indexed = self.index is not None and self.index.end > 0
+        if overrun and self.last and self.last.kind in _FRAGMENT_KINDS and (fragmented or not indexed):
             return claim
         if fragmented and _begins_a_box(_read(self.file, self.position, 8)):
-            return "its last fragment is cut off"
+            return "its last fragment is incomplete"
         return ""
-
-    def _index_end(self) -> int:
-        return self.index.end if self.index else 0
 
 
 def _begins_a_box(rest: bytes) -> bool:
-    """Whether fewer than 8 bytes behind the last box may be the start of a further fragment: not text, not padding."""
+    """Whether fewer than 8 bytes behind the last box may start another fragment: they are neither text nor padding."""
     if not 0 < len(rest) < 8 or not rest.strip(b"\0") or rest[0]:
         return False
     length = int.from_bytes(rest[:4], "big")
@@ -156,7 +153,7 @@ def _begins_a_box(rest: bytes) -> bool:
 
 
 def _boxes(file: BinaryIO, start: int, stop: int, limit: int = _MAX_CHILDREN) -> Iterator[_Box]:
-    """Boxes in [start, stop) of the file, up to what is none; the last one may reach beyond."""
+    """Boxes in [start, stop) of the file, up to the first bytes that are no box; the last one may reach beyond."""
     for _ in range(limit):
         head = _read(file, start, min(16, stop - start))
         if len(head) < 8:
@@ -176,7 +173,7 @@ def _boxes(file: BinaryIO, start: int, stop: int, limit: int = _MAX_CHILDREN) ->
 
 
 def _inside(file: BinaryIO, box: _Box, *kinds: bytes) -> _Box | None:
-    """The first box of this path below a box."""
+    """The first box at this path below a box."""
     for kind in kinds:
         found = next((child for child in _boxes(file, box.start, box.stop) if child.kind == kind and child.whole), None)
         if found is None:
@@ -217,7 +214,7 @@ def _track_id(file: BinaryIO, track: _Box) -> int:
 
 
 def _in_this_file(file: BinaryIO, track: _Box) -> bool:
-    """False where a track's samples lie in other files."""
+    """False if a track's samples are in other files."""
     references = _inside(file, track, b"mdia", b"minf", b"dinf", b"dref")
     if references is None:
         return True
@@ -226,7 +223,7 @@ def _in_this_file(file: BinaryIO, track: _Box) -> bool:
 
 
 def _samples_end(file: BinaryIO, samples: _Box, video: _Box | None) -> int:
-    """Where the sample of a track that lies last in the file ends; at least where its chunk starts."""
+    """Offset at which the track's last sample in the file ends; where that is unknown, its chunk's start."""
     table, width = _inside(file, samples, b"stco"), 4
     if table is None:
         table, width = _inside(file, samples, b"co64"), 8
@@ -240,9 +237,9 @@ def _samples_end(file: BinaryIO, samples: _Box, video: _Box | None) -> int:
 
 
 def _chunk_bytes(file: BinaryIO, samples: _Box, chunk: int, video: bool) -> int:
-    """Bytes of a chunk (counted from 0), 0 where they are not known.
+    """Bytes of a chunk (counted from 0), 0 if unknown.
 
-    One size for all samples is in bytes for video only: QuickTime counts those of sound otherwise.
+    A size that holds for all samples is in bytes for video only: QuickTime counts the samples of sound differently.
     """
     runs_box, sizes = _inside(file, samples, b"stsc"), _inside(file, samples, b"stsz")
     if runs_box is None or sizes is None:
@@ -266,7 +263,7 @@ def _chunk_bytes(file: BinaryIO, samples: _Box, chunk: int, video: bool) -> int:
 
 
 def _table(file: BinaryIO, box: _Box, width: int, columns: int = 1) -> Uint64Array:
-    """Numbers of `width` bytes, `columns` an entry, behind the 32-bit count of entries that a table begins with."""
+    """Numbers of `width` bytes, `columns` per entry, which follow the table's 32-bit count of entries."""
     entry = width * columns
     claimed = _number(file, box.start + 4, 4) * entry
     content = _read(file, box.start + 8, min(claimed, box.stop - box.start - 8, _MAX_TABLE_BYTES))
@@ -274,7 +271,7 @@ def _table(file: BinaryIO, box: _Box, width: int, columns: int = 1) -> Uint64Arr
 
 
 def _segments_end(file: BinaryIO, box: _Box) -> int:
-    """Where the segments end that a segment index (sidx) names, 0 where it cannot be read."""
+    """Offset at which the segments of a segment index (sidx) end."""
     head = _read(file, box.start, 32)
     wide = head[:1] == b"\1"
     at = 20 if wide else 16
@@ -291,7 +288,7 @@ def _number(file: BinaryIO, at: int, width: int) -> int:
 
 
 def _read(file: BinaryIO, at: int, count: int) -> bytes:
-    """Up to `count` bytes at an offset; b"" where there is none."""
+    """Up to `count` bytes at an offset; b"" beyond the end."""
     if count <= 0 or at < 0 or at >= 1 << 62:
         return b""
     file.seek(at)

@@ -1,9 +1,8 @@
 """Whether the stamps of a file are one clock, and a continuous clock where they are not. Pure functions over numbers.
 
-A sound file counts its clock forward once: in the order in which frames are shown their stamps rise, by even or uneven
-steps, with gaps where a recording paused. Two things break that. The clock *restarts* where files were joined byte by
-byte or a recorder was set anew. Single stamps are *outliers* where a writer failed. Sorting the stamps of such a file
-gives most frames the time of another one.
+In a sound file the stamps rise in display order, by even or uneven steps, with gaps where a recording paused. Two
+things break that. The clock *restarts* where files were joined byte by byte or a recorder was reset. Single stamps are
+*outliers* where a writer failed. Sorting the stamps of such a file gives most frames the time of another frame.
 """
 
 from __future__ import annotations
@@ -16,35 +15,35 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.containers.held import RARE, narrow, released
+from extractor.video.containers.held_stamps import RARE, interpolated, narrow, released
 
 __all__ = ["Clock", "continuous_clock", "joints", "order_in_doubt", "typical_step"]
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
-_SOUND_DISPLACEMENT = 4  # largest distance between place in the file and place by stamp in every sound file tried
+_SOUND_DISPLACEMENT = 4  # largest distance between place in the file and place by stamp in all sound files tried
 _WRAPS = {"mpegts": 1 << 33, "mpeg": 1 << 33, "flv": 1 << 32}
-"""Ticks after which the clock of a container starts over, by itself a day and a month long. FFmpeg undoes it."""
+"""Ticks after which the clock of a container wraps: after a day (MPEG) or a month (FLV). FFmpeg undoes it."""
 
 _LOSSY = frozenset({"mpegts", "mpeg"})  # containers that lose packets without a trace
-_LONGEST_BURST = 32  # frames; more wild stamps in a row are taken for a clock of their own
-_BURST_COST, _BURST_COST_A_FRAME = 2.0, 0.015  # where the next sound stamp lies just where counting puts it
+_LONGEST_BURST = 32  # frames; a longer row of wild stamps counts as a clock of its own
+_BURST_COST, _BURST_COST_A_FRAME = 2.0, 0.015  # where the next sound stamp is the one that counting predicts
 _RESTART_COST = 4.5
 _RESTART_AT_KEYFRAME_COST = 2.5  # files are joined at keyframes
-_SQUEEZED = 0.75  # share of the time that frames need below which an overlap is likelier than a wild stamp
-_SQUEEZED_COST = 7.0  # times what is missing to that share
-_AROUND = 8  # frames to either side that tell how close stamps lie
-_SOUND = 3.0  # typical steps by which a stamp may miss that place and not be wild
-_FIT = 0.6  # typical steps by which a stamp may miss the place where counting puts it
+_SQUEEZED = 0.75  # share of the time that frames need, below which an overlap is likelier than a wild stamp
+_SQUEEZED_COST = 7.0  # times the shortfall from that share
+_AROUND = 8  # frames to either side that show how close stamps lie
+_SOUND = 3.0  # typical steps by which a skipped stamp may miss its even place and not be wild
+_FIT = 0.6  # typical steps by which a used stamp may miss the place that counting predicts
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
     """Times that rise in the order of the frames.
 
-    ticks: (n,) float64, in units of the time base, not falling. restarts: frames at which the stamps began anew.
-    outliers: how many frames had a stamp of no use, and are interpolated.
+    ticks: (n,) float64, in units of the time base, non-decreasing. restarts: frames at which the stamps restarted.
+    outliers: how many frames had an unusable stamp and are interpolated.
     """
 
     ticks: Float64Array
@@ -60,16 +59,16 @@ def order_in_doubt(
     reorders: bool,
     container: str = "",
 ) -> bool:
-    """Whether sorting the stamps may pair frames with the wrong times. Input: one value a packet, in the file's order.
+    """Whether sorting the stamps may pair frames with the wrong times. Input: one value per packet, in file order.
 
-    reorders: whether the codec may show frames in another order than it decodes them. True is no verdict: it says that
-    the order of the frames has to be looked at.
+    reorders: whether the codec may display frames in another order than it decodes them. True is not a verdict: it
+    means that the order of the frames has to be surveyed.
 
     Decoded I P B P B, which is sound:
     >>> order_in_doubt([0, 2, 1, 4, 3], [-1, 0, 1, 2, 3], [True, False, False, False, False], reorders=True)
     False
 
-    A keyframe that lies before frames that came before it:
+    A keyframe displayed before frames that precede it in the file:
     >>> order_in_doubt([0, 2, 1, 0, 2, 1], [None] * 6, [True, False, False, True, False, False], reorders=True)
     True
     """
@@ -93,24 +92,13 @@ def order_in_doubt(
         (np.array(keyframes[1:]) & (shown[1:] <= latest)).any(),
         (np.abs(by_stamp - np.arange(len(shown))) > _SOUND_DISPLACEMENT).any(),
         (np.diff(dts) < 0).any(),
-        container in _LOSSY and _has_gap(np.diff(dts)),
+        # A decoder may show the pictures around a missing packet in another order.
+        container in _LOSSY and len(dts) > 1 and _holes(np.diff(dts)).any(),
         any(stamp < dts for stamp, dts in known),
-        _has_rare_holes(ordered),
+        # A displaced stamp leaves a hole and comes close to another; where that is common, the frame rate varies.
+        _rare(_holes(ordered)) or _rare(ordered <= 0.6 * float(np.median(ordered))),
     )
     return any(bool(sign) for sign in signs)
-
-
-def _has_gap(steps: Int64Array) -> bool:
-    """Whether a packet seems to be missing. Without it a decoder may show those around it in another order."""
-    return len(steps) > 0 and bool(_holes(steps).any())
-
-
-def _has_rare_holes(steps: Int64Array) -> bool:
-    """Whether a few stamps are missing, or too many: one that is displaced leaves a hole, and comes close to another.
-
-    Where that is common, the rate of the frames varies.
-    """
-    return _rare(_holes(steps)) or _rare(steps <= 0.6 * float(np.median(steps)))
 
 
 def _holes(steps: Int64Array) -> npt.NDArray[np.bool_]:
@@ -123,7 +111,7 @@ def _rare(steps: npt.NDArray[np.bool_]) -> bool:
 
 
 def typical_step(stamps: Sequence[int]) -> float:
-    """Median of the steps forward, 1.0 where there is none.
+    """Median of the forward steps, 1.0 if there is none.
 
     >>> typical_step([0, 40, 80, 0, 40])
     40.0
@@ -140,13 +128,13 @@ def continuous_clock(
     passed: Sequence[int] | None = None,
     held: Sequence[bool] = (),
 ) -> Clock:
-    """One clock from the stamps of frames in the order in which they are shown.
+    """One clock from the stamps of frames in display order.
 
-    container: FFmpeg's name, which tells when the clock wraps. passed: (n,) how many frames before each one the demuxer
-    dropped; where the clock restarts, they take their time. held: (n,) whose stamps a muxer held back, or () for none.
+    container: FFmpeg's name, which tells when the clock wraps. passed: (n,) how many frames the demuxer dropped before
+    each one; where the clock restarts, they take up time. held: (n,) whose stamps a muxer held back, or () for none.
 
-    Within each part the true spacing is kept; where the clock restarts, the next part goes on one step later; a stamp
-    that fits neither its part nor another one is interpolated. Jumps forward that stay are kept: a recording paused.
+    Within each part the true spacing is kept; where the clock restarts, the next part continues one step later; a stamp
+    that fits neither its part nor another is interpolated. Lasting jumps forward are kept: the recording paused.
 
     >>> clock = continuous_clock([0, 1, 2, 3, 0, 1, 2, 3], [True, False, False, False] * 2)
     >>> clock.ticks.tolist(), clock.restarts, clock.outliers
@@ -176,19 +164,15 @@ def continuous_clock(
         else:
             span_ticks = float(span)
         ticks[after] = ticks[before] + span_ticks
-    first, last = kept[0], kept[-1]
-    numbers = np.arange(len(values))
-    ticks = np.interp(numbers, kept, ticks[kept])
-    ticks[:first] = ticks[first] - step * (first - numbers[:first])
-    ticks[last + 1 :] = ticks[last] + step * (numbers[last + 1 :] - last)
+    ticks = interpolated(np.array(kept), ticks[kept], len(values), step)
     return Clock(ticks, tuple(restarts), len(values) - len(kept) + sum(held[frame] for frame in kept if held))
 
 
 def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str = "") -> list[int]:
-    """Keyframes at which the clock restarts, so that another stream begins. Input: one value a packet, in file order.
+    """Keyframes at which the clock restarts, so another stream begins. Input: one value per packet, in file order.
 
-    What such a stream may refer to before its keyframe is not the end of the stream before it. A wild stamp can look
-    like one: `continuous_clock` has to agree.
+    Pictures of such a stream must not refer to the end of the stream before it. A wild stamp can look like a joint:
+    `continuous_clock` has to agree.
 
     Decoded I P B, I P B: the second I has the time of the first:
     >>> joints([0, 2, 1, 0, 2, 1], [True, False, False, True, False, False])
@@ -196,7 +180,7 @@ def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str =
     """
     values = _undo_false_wraps(stamps, _WRAPS.get(container))
     groups = np.cumsum(keyframes)
-    # Sorted within each group of pictures: the order in which they are shown, since none crosses two keyframes.
+    # Sorting within each group of pictures yields the display order, since no picture crosses two keyframes.
     place = np.lexsort((np.array(values, np.int64), groups))
     shown = [values[index] for index in place]
     step = typical_step(shown)
@@ -211,9 +195,9 @@ def joints(stamps: Sequence[int], keyframes: Sequence[bool], *, container: str =
 
 
 def _undo_false_wraps(stamps: Sequence[int], wrap: int | None) -> list[int]:
-    """Stamps without the jumps that FFmpeg makes where it takes a restart for the wrap of the clock.
+    """Stamps without the jumps that FFmpeg inserts where it mistakes a restart for a wrap of the clock.
 
-    Such a jump is nearly as long as the clock runs: undone, the clock steps back, and is seen to restart.
+    Such a jump is nearly a full period of the clock. Without it the clock steps back, which shows the restart.
     """
     if wrap is None:
         return list(stamps)
@@ -228,23 +212,22 @@ def _undo_false_wraps(stamps: Sequence[int], wrap: int | None) -> list[int]:
 
 
 def _step_before(values: Sequence[int], kept: Sequence[int], frame: int, step: float) -> float:
-    """Typical step of the part that ends with `frame`: parts of a joined file may have rates of their own."""
+    """Typical step of the part that ends with `frame`: the parts of a joined file may differ in rate."""
     at = bisect.bisect_left(kept, frame)
     near = [values[index] for index in kept[max(at - 16, 0) : at + 1]]
     return typical_step(near) if len(near) > 2 else step
 
 
 def _step_around(values: Sequence[int], frame: int, step: float) -> float:
-    """Typical step near a frame, where that is shorter than in the whole file: how close sound stamps may lie there."""
+    """Typical step near a frame, but at most that of the whole file: how close sound stamps may lie there."""
     return min(step, typical_step(values[max(frame - _AROUND, 0) : frame + _AROUND + 1]))
 
 
 def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float) -> tuple[list[int], set[int]]:
     """Frames whose stamps are used, and those of them at which the clock restarts.
 
-    They are the cheapest way through the file, at a price for each frame that is left out and for each restart.
-
-    Away from steps backward there is nothing to decide, so that this takes time by the number of those.
+    They are the cheapest path through the file, with a cost for each frame that is skipped and for each restart. Away
+    from backward steps there is nothing to decide, so the running time grows with the number of those steps.
     """
     count = len(values)
     sparse = 2 * sum(keyframes) < count
@@ -256,7 +239,7 @@ def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float)
         contested = nearest < len(backward) and backward[nearest] <= frame + _LONGEST_BURST
         restart = _RESTART_AT_KEYFRAME_COST if sparse and keyframes[frame] else _RESTART_COST
         near = _step_around(values, frame, step) if contested else step
-        best = float(frame), -1, False  # all before it left out
+        best = float(frame), -1, False  # skips all frames before it
         for earlier in range(frame - 1, max(frame - (2 + _LONGEST_BURST if contested else 2), -1), -1):
             price, restarts = _price(values, earlier, frame, near, restart, close)
             price += costs[earlier]
@@ -274,7 +257,7 @@ def _sound_frames(values: Sequence[int], keyframes: Sequence[bool], step: float)
 
 
 def _too_close(values: Sequence[int], step: float) -> float:
-    """Ticks up to which a step is as odd as one backward; -1 where stamps that repeat are common, and no fault."""
+    """Ticks up to which a step is as odd as a backward one; -1 if repeated stamps are common, and so no fault."""
     limit = narrow(step)
     found = sum(0 <= after - before <= limit for before, after in itertools.pairwise(values))
     return limit if found <= max(2, RARE * len(values)) else -1.0
@@ -283,7 +266,7 @@ def _too_close(values: Sequence[int], step: float) -> float:
 def _price(
     values: Sequence[int], before: int, after: int, step: float, restart: float, close: float = -1.0
 ) -> tuple[float, bool]:
-    """Price of using the stamps of two frames and none between, and whether the clock restarts. close: as above.
+    """Cost of using the stamps of two frames and none between, and whether the clock restarts. close: see `_too_close`.
 
     >>> _price([0, 40, 20], 0, 1, 40.0, 4.5), _price([0, 40, 20], 1, 2, 40.0, 4.5)
     ((0.0, False), (4.5, True))
@@ -295,7 +278,7 @@ def _price(
     if not skipped:
         return 0.0, False
     expected = frames * step
-    uneven = 0.01 * min(abs(span / expected - 1), 10.0)  # decides between ways that leave out equally many
+    uneven = 0.01 * min(abs(span / expected - 1), 10.0)  # decides between paths that skip equally many
     if abs(span - expected) <= _FIT * step:
         sound = sum(
             abs(values[frame] - values[before] - span * (frame - before) / frames) <= _SOUND * step

@@ -1,6 +1,6 @@
-"""Whether a Matroska or WebM file is encrypted: FFmpeg says it in a tag only, which anyone can write.
+"""Whether a Matroska or WebM file is encrypted: FFmpeg reports it only in a tag, which anyone can write.
 
-Total: no bytes make it raise, and it reads a bounded number of headers. Names of elements are those of RFC 9559.
+Total: no bytes make it raise, and it reads a bounded number of headers. Elements have their names from RFC 9559.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ __all__ = ["has_encrypted_video"]
 
 _EBML, _SEGMENT, _TRACKS, _TRACK_ENTRY, _TRACK_TYPE = 0x1A45DFA3, 0x18538067, 0x1654AE6B, 0xAE, 0x83
 _ENCODINGS, _ENCODING, _ENCRYPTION = 0x6D80, 0x6240, 0x5035
-_VIDEO = 1  # a type of track
-_MAX_ELEMENTS = 200  # a level
+_VIDEO = 1  # a track type
+_MAX_ELEMENTS = 200  # per level
 
 _Range = tuple[int, int]
 
 
 def has_encrypted_video(path: Path | str) -> bool:
-    """Whether a video track of a Matroska file is encrypted. Raises OSError where the file cannot be read."""
+    """Whether a video track of a Matroska file is encrypted. Raises OSError if the file cannot be read."""
     with Path(path).open("rb") as file:
         whole = (0, file.seek(0, 2))
         if next(_elements(file, whole), (0, whole))[0] != _EBML:
@@ -34,8 +34,8 @@ def _is_encrypted_video(file: BinaryIO, track: _Range) -> bool:
     if not any(_number(file, kind) == _VIDEO for kind in _children(file, track, _TRACK_TYPE)):
         return False
     encodings = next(_children(file, track, _ENCODINGS), (0, 0))
-    ways = _children(file, encodings, _ENCODING)
-    return any(next(_children(file, way, _ENCRYPTION), None) is not None for way in ways)
+    found = (next(_children(file, encoding, _ENCRYPTION), None) for encoding in _children(file, encodings, _ENCODING))
+    return any(encryption is not None for encryption in found)
 
 
 def _children(file: BinaryIO, parent: _Range, kind: int) -> Iterator[_Range]:
@@ -44,7 +44,8 @@ def _children(file: BinaryIO, parent: _Range, kind: int) -> Iterator[_Range]:
 
 
 def _elements(file: BinaryIO, parent: _Range) -> Iterator[tuple[int, _Range]]:
-    """Kind and content of each element in a range, up to what is none; one of unknown size takes the rest."""
+    """Kind and content of each element in a range, up to the first bytes that are no element; one of unknown size
+    takes the rest."""
     at, stop = parent
     for _ in range(_MAX_ELEMENTS):
         if at >= stop:

@@ -1,4 +1,4 @@
-"""How the stored pixels of a stream become the picture that is shown: turned, flipped, and of which shape."""
+"""How the stored pixels of a stream become the displayed picture: rotation, flip, and pixel aspect."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from extractor.video.containers.streams import exact
 
 __all__ = ["Geometry", "read_geometry"]
 
-_WIDEST_PIXEL = 16  # as wide as high, or the other way round; real ones lie between 1/2 and 4
+_WIDEST_PIXEL = 16  # times as wide as high, or the reverse; real ones lie between 1/2 and 4
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """rotation, mirrored and pixel_aspect are those of VideoInfo; flags: what could not be honoured or needs PyAV."""
+    """rotation, mirrored and pixel_aspect as in VideoInfo. flags: what was not applied, or what needs PyAV."""
 
     rotation: int
     mirrored: bool
@@ -29,7 +29,7 @@ class Geometry:
 def read_geometry(
     container: av.container.InputContainer, stream: av.VideoStream, packet: av.Packet[Any], *, in_stream: bool = False
 ) -> Geometry:
-    """Geometry of a stream. packet: its first keyframe; in_stream: it carries an orientation itself."""
+    """Geometry of a stream. packet: its first keyframe. in_stream: a keyframe carries an orientation itself."""
     found = read_orientation(container, stream, packet, in_stream=in_stream)
     aspect = _pixel_aspect(exact(stream.sample_aspect_ratio), found.rotation)
     signs = {
@@ -43,9 +43,9 @@ def read_geometry(
 
 
 def _pixel_aspect(stated: Fraction, rotation: int) -> float | None:
-    """Width over height of a pixel as displayed after rotation: 1.0 where the file does not say, None if it is absurd.
+    """Width over height of a pixel as displayed after rotation: 1.0 if the file states none, None if it is absurd.
 
-    stated: of the stored frame, by the container or else by the codec (FFmpeg's order); 0 where neither says.
+    stated: that of the stored frame, by the container or else the codec (FFmpeg's order); 0 if neither states one.
     """
     if not stated:
         return 1.0

@@ -1,8 +1,8 @@
-"""How frames are to be turned and flipped: from the display matrix, never from text that a tag can imitate.
+"""How to rotate and flip frames: from the display matrix, never from text that a tag can imitate.
 
-PyAV shows the matrix on decoded frames only. One frame is decoded where there may be one: where FFmpeg's description of
-the file speaks of a matrix (a tag that imitates it costs the decoding of one frame and nothing else), where H.264 or
-HEVC carry an orientation in the stream, and where the codec is one of images, which have EXIF.
+PyAV exposes the matrix on decoded frames only. So one frame is decoded if there may be a matrix: if FFmpeg's
+description of the file mentions one (a tag that imitates it costs the decoding of one frame and nothing else), if H.264
+or HEVC carry an orientation in the stream, and for image codecs, which have EXIF.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import av
 import numpy as np
 
+from extractor.video.containers.structure import length_prefixed_units
+
 __all__ = [
     "EXIF_BYTES",
     "IMAGE_CODECS",
@@ -26,23 +28,23 @@ __all__ = [
 ]
 
 IMAGE_CODECS = frozenset({"apng", "bmp", "gif", "jpeg2000", "jpegls", "jpegxl", "mjpeg", "png", "tiff", "webp"})
-"""Codecs whose frames are images that may carry EXIF, and that covers are stored in."""
+"""Codecs whose frames are images: they may carry EXIF, and cover pictures use them."""
 
 EXIF_BYTES = 1024 * 1024
-"""At the start and at the end of an image, where its EXIF is looked for."""
+"""How much of the start and of the end of an image is searched for EXIF."""
 
 _SEI_OF_H264, _SEI_OF_HEVC = 6, 39  # kinds of NAL units
-_ORIENTATION_MESSAGE = 47  # display orientation, of both
+_ORIENTATION_MESSAGE = 47  # display orientation, in both codecs
 _EXIF_TAG = 0x0112
-_TINY = 1e-4  # a share of the larger entry of a matrix: rounding of sine and cosine
+_TINY = 1e-4  # share of the largest entry of a matrix: rounding of sine and cosine
 
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """What is to be done to a frame: flip it left to right where it is `mirrored`, then turn it by `rotation`.
+    """How to display a frame: flip it left to right if `mirrored`, then rotate it by `rotation`.
 
-    rotation: counter-clockwise degrees, 0, 90, 180 or 270. exact: False where the matrix says another angle, of which
-    this is the nearest. known: False where a flip could not be read.
+    rotation: counter-clockwise degrees, 0, 90, 180 or 270. exact: False if the matrix states another angle, to which
+    this is the nearest. known: False if the orientation, or a flip, could not be read.
     """
 
     rotation: int = 0
@@ -66,9 +68,9 @@ _OF_EXIF = {
 def read_orientation(
     container: av.container.InputContainer, stream: av.VideoStream, packet: av.Packet[Any], *, in_stream: bool
 ) -> Orientation:
-    """Orientation of a stream. packet: its first keyframe; in_stream: a later one may carry an orientation.
+    """Orientation of a stream. packet: its first keyframe. in_stream: one of its keyframes carries an orientation.
 
-    The stream's decoder is used, and flushed.
+    Uses the stream's decoder and drains it.
     """
     codec = stream.codec_context.codec.canonical_name
     described = _may_have_matrix(container)
@@ -77,9 +79,9 @@ def read_orientation(
         return Orientation()
     context, data = stream.codec_context, bytes(packet)
     context.thread_count = 1
-    with av.logging.Capture():  # what is wrong with the frame is for the decoding to tell
+    with av.logging.Capture():  # damage of the frame is reported when the file is decoded
         try:
-            # A packet without the flags of the file's: one that an edit list discards would give no frame.
+            # A copy without flags: a packet that an edit list discards would yield no frame.
             frames = [*context.decode(av.Packet(data)), *context.decode(None)]
         except av.FFmpegError:
             frames = []
@@ -89,26 +91,28 @@ def read_orientation(
 
 
 def orientation_of(frame: av.VideoFrame, exif: bytes = b"", described: bool = False) -> Orientation:
-    """Orientation of one decoded frame. exif: its packet, where that may hold EXIF. described: a matrix may be there,
-    even where the frame's rotation is 0."""
+    """Orientation of one decoded frame. exif: its packet, if that may contain EXIF. described: there may be a matrix,
+    even if the frame's rotation is 0."""
     try:
         side_data: Any = frame.side_data
-    except ValueError:  # PyAV 18 shows no side data at all where one is of a kind that it does not know, as EXIF is
+    except ValueError:  # PyAV 18 returns no side data at all if it does not know one of its kinds, such as EXIF
         stated = _OF_EXIF.get(exif_orientation(exif), Orientation())
-        if exif and (_ffmpeg_rotation(stated) - frame.rotation) % 360 == 0:
+        ignoring_flips = stated.rotation + 180 * stated.mirrored  # the angle that FFmpeg reports for a matrix
+        if exif and (ignoring_flips - frame.rotation) % 360 == 0:
             return stated
         rounded = round(frame.rotation / 90) % 4 * 90
         return Orientation(rounded, known=not (frame.rotation or described or exif))
     entries = [side_data[number] for number in range(len(side_data))]  # from PyAV 19 on, iterating yields their types
-    for entry in entries:  # where container and stream both have one, the container's comes first, and FFmpeg's
-        if entry.type.name == "DISPLAYMATRIX" and len(bytes(entry)) >= 36:  # own tools take that, too
+    for entry in entries:
+        # If container and stream both have one, the container's comes first, and FFmpeg's own tools use it.
+        if entry.type.name == "DISPLAYMATRIX" and len(bytes(entry)) >= 36:
             return _of_matrix(np.frombuffer(bytes(entry)[:36], np.int32).tolist())
     return Orientation()
 
 
 def exif_orientation(data: bytes) -> int:
-    """The orientation (1 to 8) in the EXIF of a JPEG, PNG or WebP image, 1 where it has none that can be read."""
-    data = data[:EXIF_BYTES] + data[EXIF_BYTES:][-EXIF_BYTES:]  # WebP has it at its end
+    """The orientation (1 to 8) in the EXIF of a JPEG, PNG or WebP image; 1 if it has no readable one."""
+    data = data[:EXIF_BYTES] + data[EXIF_BYTES:][-EXIF_BYTES:]  # WebP has it at the end
     for mark, skip in ((b"Exif\0\0", 6), (b"eXIf", 4), (b"EXIF", 8)):
         at = data.find(mark)
         if at >= 0:
@@ -133,7 +137,7 @@ def _exif_entry(tiff: bytes, order: str) -> int:
 
 
 def _of_matrix(matrix: Sequence[int]) -> Orientation:
-    """Orientation of FFmpeg's display matrix: a point (x, y) is shown at (a x + c y, b x + d y)."""
+    """Orientation of FFmpeg's display matrix, which maps a point (x, y) to (a x + c y, b x + d y)."""
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     mirrored = a * d - b * c < 0
     if mirrored:
@@ -147,13 +151,8 @@ def _of_matrix(matrix: Sequence[int]) -> Orientation:
     return Orientation(rotation, mirrored, all(abs(value) <= _TINY * longest for value in small))
 
 
-def _ffmpeg_rotation(orientation: Orientation) -> int:
-    """The angle that FFmpeg names for a matrix, which takes no notice of flips."""
-    return orientation.rotation + 180 * orientation.mirrored
-
-
 def _may_have_matrix(container: av.container.InputContainer) -> bool:
-    """False where FFmpeg's description of the file surely has no display matrix of any stream."""
+    """False only if FFmpeg's description of the file certainly mentions no display matrix of any stream."""
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
     try:
@@ -164,7 +163,7 @@ def _may_have_matrix(container: av.container.InputContainer) -> bool:
 
 
 def carries_orientation(codec: str, packet: bytes, extradata: bytes) -> bool:
-    """Whether a packet or the header of H.264 or HEVC holds supplemental information about the orientation."""
+    """Whether a packet or the header of H.264 or HEVC contains an SEI message about the display orientation."""
     match codec:
         case "h264":
             length_size = (extradata[4] & 3) + 1 if extradata[:1] == b"\1" and len(extradata) > 4 else 0
@@ -179,19 +178,14 @@ def carries_orientation(codec: str, packet: bytes, extradata: bytes) -> bool:
 
 
 def _units(data: bytes, length_size: int) -> list[bytes]:
-    """NAL units behind start codes (length_size 0) or behind lengths; none is empty."""
+    """Non-empty NAL units behind start codes (length_size 0) or behind lengths of `length_size` bytes."""
     if not length_size:
         return [unit for unit in data.split(b"\0\0\1")[1:] if unit]
-    units, at = [], 0
-    while at + length_size < len(data):
-        length = int.from_bytes(data[at : at + length_size], "big")
-        units += [data[at + length_size : at + length_size + length]] if length else []
-        at += length_size + length
-    return units
+    return length_prefixed_units(data, length_size)
 
 
 def _units_of_header(extradata: bytes) -> list[bytes]:
-    """NAL units of HEVC's configuration record (ISO/IEC 14496-15, 8.3.3), none of them empty."""
+    """Non-empty NAL units of HEVC's configuration record (ISO/IEC 14496-15, 8.3.3)."""
     units, at = [], 23
     while at + 3 < len(extradata):
         count = int.from_bytes(extradata[at + 1 : at + 3], "big")
@@ -205,7 +199,7 @@ def _units_of_header(extradata: bytes) -> list[bytes]:
 
 
 def _holds_orientation(content: bytes) -> bool:
-    """Whether the messages of an SEI unit include one about the orientation."""
+    """Whether the messages of an SEI unit include one about the display orientation."""
     at = 0
     content = content.replace(b"\0\0\3", b"\0\0")
     while at + 1 < len(content) and content[at] != 0x80:

@@ -1,4 +1,4 @@
-"""What the packets of a video stream and its headers tell: presentation times, and reasons not to trust decord."""
+"""What the packets and headers of a video stream say: presentation times, and reasons not to trust decord."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.containers.held import narrow
+from extractor.video.containers.held_stamps import narrow
 from extractor.video.containers.orientation import carries_orientation
 from extractor.video.containers.structure import (
     LeadingPictures,
@@ -41,8 +41,8 @@ _TRUSTED_CONTAINERS = ("mov", "matroska")
 _TRUSTED_CODECS = frozenset({"av1", "h264", "hevc", "mpeg4", "vp8", "vp9"})
 _TRUSTED_FORMATS = frozenset({"yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 _CODECS_WITH_FIELDS = frozenset({"h264", "hevc", "mpeg4"})
-_MOST_LEADING = 16  # as many pictures as H.264 and HEVC can hold back
-_SETS_IN_HEADER = frozenset({"flv", "matroska", "mov"})  # containers that hold parameter sets apart from the pictures
+_MOST_LEADING = 16  # pictures that an H.264 or HEVC decoder can hold for reordering
+_SETS_IN_HEADER = frozenset({"flv", "matroska", "mov"})  # containers that store parameter sets apart from pictures
 _CODECS_WITH_SETS = frozenset({"h264", "hevc"})
 _CODECS_WITHOUT_SLOTS = frozenset({"mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3"})
 _PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the chroma of interlaced frames differently
@@ -50,12 +50,12 @@ _PROGRESSIVE = 1  # FFmpeg's AV_FIELD_PROGRESSIVE; decord and PyAV convert the c
 
 @dataclass(slots=True)
 class Packets:
-    """What the packets of one stream told.
+    """What the packets of one stream say.
 
-    stamps, decoding_stamps, keyframes, ordinals: one value for each packet that is neither discarded nor hidden, in the
-    order of the file. ordinals count all packets with content. skipped_leading, dropped_late: ordinals of pictures that
-    a decoder leaves out by the rules of HEVC, because they refer to what is not there, and of some that it may leave
-    out although they are sound, because a new sequence begins before they are shown.
+    stamps, decoding_stamps, keyframes, ordinals: one value for each packet that is neither discarded nor hidden, in
+    file order. ordinals count all packets with content. skipped_leading: ordinals of pictures that a decoder leaves out
+    by the rules of HEVC, because they refer to missing pictures. dropped_late: ordinals of sound pictures that it may
+    leave out because a new sequence begins before they are shown.
     """
 
     codec: str = ""
@@ -66,32 +66,32 @@ class Packets:
     skipped_leading: set[int] = field(default_factory=set)
     dropped_late: set[int] = field(default_factory=set)
     last: tuple[int, int] = (-(1 << 62), 0)  # stamp and duration of the packet that is shown last
-    first: av.Packet[Any] | None = None  # the first keyframe; the first packet where there is none
+    first: av.Packet[Any] | None = None  # the first keyframe; the first packet if there is none
     discarded_ordinals: list[int] = field(default_factory=list)
     hidden: int = 0
     empty: int = 0
     corrupt: int = 0
     before_keyframe: bool = False
-    first_keyframe: tuple[int, int | None] | None = None  # ordinal and stamp, also where it is discarded
-    sets_from: int | None = None  # first packet of which nothing that it needs to be read (parameter sets) is missing
-    opens_group: bool = False  # the first keyframe of an H.264 stream lets pictures before it be referred to
+    first_keyframe: tuple[int, int | None] | None = None  # ordinal and stamp, even if it is discarded
+    sets_from: int | None = None  # first packet for which the parameter sets are there
+    opens_group: bool = False  # the first H.264 keyframe allows references to pictures before it
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
     oriented: bool = False  # a keyframe carries an orientation of its own
 
     def may_vanish(self, joints: Collection[int] = ()) -> set[int]:
-        """Ordinals of packets whose pictures a decoder may leave out though nothing is damaged.
+        """Ordinals of packets whose pictures a decoder may leave out although nothing is damaged.
 
-        They refer to pictures that are not in the file: those before the first keyframe, and those that follow it and
-        are shown before it, as where a file was cut at an open group of pictures. joints: ordinals of further keyframes
-        at which decoding begins anew.
+        They refer to pictures that are not in the file: those before the first keyframe, and those that follow it but
+        are shown before it, as in a file cut at an open group of pictures. joints: ordinals of further keyframes at
+        which decoding restarts.
         """
         found = set(self.skipped_leading)
         if self.first_keyframe is None:
             return found
         first = self.first_keyframe[0]
         begins, start = first, self.first_keyframe[1]
-        # A muxer that allows no stamp before the first one holds those of leading pictures back to it.
+        # A muxer that allows no stamp before the first one holds the stamps of leading pictures back to it.
         known = np.array(known_stamps(self), np.int64)
         close = narrow(float(np.median(np.diff(np.sort(known))))) if len(known) > 1 else 0.0
         for ordinal, stamp in zip(self.ordinals, self.stamps, strict=True):
@@ -112,9 +112,9 @@ def read_packets(
     look_inside: bool,
     max_frames: int,
 ) -> Packets:
-    """Read every packet of the stream. look_inside: compare what keyframes say about the resolution.
+    """Read every packet of the stream. look_inside: compare the resolutions that keyframes state.
 
-    Raises VideoError (too_large) where it has more than `max_frames` frames.
+    Raises VideoError (too_large) if it has more than `max_frames` frames.
     """
     found = Packets(codec)
     extradata = stream.codec_context.extradata or b""
@@ -127,7 +127,7 @@ def read_packets(
     ordinal = -1
     for packet in container.demux(stream):
         if not packet.size:
-            found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's own mark of the end
+            found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's end marker
             continue
         ordinal += 1
         if found.first is None or (packet.is_keyframe and found.first_keyframe is None):
@@ -153,15 +153,18 @@ def read_packets(
         else:
             _add(found, packet, ordinal, by_slot=by_slot, skipped=skipped)
         if len(found.stamps) > max_frames:
-            raise VideoError(FailureClass.TOO_LARGE, f"{path} has more than {max_frames} frames")
+            raise VideoError(
+                FailureClass.TOO_LARGE,
+                f"{path}: expected at most {max_frames} frames; got more. Split it, or leave it out",
+            )
     return found
 
 
 def _add(found: Packets, packet: av.Packet[Any], ordinal: int, *, by_slot: bool, skipped: bool) -> None:
-    """Note a packet that is to be shown.
+    """Note a packet that is shown.
 
-    by_slot: the place of a packet in the file is all the time there is, as in AVI. FFmpeg shows it in the decoding
-    stamp; the presentation stamps that it makes up for H.264 are one packet late.
+    by_slot: the place of a packet in the file is its only time, as in AVI. FFmpeg reports it as the decoding stamp; the
+    presentation stamps that it makes up for H.264 are one packet late.
     """
     stamp = packet.dts if by_slot else packet.pts
     found.stamps.append(stamp)
@@ -175,16 +178,16 @@ def _add(found: Packets, packet: av.Packet[Any], ordinal: int, *, by_slot: bool,
 
 
 def known_stamps(packets: Packets) -> list[int]:
-    """The stamps that are there, in the order of the file."""
+    """The stamps that exist, in file order."""
     return [stamp for stamp in packets.stamps if stamp is not None]
 
 
 def presentation_times(packets: Packets, base: Fraction, rate: Fraction) -> tuple[Float64Array, Int64Array | None]:
-    """Sorted times in seconds and their stamps; where a stamp is missing, first + i / rate and None."""
+    """Sorted times in seconds and their stamps; if a stamp is missing, first + i / rate and None."""
     known = known_stamps(packets)
     if len(known) == len(packets.stamps) and base:
         stamps = np.sort(np.array(known, np.int64))
-        # One product in integers and one division: rounded once, equal to float(stamp * base).
+        # An integer product and one division round only once, so this equals float(stamp * base).
         return (stamps * base.numerator).astype(np.float64) / base.denominator, stamps
     start = float(min(known) * base) if known else 0.0
     numbers = np.arange(len(packets.stamps), dtype=np.float64)
@@ -192,9 +195,9 @@ def presentation_times(packets: Packets, base: Fraction, rate: Fraction) -> tupl
 
 
 def slots_in_doubt(packets: Packets, container: str, *, reorders: bool) -> bool:
-    """Whether slots of an AVI file are empty and its frames reordered: which frame is late is then a guess.
+    """Whether an AVI file has empty slots and reordered frames: which frame is late is then a guess.
 
-    A slot belongs to a packet, and writers differ on how long before its frame that is.
+    A slot belongs to a packet, and writers differ in how long before its frame that lies.
     """
     if container != "avi" or not reorders or packets.codec in _CODECS_WITHOUT_SLOTS or None in packets.stamps:
         return False
@@ -202,7 +205,7 @@ def slots_in_doubt(packets: Packets, container: str, *, reorders: bool) -> bool:
 
 
 def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> list[str]:
-    """Reasons not to trust decord that the headers of container and codec give (docs/decoding.md lists them)."""
+    """Reasons not to trust decord, from the headers of container and codec (docs/decoding.md lists them)."""
     flags = []
     pix_fmt = context.pix_fmt
     if container.split(",")[0] not in _TRUSTED_CONTAINERS:
@@ -215,13 +218,13 @@ def header_flags(container: str, codec: str, context: av.VideoCodecContext) -> l
         flags.append("more_than_8_bits")
     elif pix_fmt not in _TRUSTED_FORMATS:
         flags.append(f"pixel_format:{pix_fmt}")
-    if codec in _CODECS_WITH_FIELDS and int(context.field_order) != _PROGRESSIVE:  # unknown may be interlaced, too
+    if codec in _CODECS_WITH_FIELDS and int(context.field_order) != _PROGRESSIVE:  # an unknown order may be interlaced
         flags.append("maybe_interlaced")
     return flags
 
 
-def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> list[str]:
-    """Further reasons, which the packets give. known_flags: those of the headers, which are not given twice."""
+def packet_flags(packets: Packets, known_flags: Sequence[str]) -> list[str]:
+    """Further reasons, from the packets. known_flags: those of the headers, which are not repeated."""
     known = known_stamps(packets)
     signs = {
         "discarded_packets": bool(packets.discarded_ordinals),
@@ -233,6 +236,6 @@ def packet_flags(packets: Packets, codec: str, known_flags: Sequence[str]) -> li
         "starts_before_keyframe": packets.before_keyframe,
         "several_resolutions": packets.new_extradata or len(packets.signatures - {b""}) > 1,
         "orientation_in_stream": packets.oriented,
-        "maybe_interlaced": any(may_interlace(codec, signature) for signature in packets.signatures),
+        "maybe_interlaced": any(may_interlace(packets.codec, signature) for signature in packets.signatures),
     }
     return [name for name, present in signs.items() if present and name not in known_flags]

@@ -1,4 +1,4 @@
-"""What bytes say that a demuxer keeps to itself: whether a file is cut off, changes its resolution, hides a frame.
+"""What bytes say that a demuxer does not report: whether a file is cut off, changes resolution, hides a frame.
 
 Everything here reads a few bytes of headers and decodes nothing.
 """
@@ -14,6 +14,7 @@ __all__ = [
     "end_of_flash",
     "extradata_signature",
     "is_hidden",
+    "length_prefixed_units",
     "may_interlace",
     "opens_group",
     "resolution_signature",
@@ -24,27 +25,27 @@ _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138
 _HEVC_RASL, _HEVC_CRA, _HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM = (8, 9), 21, 36, 37
 _FLASH = b"FLV"
 _MAX_TAGS = 20_000_000
-_LONGEST_PARAMETERS = 1024  # bytes of a parameter set that are looked at; sound ones have a tenth of that
+_LONGEST_PARAMETERS = 1024  # bytes of a parameter set that are read; sound ones have a tenth of that
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 
 
 def claimed_bytes(path: Path | str) -> int | None:
     """Size in bytes that an AVI or Matroska file claims for itself; None for other files or an open-ended one.
 
-    More than the file has means that its end is missing. Such files demux without a word: FFmpeg calls it the end.
+    If the file has fewer, its end is missing. FFmpeg demuxes such files silently, as if they ended there.
     """
     with Path(path).open("rb") as file:
         head = file.read(64)
         if head[:4] == b"RIFF":
             length = int.from_bytes(head[4:8], "little")
-            return None if length in (0, 0xFFFFFFFF) else 8 + length  # left open by a recorder that was stopped
+            return None if length in (0, 0xFFFFFFFF) else 8 + length  # 0 or all ones: a recorder was interrupted
         if head[:4] == _EBML_HEADER:
             return _matroska_end(head)
     return None
 
 
 def end_of_flash(path: Path | str) -> int | None:
-    """Where another FLV file is joined to one, None where none is. FFmpeg reads up to there and calls it the end."""
+    """Offset at which another FLV file is joined to an FLV file, None if none is. FFmpeg stops reading there."""
     with Path(path).open("rb") as file:
         head = file.read(9)
         if head[:3] != _FLASH:
@@ -55,14 +56,14 @@ def end_of_flash(path: Path | str) -> int | None:
             tag = file.read(11)
             if tag[:3] == _FLASH:
                 return position
-            if len(tag) < 11 or tag[0] & 0x1F not in (8, 9, 18):  # sound, video, description: anything else is no tag
+            if len(tag) < 11 or tag[0] & 0x1F not in (8, 9, 18):  # audio, video, script data; all else is no tag
                 break
             position += 11 + int.from_bytes(tag[1:4], "big") + 4
     return None
 
 
 def _matroska_end(head: bytes) -> int | None:
-    """End of the segment that follows the EBML header, None where its size is left open (a live recording)."""
+    """End of the segment that follows the EBML header, None if its size is open (a live recording)."""
     header_length, at = _vint(head, 4)
     if header_length is None or at + header_length + 12 > len(head):
         return None
@@ -74,7 +75,7 @@ def _matroska_end(head: bytes) -> int | None:
 
 
 def _vint(data: bytes, at: int) -> tuple[int | None, int]:
-    """Variable-length integer of EBML at `at`, and where it ends; None for an unknown one and behind the end."""
+    """EBML's variable-length integer at `at`, and where it ends; None for an unknown one and beyond the end."""
     if at >= len(data):
         return None, at
     width = 9 - data[at].bit_length()
@@ -85,9 +86,9 @@ def _vint(data: bytes, at: int) -> tuple[int | None, int]:
 
 
 def resolution_signature(codec: str, packet: bytes, extradata: bytes) -> bytes:
-    """Bytes of a keyframe that fix the resolution (b"": it carries none); two different ones in a file mean a change.
+    """Bytes of a keyframe that determine the resolution, b"" if it has none; two different ones mean a change.
 
-    The header of a container has one resolution, and decord scales all frames to it.
+    A container's header has one resolution, and decord scales all frames to it.
     """
     match codec:
         case "h264":
@@ -106,7 +107,7 @@ def resolution_signature(codec: str, packet: bytes, extradata: bytes) -> bytes:
 
 
 def extradata_signature(codec: str, extradata: bytes) -> bytes:
-    """The same bytes as `resolution_signature`, from the header of the container."""
+    """The same bytes as `resolution_signature` returns, from the container's header."""
     if codec == "mpeg4":
         return _mpeg4_layer(extradata)
     if extradata.startswith(_ANNEX_B):
@@ -118,15 +119,15 @@ def extradata_signature(codec: str, extradata: bytes) -> bytes:
 
 
 def is_hidden(codec: str, packet: bytes) -> bool:
-    """Whether a packet shows no frame: VP8's alternate references are packets of their own with a flag."""
+    """Whether a packet shows no frame: VP8 marks alternate references, which have packets of their own, with a flag."""
     return codec == "vp8" and len(packet) > 0 and not packet[0] >> 4 & 1
 
 
 class LeadingPictures:
-    """Tells which pictures of an HEVC stream a decoder leaves out by rule (H.265, 8.1.3), from its packets in order.
+    """Which pictures of an HEVC stream a decoder leaves out by rule (H.265, 8.1.3), from its packets in order.
 
-    Pictures of the types RASL refer to what lies before their keyframe. Where that is the first keyframe of the stream,
-    or follows a mark of the end of a sequence, or says itself that the link is broken, there is nothing before it.
+    RASL pictures refer to pictures before their keyframe. There are none before the first keyframe of the stream,
+    before one behind an end of sequence, and before one that declares the link broken.
     """
 
     def __init__(self, extradata: bytes) -> None:
@@ -135,10 +136,10 @@ class LeadingPictures:
         self._skipping = False
         self._keyframes = 0
         self.restarted = False
-        """Whether the last packet is a keyframe behind the end of a sequence: pictures not shown yet are dropped."""
+        """Whether the last packet is a keyframe behind an end of sequence: pictures not yet shown are dropped."""
 
     def skips(self, packet: bytes) -> bool:
-        """Whether the picture of this packet is left out."""
+        """Whether the picture of this packet, the next in order, is left out."""
         picture = None
         self.restarted = False
         for unit in _nal_units(packet, self._length_size):
@@ -147,7 +148,7 @@ class LeadingPictures:
                 self._sequence_ended = True
             elif kind < 32 and picture is None:
                 picture = kind
-                if 16 <= kind <= 23:  # a keyframe; the last kinds of them are reserved
+                if 16 <= kind <= 23:  # a keyframe; 22 and 23 are reserved
                     self._skipping = kind != _HEVC_CRA or self._sequence_ended
                     self.restarted = self._skipping and self._keyframes > 0
                     self._sequence_ended = False
@@ -156,15 +157,15 @@ class LeadingPictures:
 
 
 def opens_group(keyframe: bytes, extradata: bytes) -> bool:
-    """Whether an H.264 keyframe is no IDR picture, so that pictures behind it may refer to some before it."""
+    """Whether an H.264 keyframe is not an IDR picture, so that pictures behind it may refer to some before it."""
     kinds = {unit[0] & 31 for unit in _nal_units(keyframe, _length_size("h264", extradata))}
     return 5 not in kinds
 
 
 def may_interlace(codec: str, signature: bytes) -> bool:
-    """Whether an H.264 sequence parameter set, as `resolution_signature` gives it, allows interlaced frames at all.
+    """Whether an H.264 sequence parameter set, as `resolution_signature` returns it, allows interlaced frames at all.
 
-    True for one that cannot be read. The header of a container only tells of the first frames.
+    True if it cannot be read. A container's header describes the first frames only.
     """
     if codec != "h264" or not signature:
         return False
@@ -178,7 +179,7 @@ def may_interlace(codec: str, signature: bytes) -> bool:
         bits.golomb()
         bits.golomb()
         bits.read(1)
-        if bits.read(1):  # scaling lists, which nobody writes: not worth reading past them
+        if bits.read(1):  # scaling lists are rare: not worth parsing
             return True
     bits.golomb()
     order = bits.golomb()
@@ -198,7 +199,7 @@ def may_interlace(codec: str, signature: bytes) -> bool:
 
 
 class _Bits:
-    """Reads numbers bit by bit; zeros behind the end."""
+    """Reads numbers bit by bit; returns zeros beyond the end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -220,7 +221,7 @@ class _Bits:
 
 
 def _length_size(codec: str, extradata: bytes) -> int:
-    """Bytes of the length before every NAL unit, 0 for start codes."""
+    """Bytes of the length before each NAL unit, 0 if start codes separate them."""
     if not extradata or extradata.startswith(_ANNEX_B):
         return 0
     at = 4 if codec == "h264" else 21
@@ -230,24 +231,29 @@ def _length_size(codec: str, extradata: bytes) -> int:
 def _nal_units(packet: bytes, length_size: int) -> list[bytes]:
     if not length_size:
         return [unit for unit in packet.split(b"\x00\x00\x01") if unit.strip(b"\x00")]
+    return length_prefixed_units(packet, length_size)
+
+
+def length_prefixed_units(data: bytes, length_size: int) -> list[bytes]:
+    """Non-empty NAL units, each behind its length of `length_size` bytes."""
     units, at = [], 0
-    while at + length_size < len(packet):
-        length = int.from_bytes(packet[at : at + length_size], "big")
+    while at + length_size < len(data):
+        length = int.from_bytes(data[at : at + length_size], "big")
         at += length_size
         if length:
-            units.append(packet[at : at + length])
+            units.append(data[at : at + length])
         at += length
     return units
 
 
 def _vp9_size(packet: bytes) -> bytes:
-    """Width and height of a VP9 keyframe's uncompressed header (VP9 specification, 6.2), b"" for other frames."""
+    """Width and height in a VP9 keyframe's uncompressed header (VP9 specification, 6.2), b"" for other frames."""
     bits = _Bits(packet[:16])
     bits.read(2)
     profile = bits.read(1) | bits.read(1) << 1
     if profile == 3:
         bits.read(1)
-    if bits.read(1) or bits.read(1):  # shows a frame again, or is no keyframe
+    if bits.read(1) or bits.read(1):  # repeats a frame, or is no keyframe
         return b""
     bits.read(2)
     if bits.read(24) != 0x498342:
@@ -262,7 +268,7 @@ def _vp9_size(packet: bytes) -> bytes:
 
 
 def _av1_sequence(packet: bytes) -> bytes:
-    """Sequence header of an AV1 temporal unit (AV1 specification, 5.3), b"" where it has none."""
+    """Sequence header of an AV1 temporal unit (AV1 specification, 5.3), b"" if it has none."""
     at = 0
     while at < len(packet):
         header = packet[at]
@@ -284,7 +290,7 @@ def _av1_sequence(packet: bytes) -> bytes:
 
 
 def _mpeg4_layer(packet: bytes) -> bytes:
-    """Video object layer of MPEG-4 part 2 (start codes 0x20 to 0x2f), which holds width and height."""
+    """Video object layer of MPEG-4 part 2 (start codes 0x20 to 0x2f), which contains width and height."""
     for unit in packet.split(b"\x00\x00\x01")[1:]:
         if unit and 0x20 <= unit[0] <= 0x2F:
             return unit

@@ -1,4 +1,4 @@
-"""What the decoders have in common: what they are asked for, what they give, how they fail."""
+"""What the decoders share: the request, the frames they return, and how they fail."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from extractor.video.containers.preflight import Inspection
 
-__all__ = ["Misbehaved", "NativeFrame", "NativeFrames", "Request", "Tally", "distribution_version"]
+__all__ = ["DecodingRequest", "Misbehaved", "NativeFrame", "NativeFrames", "Tally", "distribution_version"]
 
 
 class NativeFrame(NamedTuple):
-    """A sampled frame: number in output order, (H, W, 3) uint8 RGB with rotation applied, False where it is damaged."""
+    """A sampled frame: number in output order, (H, W, 3) uint8 RGB with rotation applied, valid False if damaged."""
 
     number: int
     pixels: npt.NDArray[np.uint8]
@@ -29,9 +29,9 @@ NativeFrames = Iterator[NativeFrame]
 
 @dataclass(slots=True)
 class Tally:
-    """What a decoder notes while it works: only kept-on-request damage is counted, other damage raises.
+    """What a decoder counts while it works. Damage is counted only where it is kept on request; else it raises.
 
-    flags: what only the frames told, beside the flags of demuxing.
+    flags: what only the frames reveal, in addition to the flags of demuxing.
     """
 
     bad_frames: int = 0
@@ -40,11 +40,11 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a decoder is to give.
+class DecodingRequest:
+    """What a decoder has to return.
 
-    index: (k,) frames to convert, ascending. to_end: decode to the end of the file and check it, even behind the last
-    of them. keep_corrupt: go on where the file is damaged.
+    index: (k,) frames to convert, ascending. to_end: decode and check the file to its end, beyond the last of them.
+    keep_corrupt: continue where the file is damaged.
     """
 
     path: Path
@@ -55,14 +55,14 @@ class Request:
     tally: Tally = field(default_factory=Tally)
 
 
-class Misbehaved(Exception):  # noqa: N818 (a verdict on a decoder, not yet an error of the file)
-    """decord cannot be trusted with this file, and why; PyAV is to decode it from the start."""
+class Misbehaved(Exception):  # noqa: N818 (a verdict on the decoder, not yet an error of the file)
+    """Why decord cannot be trusted with this file: PyAV has to decode it from the start."""
 
 
 def distribution_version(*names: str, version: str | None = None) -> tuple[str, str]:
-    """Name and version of the first of these distributions that is installed, and in `version` where that is given.
+    """Name and version of the first of these distributions that is installed, in `version` if that is given.
 
-    Several distributions provide `decord` and overwrite one another: the module's own version tells which one ran.
+    Several distributions provide `decord` and overwrite one another; the module's own version tells which one ran.
     """
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Decoding with PyAV: forward, every frame, and judging: a frame that is not surely right makes the file fail."""
+"""Decoding with PyAV: forward and every frame; a frame that is not certainly right makes the file fail."""
 
 from __future__ import annotations
 
@@ -15,32 +15,27 @@ from extractor.video.containers.orientation import EXIF_BYTES, Orientation, orie
 from extractor.video.containers.preflight import Inspection
 from extractor.video.containers.streams import is_image, open_video
 from extractor.video.containers.survey import drained, ordinal_of, tagged
-from extractor.video.decoders.backends import NativeFrame, NativeFrames, Request, distribution_version
+from extractor.video.decoders.backends import DecodingRequest, NativeFrame, NativeFrames
 from extractor.video.decoders.damage import means_damage, means_truncation
 from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
-__all__ = ["pyav_frames", "pyav_image_frames", "pyav_name_and_version"]
+__all__ = ["pyav_frames", "pyav_image_frames"]
 
 Uint8Array = npt.NDArray[np.uint8]
 
 
-def pyav_name_and_version() -> tuple[str, str]:
-    """("av", its version)."""
-    return distribution_version("av")
-
-
-def pyav_frames(request: Request) -> NativeFrames:
+def pyav_frames(request: DecodingRequest) -> NativeFrames:
     """Sampled frames of a file, decoded forward.
 
-    Raises VideoError (corrupt or truncated) on a frame marked corrupt, an error, a message that means damage, or
-    another number of frames than stamps. With keep_corrupt it goes on instead: see `_Keeper`.
+    Raises VideoError (corrupt or truncated) on a frame marked corrupt, an error, a message that means damage, or a
+    number of frames that differs from the number of stamps. With keep_corrupt it continues instead: see `_keep`.
     """
     with open_video(request.path, further=request.inspection.probed_further) as container:
         stream = container.streams[request.inspection.stream_index]
         assert isinstance(stream, av.VideoStream)
-        stream.codec_context.thread_count = 1  # parallel by processes: threads cost more CPU than they save
+        stream.codec_context.thread_count = 1  # files run in parallel: threads would cost more CPU than they save
         judge = _Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
         packets = container.demux(stream)
         if request.inspection.order is not None:
@@ -49,8 +44,8 @@ def pyav_frames(request: Request) -> NativeFrames:
         yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
 
 
-def pyav_image_frames(request: Request) -> NativeFrames:
-    """Sampled images of a folder, one file a frame. A damaged one fails the folder, or is kept on request."""
+def pyav_image_frames(request: DecodingRequest) -> NativeFrames:
+    """Sampled images of a folder, one file per frame. A damaged image fails the folder, or is kept on request."""
     images = request.inspection.images
     last: Uint8Array | None = None
     for index in request.index.tolist():
@@ -68,7 +63,7 @@ def pyav_image_frames(request: Request) -> NativeFrames:
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             judge.complain(f"{images[index].name}: {error}")
         if pixels is None:
-            judge.complain(f"{images[index].name} holds no image")
+            judge.complain(f"{images[index].name} contains no image")
             pixels = last if last is not None else _black(request)
         yield NativeFrame(index, pixels, not judge.complaints)
         request.tally.bad_frames += bool(judge.complaints)
@@ -76,21 +71,21 @@ def pyav_image_frames(request: Request) -> NativeFrames:
 
 
 class _Judge:
-    """Listens to FFmpeg while PyAV works and raises at the first sign of damage, or counts where it is to be kept."""
+    """Reads FFmpeg's messages while PyAV works; raises at the first sign of damage, or counts it where it is kept."""
 
-    def __init__(self, request: Request, decoder_names: set[str]) -> None:
+    def __init__(self, request: DecodingRequest, decoder_names: set[str]) -> None:
         self.request = request
         self.names = decoder_names
         self.complaints = 0
-        self._place: int | None = None  # of the packet that is being decoded: see `_place_of`
-        self._damage_place: int | None = None  # of the last packet that gave reason to complain, where it has one
+        self._place: int | None = None  # of the packet being decoded: see `_place_of`
+        self._damage_place: int | None = None  # of the last damaged packet that has one
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[list[tuple[int, str, str]]]:
-        """Run one step of FFmpeg; its messages of the level ERROR are judged when the step is done."""
+        """Run one step of FFmpeg; its messages of level ERROR are judged when the step is done."""
         level, skips_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
         av.logging.set_level(av.logging.ERROR)
-        # Or PyAV keeps back what was said before: of the last file or image, or of a packet that does not count.
+        # Else PyAV suppresses a message equal to the last one, even one of another file or of a packet not judged.
         av.logging.set_skip_repeated(False)
         try:
             with av.logging.Capture() as messages:
@@ -108,19 +103,21 @@ class _Judge:
             self._damage_place = max(self._place, self._damage_place or self._place)
         if not self.request.keep_corrupt:
             failure = FailureClass.TRUNCATED if means_truncation(what) else FailureClass.CORRUPT
-            raise VideoError(failure, f"{self.request.path} is damaged: {what}")
+            raise VideoError(
+                failure, f"{self.request.path} is damaged: {what.rstrip('.')}. Fetch it again, or use --keep-corrupt"
+            )
 
     def hears(self, packet: av.Packet[Any]) -> bool:
-        """Take note of the packet that is decoded next. False: no frame of it counts, nor what is said of it."""
+        """Note the packet that is decoded next. False: neither its frames nor its messages count."""
         self._place = self._place_of(packet)
         return ordinal_of(packet) not in self.request.inspection.unshown
 
     def _place_of(self, carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
-        """What tells before from after: the stamp, or the number of the packet where stamps cannot be trusted."""
+        """Its place in the file: the stamp, or the packet's number where stamps cannot be trusted."""
         return carrier.pts if self.request.inspection.order is None else ordinal_of(carrier)
 
     def doubts(self, frame: av.VideoFrame) -> bool:
-        """Whether a frame may show damage: it is marked, or no keyframe has come since the last complaint."""
+        """Whether a frame may show damage: it is marked corrupt, or no keyframe has come since the last complaint."""
         if frame.is_corrupt or not self.complaints:
             return bool(frame.is_corrupt)
         damaged, shown = self._damage_place, self._place_of(frame)
@@ -133,7 +130,7 @@ class _Judge:
 def _decoded(
     packets: Iterator[av.Packet[Any]], context: av.VideoCodecContext, judge: _Judge
 ) -> Iterator[av.VideoFrame]:
-    """Frames in output order. An error in one packet ends the file, or costs that packet where damage is kept."""
+    """Frames in output order. An error in a packet fails the file, or loses that packet where damage is kept."""
     while True:
         frames: list[av.VideoFrame] = []
         error: Exception | None = None
@@ -144,7 +141,7 @@ def _decoded(
                 if packet is None:
                     return
                 hears = judge.hears(packet)
-                if ordinal_of(packet) in judge.request.inspection.begins_anew:
+                if ordinal_of(packet) in judge.request.inspection.drained_before:
                     frames = drained(context)
                 frames += packet.decode()
             except av.FFmpegError as failure:
@@ -160,10 +157,10 @@ def _decoded(
             judge.complain(getattr(error, "strerror", None) or str(error))
 
 
-def _watched(frames: Iterator[av.VideoFrame], request: Request) -> Iterator[av.VideoFrame]:
-    """The same frames; one that asks to be turned otherwise than the file is noted, as all are turned alike."""
+def _watched(frames: Iterator[av.VideoFrame], request: DecodingRequest) -> Iterator[av.VideoFrame]:
+    """The same frames. Flags a frame whose rotation differs from the file's, since all are rotated alike."""
     info = request.inspection.info
-    of_file = (info.rotation + 180 * info.mirrored) % 360  # the angle that FFmpeg names takes no notice of flips
+    of_file = (info.rotation + 180 * info.mirrored) % 360  # FFmpeg's angle ignores flips
     for frame in frames:
         if frame.rotation and frame.rotation % 360 != of_file and "odd_rotation" not in info.flags:
             request.tally.flags.add("orientation_changes")
@@ -171,14 +168,14 @@ def _watched(frames: Iterator[av.VideoFrame], request: Request) -> Iterator[av.V
 
 
 def _ends_of(image: Path) -> bytes:
-    """The start and the end of a file: EXIF stands in one or the other, and the file may be of any size."""
+    """The start and the end of a file: EXIF lies in one or the other, and the file may be of any size."""
     with image.open("rb") as file:
         start = file.read(EXIF_BYTES)
         file.seek(max(file.seek(0, 2) - EXIF_BYTES, len(start)))
         return start + file.read(EXIF_BYTES)
 
 
-def _note_change(request: Request, found: Orientation) -> None:
+def _note_change(request: DecodingRequest, found: Orientation) -> None:
     info = request.inspection.info
     if (found.rotation, found.mirrored) != (info.rotation, info.mirrored):
         request.tally.flags.add("orientation_changes")
@@ -186,34 +183,34 @@ def _note_change(request: Request, found: Orientation) -> None:
         request.tally.flags.add("orientation_unread")
 
 
-def _strict(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
-    """Frames counted in output order; as many as there are stamps, or the file is damaged."""
+def _strict(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
+    """Frames counted in output order; the file is damaged if there are not as many as stamps."""
     count, order = request.inspection.info.num_frames, request.inspection.order
     sampled = set(request.index.tolist())
     last = count if request.to_end else int(request.index[-1])
     number = -1
     for number, frame in enumerate(frames):
         if number >= count:
-            judge.complain(f"it gives more frames than the {count} that its packets announce")
+            judge.complain(f"expected the {count} frames that its packets announce; got more")
         if frame.is_corrupt:
             judge.complain(f"frame {number} is corrupt")
         if order is not None and ordinal_of(frame) != order[number]:
-            judge.complain(f"frame {number} is not the one that came there when its order was looked at")
+            judge.complain(f"expected frame {number} to be the one of the survey; got another")
         if number in sampled:
             yield NativeFrame(number, _pixels(frame, request.inspection.info), True)
         if number >= last:
             return
     if number + 1 != count:
-        judge.complain(f"it gives {number + 1} frames where its packets announce {count}")
+        judge.complain(f"expected the {count} frames that its packets announce; got {number + 1}")
 
 
-def _keep(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
-    """Frames of a damaged file, told by their stamps, since counting them would shift all that follow a lost one.
+def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
+    """Frames of a damaged file, identified by their stamps, since counting would shift all that follow a lost one.
 
-    A sampled frame that is lost is filled with the one before it (the first ones with black). It is marked invalid,
-    and so is every frame from a complaint to the next keyframe. Where frames have no stamps of their own (made up, or
-    AVI, which stores the order of decoding), they can only be counted, and all from the first complaint on are invalid.
-    Where the order was looked at, frames are told by their packets, and one that is lost has no place in it.
+    A sampled frame that is lost is filled with the one before it (the first ones with black) and marked invalid, and so
+    is every frame from a complaint to the next keyframe. Frames without stamps of their own (made up, or AVI, which
+    stores the decoding order) can only be counted, and all from the first complaint on are invalid. In a surveyed file
+    frames are identified by their packets, and a lost one has no place in the order.
     """
     inspection, tally = request.inspection, request.tally
     place_of = _places(inspection)
@@ -239,7 +236,7 @@ def _keep(request: Request, frames: Iterator[av.VideoFrame], judge: _Judge) -> N
 
 
 def _places(inspection: Inspection) -> Callable[[av.VideoFrame], int | None] | None:
-    """What tells the number of a frame, itself None where frames can only be counted."""
+    """A function that returns the number of a frame; None where frames can only be counted."""
     stamps, order = inspection.stamps, inspection.order
     if order is not None:
         numbers = {ordinal: number for number, ordinal in enumerate(order.tolist())}
@@ -250,7 +247,7 @@ def _places(inspection: Inspection) -> Callable[[av.VideoFrame], int | None] | N
 
 
 def _index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:
-    """Number of the frame with this stamp; None where it has none of the file's."""
+    """Number of the frame with this stamp; None where no frame of the file has it."""
     if stamp is None:
         return None
     index = int(np.searchsorted(stamps, stamp))
@@ -265,6 +262,6 @@ def _rgb(frame: av.VideoFrame) -> Uint8Array:
     return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
 
 
-def _black(request: Request) -> Uint8Array:
+def _black(request: DecodingRequest) -> Uint8Array:
     width, height = request.inspection.info.displayed_size
     return np.zeros((height, width, 3), np.uint8)

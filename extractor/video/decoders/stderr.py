@@ -1,8 +1,8 @@
-"""Catches what decord's FFmpeg writes to the standard error of the process, for as long as decord has a file open.
+"""Captures what decord's FFmpeg writes to the process's standard error while decord has a file open.
 
 decord offers no other way to learn of damage that FFmpeg conceals. Its decoder works ahead in a thread of its own, so
-that messages come between calls as well: file descriptor 2 leads to a temporary file all the while. What others
-write there meanwhile is told apart by its form and passed on whenever the file is read.
+messages come between calls, too: file descriptor 2 points to a temporary file all that time. Lines that others write
+there are recognised by their form and passed on whenever the file is read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["StderrCapture", "is_decoder_line"]
 _FFMPEG = re.compile(
     r"\s*\[[^\]]+ @ (?:0x)?[0-9a-f]+\]"
     r"|\s*Last message repeated \d+ times"
-    r"|Consider increasing the value for the '\w+'"  # second line of a message, which has no prefix of its own
+    r"|Consider increasing the value for the '\w+'"  # second line of a message, without a prefix
 )
 _DECORD = re.compile(r"\[\d\d:\d\d:\d\d\] \S+\.(?:cc|h|cpp):\d+:")
 
@@ -30,19 +30,19 @@ def is_decoder_line(line: str) -> bool:
 
 
 class _Redirection:
-    """File descriptor 2 led to a temporary file, shared by all captures of the process; a count says when to end."""
+    """File descriptor 2, redirected to a temporary file. All captures of the process share it; the last one ends it."""
 
     def __init__(self) -> None:
         self.users = 0
         self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed in restore, when the last user leaves)
-        self.passed_on = 0  # bytes of the file of which foreign lines have been passed on
+        self.passed_on = 0  # bytes of the file whose foreign lines have been passed on
         self.saved: int | None = None
         with contextlib.suppress(OSError):  # a daemon may have closed it
             self.saved = os.dup(2)
         os.dup2(self.file.fileno(), 2)
 
     def read(self, start: int, *, to_end: bool) -> tuple[list[str], int]:
-        """Complete lines from byte `start` on (to_end: the unfinished last one as well), and where they end."""
+        """Complete lines from byte `start` on (to_end: also an unfinished last one), and where they end."""
         size = os.fstat(self.file.fileno()).st_size
         content = os.pread(self.file.fileno(), size - start, start) if size > start else b""
         if not to_end:
@@ -50,7 +50,7 @@ class _Redirection:
         return content.decode(errors="replace").splitlines(), start + len(content)
 
     def pass_on(self, *, to_end: bool) -> None:
-        """Write to the real standard error what is not the decoder's."""
+        """Write the lines that are not the decoder's to the real standard error."""
         lines, self.passed_on = self.read(self.passed_on, to_end=to_end)
         foreign = [line for line in lines if not is_decoder_line(line)]
         if foreign and self.saved is not None:
@@ -68,7 +68,7 @@ class _Redirection:
 
 
 class _Process:
-    """The one redirection of this process, while there is one."""
+    """The redirection of this process, if there is one."""
 
     lock = threading.Lock()
     redirection: _Redirection | None = None
@@ -77,8 +77,8 @@ class _Process:
 class StderrCapture:
     """Context in which the process's standard error is read instead of shown. Several may be open at a time.
 
-    They share one redirection: a message of one decoder then counts for all that are open, which costs a decoding at
-    worst and never hides one.
+    They share one redirection: a message of one decoder counts for all that are open. At worst that costs a second
+    decoding, and it never hides a message.
     """
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class StderrCapture:
         return self
 
     def take(self, *, to_end: bool = False) -> list[str]:
-        """Lines of the decoder since the last call; lines of others are passed on to the real standard error."""
+        """The decoder's lines since the last call; other lines go to the real standard error."""
         with _Process.lock:
             shared = _Process.redirection
             if shared is None:

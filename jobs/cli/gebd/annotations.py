@@ -1,4 +1,4 @@
-"""`msnet gebd`: annotations, joining and judging. Heads and pictures are in modules of their own."""
+"""`msnet gebd convert`, `join` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import typer
 
 from gebd.annotations.identity import tapos_starts
 from gebd.annotations.kinetics_raw import Rules
-from gebd.annotations.loading import load_annotations, write_annotations as write_plain
-from gebd.annotations.records import Annotations as Loaded
+from gebd.annotations.loading import load_annotations, write_annotations
+from gebd.annotations.records import Annotations
 from gebd.annotations.values import shown
 from gebd.dataset.dataset import GEBDDataset
 from gebd.heads.predict import JoinOptions
@@ -27,12 +27,12 @@ from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
 
-__all__ = ["Annotations", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
+__all__ = ["AnnotationFile", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
 
 gebd_app = App(help="Event boundaries (GEBD): annotations, heads, scores, pictures.")
 app.add_typer(gebd_app, name="gebd")
 
-Annotations = Annotated[
+AnnotationFile = Annotated[
     Path,
     typer.Argument(help="Kinetics-GEBD or TAPOS (pickle or JSON), plain JSON, or CSV.", show_default=False),
 ]
@@ -40,7 +40,7 @@ Pattern = Annotated[
     str | None, typer.Option("--pattern", help="Regular expression that finds the annotation's id in a video's.")
 ]
 Stretches = Annotated[
-    bool, typer.Option("--stretches", help="TAPOS instances: the store has the longer videos that they are parts of.")
+    bool, typer.Option("--stretches", help="TAPOS instances: the store holds the longer videos that contain them.")
 ]
 _LISTED = 5
 _CONVERTED, _JUDGED = "converted annotations", "report on predictions"
@@ -63,16 +63,16 @@ class _Matching(StrEnum):
 
 @gebd_app.command()
 def convert(
-    annotations: Annotations,
+    annotations: AnnotationFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON to write.", show_default=False)],
     rules: Annotated[
-        Rules, typer.Option("--rules", help="Raw Kinetics-GEBD: as officially, without its defects, or every mark.")
+        Rules, typer.Option("--rules", help="Raw Kinetics-GEBD: official, without its defects, or every mark.")
     ] = Rules.OFFICIAL,
     force: Force = False,
 ) -> int:
     """Write annotations of any format as plain JSON."""
     check_writable([OutputFile(out, sealed_as(_CONVERTED))], [annotations], force=force)
-    loaded = write_plain(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
+    loaded = write_annotations(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
     summary = loaded.summary()
     least, most = summary.raters_least, summary.raters_most
     table: list[tuple[object, ...]] = [
@@ -96,13 +96,15 @@ def convert(
 @gebd_app.command()
 def join(
     store: Store,
-    annotations: Annotations,
-    rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second; 0 takes the frames as stored.")] = 10.0,
-    label_sigma: Annotated[float, typer.Option("--label-sigma", help="Seconds around a boundary that count.")] = 0.15,
+    annotations: AnnotationFile,
+    rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second; 0 for the frames as stored.")] = 10.0,
+    label_sigma: Annotated[
+        float, typer.Option("--label-sigma", help="Seconds around a boundary that are positive.")
+    ] = 0.15,
     pattern: Pattern = None,
     stretches: Stretches = False,
 ) -> int:
-    """Say how annotations and a store fit: what joins, what is missing, what the sampling cannot represent."""
+    """Report how annotations and a store match: what joins, what is missing, what the sampling cannot represent."""
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
         found = GEBDDataset(
@@ -122,19 +124,21 @@ def evaluate(
     predictions: Annotated[
         Path, typer.Argument(help="JSON, or a submission pickle: {video id: [seconds, ...]}.", show_default=False)
     ],
-    annotations: Annotations,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the report as JSON, too.")] = None,
-    missing: Annotated[_Missing, typer.Option("--missing", help="Videos that are not predicted.")] = _Missing.PENALISE,
-    unit: Annotated[_Unit, typer.Option("--unit", help="Of the predictions.")] = _Unit.SECONDS,
-    matching: Annotated[_Matching, typer.Option("--matching", help="Official is greedy.")] = _Matching.GREEDY,
+    annotations: AnnotationFile,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the report as JSON.")] = None,
+    missing: Annotated[
+        _Missing, typer.Option("--missing", help="How to count videos without a prediction.")
+    ] = _Missing.PENALISE,
+    unit: Annotated[_Unit, typer.Option("--unit", help="Unit of the predictions.")] = _Unit.SECONDS,
+    matching: Annotated[_Matching, typer.Option("--matching", help="The official one is greedy.")] = _Matching.GREEDY,
     tolerances_seconds: Annotated[
-        str | None, typer.Option("--tolerances-seconds", help="Like 0.5,1: instead of parts of the duration.")
+        str | None, typer.Option("--tolerances-seconds", help="Like 0.5,1: instead of fractions of the duration.")
     ] = None,
-    resamples: Annotated[int, typer.Option("--resamples", min=1, help="For the intervals.")] = 1000,
-    name: Annotated[str, typer.Option("--name", help="What the table calls the predictions.")] = "method",
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap samples for the intervals.")] = 1000,
+    name: Annotated[str, typer.Option("--name", help="Name of the predictions in the table.")] = "method",
     force: Force = False,
 ) -> int:
-    """Judge predictions as the official evaluation does, beside baselines that look at no frame."""
+    """Evaluate predictions as the official evaluation does, with baselines that see no frame."""
     if out is not None:
         check_writable([OutputFile(out, sealed_as(_JUDGED))], [predictions, annotations], force=force)
     truth = load_annotations(annotations)
@@ -156,22 +160,22 @@ def evaluate(
 
 
 def join_options(pattern: str | None, stretches: bool, annotations: Path | None) -> JoinOptions:
-    """What the two options say; where stretches begin stands in the annotations."""
+    """Build join options; the annotations tell where stretches begin."""
     if stretches and annotations is None:
-        raise ConfigurationError("--stretches was given without annotations, which say where they begin: give both")
+        raise ConfigurationError("--stretches: expected annotations, which tell where they begin; got none. Give both")
     return JoinOptions(pattern, tapos_starts(str(annotations)) if stretches else {})
 
 
-def _of_annotated(path: Path, truth: Loaded) -> dict[str, list[float]]:
-    """The predictions of a file, which have to be of annotated videos: a score of nothing would look like one."""
+def _of_annotated(path: Path, truth: Annotations) -> dict[str, list[float]]:
+    """Load predictions and require annotated videos: a score of no video would look like a real one."""
     found = load_predictions(path)
     if not found:
-        raise UsageError(f"{path} was expected to predict annotated videos and is empty: predict some")
+        raise UsageError(f"{path}: expected predictions of annotated videos; got none. Predict some")
     if not any(video_id in truth for video_id in found):
         raise UsageError(
-            f"{path} was expected to predict annotated videos, like {shown(next(iter(truth)))}, and has others, like "
-            f"{shown(next(iter(found)))}: `msnet gebd predict` and `detect` give videos the names of their annotations "
-            "with --annotations"
+            f"{path}: expected predictions of annotated videos, like {shown(next(iter(truth)))}; got others, like "
+            f"{shown(next(iter(found)))}. Use --annotations with `msnet gebd predict` or `detect` to name videos as "
+            "annotated"
         )
     return found
 
@@ -182,4 +186,6 @@ def _numbers(text: str | None) -> list[float] | None:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigurationError(f"tolerances like 0.5,1 were expected, not {text!r}") from None
+        raise ConfigurationError(
+            f"--tolerances-seconds: expected numbers; got {text!r}. Separate them by commas, like 0.5,1"
+        ) from None

@@ -16,18 +16,18 @@ from jobs.cli.gebd.tables import print_comparison
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
 from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
-from jobs.weights.single import TWIN_WEIGHTS
+from jobs.weights.loading import TWIN_WEIGHTS
 
 __all__ = ["demo"]
 
 _PLAN = GEBDDemoPlan()
-_EVERY = 10  # epochs that a line tells of
+_EVERY = 10  # epochs per line of progress
 
 
 @gebd_app.command()
 @goes_on
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all that is made.")] = Path("msnet-gebd-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all results.")] = Path("msnet-gebd-demo"),
     weights: Annotated[
         str | None, typer.Option("--weights", help="Of MSNet-ResNet-18. (default: the bundled ones)")
     ] = None,
@@ -35,7 +35,7 @@ def demo(
         str | None,
         typer.Option(
             "--against",
-            help=f"Checkpoint of a TSN-ResNet-18 trained alike, as a rival. (default: {TWIN_WEIGHTS}, where it is)",
+            help=f"Checkpoint of a TSN-ResNet-18 trained alike, to compare. (default: {TWIN_WEIGHTS}, if it exists)",
         ),
     ] = None,
     training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
@@ -44,7 +44,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = _PLAN.seed,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
-    """Make videos with known boundaries, extract them, train heads on one part and judge them on the other."""
+    """Make videos with known boundaries, extract them, train heads on one part and evaluate them on the other."""
     if against is None and TWIN_WEIGHTS.is_file():
         against = str(TWIN_WEIGHTS)
     plan = GEBDDemoPlan(
@@ -63,7 +63,7 @@ def demo(
     say(
         paragraph(
             "msnet+motion, msnet: the same head, trained on features with displacement and on features alone; "
-            f"{'' if against is None else 'tsn: on those of a network without motion; '}no labels: the detector."
+            f"{'' if against is None else 'tsn: on features of a network without motion; '}no labels: the detector."
         )
     )
     for picture in result.pictures:

@@ -11,10 +11,10 @@ import typer
 from gebd.annotations.values import shown
 from gebd.dataset.labels import Raters
 from gebd.detection.detector import DetectionConfig, detect as detect_boundaries
-from gebd.heads.config import TrainingConfig, training_config
+from gebd.heads.config import HeadConfig, head_config
 from gebd.heads.networks import HeadName
 from gebd.heads.predict import Prediction, predict as predict_boundaries
-from gebd.heads.run_folder import Epoch, RunFolder
+from gebd.heads.run_folder import Epoch, HeadFolder
 from gebd.heads.splitting import Parts, Validation
 from gebd.heads.train import train_head
 from gebd.heads.trained import load_head
@@ -22,7 +22,7 @@ from gebd.metric.predictions import write_predictions
 from gebd.metric.tracks import write_tracks
 from jobs.cli.app import goes_on
 from jobs.cli.display import notice, paragraph
-from jobs.cli.gebd.annotations import Annotations, Pattern, Stretches, gebd_app, join_options
+from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, is_predictions, is_scores
 from jobs.cli.parameters import Device, DeviceChoice, Store, takes
@@ -33,41 +33,41 @@ from schemas.wording import counted
 
 __all__ = ["detect", "predict", "train"]
 
-_DEFAULTS = TrainingConfig()
+_DEFAULTS = HeadConfig()
 _DETECTOR = DetectionConfig()
 
 _Workers = Annotated[int, typer.Option("--workers", min=0, help="Processes that read the store. (0: this one)")]
 _Named = Annotated[
     Path | None,
-    typer.Option(
-        "--annotations", help="Only videos that join with one of these, under their names.", show_default=False
-    ),
+    typer.Option("--annotations", help="Only videos that join with one of these, under their ids.", show_default=False),
 ]
 _Out = Annotated[
-    Path, typer.Option("--out", "-o", help="JSON, or the official submission by the ending .pkl.", show_default=False)
+    Path, typer.Option("--out", "-o", help="JSON, or the official submission for a name in .pkl.", show_default=False)
 ]
 _Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the score of every sample, as JSON.")]
 
 
 def _head_options(
-    head: Annotated[HeadName, typer.Option("--head", help="contrast is the official simple one.")] = _DEFAULTS.head,
+    head: Annotated[
+        HeadName, typer.Option("--head", help="contrast is that of the official baseline.")
+    ] = _DEFAULTS.head,
     no_motion: Annotated[
-        bool, typer.Option("--no-motion", help="Features alone, also where the store has displacement.")
+        bool, typer.Option("--no-motion", help="Features alone, even if the store has displacement.")
     ] = False,
     channels: Annotated[str, typer.Option("--channels", help="frame, or motion (pooled).")] = _DEFAULTS.channels,
-    raters: Annotated[Raters, typer.Option("--raters", help="Whose boundaries are learned.")] = _DEFAULTS.raters,
+    raters: Annotated[Raters, typer.Option("--raters", help="Whose boundaries are the target.")] = _DEFAULTS.raters,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DEFAULTS.rate_hz,
     window: Annotated[float, typer.Option("--window", help="Seconds seen at a time.")] = _DEFAULTS.window_seconds,
     hop: Annotated[float, typer.Option("--hop", help="Seconds between windows.")] = _DEFAULTS.hop_seconds,
-    epochs: Annotated[int, typer.Option("--epochs", help="At most.")] = _DEFAULTS.max_epochs,
+    epochs: Annotated[int, typer.Option("--epochs", help="Maximum number of epochs.")] = _DEFAULTS.max_epochs,
     patience: Annotated[
-        int, typer.Option("--patience", help="Epochs without a better F1 that end it.")
+        int, typer.Option("--patience", help="Stop after this many epochs without a better F1.")
     ] = _DEFAULTS.patience_epochs,
     learning_rate: Annotated[float, typer.Option("--learning-rate")] = _DEFAULTS.learning_rate,
     seed: Annotated[int, typer.Option("--seed", help="Of split, weights and order.")] = _DEFAULTS.seed,
-) -> TrainingConfig:
-    """What is learned, and how."""
-    return training_config(
+) -> HeadConfig:
+    """The head and its training."""
+    return head_config(
         head=head,
         use_motion=False if no_motion else None,
         channels=channels,
@@ -87,14 +87,14 @@ def _head_options(
 @takes(config=_head_options)
 def train(
     store: Store,
-    annotations: Annotations,
+    annotations: AnnotationFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", show_default=False)],
-    config: TrainingConfig,
+    config: HeadConfig,
     validation: Annotated[
         Path | None,
         typer.Option(
             "--validation",
-            help="Annotations of the videos to validate on, or a .txt with an id a line. (default: a fifth, by seed)",
+            help="Annotations of the videos to validate on, or a .txt with an id per line. (default: a fifth, by seed)",
             show_default=False,
         ),
     ] = None,
@@ -103,7 +103,7 @@ def train(
     device: Device = DeviceChoice.AUTO,
     workers: _Workers = 0,
 ) -> int:
-    """Train a head on a store's features. The same command goes on with a training that was interrupted."""
+    """Train a head on a store's features. The same command resumes an interrupted training."""
     with spoken_warnings():
         result = train_head(
             store,
@@ -120,12 +120,12 @@ def train(
     say(
         paragraph(
             f"best of {counted(len(result.epochs), 'epoch')}: epoch {result.trained.epoch}, threshold "
-            f"{result.trained.picker.threshold:g}. On the validation part, which chose both:"
+            f"{result.trained.picker.threshold:g}. On the validation part, on which both were chosen:"
         )
     )
     print_comparison(result.comparison)
     say(f"run: {out}; curves: {out / 'curves.csv'}")
-    say(f"to go on: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
+    say(f"next: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
     return 0
 
 
@@ -143,7 +143,7 @@ def _validation(path: Path | None) -> Validation | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} was expected to be text with an id a line and cannot be read ({error})") from error
+        raise UsageError(f"{path}: expected text, one id per line; it cannot be read ({error}). Check it") from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -161,10 +161,10 @@ def predict(
     force: Force = False,
 ) -> int:
     """Predict boundaries with a trained head."""
-    folder = RunFolder(run if run.is_dir() else run.parent)
+    folder = HeadFolder(run if run.is_dir() else run.parent)
     _check(out, scores, [run, store, annotations, folder.predictions, folder.scores], force)
     trained = load_head(run, choose_device(device))
-    parts = RunFolder(run).parts()
+    parts = HeadFolder(run).parts()
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
         found = predict_boundaries(trained, store, annotations, joining=joining, workers=workers)
@@ -174,7 +174,7 @@ def predict(
 
 
 def _tell_of_known(found: Prediction, parts: Parts) -> None:
-    """Say how many of the predicted videos had a say in the head, so that no score on them is taken for a test."""
+    """Report how many of the predicted videos the head was trained or validated on: their score is no test."""
     known = [
         f"{verb} on {count}"
         for verb, part in (("trained", parts.training), ("validated", parts.validation))
@@ -192,21 +192,21 @@ def detect(
     annotations: _Named = None,
     scores: _Scores = None,
     context: Annotated[
-        float, typer.Option("--context", help="Seconds before and after that are compared.")
+        float, typer.Option("--context", help="Seconds compared before and after.")
     ] = _DETECTOR.context_seconds,
     motion_share: Annotated[
-        float, typer.Option("--motion-share", help="Weight of displacement, from 0 to 1; the rest is of features.")
+        float, typer.Option("--motion-share", help="Weight of displacement, 0 to 1; the rest is that of features.")
     ] = _DETECTOR.motion_share,
     prominence: Annotated[
-        float, typer.Option("--prominence", help="How far a maximum has to stand out.")
+        float, typer.Option("--prominence", help="Minimum prominence of a maximum.")
     ] = _DETECTOR.prominence,
-    apart: Annotated[float, typer.Option("--apart", help="Least seconds between two.")] = _DETECTOR.apart_seconds,
+    apart: Annotated[float, typer.Option("--apart", help="Minimum seconds between two.")] = _DETECTOR.apart_seconds,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DETECTOR.rate_hz,
     pattern: Pattern = None,
     stretches: Stretches = False,
     force: Force = False,
 ) -> int:
-    """Detect boundaries without training: where motion and features after differ from those before."""
+    """Detect boundaries without training, where motion and features change."""
     _check(out, scores, [store, annotations], force)
     config = DetectionConfig(
         rate_hz=rate_hz,
@@ -243,4 +243,4 @@ def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path 
         say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
     say(f"written: {out}{'' if scores is None else f', {scores}'}")
     if annotations is not None:
-        say(f"to judge them: msnet gebd evaluate {out} {annotations}")
+        say(f"next: msnet gebd evaluate {out} {annotations}")

@@ -21,7 +21,7 @@ from jobs.stores.thumbnails import Thumbnails, thumbnails
 
 __all__ = ["run_", "video"]
 
-plot_app = App(help="Pictures; need the extra `plot`.")
+plot_app = App(help="Pictures; require the extra `plot`.")
 gebd_app.add_typer(plot_app, name="plot")
 
 _Out = Annotated[Path, typer.Option("--out", "-o", help="A .png, .pdf or .svg.", show_default=False)]
@@ -36,12 +36,13 @@ def video(
     out: _Out,
     run: Annotated[
         Path | None,
-        typer.Option("--run", help="Score of its head. (default: the detector's)", show_default=False),
+        typer.Option("--run", help="Draw the score of its head. (default: the detector's)", show_default=False),
     ] = None,
     predictions: _Predictions = None,
     annotations: _Annotations = None,
     videos: Annotated[
-        Path | None, typer.Option("--videos", help="The dataset, for a row of frames.", show_default=False)
+        Path | None,
+        typer.Option("--videos", help="Folder or table of the videos, for a row of frames.", show_default=False),
     ] = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
@@ -81,7 +82,7 @@ def run_(
     annotations: _Annotations = None,
     force: Force = False,
 ) -> int:
-    """Draw F1 against tolerance, with all baselines: of the validation part, or of predictions and annotations."""
+    """Draw F1 against tolerance with all baselines, on the validation part or on predictions and annotations."""
     check_writable([OutputFile(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
     plot_run(run, out, predictions=predictions, annotations=annotations)
     say(f"written: {out}")

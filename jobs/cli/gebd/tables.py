@@ -1,4 +1,4 @@
-"""What the commands of `msnet gebd` show: scores beside their baselines, and warnings as lines for people."""
+"""Output of the `msnet gebd` commands: scores with their baselines, and warnings as lines of text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from schemas.wording import counted
 __all__ = ["print_comparison", "print_coverage", "score_cells", "spoken_warnings"]
 
 _NAMED = 3
-_FEW = 10  # videos, of which resampling gives no honest interval
+_FEW = 10  # videos: with fewer, resampling yields no honest interval
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """A line a method: F1 at the smallest tolerance, average F1, and how far the method is above each baseline."""
+    """Print one line per method: F1 at the smallest tolerance, average F1, and the gain over each baseline."""
     method = next(iter(comparison.evaluations.values()))
     first = method.definition.tolerances[0]
     unit = " s" if method.definition.absolute else ""
@@ -39,8 +39,8 @@ def print_comparison(comparison: Comparison) -> None:
     say(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
     say(
         paragraph(
-            f"  average: F1 over all tolerances; marks: boundaries predicted a video; gain: F1 of "
-            f"{next(iter(comparison.evaluations))} less this row's.",
+            f"  average: F1 over all tolerances; marks: predicted boundaries per video; gain: F1 of "
+            f"{next(iter(comparison.evaluations))} minus this row's.",
             indent="  ",
         )
     )
@@ -48,7 +48,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> Block:
-    """One table or, where its last column would be wrapped to the terminal, the two of the gains below the others."""
+    """Return one table or, if the terminal would wrap its last column, two: the gains below the other columns."""
     whole = table(head, lines)
     if whole.count("\n") == len(lines):
         return whole
@@ -57,31 +57,31 @@ def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> Block:
 
 
 def score_cells(found: Evaluation) -> tuple[str, str, str]:
-    """F1 at the smallest tolerance, its interval, and average F1."""
+    """Return F1 at the smallest tolerance, its interval, and average F1, as text."""
     first = found.definition.tolerances[0]
     interval = found.f1_interval[first]
     return f"{found.f1[first]:.3f}", f"{interval.low:.3f}..{interval.high:.3f}", f"{found.average_f1:.3f}"
 
 
 def print_coverage(found: Evaluation) -> None:
-    """How many of the annotated videos the score is of, and what was predicted beside them."""
+    """Print how many of the annotated videos the score covers, and which predicted videos have no annotation."""
     say(
         f"{found.num_predicted} of {counted(found.num_annotated, 'annotated video')} predicted, "
         f"coverage {found.coverage:.3f}"
     )
     judged = int(found.counts.counted.sum())
     if judged < _FEW:
-        say(paragraph(f"intervals over {counted(judged, 'video')} say little: judge more", indent="  "))
+        say(paragraph(f"intervals over {counted(judged, 'video')} say little: evaluate more", indent="  "))
     low = sum(status == "low_consistency" for status in found.counts.status)
     if low:
-        say(f"left out, their raters agree too little: {counted(low, 'video')}")
+        say(f"skipped because their raters agree too little: {counted(low, 'video')}")
     if found.unknown:
         named = ", ".join(shown(name) for name in found.unknown[:_NAMED])
         more = ", ..." if len(found.unknown) > _NAMED else ""
         say(
             paragraph(
-                f"predicted, but not annotated by that name: {counted(len(found.unknown), 'video')} ({named}{more}); "
-                "`msnet gebd predict` and `detect` give videos the names of their annotations with --annotations",
+                f"predicted, but not annotated by that name: {counted(len(found.unknown), 'video')} ({named}{more}). "
+                "Use --annotations with `msnet gebd predict` or `detect` to name videos as annotated",
                 indent="  ",
             )
         )
@@ -89,7 +89,7 @@ def print_coverage(found: Evaluation) -> None:
 
 @contextmanager
 def spoken_warnings() -> Iterator[None]:
-    """Warnings meant for a user become lines on the standard error."""
+    """Print warnings for users as lines on standard error."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:

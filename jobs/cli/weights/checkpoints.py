@@ -1,4 +1,4 @@
-"""`msnet weights`: the networks there are, and what a checkpoint is."""
+"""`msnet weights list`, `inspect` and `convert`: the networks, and what a checkpoint contains."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.cli.display import paragraph, rows, size, table
 from jobs.cli.outputs import Force, OutputFile, check_writable
 from jobs.cli.plain_help import App
 from jobs.cli.streams import Block, say
-from jobs.weights.single import BUNDLED_MODEL
+from jobs.weights.loading import BUNDLED_MODEL
 from schemas.errors import WeightsError
 from schemas.wording import counted
 
@@ -27,16 +27,16 @@ weights_app = App(help="Networks and checkpoints.")
 app.add_typer(weights_app, name="weights")
 
 _Path = Annotated[
-    Path, typer.Argument(help="A checkpoint: safetensors, or a file that torch.save wrote.", show_default=False)
+    Path, typer.Argument(help="A checkpoint: safetensors, or a file written by torch.save.", show_default=False)
 ]
 _PathOrBundled = Annotated[
     Path,
     typer.Argument(
-        help=f"A checkpoint: safetensors, a file that torch.save wrote, or `{BUNDLED_WEIGHTS}`.", show_default=False
+        help=f"A checkpoint: safetensors, a file written by torch.save, or `{BUNDLED_WEIGHTS}`.", show_default=False
     ),
 ]
 _Model = Annotated[
-    str | None, typer.Option("--model", help="Network to hold it against. (default: the one it looks like)")
+    str | None, typer.Option("--model", help="Network to check it against. (default: the one it matches)")
 ]
 _KINDS = {
     "reference": "a checkpoint of the reference MSNet",
@@ -44,8 +44,8 @@ _KINDS = {
     "imagenet": "an ImageNet backbone",
     "msnet": "a file of this program",
 }
-_METADATA = ("architecture", "licence", "notes", "recipe", "numbers")  # of our own files, in the order of interest
-_UNTOLD = ("format", "format_version")  # the kind says it
+_METADATA = ("architecture", "licence", "notes", "recipe", "numbers")  # of our own files, the most interesting first
+_NOT_SHOWN = ("format", "format_version")  # the kind implies them
 _LONGEST_VALUE = 300
 
 
@@ -60,8 +60,8 @@ def list_networks() -> int:
     say(table(("name", "clip", "frame", "motion", "frames back", "forward"), networks))
     say(
         paragraph(
-            f"Trained weights come along for {', '.join(bundled_networks())}: the default of --weights there. For the "
-            "others --weights takes a checkpoint of yours, or `random` for a try-out."
+            f"Trained weights are bundled for {', '.join(bundled_networks())}, as the default of --weights. For the "
+            "others, give --weights your own checkpoint, or `random` for a try-out."
         )
     )
     return 0
@@ -71,11 +71,9 @@ def list_networks() -> int:
 def inspect(
     path: _PathOrBundled,
     model: _Model = None,
-    recipe: Annotated[
-        bool, typer.Option("--recipe", help="Print how the weights came to be, as JSON, and nothing else.")
-    ] = False,
+    recipe: Annotated[bool, typer.Option("--recipe", help="Print only how the weights were trained, as JSON.")] = False,
 ) -> int:
-    """Say what a checkpoint is, what of it fits and what does not."""
+    """Show what a checkpoint contains, what fits a network and what does not."""
     report = inspect_checkpoint(checkpoint_path(path, model or BUNDLED_MODEL), model)
     if recipe:
         say(Block(_recipe(report)))
@@ -89,10 +87,10 @@ def convert(
     path: _Path,
     out: Annotated[Path, typer.Option("--out", "-o", help="The safetensors file to write.", show_default=False)],
     model: _Model = None,
-    licence: Annotated[str, typer.Option("--licence", help="Of the weights, written into the file.")] = "unknown",
+    licence: Annotated[str, typer.Option("--licence", help="Licence of the weights, stored in the file.")] = "unknown",
     force: Force = False,
 ) -> int:
-    """Write a checkpoint of any kind as safetensors, which cannot hold code."""
+    """Convert a checkpoint of any kind to safetensors, which cannot contain code."""
     check_writable([OutputFile(out)], [path], force=force)
     report = convert_checkpoint(path, out, model, licence=licence, replace=force)
     _print_report(report)
@@ -100,8 +98,8 @@ def convert(
         backbone = str(report.architecture).partition("_")[2]
         say(
             paragraph(
-                f"It has no MotionSqueeze module and serves {report.architecture} only. For MSNet, whose module keeps "
-                f"its initial values then, convert it with --model msnet_{backbone}.",
+                f"It has no MotionSqueeze module and fits {report.architecture} only. For MSNet, whose module then "
+                f"keeps its initial values, convert it with --model msnet_{backbone}.",
             )
         )
     return 0
@@ -120,7 +118,8 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
     ]
     say(str(report.path))
     say(rows(lines))
-    for key in sorted(set(report.metadata) - set(_UNTOLD), key=_interest):
+    ours = [key for key in _METADATA if key in report.metadata]
+    for key in (*ours, *sorted(set(report.metadata) - set(_NOT_SHOWN) - set(ours))):
         long_recipe = key == "recipe" and len(report.metadata[key]) > _LONGEST_VALUE
         value = "--recipe prints it" if long_recipe else _shown(_in_words(report.metadata[key]))
         if value:
@@ -136,21 +135,17 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
 
 
 def _recipe(report: CheckpointReport) -> str:
-    """The recipe of a file of ours, one value a line; json escapes what would move a terminal's cursor."""
+    """The recipe in our own file, one value per line; JSON escapes characters that would move a terminal's cursor."""
     try:
         return json.dumps(json.loads(report.metadata["recipe"]), indent=2)
     except (KeyError, ValueError, RecursionError):
         raise WeightsError(
-            f"a file that tells its recipe was expected, {report.path} does not: leave --recipe out"
+            f"expected a checkpoint that stores its recipe; got {report.path}: leave --recipe out"
         ) from None
 
 
-def _interest(key: str) -> tuple[int, str]:
-    return (_METADATA.index(key) if key in _METADATA else len(_METADATA)), key
-
-
 def _in_words(text: str) -> str:
-    """A list or a dictionary in JSON as words, empty where it says nothing; other texts as they are."""
+    """A JSON list or dictionary as words, empty where it has no content; any other text unchanged."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -165,5 +160,5 @@ def _listed(value: object) -> str:
 
 
 def _shown(text: str) -> str:
-    """A text from a file, not without end."""
+    """A text from a file, shortened to _LONGEST_VALUE characters."""
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} ..."

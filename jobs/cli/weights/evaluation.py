@@ -1,4 +1,4 @@
-"""`msnet weights evaluate`: how good a checkpoint is, as a table and as JSON."""
+"""`msnet weights evaluate`: the quality of a checkpoint, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.evaluation_tables import print_evaluation
 from jobs.cluster.devices import choose_device
 from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
-from jobs.weights.single import BUNDLED_MODEL, TWIN_WEIGHTS
+from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
 from schemas.seals import sealed_content
 
 __all__ = ["evaluate"]
@@ -38,19 +38,19 @@ def evaluate(
     path: Annotated[Path, typer.Argument(help="A checkpoint, or `random` with --model, for comparison.")] = Path(
         BUNDLED_WEIGHTS
     ),
-    model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it matches)")] = None,
     against: Annotated[
         Path | None,
         typer.Option(
             "--against",
-            help="Another checkpoint for the same probes. (default: the TSN in the folder weights, if it is there)",
+            help="Another checkpoint for the same probes. (default: the TSN in the folder weights, if present)",
         ),
     ] = None,
     real: Annotated[
-        Path | None, typer.Option("--real", help="Real videos (folder, table or file) to hold against optical flow.")
+        Path | None, typer.Option("--real", help="Real videos (folder, table or file) to compare with optical flow.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The JSON. (default: NAME.evaluation.json in this folder)")
+        Path | None, typer.Option("--out", "-o", help="JSON file. (default: NAME.evaluation.json in this folder)")
     ] = None,
     matching_clips: Annotated[
         int | None,
@@ -63,16 +63,17 @@ def evaluate(
         int | None, typer.Option("--videos", min=2, help=f"Videos of 10 s for probes. (default: {_FULL.videos})")
     ] = None,
     real_seconds: Annotated[
-        float | None, typer.Option("--real-seconds", min=0.2, help=f"Of each. (default: {_FULL.real_seconds:g})")
+        float | None,
+        typer.Option("--real-seconds", min=0.2, help=f"Seconds of each. (default: {_FULL.real_seconds:g})"),
     ] = None,
     size: Annotated[int, typer.Option("--size", help="Side of all frames in pixels.")] = _FULL.size_px,
     short: Annotated[
-        bool, typer.Option("--short", help=f"A first impression: {SHORT.matching_clips} clips, {SHORT.videos} videos.")
+        bool, typer.Option("--short", help=f"A quick run: {SHORT.matching_clips} clips, {SHORT.videos} videos.")
     ] = False,
     device: Device = DeviceChoice.AUTO,
     force: Force = False,
 ) -> int:
-    """Judge a checkpoint on held-out procedural video, beside baselines, and on real video."""
+    """Evaluate a checkpoint on held-out procedural video, with baselines, and on real video."""
     base = SHORT if short else _FULL
     sizes = Sizes(
         matching_clips=matching_clips or base.matching_clips,
@@ -86,9 +87,15 @@ def evaluate(
     out = out or Path(f"{path.stem}.evaluation.json")
     read = [checkpoint_path(path, model or BUNDLED_MODEL), against, *with_listed_videos(real)]
     check_writable([OutputFile(out, sealed_as(_EVALUATION))], read, force=force)
-    with _Progress() as shown:
+    with _PartProgress() as shown:
         found = evaluate_weights(
-            path, model=model, against=against, real=real, sizes=sizes, device=choose_device(device), tell=shown.tell
+            path,
+            model=model,
+            against=against,
+            real=real,
+            sizes=sizes,
+            device=choose_device(device),
+            report=shown.report,
         )
     print_evaluation(found)
     write_bytes(out, json.dumps(_plain(found), indent=2, allow_nan=False).encode() + b"\n")
@@ -96,8 +103,8 @@ def evaluate(
     return _PARTLY_FAILED if found.real is not None and found.real.left_out else 0
 
 
-class _Progress:
-    """A bar for each part on a terminal, elsewhere a line as it begins; on the standard error."""
+class _PartProgress:
+    """On standard error: a progress bar for each part on a terminal, elsewhere a line when a part begins."""
 
     def __init__(self) -> None:
         self._part = ""
@@ -109,8 +116,8 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def tell(self, part: str, done: int, total: int) -> None:
-        """So much of a part is done."""
+    def report(self, part: str, done: int, total: int) -> None:
+        """Show that `done` of `total` of a part are done."""
         if part != self._part:
             self._bar.close()
             self._part, self._show = part, self._bar.enter_context(progress(part, "done"))
@@ -120,7 +127,7 @@ class _Progress:
 
 
 def _plain(found: WeightsEvaluation) -> dict[str, Any]:
-    """The evaluation as JSON has it: with the definitions and versions behind the figures, and null for NaN."""
+    """The evaluation for JSON: with the definitions and versions behind the figures, and null for NaN."""
     versions = {name: _version(name) for name in ("msnet-features", "torch", "opencv-python-headless")}
     content = {**asdict(found), "definitions": DEFINITIONS, "versions": versions}
     return sealed_content(_nan_to_none(content), _EVALUATION)

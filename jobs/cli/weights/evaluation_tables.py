@@ -7,20 +7,14 @@ from collections.abc import Mapping
 from jobs.cli.display import duration, paragraph, rows, table
 from jobs.cli.streams import say
 from jobs.weights.boundary_scores import TOLERANCE
-from jobs.weights.evaluation import (
-    AGAINST,
-    NETWORK,
-    BoundaryTest,
-    RealTest,
-    WeightsEvaluation,
-)
-from jobs.weights.single import EvaluatedWeights
+from jobs.weights.evaluation import AGAINST, NETWORK, BoundaryResults, RealVideoResults, WeightsEvaluation
+from jobs.weights.loading import LoadedWeights
 from schemas.intervals import Interval
 from schemas.wording import counted
 from training.evaluation.dis import HOW_TO_GET_DIS
 from training.evaluation.matching import ZERO
 from training.evaluation.motion_class import MotionAccuracy
-from training.evaluation.procedural import ErrorScores, ProceduralScores
+from training.evaluation.procedural import ProceduralScores
 from training.evaluation.real import RealScores
 
 __all__ = ["print_evaluation"]
@@ -29,13 +23,13 @@ Lines = list[tuple[object, ...]]
 
 
 def print_evaluation(found: WeightsEvaluation) -> None:
-    """Everything that was found, part by part; no line is longer than 80 columns but for long names."""
+    """Print all results, part by part; only long names exceed 80 columns."""
     names = _names(found)
     for of, name in ((found.network, names[NETWORK]), (found.against, names[AGAINST])):
         if of is not None:
             _print_weights(of, name)
     if found.procedural is None:
-        say("", f"{names[NETWORK]} has no MS module: it is judged by its features alone")
+        say("", f"{names[NETWORK]} has no MS module: only its features are evaluated")
     else:
         _print_procedural(found.procedural, found.sizes.size_px, names)
         if not found.dis:
@@ -49,14 +43,14 @@ def print_evaluation(found: WeightsEvaluation) -> None:
 
 
 def _names(found: WeightsEvaluation) -> dict[str, str]:
-    """How the rows of a table call the inputs."""
+    """Names of the inputs in the rows of tables."""
     other = "" if found.against is None else found.against.model
     if other == found.network.model:
         other = f"{other} (against)"
     return {NETWORK: found.network.model, AGAINST: other}
 
 
-def _print_weights(weights: EvaluatedWeights, name: str) -> None:
+def _print_weights(weights: LoadedWeights, name: str) -> None:
     sha256 = "" if weights.sha256 is None else f" (SHA-256 {weights.sha256[:12]}...)"
     say(paragraph(f"{name}: {weights.weights}{sha256}", indent="  "))
     for note in weights.notes:
@@ -68,17 +62,21 @@ def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str
     lines: Lines = []
     for title, errors in (("in the search window", scores.errors), ("and seen in both frames", scores.visible_errors)):
         lines.append((f"{title}: {counted(errors[ZERO].cells, 'cell')}",))
-        lines += [_error_row(f"  {names.get(method, method)}", of) for method, of in errors.items()]
+        for method, of in errors.items():
+            error, share = f"{of.mean_cells:.3f}", f"{of.zero_share:.2f}"
+            intervals = _interval(of.mean_interval), _interval(of.zero_share_interval)
+            name = f"  {names.get(method, method)}"
+            lines.append((name, error, intervals[0], share, intervals[1], f"{of.within_one_cell:.3f}"))
     say(table(("method", "error", "95 %", "of zero's", "95 %", "within 1 cell"), lines))
     world = scores.world
     speeds = ", ".join(f"{percent} % below {speed:.2f}" for percent, speed in world.speed_cells.items())
     say(
         paragraph(
-            "  Error: the mean, in cells, which are 8 px wide. Of zero's: its share of the error of predicting no "
-            f"motion. 95 %: intervals by bootstrap over clips. Of {world.cells} cells: "
-            f"{speeds} cells a frame; {world.still_share:.1%} stand, "
+            "  Error: the mean, in cells of 8 px. Of zero's: its ratio to the error of predicting no motion. "
+            f"95 %: bootstrap intervals over clips. Of {world.cells} cells: "
+            f"{speeds} cells per frame; {world.still_share:.1%} are still, "
             f"{world.occluded_share:.1%} are hidden in one of the frames, {world.outside_share:.1%} leave the window. "
-            f"Another {world.unknown_share:.1%} of all cells have no truth (over a cut, or what vanishes).",
+            f"Another {world.unknown_share:.1%} of all cells have no ground truth (across a cut, or vanished).",
             indent="  ",
         )
     )
@@ -95,22 +93,17 @@ def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str
     )
 
 
-def _error_row(name: str, of: ErrorScores) -> tuple[object, ...]:
-    error = (f"{of.mean_cells:.3f}", _interval(of.mean_interval))
-    return name, *error, f"{of.zero_share:.2f}", _interval(of.zero_share_interval), f"{of.within_one_cell:.3f}"
-
-
 def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Mapping[str, str]) -> None:
-    say("", "Class of motion by a linear probe on frame features, accuracy")
+    say("", "Motion classes by a linear probe on frame features, accuracy")
     first = motion[NETWORK]
     lines: Lines = []
     for name, accuracies in motion.items():
         lines.append((names.get(name, name), *(f"{found.accuracy:.3f}" for found in accuracies.values())))
-    lines.append(("always the commonest", *(f"{found.majority:.3f}" for found in first.values())))
+    lines.append(("always the most common", *(f"{found.majority:.3f}" for found in first.values())))
     say(table(("features", *(f"{mover} ({found.pairs} pairs)" for mover, found in first.items())), lines))
 
 
-def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
+def _print_boundaries(test: BoundaryResults, names: Mapping[str, str]) -> None:
     title = (
         f"Boundaries by a linear probe on frame features, F1 at {TOLERANCE:g}; "
         f"{test.videos} videos of 10 s, {counted(test.boundaries, 'boundary', 'boundaries')}"
@@ -122,7 +115,7 @@ def _print_boundaries(test: BoundaryTest, names: Mapping[str, str]) -> None:
         head = (names.get(name, name), f"{of.f1:.3f}", _interval(of.f1_interval))
         lines.append((*head, f"{of.precision:.3f}", f"{of.recall:.3f}", *lead))
     say(table(("features", "F1", "95 %", "precision", "recall", "lead", "95 %"), lines))
-    legend = f"  Lead: F1 of {names[NETWORK]} less this row's. Evenly spread: as many as it found."
+    legend = f"  Lead: F1 of {names[NETWORK]} minus this row's. Evenly spread: as many as it found."
     say(paragraph(legend, indent="  "))
 
 
@@ -130,7 +123,7 @@ def _interval(interval: Interval | None) -> str:
     return "" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}"
 
 
-def _print_real(test: RealTest, seconds: float) -> None:
+def _print_real(test: RealVideoResults, seconds: float) -> None:
     title = f"Real video, {counted(len(test.videos), 'file')}, up to {seconds:g} s each: difference from DIS in cells"
     say("", paragraph(title, indent="  "))
     lines = [_real_row(scores, name) for name, scores in test.videos.items()]
@@ -139,8 +132,8 @@ def _print_real(test: RealTest, seconds: float) -> None:
     say(table(("moving", "median", "share of zero's", "standing", "median", "video"), lines))
     say(
         paragraph(
-            "  Cells with texture on which DIS agrees with itself forward and backward within a pixel: those that it "
-            "moves by more than a cell, and by less than a quarter.",
+            "  Textured cells on which DIS is consistent forward and backward within a pixel: those that it moves "
+            "by more than a cell, and those by less than a quarter.",
             indent="  ",
         )
     )

@@ -1,4 +1,4 @@
-"""`msnet weights picture`: what a network sees in a real video."""
+"""`msnet weights picture`: displacement and confidence of a network on a real video."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cluster.devices import choose_device
+from jobs.weights.loading import BUNDLED_MODEL, load_weights
 from jobs.weights.picture import see_moments
-from jobs.weights.single import BUNDLED_MODEL, load_weights
 from schemas.escaping import escaped
 from training.evaluation.picture import MOMENTS, draw_moments
 
@@ -25,15 +25,13 @@ __all__ = ["picture"]
 @weights_app.command()
 def picture(
     video: Annotated[Path, typer.Argument(help="A video file.", show_default=False)],
-    at: Annotated[
-        list[float], typer.Option("--at", help="A time in seconds; again for more rows.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG to write.", show_default=False)],
+    at: Annotated[list[float], typer.Option("--at", help="Time in seconds; repeat for more rows.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG file to write.", show_default=False)],
     weights: Annotated[
         str, typer.Option("--weights", "-w", help="A checkpoint, or `random` with --model.")
     ] = BUNDLED_WEIGHTS,
-    model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it looks like)")] = None,
-    rate_hz: Annotated[float, typer.Option("--rate-hz", min=0.1, max=1000, help="Frames a second.")] = 10.0,
+    model: Annotated[str | None, typer.Option("--model", help="Its network. (default: the one it matches)")] = None,
+    rate_hz: Annotated[float, typer.Option("--rate-hz", min=0.1, max=1000, help="Frames per second.")] = 10.0,
     size: Annotated[int, typer.Option("--size", min=32, max=1024, help="Side of the network's input in pixels.")] = 224,
     device: Device = DeviceChoice.AUTO,
     force: Force = False,

@@ -1,4 +1,4 @@
-"""`msnet weights train`: weights from procedural video."""
+"""`msnet weights train`: train a network on procedural video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from tqdm import tqdm
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
-from jobs.cli.app import goes_on
+from jobs.cli.app import INTERRUPTED, goes_on
 from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
@@ -19,21 +19,20 @@ from jobs.cli.weights.checkpoints import weights_app
 from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import lacks_bfloat16
 from jobs.run.signals import Interruptions
-from training.config import RECIPES, Precision, read_config
+from training.config import RECIPES, TrainingPrecision, read_config
 from training.train import LOGS, Progress, train as run_training
 
 __all__ = ["train"]
 
-_INTERRUPTED = 130
-_SPEAKS_EVERY_SECONDS = 20.0
+_LINE_EVERY_SECONDS = 20.0
 _SLOW = (
     "this processor has no instructions for bfloat16, which the configuration asks for: --precision float32 is faster"
-    " here, 7 times where it was measured"
+    " here (measured: 7 times)"
 )
 _IN_WORDS = {
-    "error_cells": "displacement's mean error, cells",
-    "visible_error_cells": "of cells seen in both frames",
-    "zero_error_cells": "of no motion, all cells",
+    "error_cells": "displacement, mean error, cells",
+    "visible_error_cells": "the same, seen in both frames",
+    "zero_error_cells": "no motion, mean error, cells",
 }
 
 
@@ -44,7 +43,7 @@ def train(
         Path, typer.Option("--out", "-o", help="Folder for state, logs and checkpoint.", show_default=False)
     ],
     config: Annotated[
-        str, typer.Option("--config", "-c", help=f"A TOML file, or a recipe that comes along: {', '.join(RECIPES)}.")
+        str, typer.Option("--config", "-c", help=f"A TOML file, or a bundled recipe: {', '.join(RECIPES)}.")
     ] = "default",
     weights: Annotated[
         Path | None,
@@ -52,22 +51,24 @@ def train(
             "--weights", "-w", help=f"A checkpoint to start from, or `{BUNDLED_WEIGHTS}`. (default: from scratch)"
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Instead of the configuration's.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the configuration's.")] = None,
-    precision: Annotated[Precision | None, typer.Option("--precision", help="Instead of the configuration's.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Overrides the configuration.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the configuration.")] = None,
+    precision: Annotated[
+        TrainingPrecision | None, typer.Option("--precision", help="Overrides the configuration.")
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
-            "--processes", min=1, max=64, help="That share each step, on a CPU. Instead of the configuration's."
+            "--processes", min=1, max=64, help="Processes that share each step, on a CPU. Overrides the configuration."
         ),
     ] = None,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
-    """Train a network on procedural video. The same command goes on with a training that was stopped."""
+    """Train a network on procedural video. The same command continues a training that was stopped."""
     changes: dict[str, Any] = {"model": model, "seed": seed, "precision": precision, "processes": processes}
     wanted = read_config(config, **{name: value for name, value in changes.items() if value is not None})
     chosen = choose_device(device)
-    if wanted.precision is Precision.BFLOAT16 and chosen == "cpu" and lacks_bfloat16():
+    if wanted.precision is TrainingPrecision.BFLOAT16 and chosen == "cpu" and lacks_bfloat16():
         say(paragraph(_SLOW), to=sys.stderr)
     with Interruptions() as interruptions, _Display() as display:
         interruptions.drain_on_first()
@@ -80,25 +81,25 @@ def train(
             should_stop=lambda: interruptions.happened,
         )
     say(f"{_what(display.last)}: {path}")
-    logs = [str(out / name) for name in LOGS if (out / name).exists()]  # no evaluation before the first is due
+    logs = [str(out / name) for name in LOGS if (out / name).exists()]  # a short training may have no evaluation yet
     if logs:
         say(f"losses and held-out evaluations: {', '.join(logs)}")
-    return _INTERRUPTED if interruptions.happened else 0
+    return INTERRUPTED if interruptions.happened else 0
 
 
 def _what(last: Progress | None) -> str:
-    """The checkpoint is, by the last step that was taken."""
+    """Describe the checkpoint by the last step of this run."""
     if last is None:
         return "trained to the end already; checkpoint"
     return "checkpoint" if last.step == last.steps else f"checkpoint after {last.step} of {last.steps} steps"
 
 
 class _Display:
-    """A bar on a terminal, a line now and then elsewhere; held-out evaluations as lines in both cases."""
+    """A progress bar on a terminal, occasional lines elsewhere; held-out evaluations as lines in both cases."""
 
     def __init__(self) -> None:
         self._bar: tqdm[Any] = open_bar(desc="steps", unit="step")
-        self._spoken = 0.0
+        self._last_line = 0.0
         self.last: Progress | None = None
 
     def __enter__(self) -> _Display:
@@ -108,15 +109,15 @@ class _Display:
         self._bar.close()
 
     def show(self, progress: Progress) -> None:
-        """One step was taken."""
+        """Show the progress after a step."""
         self.last = progress
         losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
         if not self._bar.disable:
             self._bar.total, self._bar.ncols = progress.steps, bar_width()
             self._bar.set_postfix_str(f"{progress.stage}, loss {sum(progress.losses.values()):.3f}", refresh=False)
             self._bar.update(progress.step - self._bar.n)
-        elif time.monotonic() - self._spoken > _SPEAKS_EVERY_SECONDS:
-            self._spoken = time.monotonic()
+        elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
+            self._last_line = time.monotonic()
             pace = f"{progress.frames_per_second:.0f} frames/s"
             head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace})"
             say(paragraph(f"{head}: {losses}"), to=sys.stderr)

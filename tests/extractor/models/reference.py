@@ -29,7 +29,7 @@ RADIUS = 7
 
 @dataclass
 class Reference:
-    """What the reference gives for one clip of T frames."""
+    """What the reference returns for one clip of T frames."""
 
     frame_features: Array  # (T, D)
     clip_features: Array  # (D,)
@@ -152,8 +152,8 @@ def motion_squeeze(
 ) -> tuple[Array, Array, Array, npt.NDArray[np.bool_]]:
     """The MS module on one clip (T, C, h, w): motion features, displacement in cells, confidence, ties.
 
-    `at_ties`, where given, is the displacement that motion features are made from in tied cells: what lies within a
-    rounding error of the rule's 1e-6 is resolved differently by float32 and float64, and both are right.
+    `at_ties`, where given, is the displacement in tied cells from which motion features are computed: within a rounding
+    error of the rule's 1e-6, float32 and float64 choose differently, and both are right.
     """
     reduced = relu(norm(conv(x, weights["chnl_reduction.0.weight"]), weights, "chnl_reduction.1"))
     unit = reduced / np.sqrt((reduced**2).sum(1, keepdims=True) + 1e-6)

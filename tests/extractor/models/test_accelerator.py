@@ -1,4 +1,4 @@
-"""The networks on a GPU, held against the CPU. Skips where there is none."""
+"""The networks on a GPU against those on the CPU; skipped without a GPU."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_accelerator_agrees_with_the_cpu(name: str, dtype: torch.dtype, bound: f
     assert difference(found.confidence, expected.confidence) < bound
 
 
-def test_accelerator_streams_what_it_gives_for_a_clip(device: torch.device) -> None:
+def test_accelerator_streams_the_features_of_a_clip(device: torch.device) -> None:
     network = load_model("msnet_resnet18", weights="random", device=device)
     clip = frames(20)
     stream = DenseStream(network)

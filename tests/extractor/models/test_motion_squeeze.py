@@ -32,7 +32,7 @@ def test_soft_argmax_equals_a_plain_loop(kind: str) -> None:
         assert confidence[cell].item() == pytest.approx(best) and bool(tied[cell]) == tie
 
 
-def test_soft_argmax_gives_x_to_the_right_then_y_down() -> None:
+def test_soft_argmax_returns_x_to_the_right_then_y_down() -> None:
     displacement, confidence, tied = SoftArgmax(RADIUS)(scores_with({(-2, 5): 1.0}))
     x, y = displacement.flatten().tolist()
     assert x == pytest.approx(5, abs=0.01) and y == pytest.approx(-2, abs=0.01)

@@ -1,4 +1,4 @@
-"""Assembly of the family: names, numbers, shapes, training, folding, precision."""
+"""The networks of the family: names, numbers, shapes, training, folding, precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from extractor import (
-    EnsembleOutput,
     MSNetOutput,
     build_network,
     describe_network,
@@ -81,7 +80,7 @@ def test_describe_network_has_the_published_numbers() -> None:
     }
     assert {name: tuple(describe_network(name).reach) for name in reaches} == reaches
     spec = describe_network("msnet_resnet50", num_segments=16)
-    assert (spec.feature_dim, spec.motion_channels, spec.num_segments, spec.stride_px) == (2048, 512, 16, 8)
+    assert (spec.feature_dim, spec.motion_channels, spec.num_segments) == (2048, 512, 16)
     assert spec.cells(224, 224) == (28, 28) and spec.cells(65, 64) == (9, 8)
     ensemble = describe_network("msnet_en_resnet50")
     assert [member.num_segments for member in ensemble.members] == [8, 16] and ensemble.feature_dim == 4096
@@ -90,9 +89,9 @@ def test_describe_network_has_the_published_numbers() -> None:
 
 
 def test_describe_network_refuses_what_does_not_exist() -> None:
-    with pytest.raises(ConfigurationError, match="no network called 'msnet_resnet19'; did you mean msnet_resnet18"):
+    with pytest.raises(ConfigurationError, match=r"got 'msnet_resnet19'\. Did you mean msnet_resnet18\?"):
         describe_network("msnet_resnet19")
-    with pytest.raises(ConfigurationError, match="at least 2 frames"):
+    with pytest.raises(ConfigurationError, match="at least 2 frames; got 1"):
         describe_network("msnet_resnet18", num_segments=1)
     with pytest.raises(ConfigurationError, match="8-frame and a 16-frame member"):
         describe_network("msnet_en_resnet18", num_segments=8)
@@ -104,7 +103,7 @@ def test_describe_network_refuses_what_does_not_exist() -> None:
     "name", ["msnet_resnet18", "msnet_resnet50", "msnet_mobilenetv2", "tsm_resnet34", "tsn_resnet18"]
 )
 @pytest.mark.parametrize("size", [(64, 64), (50, 83)])
-def test_network_gives_the_promised_shapes(name: str, size: tuple[int, int]) -> None:
+def test_network_returns_the_documented_shapes(name: str, size: tuple[int, int]) -> None:
     network = load_model(name, weights="random", num_classes=5)
     spec = network.spec
     output = network(clips(2, 3, *size))
@@ -151,7 +150,7 @@ def test_features_do_not_depend_on_the_batch(name: str) -> None:
 @pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_resnet50", "msnet_mobilenetv2", "tsn_resnet34"])
 def test_fuse_equals_the_network_in_evaluation_mode(name: str) -> None:
     network = build_network(name, num_classes=3)
-    network(clips(2, 3)).logits.sum().backward()  # gives batch norm statistics of its own
+    network(clips(2, 3)).logits.sum().backward()  # moves the statistics of batch norm
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     fused = fuse(network)
     assert network.training and not fused.training
@@ -232,11 +231,13 @@ def test_ensemble_averages_logits_and_concatenates_features() -> None:
     network = load_model("msnet_en_resnet18", weights="random", num_classes=3)
     frames = (clips(2, 8, 32, 32), clips(2, 16, 32, 32))
     output = network(frames)
-    assert isinstance(output, EnsembleOutput)
-    eight, sixteen = output.members
+    eight, sixteen = (member(clip) for member, clip in zip(network.members, frames, strict=True))
     assert eight.frame_features.shape == (2, 8, 512) and sixteen.displacement.shape == (2, 15, 2, 4, 4)
-    assert torch.equal(output.clip_features, torch.cat((eight.clip_features, sixteen.clip_features), 1))
+    for name in ("clip_features", "frame_features", "motion", "displacement", "confidence", "tied"):
+        assert torch.equal(getattr(output, name), torch.cat((getattr(eight, name), getattr(sixteen, name)), 1)), name
     torch.testing.assert_close(output.logits, (eight.logits + sixteen.logits) / 2)
+    without = load_model("msnet_en_resnet18", weights="random")
+    assert without(frames).logits is None
     with pytest.raises(ValueError, match="2 members"):
         network((frames[0],))
 
@@ -244,8 +245,8 @@ def test_ensemble_averages_logits_and_concatenates_features() -> None:
 def test_ensemble_members_differ() -> None:
     network = load_model("msnet_en_resnet18", weights="random")
     frames = clips(1, 3, 32, 32)
-    output = network((frames, frames))
-    assert not torch.equal(output.members[0].clip_features, output.members[1].clip_features)
+    features = [member(frames).clip_features for member in network.members]
+    assert not torch.equal(*features)
     assert len(network.notes) == 2
 
 
@@ -256,7 +257,7 @@ def test_load_model_says_what_random_weights_are() -> None:
 def test_load_model_refuses_devices_and_dtypes_that_cannot_be_used() -> None:
     with pytest.raises(ConfigurationError, match="float64"):
         load_model("tsn_resnet18", weights="random", dtype=torch.float64)
-    with pytest.raises(ConfigurationError, match="'abacus' cannot be used"):
+    with pytest.raises(ConfigurationError, match="can be used here; got 'abacus'"):
         load_model("tsn_resnet18", weights="random", device="abacus")
 
 
@@ -285,5 +286,7 @@ def test_edges_may_be_given_by_name() -> None:
 def test_edges_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="expected edges 'repeat' or 'zeros'; got 'mirror'"):
         load_model("msnet_resnet18", weights="random", edges="mirror")
-    with pytest.raises(ConfigurationError, match="tsn_resnet18 does not have"):
+    with pytest.raises(
+        ConfigurationError, match="expected no edges for tsn_resnet18, which has no temporal shift; got 'zeros'"
+    ):
         load_model("tsn_resnet18", weights="random", edges="zeros")

@@ -166,7 +166,9 @@ def test_dense_stream_refuses_what_is_no_sequence() -> None:
         dense.push(torch.zeros(0, 3, 8, 8))
     dense.push(sequence(1))
     dense.finish()
-    with pytest.raises(ValueError, match="finished"):
+    with pytest.raises(ValueError, match="unfinished sequence of at least 2 frames; got a finished one"):
+        dense.finish()
+    with pytest.raises(ValueError, match="unfinished stream; got frames after its end"):
         dense.push(sequence(1))
     with pytest.raises(ValueError, match="evaluation mode"):
         DenseStream(build_network("tsn_resnet18"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from extractor.models.msnet import MSNet, MSNetEnsemble, MSNetOutput
-from extractor.pipeline.files import FileRun, ItemDone
+from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner
 from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, staged_items, write_run
 from extractor.store.commits.run import Run
@@ -40,7 +40,7 @@ def start(network: MSNet, *items: str, sampling: str = "windows", **fields: Any)
     return File(NetworkRunner(network, config, batch_frames=16), *(items or ("a",))), config
 
 
-def test_manifest_rows_say_all_that_is_known_of_the_video(network: MSNet) -> None:
+def test_manifest_rows_describe_the_video(network: MSNet) -> None:
     config = make_config()
     info = make_info(
         8,
@@ -90,14 +90,14 @@ def test_rate_above_the_files_own_is_noted(network: MSNet) -> None:
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-def test_nothing_is_durable_before_the_file_is_decoded_to_its_end(sampling: str, network: MSNet) -> None:
+def test_nothing_is_durable_before_the_file_is_decoded_to_the_end(sampling: str, network: MSNet) -> None:
     file, config = start(network, sampling=sampling)
     *most, last = events_of(make_frames(24), [make_plan(24, config, Item("a"))])
     file.take(most).flush()
-    assert (file.reports, file.writers["a"].clips, file.run.done) == ([], None, False)
+    assert (file.reports, file.writers["a"].clips, file.assembly.done) == ([], None, False)
     file.take([last]).flush()
     assert len(file.reports) == 1
-    assert file.run.done
+    assert file.assembly.done
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -106,18 +106,18 @@ def test_late_error_leaves_nothing(sampling: str, after: int, network: MSNet) ->
     file, config = start(network, "a", "b", sampling=sampling)
     plans = [make_plan(24, config, Item("a")), make_plan(24, config, Item("b", 1.0))]
     file.take(list(events_of(make_frames(24), plans))[:after])
-    file.run.fail(VideoError(FailureClass.TRUNCATED, "it ends too early"), attempts=2)
+    file.assembly.fail(VideoError(FailureClass.TRUNCATED, "it ends too early"), attempts=2)
     file.flush()
     assert [(r.video_id, r.failure, r.message, r.attempts) for r in file.reports if isinstance(r, Failure)] == [
         (name, FailureClass.TRUNCATED, "it ends too early", 2) for name in ("a", "b")
     ]
     assert all(writer.clips is None and not writer.rows and writer.resets for writer in file.writers.values())
-    assert file.run.done
+    assert file.assembly.done
 
 
 def test_error_before_the_header_fails_every_item(network: MSNet) -> None:
     file, _ = start(network, "a", "b")
-    file.run.fail(VideoError(FailureClass.CANNOT_OPEN, "no container"))
+    file.assembly.fail(VideoError(FailureClass.CANNOT_OPEN, "no container"))
     assert [(r.video_id, r.attempts) for r in file.reports] == [("a", 1), ("b", 1)]
     assert file.opened == []
 
@@ -165,7 +165,7 @@ def test_frames_that_did_not_come_fail_their_items_only(sampling: str, network: 
     failure, done = found.reports
     assert isinstance(failure, Failure)
     assert (failure.video_id, failure.failure) == ("a", FailureClass.CORRUPT)
-    assert failure.message == "2 of 10 frames did not come from the decoder"
+    assert failure.message == "expected 10 frames from the decoder; 2 did not come"
     assert isinstance(done, ItemDone) and done.video_id == "b"
     assert found.writers["a"].clips is None
 
@@ -176,15 +176,15 @@ def test_items_that_cannot_be_sampled_fail_beside_the_others(network: MSNet) -> 
     file = File(NetworkRunner(network, config, batch_frames=16), "a", "b")
     file.take(events_of(make_frames(8), [make_plan(8, config, Item("a")), short])).flush()
     assert file.reports == [short, ItemDone("a", 1, 8)]
-    assert file.run.done
+    assert file.assembly.done
     none = File(NetworkRunner(network, config, batch_frames=16), "b").take(events_of(make_frames(8), [short]))
-    assert (none.reports, none.run.done) == ([short], True)
+    assert (none.reports, none.assembly.done) == ([short], True)
 
 
 def test_cancel_reports_nothing(network: MSNet) -> None:
     file, config = start(network)
     file.take(list(events_of(make_frames(8), [make_plan(8, config, Item("a"))]))[:-1])
-    file.run.cancel()
+    file.assembly.cancel()
     file.flush()
     assert (file.reports, file.writers["a"].clips, file.writers["a"].resets) == ([], None, 1)
 
@@ -204,12 +204,13 @@ def test_rows_that_the_store_refuses_fail_their_item_only(sampling: str, network
 
 
 class Brightness:
-    """Stands in for a network: features are the clip's brightness, times so much that white is beyond float16."""
+    """Stands in for a network: features are the clip's brightness, scaled so that white is beyond float16."""
 
     device = torch.device("cpu")
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
+        self.members = (self,)
 
     def __call__(self, frames: torch.Tensor) -> MSNetOutput:
         brightness = frames.mean((2, 3, 4))[..., None]
@@ -235,7 +236,7 @@ def test_values_beyond_the_number_format_are_not_finite(factor: float, tmp_path:
     runner = NetworkRunner(Brightness(factor), config, batch_frames=1000)  # type: ignore[arg-type]
     reports: list[ItemDone | Failure] = []
     job = FileJob("/nowhere/a.mp4", tuple(Item(name) for name in "abc"))
-    file = FileRun(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
+    file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
     for event in events_of(frames, plans):
         file.handle(event)
     runner.flush()
@@ -260,7 +261,7 @@ def test_rows_arrive_in_the_store(sampling: str, outputs: tuple[str, ...], netwo
     runner = NetworkRunner(network, config, batch_frames=32)
     reports: list[ItemDone | Failure] = []
     job = FileJob("/nowhere/a.mp4", tuple(Item(name) for name in spans))
-    file = FileRun(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
+    file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
     for event in events_of(frames, plans, chunks=(7, 2)):
         file.handle(event)
     runner.flush()
@@ -297,7 +298,7 @@ def test_rows_of_an_ensemble_arrive_in_the_store(
     attempt = staged_run(tmp_path, config, NetworkShape(1024, 512, 128, (8, 8), 5, members=2))
     runner = NetworkRunner(ensemble, config, batch_frames=32)
     reports: list[ItemDone | Failure] = []
-    file = FileRun(
+    file = FileAssembly(
         FileJob("/nowhere/a.mp4", (Item("a"),)),
         runner,
         lambda video_id: StagedItemWriter(attempt, video_id),
@@ -323,10 +324,10 @@ def test_two_files_share_a_batch_and_end_on_their_own(network: MSNet) -> None:
     frames = [make_frames(8, seed) for seed in (1, 2)]
     for file, own, name in zip(files, frames, "ab", strict=True):
         file.take(events_of(own, [make_plan(8, config, Item(name))]))
-    assert [file.run.done for file in files] == [False, False]
+    assert [file.assembly.done for file in files] == [False, False]
     runner.flush()
     for file, own, name in zip(files, frames, "ab", strict=True):
-        file.run.settle()
+        file.assembly.settle()
         assert file.reports == [ItemDone(name, 1, 8)]
         feature = expected_clips(network, [own])["clips/feature"]
         assert_close(file.writers[name].rows, {"clips/feature": feature})
@@ -337,4 +338,4 @@ def test_events_of_a_header_alone_report_nothing(network: MSNet) -> None:
     plan = make_plan(8, config, Item("a"))
     file.take(event for event in events_of(make_frames(8), [plan]) if isinstance(event, Header))
     file.take(chunks_of(make_frames(8), [plan], (3,)))
-    assert (file.reports, file.run.done) == ([], False)
+    assert (file.reports, file.assembly.done) == ([], False)

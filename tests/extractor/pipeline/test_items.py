@@ -8,7 +8,7 @@ import torch
 
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, MSNetEnsemble
-from extractor.pipeline.items import ClipsRun, SequenceItemRun, start_item
+from extractor.pipeline.items import ClipsAssembly, SequenceAssembly
 from extractor.pipeline.runner import NetworkRunner
 from extractor.video.sampling import plan_item
 from schemas.config import ExtractionConfig, Sampling
@@ -17,9 +17,11 @@ from schemas.records import Item
 from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import (
     FPS,
+    File,
     MemoryWriter,
     assert_close,
     chunks_of,
+    events_of,
     expected_clips,
     extract,
     make_config,
@@ -58,7 +60,7 @@ WINDOWS = pytest.mark.parametrize(
 
 
 @WINDOWS
-def test_clips_are_runs_of_frames_by_themselves(
+def test_clips_are_sequences_of_their_own(
     count: int, num_frames: int, hop: int, starts: list[int], network: MSNet
 ) -> None:
     config = make_config(sampling="clips", num_frames=num_frames, hop=hop, outputs=ALL)
@@ -84,7 +86,7 @@ def test_clips_are_runs_of_frames_by_themselves(
 def test_windows_are_ranges_of_one_pass(
     count: int, num_frames: int, hop: int, starts: list[int], chunks: tuple[int, ...], network: MSNet
 ) -> None:
-    """Each frame once, as dense gives it; windows that overlap share rows, and the mean over its rows is a clip."""
+    """Each frame once, as in dense; overlapping windows share rows, and a clip is the mean of its rows."""
     config = make_config(num_frames=num_frames, hop=hop, outputs=ALL)
     frames = make_frames(count, seed=count)
     found = extract(network, config, frames, [make_plan(count, config, Item("a"))], chunks=chunks).writers["a"]
@@ -119,7 +121,7 @@ def test_windows_of_a_short_item_are_one_of_all_its_frames(network: MSNet) -> No
     assert [clip_of(row) for row in found.clips] == [(0, 0, 3, 0, 2, 0.0, 0.2, 3)]
 
 
-def test_short_item_repeats_its_last_frame_in_a_clip_by_itself(network: MSNet) -> None:
+def test_short_item_repeats_its_last_frame_in_a_separate_clip(network: MSNet) -> None:
     config = make_config(sampling="clips", outputs=ALL)
     frames = make_frames(3)
     found = extract(network, config, frames, [make_plan(3, config, Item("a"))]).writers["a"]
@@ -138,7 +140,7 @@ def test_segments_take_the_middle_of_every_part(network: MSNet) -> None:
 
 
 def test_several_clips_of_segments_come_in_order(network: MSNet) -> None:
-    """Their frames interleave, so that a later clip may be complete before an earlier one's results are there."""
+    """Their frames interleave, so a later clip may be complete before an earlier one has results."""
     config = make_config(sampling="segments", num_frames=4, clips=3, outputs=ALL)
     frames = make_frames(30)
     found = extract(network, config, frames, [make_plan(30, config, Item("a"))], batch_frames=8).writers["a"]
@@ -159,8 +161,7 @@ def test_ensemble_keeps_each_members_rows(count: int, ensemble: MSNetEnsemble) -
         [int(count / t * (i + 0.5)) for i in range(t)] if count >= t else [min(i, count - 1) for i in range(t)]
         for t in (8, 16)
     ]
-    members = [m for m in ensemble.members if isinstance(m, MSNet)]
-    each = [expected_clips(member, [frames[rows]]) for member, rows in zip(members, index, strict=True)]
+    each = [expected_clips(member, [frames[rows]]) for member, rows in zip(ensemble.members, index, strict=True)]
     expected = {path: np.concatenate([rows[path] for rows in each]) for path in each[0]}
     expected["clips/feature"] = expected["clips/feature"].reshape(1, -1)
     expected["clips/logits"] = expected["clips/logits"].mean(0, keepdims=True)
@@ -225,7 +226,7 @@ def test_outputs_are_those_that_were_asked_for(
     assert found.clips[-1]["frame_stop"] == len(index)
 
 
-def test_network_without_motion_gives_features_only() -> None:
+def test_network_without_motion_has_features_only() -> None:
     network = load_model("tsm_resnet18", weights="random")
     assert isinstance(network, MSNet)
     config = make_config(model="tsm_resnet18", outputs=("clip", "frame"))
@@ -235,7 +236,7 @@ def test_network_without_motion_gives_features_only() -> None:
     assert not any(path.startswith("pairs/") for path in found.rows)
 
 
-def test_frames_kept_on_the_users_word_are_marked(network: MSNet) -> None:
+def test_damaged_frames_that_are_kept_are_marked(network: MSNet) -> None:
     for sampling in ("windows", "dense"):
         config = make_config(sampling=sampling, outputs=("frame",))
         plan = make_plan(8, config, Item("a"))
@@ -296,10 +297,6 @@ def test_item_below_the_files_rate_uses_its_frames_only(network: MSNet) -> None:
     assert_close(found.rows, expected | of_frames(index, [1] * 12))
 
 
-def kept_frames(run: ClipsRun) -> int:
-    return len(run._frames)
-
-
 @pytest.mark.parametrize(
     ("config", "count", "most"),
     [
@@ -311,7 +308,7 @@ def kept_frames(run: ClipsRun) -> int:
     ],
 )
 def test_no_more_frames_are_kept_than_clips_need(config: ExtractionConfig, count: int, most: int) -> None:
-    """A frame at a time; after each, no frame is kept that no clip to come needs."""
+    """One frame at a time; after each, only frames that later clips need are kept."""
 
     class Counting(NetworkRunner):
         def __init__(self) -> None:
@@ -322,38 +319,37 @@ def test_no_more_frames_are_kept_than_clips_need(config: ExtractionConfig, count
 
     runner = Counting()
     plan = make_plan(count, config, Item("a"))
-    run = start_item(plan, runner, MemoryWriter("a"))
-    assert isinstance(run, ClipsRun)
+    item = ClipsAssembly(plan, runner, MemoryWriter("a"))
     frames = np.broadcast_to((np.arange(count) % 256).astype(np.uint8)[:, None, None, None], (count, 2, 2, 3))
     kept = []
     for chunk in chunks_of(frames, [plan], (1,)):
-        run.add(chunk.index, chunk.frames, chunk.valid)
-        kept.append(kept_frames(run))
+        item.add(chunk.index, chunk.frames, chunk.valid)
+        kept.append(len(item._frames))
     assert max(kept) <= most
     assert kept[-1] == 0
-    assert run.missing_frames == 0
+    assert item.missing_frames == 0
     wanted = sorted(((plan.index[row] % 256).tolist() for row in plan.clips[0]), key=str)
     assert sorted(runner.clips, key=str) == wanted
 
 
 def test_shared_memory_of_a_chunk_is_not_kept(network: MSNet) -> None:
-    """A chunk's frames are overwritten as soon as they were taken."""
+    """A chunk's frames are overwritten as soon as they are taken."""
     config = make_config(outputs=("frame",))
     frames = make_frames(8)
     runner = NetworkRunner(network, config, batch_frames=1000)
     plan = make_plan(8, config, Item("a"))
     writer = MemoryWriter("a")
-    run = start_item(plan, runner, writer)
+    item = SequenceAssembly(plan, runner, writer)
     for chunk in chunks_of(frames, [plan], (3,)):
         shared = chunk.frames.copy()
-        run.add(chunk.index, shared, chunk.valid)
+        item.add(chunk.index, shared, chunk.valid)
         shared[:] = 0
     runner.flush()
     assert_close(writer.rows, {"frames/feature": expected_clips(network, [frames])["frames/feature"]})
 
 
 def test_read_only_frames_are_taken(network: MSNet) -> None:
-    """What comes through shared memory cannot be written to; torch warns of such arrays."""
+    """Frames in shared memory are read-only, and torch warns of such arrays."""
     for sampling in ("windows", "dense"):
         config = make_config(sampling=sampling, outputs=("clip",))
         frames = make_frames(8)
@@ -362,13 +358,14 @@ def test_read_only_frames_are_taken(network: MSNet) -> None:
         assert len(found.reports) == 1
 
 
-def test_start_item_takes_a_sequence_where_clips_are_ranges_of_it(network: MSNet) -> None:
+def test_item_is_a_sequence_where_clips_are_ranges_of_it(network: MSNet) -> None:
     times = np.arange(10) / FPS
-    runner = NetworkRunner(network, make_config(), batch_frames=8)
+    file = File(NetworkRunner(network, make_config(), batch_frames=8), "a")
     for sampling in Sampling:
         plan = plan_item(times, 1.0, Item("a"), sampling=sampling)
-        kind = SequenceItemRun if sampling.is_continuous else ClipsRun
-        assert type(start_item(plan, runner, MemoryWriter("a"))) is kind
+        file.take(list(events_of(make_frames(10), [plan]))[:1])
+        kind = SequenceAssembly if sampling.is_continuous else ClipsAssembly
+        assert [type(item) for item in file.assembly._items] == [kind]
 
 
 def test_float16_rows_are_rounded_once(network: MSNet) -> None:

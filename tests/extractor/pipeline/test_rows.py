@@ -79,7 +79,7 @@ def test_motion_is_pooled_before_it_is_rounded() -> None:
     assert set(maker.split_clips(maker.of_clips(made))[0]["frames/motion"].ravel().tolist()) == {1 + 2**-10}
 
 
-def test_rows_of_a_stream_are_those_that_became_known() -> None:
+def test_rows_of_a_stream_are_those_that_a_push_completes() -> None:
     one = make_output(1)
     fields = (one.frame_features[0], one.motion[0], one.displacement[0], one.confidence[0], one.tied[0])
     maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense"))
@@ -90,7 +90,7 @@ def test_rows_of_a_stream_are_those_that_became_known() -> None:
     np.testing.assert_array_equal(rows["clips/logits"], one.logits.numpy())
 
 
-def test_rows_of_a_push_that_told_nothing_are_empty() -> None:
+def test_rows_of_a_push_that_completes_nothing_are_empty() -> None:
     nothing = make_output(1)
     fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
     for form in ("pooled", "full", "2"):
@@ -101,7 +101,7 @@ def test_rows_of_a_push_that_told_nothing_are_empty() -> None:
         fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
 
 
-def test_merge_members_joins_clips_and_follows_with_rows() -> None:
+def test_merge_members_joins_clips_and_appends_rows() -> None:
     first = {
         "clips/feature": np.array([[1.0, 2.0]], np.float32),
         "clips/logits": np.array([[1.0, 5.0]], np.float32),
@@ -114,20 +114,22 @@ def test_merge_members_joins_clips_and_follows_with_rows() -> None:
         "frames/feature": np.array([[3.0], [4.0], [5.0]], np.float32),
         "pairs/confidence": np.array([[[4.0]], [[5.0]]], np.float32),
     }
-    merged = merge_members([first, second])
+    merged = merge_members([first, second], [2, 3])
     assert {path: array.ravel().tolist() for path, array in merged.items()} == {
         "clips/feature": [1, 2, 3, 4],
         "clips/logits": [1.5, 5.5],
         "frames/feature": [1, 2, 3, 4, 5],
         "pairs/confidence": [3, 4, 5],
+        "frames/member": [0, 0, 1, 1, 1],
+        "pairs/member": [0, 1, 1],
     }
     assert merged["clips/feature"].shape == (1, 4)
-    assert merge_members([first]) is first
+    assert merge_members([first], [2]) is first
 
 
 def test_logits_of_members_are_averaged_in_float32() -> None:
     rows = [{"clips/logits": np.array([[value]], np.float16)} for value in (60000, 60032)]
-    merged = merge_members(rows)["clips/logits"]
+    merged = merge_members(rows, [8, 16])["clips/logits"]
     assert merged.dtype == np.float16
     assert merged[0, 0] == np.float16(60016)  # in float16 their sum would be infinite
 

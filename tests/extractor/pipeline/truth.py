@@ -1,4 +1,4 @@
-"""What the pipeline must give, computed one clip at a time by calling the network; and files without a decoder."""
+"""What the pipeline must produce, computed by calling the network clip by clip; and files without a decoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
-from extractor.pipeline.files import FileRun, ItemDone
+from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner
 from extractor.video.sampling import plan_for
 from schemas.config import ExtractionConfig
@@ -40,7 +40,7 @@ def make_config(**fields: Any) -> ExtractionConfig:
 
 
 def make_frames(count: int, seed: int = 0, side: int = SIDE) -> npt.NDArray[np.uint8]:
-    """A drifting texture with some noise, (count, side, side, 3): no two cells alike, every frame another."""
+    """A drifting texture with some noise, (count, side, side, 3): no two cells and no two frames are alike."""
     random = np.random.default_rng(seed)
     texture = random.integers(20, 236, (side, side, 3))
     frames = [np.roll(texture, (2 * k, 3 * k), (0, 1)) + random.integers(-9, 10, texture.shape) for k in range(count)]
@@ -67,7 +67,7 @@ def events_of(
     info: VideoInfo | None = None,
     decoded: Decoded | None = None,
 ) -> Iterator[DecodingEvent]:
-    """A file with these frames: those that any item needs, in chunks of sizes that take turns."""
+    """The events of a file: those of `frames` that any item needs, in chunks whose sizes take turns."""
     yield Header(info or make_info(len(frames)), PixelGrid(2.0, 1.5, -3.0, 0.25), tuple(plans))
     yield from chunks_of(frames, plans, chunks, left_out, not_valid)
     yield decoded or Decoded("pyav", "18.1")
@@ -89,7 +89,7 @@ def chunks_of(
 
 
 class MemoryWriter:
-    """An `ItemWriter` that keeps its rows. `refuses` appends after so many with this error."""
+    """An `ItemWriter` that keeps its rows; after `after` appends, it raises `error`, if given."""
 
     def __init__(self, video_id: str, error: Exception | None = None, after: int = 0) -> None:
         self.video_id = video_id
@@ -121,7 +121,7 @@ class MemoryWriter:
 
 
 class File:
-    """A file on its way: its run, a writer for each item by id (the last one opened), and what was reported."""
+    """A file: its assembly, a writer for each item by id (the last one opened), and what was reported."""
 
     def __init__(self, runner: NetworkRunner, *video_ids: str, errors: Mapping[str, Exception] | None = None) -> None:
         self.writers: dict[str, MemoryWriter] = {}
@@ -130,7 +130,7 @@ class File:
         self.runner = runner
         self.errors = errors or {}
         job = FileJob("/nowhere/a.mp4", tuple(Item(video_id) for video_id in video_ids))
-        self.run = FileRun(job, runner, self._open, self.reports.append)
+        self.assembly = FileAssembly(job, runner, self._open, self.reports.append)
 
     def _open(self, video_id: str) -> MemoryWriter:
         self.writers[video_id] = MemoryWriter(video_id, self.errors.get(video_id))
@@ -139,12 +139,12 @@ class File:
 
     def take(self, events: Iterable[DecodingEvent]) -> File:
         for event in events:
-            self.run.handle(event)
+            self.assembly.handle(event)
         return self
 
     def flush(self) -> File:
         self.runner.flush()
-        self.run.settle()
+        self.assembly.settle()
         return self
 
 
@@ -181,7 +181,7 @@ def expected_clips(network: MSNet, clips: Iterable[npt.NDArray[np.uint8]], motio
 
 
 def pooled(maps: npt.NDArray[np.float32], form: str) -> npt.NDArray[np.float32]:
-    """(T, C, h, w) as the store keeps it; a grid's cell is the mean of all cells that it touches."""
+    """Pool (T, C, h, w) as the store keeps it; a grid's cell is the mean of all cells that it touches."""
     if form == "full":
         return maps
     if form == "pooled":

@@ -39,7 +39,7 @@ def stored(values: pa.Array) -> pd.Series[Any]:
         ([".5", "5.", "1e3", "-1E-2"], "float64", [0.5, 5.0, 1000.0, -0.01]),
         (["9007199254740991", "0.5"], "float64", [2.0**53 - 1, 0.5]),
         (["true", "False", "TRUE", ""], "boolean", [True, False, True, None]),
-        # text, since something of it would be lost
+        # text, since another type would lose something
         (["007", "NA"], "str", ["007", "NA"]),
         (["7", "007"], "str", ["7", "007"]),
         (["007", "1.5"], "str", ["007", "1.5"]),
@@ -68,7 +68,7 @@ def test_cells_of_text_have_the_type_that_all_of_them_have(cells: list[str], dty
 
 @pytest.mark.parametrize("seed", range(40))
 def test_nothing_of_the_cells_is_lost(seed: int) -> None:
-    """What is read as a number is that number, in Python's own arithmetic; all else is the text as it stands."""
+    """What is read as a number is that number, in Python's own arithmetic; all else is the text unchanged."""
     state = random.Random(seed)
     whole = ("0", "7", "-7", str(2**53), str(2**53 + 1), str(2**63 - 1), str(-(2**63)), str(2**63))
     pools = (whole[:3], whole[:7], whole, ("1.5", "-0.25", "1e3", *whole[:4]), ("true", "False"), ("007", "x", *whole))

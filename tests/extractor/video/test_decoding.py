@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from extractor.video import decoding
-from extractor.video.decoders.backends import Misbehaved, Request
+from extractor.video.decoders.backends import DecodingRequest, Misbehaved
 from extractor.video.decoders.decord_backend import decord_frames
 from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.decoding import decode, suggested_deadline_seconds
@@ -20,7 +20,7 @@ from schemas.records import Decoded, Failure, FileJob, FrameChunk, Header, Item,
 from tests.extractor.video.truth import config, events, kept, request, true_frames, true_times
 from tests.videos import frame_number, write_video
 
-SHOW_NOTHING_WRONG = {  # valid files that decord must be able to do, or the rule would be empty
+SOUND_UNDER_DECORD = {  # valid files that decord must decode, or the rule would be void
     "h264.mp4",
     "h264.mkv",
     "open_gop.mp4",
@@ -38,7 +38,7 @@ SHOW_NOTHING_WRONG = {  # valid files that decord must be able to do, or the rul
 }
 
 
-def test_decode_gives_the_true_frames_and_times_of_every_kind_of_file(
+def test_decode_returns_the_true_frames_and_times_of_every_kind_of_file(
     valid: dict[str, Path], capfd: pytest.CaptureFixture[str]
 ) -> None:
     by_decord = set()
@@ -59,23 +59,23 @@ def test_decode_gives_the_true_frames_and_times_of_every_kind_of_file(
         assert all(chunk.valid.all() for chunk in chunks)
         if end.decoder != "av":
             by_decord.add(name)
-    # decord 0.6.0 cannot do AV1, and turns frames that decord2 does not: such differences are for PyAV to even out.
-    assert by_decord >= SHOW_NOTHING_WRONG - {"av1.mp4", "two_streams.mp4"}
-    assert capfd.readouterr().err == ""  # what FFmpeg said under decord stays inside
+    # decord 0.6.0 cannot decode AV1, and rotates frames that decord2 does not: PyAV takes over there.
+    assert by_decord >= SOUND_UNDER_DECORD - {"av1.mp4", "two_streams.mp4"}
+    assert capfd.readouterr().err == ""  # FFmpeg's messages under decord are captured
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_both_decoders_give_the_same_native_frames_however_they_are_sampled(valid: dict[str, Path], seed: int) -> None:
     random = np.random.default_rng(seed)
     refused: set[str] = set()
-    for name in sorted(SHOW_NOTHING_WRONG):
+    for name in sorted(SOUND_UNDER_DECORD):
         truth = true_frames(valid[name])
         share = random.choice([0.05, 0.3, 0.7])
         index = sorted({0, *np.flatnonzero(random.random(len(truth)) < share).tolist()})
         for frames in (decord_frames, pyav_frames):
             try:
                 found = list(frames(request(valid[name], index, to_end=bool(seed % 2))))
-            except Misbehaved:  # older ones cannot do AV1, for one: honest, and not what is tested here
+            except Misbehaved:  # older versions refuse AV1, for example, which is not tested here
                 refused.add(name)
                 continue
             assert [frame.number for frame in found] == index
@@ -85,7 +85,7 @@ def test_both_decoders_give_the_same_native_frames_however_they_are_sampled(vali
     assert len(refused) <= 2
 
 
-def test_decode_of_segments_gives_every_frame_once(tmp_path: Path) -> None:
+def test_decode_of_segments_returns_every_frame_once(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=80)
     items = (Item("a", 0.0, 1.0), Item("b", 0.5, 2.0), Item("c", 9.0, 10.0), Item("d", 1.02, 1.5))
     header, chunks, _ = kept(events(path, *items))
@@ -135,7 +135,7 @@ def test_decode_hands_on_chunks_of_bounded_bytes(valid: dict[str, Path]) -> None
 def test_decode_works_only_when_asked(valid: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
 
-    def watched(wanted: Request) -> Iterator[object]:
+    def watched(wanted: DecodingRequest) -> Iterator[object]:
         for frame in pyav_frames(wanted):
             taken.append(frame.number)
             yield frame

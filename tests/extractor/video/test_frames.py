@@ -1,4 +1,4 @@
-"""Frames in memory: those of an extraction, of a stretch, and refusals."""
+"""Frames in memory: those of an extraction, of a segment, and refusals."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def test_read_frames_samples_at_the_rate(job: FileJob) -> None:
     assert (found.grid.scale_x, found.grid.scale_y) == (48 / 32, 64 / 32)
 
 
-def test_read_frames_of_a_stretch_are_those_of_the_whole(job: FileJob) -> None:
+def test_read_frames_of_a_segment_are_those_of_the_whole(job: FileJob) -> None:
     whole = read_frames(job, rate_hz=10, size=32)
     part = read_frames(job, start_seconds=0.5, end_seconds=1.2, rate_hz=10, size=32)
     np.testing.assert_allclose(part.time_seconds, whole.time_seconds[5:12])
     np.testing.assert_array_equal(part.pixels, whole.pixels[5:12])
 
 
-def test_read_frames_begins_anew_where_the_decoder_does(job: FileJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What came before a restart is void: it would otherwise be there twice."""
+def test_read_frames_starts_over_where_the_decoder_does(job: FileJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came before a restart is void, or it would be there twice."""
     from extractor.video import decode
     from schemas.records import FrameChunk, Restart
 
@@ -57,7 +57,7 @@ def test_read_frames_refuses_what_is_too_short_or_too_much(
     with pytest.raises(VideoError, match="at least two frames"):
         read_frames(job, start_seconds=5, end_seconds=6)
     monkeypatch.setattr(module, "_MOST_BYTES", 10_000)
-    with pytest.raises(VideoError, match=r"at most 10000 bytes .* 20 frames .* ask for a shorter stretch"):
+    with pytest.raises(VideoError, match=r"at most 10000 bytes .* 20 frames\. Ask for a shorter segment"):
         read_frames(job, size=32)
     (tmp_path / "b.mp4").write_text("no video")
     with pytest.raises(VideoError):

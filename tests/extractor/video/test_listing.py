@@ -17,7 +17,7 @@ from schemas.records import Item
 
 
 def refuse_to_look_at(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    """Have the file system fail on files of these names, as a broken disk or a server that is gone does."""
+    """Make the file system fail on files of these names, as a broken disk or a lost server does."""
     look = Path.stat
 
     def stat(self: Path, *, follow_symlinks: bool = True) -> os.stat_result:
@@ -84,7 +84,7 @@ def test_list_videos_groups_segments_of_a_file(tmp_path: Path) -> None:
     jobs = list_videos(path).jobs
     assert [job.path for job in jobs] == [str(tmp_path / "v/a.mp4"), str(tmp_path / "v/b.mp4")]
     assert jobs[0].items == (Item("v/a.mp4#0-2.5", 0.0, 2.5), Item("v/a.mp4#2.5-", 2.5), Item("v/a.mp4#-3", None, 3.0))
-    assert jobs[1].size_bytes is None  # it does not exist: that is for later to say
+    assert jobs[1].size_bytes is None  # it does not exist, which fails later
 
 
 def test_list_videos_keeps_text_as_text(tmp_path: Path) -> None:
@@ -106,13 +106,13 @@ def test_list_videos_keeps_text_as_text(tmp_path: Path) -> None:
     ],
 )
 def test_list_videos_asks_what_was_meant_by_a_column(tmp_path: Path, name: str, meant: str) -> None:
-    asked = f"has a column '{name}' and none that is called {meant}: did you mean {meant}?"
+    asked = f"has a column '{name}' and no column {meant}. Did you mean {meant}?"
     with pytest.raises(InventoryError, match=re.escape(asked)):
         list_videos(table(tmp_path, f"path,{name}\na.mp4,1\n"))
     pd.DataFrame({"path": ["a.mp4"], name: [1.0]}).to_parquet(tmp_path / "videos.parquet")
     with pytest.raises(InventoryError, match=re.escape(asked)):
         list_videos(tmp_path / "videos.parquet")
-    listing = list_videos(table(tmp_path, f"path,{name},{meant}\na.mp4,1,2\n"))  # both: nothing to mistake
+    listing = list_videos(table(tmp_path, f"path,{name},{meant}\na.mp4,1,2\n"))  # both: nothing is ambiguous
     assert list(listing.columns.values) == [name]
 
 
@@ -141,7 +141,7 @@ def test_list_videos_reads_lines_of_text(tmp_path: Path) -> None:
     [
         ("path\n/x/y/a/1.mp4\n/x/y/b/1.mp4\n", ["a/1.mp4", "b/1.mp4"]),
         ("path\n/x/y/1.mp4\n", ["1.mp4"]),
-        ("path\n/x/y/1.mp4\n/x/y2/2.mp4\n", ["y/1.mp4", "y2/2.mp4"]),  # no folder is called /x/y, half a name
+        ("path\n/x/y/1.mp4\n/x/y2/2.mp4\n", ["y/1.mp4", "y2/2.mp4"]),  # /x/y is a common prefix but no folder
         ("path\n/x/1.mp4\n/z/2.mp4\n", ["x/1.mp4", "z/2.mp4"]),
         ("path\n/x/./y/../1.mp4\n//x/2.mp4\n", ["1.mp4", "2.mp4"]),
         ("path\nROOT/in/1.mp4\n/x/2.mp4\n../3.mp4\n", ["in/1.mp4", "2.mp4", "../3.mp4"]),
@@ -161,7 +161,7 @@ def test_absolute_paths_elsewhere_count_from_their_common_folder(
 
 
 def test_one_file_elsewhere_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InventoryError, match=r"row 3 has the video_id '1.mp4' of row 2"):
+    with pytest.raises(InventoryError, match=r"row 3: expected a unique video_id; got '1.mp4', as in row 2"):
         list_videos(table(tmp_path, "path\n/x/1.mp4\n/x/y/../1.mp4\n"))
 
 
@@ -176,22 +176,22 @@ def test_list_videos_takes_a_folder_of_images_with_its_rate(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("file\na.mp4\n", "no column path"),
-        ("path\n", "names no videos"),
-        ("", "no column path"),
-        ("path\na.mp4\n./a.mp4\n", "row 3 has the video_id 'a.mp4' of row 2"),
-        ("path,video_id\na.mp4,x\nb.mp4,x\n", "video_id 'x'"),
-        ("path,start_seconds\na.mp4,soon\n", "a number was expected"),
-        ("path,start_seconds\na.mp4,nan\n", "start_seconds nan"),
-        ("path,start_seconds\na.mp4,-1\n", "start_seconds -1.0"),
-        ("path,end_seconds\na.mp4,inf\n", "end_seconds inf"),
-        ("path,start_seconds,end_seconds\na.mp4,3,2\n", "before its start"),
-        ("path,start_seconds,end_seconds\na.mp4,3,3\n", "before its start"),
-        ("path,fps\na,0\n", "fps 0.0"),
-        ("path,fps,start_seconds\na,10,0\na,20,1\n", "another fps"),
-        ("path,video_id\n,x\n", "has no path"),
-        ("path,label\na,b.mp4,c\n", "more cells"),
-        ("path,path\na,b\n", "twice"),
+        ("file\na.mp4\n", "expected a column path; got file"),
+        ("path\n", "expected one row per video; got none"),
+        ("", "expected a column path; got no columns"),
+        ("path\na.mp4\n./a.mp4\n", "row 3: expected a unique video_id; got 'a.mp4', as in row 2"),
+        ("path,video_id\na.mp4,x\nb.mp4,x\n", "video_id; got 'x'"),
+        ("path,start_seconds\na.mp4,soon\n", "expected a number for start_seconds; got 'soon'"),
+        ("path,start_seconds\na.mp4,nan\n", "start_seconds of at least 0; got nan"),
+        ("path,start_seconds\na.mp4,-1\n", "start_seconds of at least 0; got -1.0"),
+        ("path,end_seconds\na.mp4,inf\n", "end_seconds of at least 0; got inf"),
+        ("path,start_seconds,end_seconds\na.mp4,3,2\n", "expected an end after the start at 3.0 s; got 2.0 s"),
+        ("path,start_seconds,end_seconds\na.mp4,3,3\n", "expected an end after the start at 3.0 s; got 3.0 s"),
+        ("path,fps\na,0\n", "expected fps above 0; got 0.0"),
+        ("path,fps,start_seconds\na,10,0\na,20,1\n", "expected one fps for a; got 20.0 after 10.0"),
+        ("path,video_id\n,x\n", "row 2: expected a path; got none"),
+        ("path,label\na,b.mp4,c\n", "expected as many cells as the header has; got more"),
+        ("path,path\na,b\n", "got path twice"),
         ('path\n"a.mp4\n', "cannot be read"),
     ],
 )
@@ -212,9 +212,9 @@ def test_list_videos_refuses_what_is_no_table(tmp_path: Path) -> None:
         ("gone", "does not exist"),
         ("empty", "holds no videos"),
         ("texts", "1 other file"),
-        ("broken.parquet", "not a parquet file"),
-        ("latin.csv", "UTF-8"),
-        ("texts/a.doc", "neither a table"),
+        ("broken.parquet", "expected a parquet file"),
+        ("latin.csv", "expected UTF-8 text"),
+        ("texts/a.doc", r"expected a table .*; got \.doc"),
     ]:
         with pytest.raises(InventoryError, match=said):
             list_videos(tmp_path / name)

@@ -20,7 +20,7 @@ def test_package_lists_and_samples_without_a_decoder() -> None:
     assert loaded_by("from extractor.video import list_videos, plan_item; import extractor.video.listing") == set()
 
 
-def test_package_gives_every_name_that_it_lists() -> None:
+def test_package_returns_every_name_that_it_lists() -> None:
     for name in extractor.video.__all__:
         assert getattr(extractor.video, name).__name__ == name
     with pytest.raises(AttributeError, match="nothing"):

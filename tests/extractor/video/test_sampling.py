@@ -31,7 +31,7 @@ def displayed_at(times: list[float], instant: float) -> int | None:
 
 
 def loop_sample(times: list[float], end: float, item: Item, rate_hz: float) -> list[int]:
-    """The rule as it is told, one instant after the other."""
+    """The documented rule, one instant after the other."""
     start = times[0] if item.start_seconds is None else item.start_seconds
     stop = end if item.end_seconds is None else min(end, item.end_seconds)
     taken: list[int] = []
@@ -94,7 +94,7 @@ def test_plan_item_above_the_files_rate_takes_every_frame_once_and_says_so() -> 
     assert not plan_item(times, 4.0, Item("a"), sampling=Sampling.DENSE, rate_hz=5).rate_capped
 
 
-def test_plan_item_adds_the_last_frame_where_the_rate_gives_one() -> None:
+def test_plan_item_adds_the_last_frame_where_the_rate_hits_one() -> None:
     plan = plan_item(np.array([0.0, 0.02]), 0.04, Item("a"), rate_hz=10)
     assert plan.index.tolist() == [0, 1]
     assert plan.ranges.tolist() == [[0, 2]]
@@ -107,11 +107,11 @@ def test_plan_item_adds_the_last_frame_where_the_rate_gives_one() -> None:
 @pytest.mark.parametrize(
     ("item", "told"),
     [
-        (Item("a"), "the video has one: leave it out"),
-        (Item("a", 0.0, 0.04), "one lies between 0.0 and 0.04 s: leave it out or widen the segment"),
-        (Item("a", 5.0, 9.0), "none lies between 5.0 and 9.0 s: leave it out or widen the segment"),
-        (Item("a", 0.05, 0.07), "one lies between 0.05 and 0.07 s: leave it out or widen the segment"),
-        (Item("a", None, 0.04), "one lies between 0.0 and 0.04 s: leave it out or widen the segment"),
+        (Item("a"), "one. Leave the video out"),
+        (Item("a", 0.0, 0.04), "one between 0.0 and 0.04 s. Leave the item out, or widen the segment"),
+        (Item("a", 5.0, 9.0), "none between 5.0 and 9.0 s. Leave the item out, or widen the segment"),
+        (Item("a", 0.05, 0.07), "one between 0.05 and 0.07 s. Leave the item out, or widen the segment"),
+        (Item("a", None, 0.04), "one between 0.0 and 0.04 s. Leave the item out, or widen the segment"),
     ],
 )
 def test_plan_item_with_fewer_than_two_frames_is_too_short(item: Item, told: str) -> None:
@@ -119,7 +119,7 @@ def test_plan_item_with_fewer_than_two_frames_is_too_short(item: Item, told: str
     with pytest.raises(VideoError) as caught:
         plan_item(times, float(times[-1]) + 0.04, item)
     assert caught.value.failure is FailureClass.TOO_SHORT
-    assert caught.value.message == f"at least two frames were expected, {told}"
+    assert caught.value.message == f"expected at least two frames; got {told}"
 
 
 def test_plan_item_of_a_segment_begins_with_the_frame_on_display() -> None:
@@ -197,7 +197,7 @@ def test_plan_item_segments_serves_two_members_from_one_set_of_frames() -> None:
 
 
 def test_plan_item_of_unequal_members_refuses_windows() -> None:
-    with pytest.raises(ConfigurationError, match="use segments"):
+    with pytest.raises(ConfigurationError, match=r"got windows\. Use segments"):
         plan_item(np.arange(100) / 25, 4.0, Item("a"), members=(8, 16))
 
 

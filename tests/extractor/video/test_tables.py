@@ -97,11 +97,11 @@ def test_columns_that_no_manifest_can_hold_are_left_out_and_named(tmp_path: Path
     assert list(columns.values) == ["label"]
     said = columns.summary()
     assert said.startswith("columns carried into the manifest: label; columns left out: box (list<")
-    assert said.count("is no number, truth value or text") == 2
+    assert said.count("is not a number, truth value or text") == 2
 
 
 def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
-    """As `DataFrame.to_csv` writes its index, and a spreadsheet empty columns."""
+    """`DataFrame.to_csv` writes its index like that, and spreadsheets write empty columns."""
     columns = listed(tmp_path, ",path,label, ,\n0,a.mp4,3,,\n").columns
     assert columns.values["label"].tolist() == [3] and list(columns.values) == ["label"]
     assert columns.summary().endswith("columns left out: '' (it has no name), '' (it has no name), '' (it has no name)")
@@ -110,9 +110,9 @@ def test_columns_without_a_name_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "said"),
     [
-        ("path,label,label", "has the column label twice: keep one, or rename it"),
-        ("path,a\x1bb,a\x1bb", r"has the column 'a\x1bb' twice"),
-        ("path," + ",".join(f"c{k}" for k in range(MOST_COLUMNS + 1)), f"{MOST_COLUMNS + 1} columns besides"),
+        ("path,label,label", "expected each column once; got label twice. Keep one, or rename it"),
+        ("path,a\x1bb,a\x1bb", r"got 'a\x1bb' twice"),
+        ("path," + ",".join(f"c{k}" for k in range(MOST_COLUMNS + 1)), f"name videos; got {MOST_COLUMNS + 1}. "),
     ],
 )
 def test_columns_that_cannot_all_be_carried_are_refused_in_one_sentence(tmp_path: Path, header: str, said: str) -> None:
@@ -125,12 +125,12 @@ def test_columns_that_cannot_all_be_carried_are_refused_in_one_sentence(tmp_path
 def test_columns_with_the_same_name_in_parquet_are_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a.mp4"]), pa.array([1]), pa.array([2])], names=["path", "x", "x"])
     pq.write_table(table, tmp_path / "videos.parquet")
-    with pytest.raises(InventoryError, match="has the column x twice"):
+    with pytest.raises(InventoryError, match="expected each column once; got x twice"):
         list_videos(tmp_path / "videos.parquet")
 
 
 def test_text_in_parquet_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     offsets, data = pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")
     text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, data])
-    with pytest.raises(InventoryError, match=r"is damaged \(.*UTF8.*\): write it anew"):
+    with pytest.raises(InventoryError, match=r"is damaged \(.*UTF8.*\)\. Write it again"):
         listed_parquet(tmp_path, path=["a.mp4"], label=text)

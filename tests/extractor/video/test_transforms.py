@@ -1,4 +1,4 @@
-"""Resizing against Pillow, and the way back from the network's input to pixels of the original."""
+"""Resizing against Pillow, and the mapping from the network's input back to pixels of the original."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_resizer_takes_frames_that_may_not_be_written() -> None:
 
 
 def test_resizer_refuses_what_is_not_a_frame() -> None:
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(ValueError, match=r"expected a uint8 frame \(H, W, 3\); got float32"):
         Resizer(Resize.STRETCH, 64)(np.zeros((10, 10, 3), np.float32))  # type: ignore[arg-type]
 
 
@@ -86,7 +86,7 @@ def test_resizer_of_pixels_that_are_not_square_keeps_the_displayed_shape(
 ) -> None:
     frame = noise(*size)
     result = Resizer(resize, 64, pixel_aspect)(frame)
-    if resize in (Resize.STRETCH, Resize.REFERENCE):  # these see the whole frame whatever its shape
+    if resize in (Resize.STRETCH, Resize.REFERENCE):  # these use the whole frame whatever its shape
         assert np.array_equal(result, Resizer(resize, 64)(frame))
         return
     height, width = size[0], size[1] * pixel_aspect

@@ -1,4 +1,4 @@
-"""What is true of a file: a full forward decoding and a demux, written with nothing but PyAV and plain loops."""
+"""The truth about a file: a full forward decoding and a demux, with nothing but PyAV and plain loops."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from extractor.video.containers.preflight import inspect_video
-from extractor.video.decoders.backends import Request
+from extractor.video.decoders.backends import DecodingRequest
 from extractor.video.decoding import decode
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
@@ -28,7 +28,7 @@ def true_frames(path: Path) -> list[NDArray[np.uint8]]:
 
 
 def true_times(path: Path) -> list[float]:
-    """Sorted presentation times of the packets that are not discarded; made up where a stamp is missing."""
+    """Sorted presentation times of the packets that are not discarded; made up if a stamp is missing."""
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stamps = [packet.pts for packet in container.demux(stream) if packet.size and not packet.is_discard]
@@ -46,7 +46,7 @@ def config(**changes: object) -> ExtractionConfig:
 
 
 def events(path: Path, *items: Item, fps: float | None = None, **changes: object) -> list[DecodingEvent]:
-    """All events of a file; the whole file where no items are named."""
+    """All events of a file; the whole file if no items are named."""
     return list(decode(FileJob(str(path), items or (Item("v"),), fps=fps), config(**changes)))
 
 
@@ -67,8 +67,8 @@ def failure_of(path: Path, **changes: object) -> VideoError:
     return caught.value
 
 
-def request(path: Path, index: list[int] | None = None, *, to_end: bool = True, keep: bool = False) -> Request:
-    """What a decoder is asked for: some frames of a file, or all."""
+def request(path: Path, index: list[int] | None = None, *, to_end: bool = True, keep: bool = False) -> DecodingRequest:
+    """A request for some frames of a file, or all."""
     found = inspect_video(path, keep_corrupt=keep)
     every = np.arange(found.info.num_frames) if index is None else np.array(index)
-    return Request(path, found, every, to_end, keep)
+    return DecodingRequest(path, found, every, to_end, keep)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gebd import convert
-from gebd.annotations.kinetics_raw import boundaries_of
+from gebd.annotations.kinetics_raw import rater_boundaries
 from schemas.errors import UsageError
 from tests.gebd import made
 from tests.gebd.made import EVENT, RANGE, SHOT, mark
@@ -17,14 +17,14 @@ from tests.gebd.made import EVENT, RANGE, SHOT, mark
 
 def both(*marks: dict[str, Any]) -> tuple[list[float], list[float]]:
     """Boundaries of one rater by the official rules and by the corrected ones."""
-    official, corrected = (boundaries_of(list(marks), 10.0, "x", rules) for rules in ("official", "corrected"))
+    official, corrected = (rater_boundaries(list(marks), 10.0, "x", rules) for rules in ("official", "corrected"))
     return official, corrected
 
 
 def test_boundaries_near_either_end_are_dropped() -> None:
     marks = [mark(0.29), mark(0.3), mark(9.7), mark(9.71), mark(0.0, 0.58)]
     assert both(*marks) == ([0.3, 9.7], [0.3, 9.7])
-    assert boundaries_of(marks, 10.0, "x", "midpoints") == [0.29, 0.29, 0.3, 9.7, 9.71]
+    assert rater_boundaries(marks, 10.0, "x", "midpoints") == [0.29, 0.29, 0.3, 9.7, 9.71]
 
 
 def test_boundaries_of_range_and_event_are_midpoints() -> None:
@@ -106,9 +106,9 @@ def test_official_rules_on_careless_raters() -> None:
     for _ in range(5000):
         duration = rng.choice([3.0, 6.0, 10.0, rng.uniform(1, 10)])
         marks = made.raw_marks(rng, duration)
-        official = boundaries_of(marks, duration, "x", "official")
+        official = rater_boundaries(marks, duration, "x", "official")
         assert official == as_told(copy.deepcopy(marks), duration, 0.3)
-        differ += official != boundaries_of(marks, duration, "x", "corrected")
+        differ += official != rater_boundaries(marks, duration, "x", "corrected")
     assert differ > 100, "the defects were met"
 
 
@@ -118,13 +118,13 @@ def test_corrected_rules_leave_nothing_that_they_forbid() -> None:
         marks = made.raw_marks(rng, 10.0)
         inside = [m for m in marks if 0.3 <= (m["start_time"] + m["end_time"]) / 2 <= 9.7]
         ranges = [(m["start_time"], m["end_time"]) for m in inside if m["label"] == RANGE]
-        shots = boundaries_of([m for m in inside if m["label"] != EVENT], 10.0, "x", "corrected")
-        everything = boundaries_of(marks, 10.0, "x", "corrected")
+        shots = rater_boundaries([m for m in inside if m["label"] != EVENT], 10.0, "x", "corrected")
+        everything = rater_boundaries(marks, 10.0, "x", "corrected")
         assert set(shots) <= set(everything)
         events = [time for time in everything if time not in shots]
         assert all(b - a > 0.6 for a, b in pairwise(events))
         assert not any(a - 0.3 <= event <= b + 0.3 for event in events for a, b in ranges)
-        assert everything == boundaries_of(rng.sample(marks, len(marks)), 10.0, "x", "corrected")
+        assert everything == rater_boundaries(rng.sample(marks, len(marks)), 10.0, "x", "corrected")
 
 
 def test_convert_gives_the_processed_schema() -> None:
@@ -169,13 +169,13 @@ def test_convert_says_what_it_leaves_out() -> None:
 
 
 def test_convert_refuses_what_is_not_raw() -> None:
-    with pytest.raises(UsageError, match=r"raw Kinetics-GEBD format and is kinetics_processed"):
+    with pytest.raises(UsageError, match=r"raw Kinetics-GEBD format; got kinetics_processed"):
         convert({"a": made.processed_entry([1.0], [2.0], [])})
-    with pytest.raises(UsageError, match="rules was expected to be one of official, corrected, midpoints"):
+    with pytest.raises(UsageError, match="rules: expected one of official, corrected, midpoints"):
         convert({"a": made.raw_entry([mark(1.0)])}, rules="best")
-    with pytest.raises(UsageError, match="a: f1_consis was expected to be a list"):
+    with pytest.raises(UsageError, match="a: f1_consis: expected a list"):
         convert({"a": made.raw_entry(*([mark(1.0)],) * 3, f1_consis=None)})
-    with pytest.raises(UsageError, match="3 raters and a consistency of 1"):
+    with pytest.raises(UsageError, match="f1_consis: expected 3 numbers; got 1"):
         convert({"a": made.raw_entry(*([mark(1.0)],) * 3, f1_consis=[1.0])})
-    with pytest.raises(UsageError, match=r"rater 1: start_time was expected to be a number and is None"):
+    with pytest.raises(UsageError, match=r"rater 1: start_time: expected a number; got None"):
         convert({"a": made.raw_entry([mark(1.0)], [{"label": EVENT, "end_time": 1.0}], [])})

@@ -49,7 +49,6 @@ def test_load_kinetics_processed_from_dictionary_pickle_and_json(tmp_path: Path)
         found = load_annotations(source)
         assert dict(found) == dict(expected) and list(found) == list(PROCESSED)
         assert found.format is AnnotationFormat.KINETICS_PROCESSED and found.left_out == {}
-        assert found.path == (str(source) if isinstance(source, Path) else None)
         assert type(found["3y1V7BNNBds"].rater_seconds[0][0]) is float
     assert load_annotations(expected) is expected
 
@@ -101,7 +100,7 @@ def test_written_json_is_loaded_to_the_last_bit(source: dict[str, Any], tmp_path
 def test_plain_form_takes_little_and_keeps_what_is_not_known(tmp_path: Path) -> None:
     found = load_annotations({"a": {"duration_seconds": 5, "boundaries_seconds": [[1], []]}})
     assert found["a"] == VideoAnnotation("a", 5.0, ((1.0,), ()))
-    with pytest.raises(UsageError, match="the annotation of a has no fps"):
+    with pytest.raises(UsageError, match="the annotation of a: expected fps"):
         found["a"].frames()
     odd = {"a": made.processed_entry([1.0], [2.0], f1_consis=[0.5, math.nan], f1_consis_avg=math.nan)}
     write_annotations(odd, tmp_path / "odd.json")
@@ -125,40 +124,43 @@ def test_summary_counts_what_is_odd() -> None:
 
 
 WRONG: dict[str, tuple[Any, str]] = {
-    "no video": ({}, "annotate videos and has none"),
-    "unknown format": ({"a": {"boxes": []}}, "no known annotation format.* and this one has boxes"),
-    "a list": ({"a": {"boundaries_seconds": [[]]}, "b": [1.0]}, "b was expected to be a dictionary"),
-    "predictions": ({"a": [1.0], "b": []}, "as predictions have: .* evaluate PREDICTIONS ANNOTATIONS"),
+    "no video": ({}, "expected annotations of videos; got none"),
+    "unknown format": ({"a": {"boxes": []}}, r"for every video; got boxes\. Convert it"),
+    "a list": ({"a": {"boundaries_seconds": [[]]}, "b": [1.0]}, "b: expected a dictionary"),
+    "predictions": ({"a": [1.0], "b": []}, r"as predictions have\. .* evaluate PREDICTIONS ANNOTATIONS"),
     "predictions as arrays": ({"a": np.ones(2)}, "as predictions have"),
     "number as id": ({1: {}}, "dictionary with text as keys"),
     "no duration": (
         {"a": {"fps": 25.0, "num_frames": 9, "substages_timestamps": [[1.0], []]}},
-        "annotation of a was expected to have video_duration",
+        "annotation of a: expected video_duration",
     ),
     "no rater": (
         {"a": made.processed_entry(), "b": made.processed_entry([1.0])},
-        "annotation of a .*at least one rater",
+        "annotation of a: expected at least one rater; got .* 0 raters",
     ),
     "duration zero": ({"a": made.processed_entry([1.0], video_duration=0.0)}, "a duration above 0 seconds"),
     "fps zero": ({"a": made.instance_entry(7, fps=25.0) | {"myfps": 0}}, "fps above 0"),
-    "boundary is text": ({"a": made.processed_entry([1.0]) | {"substages_timestamps": [["1"]]}}, "a number and is '1'"),
+    "boundary is text": ({"a": made.processed_entry([1.0]) | {"substages_timestamps": [["1"]]}}, "a number; got '1'"),
     "boundary is NaN": (
         {"a": made.processed_entry([1.0]) | {"substages_timestamps": [[math.nan]]}},
         "finite boundaries",
     ),
     "boundary is true": (
         {"a": made.processed_entry([1.0]) | {"substages_timestamps": [[True]]}},
-        "a number and is True",
+        "a number; got True",
     ),
-    "boundary is huge": ({"a": made.processed_entry([1.0]) | {"substages_timestamps": [[10**400]]}}, "to be a number"),
-    "half a frame": ({"a": made.processed_entry([1.0], num_frames=2.5)}, "a whole number and is 2.5"),
+    "boundary is huge": (
+        {"a": made.processed_entry([1.0]) | {"substages_timestamps": [[10**400]]}},
+        "expected a number",
+    ),
+    "half a frame": ({"a": made.processed_entry([1.0], num_frames=2.5)}, "a whole number; got 2.5"),
     "frames do not fit": ({"a": made.processed_entry([1.0], substages_myframeidx=[[]])}, "one frame number a boundary"),
     "agreement does not fit": ({"a": made.processed_entry([1.0], f1_consis=[])}, "one consistency a rater"),
     "flat": (
         {"a": {"duration_seconds": 9, "boundaries_seconds": [1.5]}},
-        r"list for every rater, like \[\[1.5, 4.0\]\]",
+        r"list for every rater; got numbers\. Nest them, like \[\[1\.5, 4\.0\]\]",
     ),
-    "version": ({"format": "gebd-annotations", "version": 9, "videos": {}}, "is of version 9"),
+    "version": ({"format": "gebd-annotations", "version": 9, "videos": {}}, "expected version 1; got 9"),
 }
 
 
@@ -171,19 +173,22 @@ def test_load_refuses_in_one_sentence(what: str) -> None:
 
 
 FILES: dict[str, tuple[bytes, str]] = {
-    "empty": (b" \n", "is empty"),
-    "bytes": (b"\xff\xfe\x00", "neither text nor a pickle"),
-    "broken JSON": (b'{"a": ', "begins like JSON"),
-    "deep JSON": (b"[" * 200_000, "begins like JSON"),
-    "NaN in JSON": (b'{"a": {"duration_seconds": NaN}}', "holds NaN"),
-    "key twice": (b'{"a": {}, "a": {}}', "the key 'a' twice"),
-    "other table": (b"name,time\na,1\n", "a CSV table with the columns video_id, .* and has name, time"),
-    "columns only": (b"video_id,duration_seconds,time_seconds\n", "no rows"),
-    "short row": (b"video_id,duration_seconds,time_seconds\na,5\n", "line 2, was expected to have 3 cells"),
-    "column twice": (b"video_id,video_id\na,5\n", "two columns of one name"),
-    "no number": (b"video_id,duration_seconds,time_seconds\na,5,1\na,5,soon\n", "row 2: time_seconds .* 'soon'"),
+    "empty": (b" \n", "got an empty file"),
+    "bytes": (b"\xff\xfe\x00", "a pickle, JSON or CSV; got neither"),
+    "broken JSON": (b'{"a": ', "expected JSON; got text that cannot be parsed"),
+    "deep JSON": (b"[" * 200_000, "expected JSON; got text that cannot be parsed"),
+    "NaN in JSON": (b'{"a": {"duration_seconds": NaN}}', "got NaN"),
+    "key twice": (b'{"a": {}, "a": {}}', "unique keys; got 'a' twice"),
+    "other table": (b"name,time\na,1\n", "a CSV table with the columns video_id, .*; got name, time"),
+    "columns only": (b"video_id,duration_seconds,time_seconds\n", "got no rows"),
+    "short row": (b"video_id,duration_seconds,time_seconds\na,5\n", "line 2: expected 3 cells"),
+    "column twice": (b"video_id,video_id\na,5\n", "unique columns; got video_id, video_id"),
+    "no number": (
+        b"video_id,duration_seconds,time_seconds\na,5,soon\n",
+        "row 1: time_seconds: expected a number; got 'soon'",
+    ),
     "two durations": (b"video_id,duration_seconds,time_seconds\na,5,1\na,6,2\n", "differ in duration_seconds"),
-    "no id": (b"video_id,duration_seconds,time_seconds\n,5,1\n", "to have a video_id"),
+    "no id": (b"video_id,duration_seconds,time_seconds\n,5,1\n", "expected a video_id; got none"),
 }
 
 
@@ -221,7 +226,7 @@ def test_load_refuses_a_hostile_pickle_and_nothing_runs(tmp_path: Path) -> None:
 def test_annotations_survive_pickling_to_a_worker_and_refuse_an_id_twice() -> None:
     found = load_annotations(PROCESSED)
     assert dict(pickle.loads(pickle.dumps(found))) == dict(found)
-    with pytest.raises(UsageError, match="annotated twice"):
+    with pytest.raises(UsageError, match="unique video ids; got 3y1V7BNNBds twice"):
         Annotations([found["3y1V7BNNBds"]] * 2)
 
 

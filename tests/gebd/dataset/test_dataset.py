@@ -120,7 +120,7 @@ def test_ensembles_need_a_member(tmp_path):
         tmp_path / "store", {"a.mp4": stores.Made(made.times, clips)}, sampling="segments", members=2, clips=2
     )
     for wrong in (None, 2, -1):
-        with pytest.raises(UsageError, match="2 networks"):
+        with pytest.raises(UsageError, match="2 networks: expected a member from 0 to 1"):
             GEBDDataset(store, member=wrong)
     for member, frames in ((0, [0, 1, 5, 6, 10, 11, 15, 16]), (1, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])):
         with pytest.warns(UserWarning) if member == 0 else np.errstate():
@@ -221,9 +221,9 @@ def test_subsets_are_parts_with_the_same_samples(dense):
         assert (sample.video_id, sample.slice_start_seconds) == (expected.video_id, expected.slice_start_seconds)
         np.testing.assert_array_equal(sample.features, expected.features)
     for wrong in (["a.mp4", "x"], []):
-        with pytest.raises(UsageError, match="videos of this dataset"):
+        with pytest.raises(UsageError, match="expected videos of this dataset"):
             dataset.subset(wrong)
-    with pytest.raises(UsageError, match=r"b/c\.mp4 was named"):
+    with pytest.raises(UsageError, match=r"got b/c\.mp4"):
         parts[0].subset(["b/c.mp4"])
 
 
@@ -234,7 +234,7 @@ def test_class_weights_count_each_sample_once(dense):
     expected = [65 / (2 * (65 - positive)), 65 / (2 * positive)]
     np.testing.assert_allclose(dataset.class_weights(), expected, rtol=1e-6)
     np.testing.assert_allclose(dataset.subset(["a"]).class_weights(), [40 / 68, 40 / 12], rtol=1e-6)
-    with pytest.raises(UsageError, match="0 of 25"):
+    with pytest.raises(UsageError, match="got 0 of 25 positive"):
         dataset.subset(["c"]).class_weights()
     with pytest.raises(UsageError, match="without annotations"):
         GEBDDataset(dense).class_weights()
@@ -244,7 +244,7 @@ def test_annotations_by_video(dense):
     dataset = GEBDDataset(dense, {"a": annotation([1.0])})
     assert dataset.annotation("a").rater_seconds == ((1.0,),)
     for wrong in (dataset, GEBDDataset(dense)):
-        with pytest.raises(UsageError, match="no annotation"):
+        with pytest.raises(UsageError, match=r"with an annotation; got b/c\.mp4"):
             wrong.annotation("b/c.mp4")
 
 
@@ -276,18 +276,18 @@ def test_a_low_rate_is_warned_of_with_its_reason(dense):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rate_hz": 0}, "rate_hz was expected"),
-        ({"rate_hz": float("nan")}, "rate_hz was expected"),
-        ({"window_seconds": -1.0}, "window_seconds was expected"),
+        ({"rate_hz": 0}, "rate_hz: expected"),
+        ({"rate_hz": float("nan")}, "rate_hz: expected"),
+        ({"window_seconds": -1.0}, "window_seconds: expected"),
         ({"hop_seconds": 1.0}, "at most window_seconds"),
         ({"window_seconds": 1.0, "hop_seconds": 1.5}, "at most window_seconds"),
-        ({"rate_hz": 10, "window_seconds": 0.05}, "window_seconds was expected to be at least one sample, 0.1 s"),
-        ({"rate_hz": 10, "window_seconds": 1.0, "hop_seconds": 1e-9}, "hop_seconds was expected to be at least one"),
-        ({"label_sigma_seconds": 0}, "label_sigma_seconds was expected"),
+        ({"rate_hz": 10, "window_seconds": 0.05}, "window_seconds: expected at least one sample, 0.1 s"),
+        ({"rate_hz": 10, "window_seconds": 1.0, "hop_seconds": 1e-9}, "hop_seconds: expected at least one"),
+        ({"label_sigma_seconds": 0}, "label_sigma_seconds: expected"),
         ({"raters": "median"}, "best, top2, all, vote"),
-        ({"tensors": ("displacement",)}, "name frame or motion"),
-        ({"tensors": "frame"}, "name frame or motion"),
-        ({"tensors": ("frame", "colour")}, "name frame or motion"),
+        ({"tensors": ("displacement",)}, "tensors: expected frame or motion"),
+        ({"tensors": "frame"}, "tensors: expected frame or motion"),
+        ({"tensors": ("frame", "colour")}, "tensors: expected frame or motion"),
         ({"member": 1}, "rows of 1 network:"),
     ],
 )
@@ -298,7 +298,7 @@ def test_options_that_cannot_be_are_refused(dense, options, message):
 
 def test_a_store_without_frame_features_is_refused(tmp_path):
     store = stores.make(tmp_path / "store", {"a.mp4": stores.regular(1.0)}, outputs=("motion",))
-    with pytest.raises(UsageError, match=r"expected to hold frame and holds motion.*--outputs frame"):
+    with pytest.raises(UsageError, match=r"expected frame; got a store with motion.*--outputs frame"):
         GEBDDataset(store)
     assert GEBDDataset(store, tensors=("motion",))[0].features.shape == (10, 2)
 
@@ -306,14 +306,14 @@ def test_a_store_without_frame_features_is_refused(tmp_path):
 def test_a_store_without_displacement_is_read_without(tmp_path):
     store = stores.make(tmp_path / "store", {"a.mp4": stores.regular(1.0)}, outputs=("frame",))
     assert GEBDDataset(store)[0].displacement is None
-    with pytest.raises(UsageError, match="expected to hold displacement"):
+    with pytest.raises(UsageError, match="expected displacement; got a store with frame"):
         GEBDDataset(store, tensors=("frame", "displacement"))
 
 
 def test_nothing_in_common_is_refused_with_names(dense, tmp_path):
-    with pytest.raises(UsageError, match=r"annotated is x, the store has a\.mp4; give a pattern"):
+    with pytest.raises(UsageError, match=r"annotated is x, the store has a\.mp4\. Give a pattern"):
         GEBDDataset(dense, {"x": annotation([1.0])})
-    with pytest.raises(UsageError, match="holds none"):
+    with pytest.raises(UsageError, match="a store with videos; got none"):
         GEBDDataset(stores.make(tmp_path / "empty", {}, failed=["bad.mp4"]))
 
 

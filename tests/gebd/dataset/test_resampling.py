@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from extractor.video.sampling import window_ranges
-from gebd.dataset.items import join_ranges
 from gebd.dataset.resampling import frame_order, resample, slices
+from gebd.dataset.store_videos import join_ranges
 from schemas.errors import StoreError
 
 
@@ -128,7 +128,7 @@ def test_resample_gives_even_ascending_samples_and_no_frame_twice_as_its_own():
 
 
 def test_resample_refuses_times_that_cannot_be():
-    with pytest.raises(StoreError, match="span at most"):
+    with pytest.raises(StoreError, match="to span at most"):
         resample(np.array([0.0, 1e9]), 10.0)
 
 

@@ -147,7 +147,7 @@ def test_balanced_classes_by_any_boundary_of_a_slice(store):
 
 def test_what_cannot_be_balanced_is_refused(store):
     none = {name: {"duration_seconds": 3.0, "boundaries_seconds": [[]]} for name in store.video_ids}
-    with pytest.raises(UsageError, match="0 of"):
+    with pytest.raises(UsageError, match="got 0 of"):
         BalancedSampler(opened(store, annotations=none))
     with pytest.raises(UsageError, match="without annotations"):
         BalancedSampler(opened(store))

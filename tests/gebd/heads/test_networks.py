@@ -5,8 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from gebd import HeadName
-from gebd.heads.networks import MOTION_WIDTH, ContrastHead, Head, HeadSpec, TemporalHead, build_head, describe_motion
+from gebd.heads.networks import (
+    MOTION_WIDTH,
+    ContrastHead,
+    Head,
+    HeadName,
+    HeadSpec,
+    TemporalHead,
+    build_head,
+    describe_motion,
+)
 
 SPEC = HeadSpec(HeadName.TEMPORAL, in_channels=6, context_frames=3, uses_motion=True, width=8, dropout=0.2)
 EVERY = [replace(SPEC, name=name, uses_motion=motion) for name in HeadName for motion in (True, False)]
@@ -107,7 +115,7 @@ def test_channels_that_never_change_count_nothing() -> None:
 
 def test_head_that_uses_motion_asks_for_it() -> None:
     features, valid, _ = inputs(SPEC)
-    with pytest.raises(ValueError, match="motion was expected"):
+    with pytest.raises(ValueError, match="expected motion"):
         made(SPEC)(features, valid)
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gebd import Annotations, TrainedHead, predict, train_head, training_config
+from gebd import Annotations, TrainedHead, head_config, predict, train_head
 from schemas.errors import ConfigurationError
 from tests.gebd.boundary_stores import make_videos
 
-CONFIG = training_config(max_epochs=2, width=8, context_seconds=0.5, window_seconds=3.0, hop_seconds=1.5)
+CONFIG = head_config(max_epochs=2, width=8, context_seconds=0.5, window_seconds=3.0, hop_seconds=1.5)
 
 
 @pytest.fixture(scope="module")

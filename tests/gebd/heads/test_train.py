@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from gebd import Annotations, TrainingResult, evaluate, load_head, predict, train_head, training_config, uniform_matched
+from gebd import Annotations, TrainingResult, evaluate, head_config, load_head, predict, train_head, uniform_matched
 from gebd.heads.run_folder import Epoch
 from gebd.heads.splitting import split_videos
 from schemas.errors import ConfigurationError, StorageError, UsageError, WeightsError
@@ -34,7 +34,7 @@ def train(made: tuple[Path, Annotations], tmp_path: Path) -> Callable[..., Train
     def run(name: str = "run", tell: Callable[[Epoch], None] | None = None, **changes: Any) -> TrainingResult:
         options = {key: changes.pop(key) for key in ("validation", "truth") if key in changes}
         truth = options.pop("truth", part(made[1], 0, 14))
-        return train_head(made[0], truth, tmp_path / name, training_config(**(SMALL | changes)), tell=tell, **options)
+        return train_head(made[0], truth, tmp_path / name, head_config(**(SMALL | changes)), tell=tell, **options)
 
     return run
 
@@ -114,7 +114,7 @@ def test_other_options_in_the_same_folder_are_refused_by_name(
     made: tuple[Path, Annotations], train: Callable[..., TrainingResult]
 ) -> None:
     train(max_epochs=1)
-    with pytest.raises(ConfigurationError, match=r"width was 8, asked for is 16"):
+    with pytest.raises(ConfigurationError, match=r"width was 8, now 16"):
         train(max_epochs=1, width=16)
     with pytest.raises(ConfigurationError, match="other videos"):
         train(max_epochs=1, truth=part(made[1], 0, 15))
@@ -134,7 +134,7 @@ def test_video_in_both_parts_is_refused(made: tuple[Path, Annotations], train: C
 
 
 def test_empty_parts_are_refused(train: Callable[..., TrainingResult]) -> None:
-    with pytest.raises(UsageError, match="in the validation part, and none of the 14"):
+    with pytest.raises(UsageError, match="in the validation part; got none of the 14"):
         train(validation=["nobody"])
 
 
@@ -166,7 +166,7 @@ def test_checkpoint_that_holds_a_program_is_refused(
     monkeypatch.chdir(tmp_path)
     train(max_epochs=1)
     (tmp_path / "run" / "checkpoint.pt").write_bytes(pickle.dumps(_Program()))
-    with pytest.raises(WeightsError, match=r"checkpoint\.pt is not what"):
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt: expected a checkpoint of"):
         train(max_epochs=1)
     assert not (tmp_path / "ran").exists()
 
@@ -174,17 +174,17 @@ def test_checkpoint_that_holds_a_program_is_refused(
 @pytest.mark.parametrize("content", [b"", b"{}", b"not a head at all", pickle.dumps({"head": 1})])
 def test_file_that_is_no_head_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "head.safetensors").write_bytes(content)
-    with pytest.raises(WeightsError, match="is not a head"):
+    with pytest.raises(WeightsError, match="expected a head of"):
         load_head(tmp_path)
 
 
 def test_folder_without_a_head_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="give the folder that `msnet gebd train --out` wrote"):
+    with pytest.raises(WeightsError, match="Give the folder that `msnet gebd train --out` wrote"):
         load_head(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"rate_hz": 0}, {"head": "deep"}, {"raters": "worst"}, {"epochs": 3}])
 def test_configuration_that_cannot_be_is_one_sentence(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{next(iter(change))} \(--") as caught:
-        training_config(**change)
+        head_config(**change)
     assert "\n" not in str(caught.value)

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gebd import TOLERANCES, Annotations, Interval, evaluate, in_frames, load_annotations
+from gebd import TOLERANCES, Annotations, evaluate, in_frames, load_annotations
 from gebd.metric.matching import greedy_hits, optimal_hits
 from schemas.errors import UsageError
+from schemas.intervals import Interval
 from tests.gebd import brute_force, made
 
 CASES = 10_000
@@ -177,7 +178,7 @@ def test_frames_compare_numbers_and_seconds_tolerances_are_the_same_everywhere()
     assert result.f1 == {0.4: 0.0, 0.5: 1.0} and "tolerances in seconds" in result.definition.name
     relative = evaluate({"a": [2.5], "b": [2.5]}, truth, [0.05])
     assert relative.f1[0.05] == 0.5
-    with pytest.raises(UsageError, match="annotation of a has no fps"):
+    with pytest.raises(UsageError, match="annotation of a: expected fps"):
         evaluate({"a": [1]}, {"a": {"duration_seconds": 5, "boundaries_seconds": [[1]]}}, unit="frames")
 
 
@@ -239,14 +240,14 @@ def test_annotations_and_arrays_are_taken_as_they_come() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"missing": "ignore"}, "missing was expected to be one of penalise, skip and is 'ignore'"),
-        ({"unit": "minutes"}, "unit was expected to be one of seconds, frames"),
-        ({"matching": "best"}, "matching was expected to be one of greedy, optimal"),
-        ({"tolerances": []}, "tolerances were expected to be one or more"),
-        ({"tolerances": [-0.1]}, "tolerances were expected"),
-        ({"tolerances_seconds": [math.inf]}, "tolerances were expected"),
+        ({"missing": "ignore"}, "missing: expected one of penalise, skip; got 'ignore'"),
+        ({"unit": "minutes"}, "unit: expected one of seconds, frames"),
+        ({"matching": "best"}, "matching: expected one of greedy, optimal"),
+        ({"tolerances": []}, "tolerances: expected one or more"),
+        ({"tolerances": [-0.1]}, "tolerances: expected"),
+        ({"tolerances_seconds": [math.inf]}, "tolerances: expected"),
         ({"resamples": 0}, "resamples of 1 or more"),
-        ({"confidence": 95}, "confidence within 0 and 1"),
+        ({"confidence": 95}, "confidence between 0 and 1"),
     ],
 )
 def test_evaluate_refuses_options_that_mean_nothing(options: dict[str, Any], message: str) -> None:
@@ -255,5 +256,5 @@ def test_evaluate_refuses_options_that_mean_nothing(options: dict[str, Any], mes
 
 
 def test_evaluate_refuses_predictions_that_are_no_numbers() -> None:
-    with pytest.raises(UsageError, match=r"the predictions: a was expected to be a number and is '1\.0'"):
+    with pytest.raises(UsageError, match=r"the predictions: a: expected a number; got '1\.0'"):
         evaluate({"a": ["1.0"]}, {"a": made.processed_entry([1.0])})  # type: ignore[list-item]

@@ -34,14 +34,14 @@ def test_submission_with_numpy_of_old_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [{"a": ["1"]}, {"a": 1.0}, {"a": None}, {"a": [[1.0]]}, {1: []}, [], {"a": "12"}])
 def test_predictions_that_are_no_numbers_are_refused(wrong: Any, tmp_path: Path) -> None:
     (tmp_path / "wrong.pkl").write_bytes(pickle.dumps(wrong))
-    with pytest.raises(UsageError, match=r"was expected to be"):
+    with pytest.raises(UsageError, match=r"expected (a|at most) .*; got"):
         load_predictions(tmp_path / "wrong.pkl")
 
 
 @pytest.mark.parametrize("videos", [{"a": {"boundaries_seconds": [[1.0]]}}, {"format": "msnet", "videos": {"a": {}}}])
 def test_annotations_are_no_predictions(videos: Any, tmp_path: Path) -> None:
     (tmp_path / "truth.json").write_text(json.dumps(videos))
-    with pytest.raises(UsageError, match=r"truth.json .* as annotations have: .* evaluate PREDICTIONS ANNOTATIONS"):
+    with pytest.raises(UsageError, match=r"truth\.json: .* as annotations have\. .* evaluate PREDICTIONS ANNOTATIONS"):
         load_predictions(tmp_path / "truth.json")
 
 
@@ -49,14 +49,14 @@ def test_annotations_are_no_predictions(videos: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["this is no json", "a,b\n1,2\n"])
 def test_text_that_is_no_json_is_no_predictions(read: Any, text: str, tmp_path: Path) -> None:
     (tmp_path / "wrong.json").write_text(text)
-    with pytest.raises(UsageError, match=r"wrong.json was expected to be a pickle or JSON and is other text"):
+    with pytest.raises(UsageError, match=r"wrong\.json: expected a pickle or JSON; got other text"):
         read(tmp_path / "wrong.json")
 
 
 def test_writing_refuses_other_endings_and_infinite_times(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"to end in \.json or \.pkl"):
+    with pytest.raises(UsageError, match=r"ending in \.json or \.pkl"):
         write_predictions({}, tmp_path / "out.npy")
-    with pytest.raises(UsageError, match=r"predictions of a .* finite"):
+    with pytest.raises(UsageError, match=r"predictions of a: expected finite numbers; got "):
         write_predictions({"a": [float("nan")]}, tmp_path / "out.json")
     assert list(tmp_path.iterdir()) == []
 
@@ -75,10 +75,10 @@ def test_scores_are_read_from_pickle_and_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"frame_idx": [0, 1], "scores": [0.5]}, "a score a frame and has 1 for 2"),
+        ({"frame_idx": [0, 1], "scores": [0.5]}, "a score per frame; got 1 for 2"),
         ({"frame_idx": [0.5], "scores": [0.5]}, "whole numbers"),
-        ({"frame_idx": [0], "scores": [[0.5], [0.6]]}, "one list of scores and has 2"),
-        ({"scores": [0.5]}, "frame_idx was expected to be a list"),
+        ({"frame_idx": [0], "scores": [[0.5], [0.6]]}, "one list of scores; got 2"),
+        ({"scores": [0.5]}, "frame_idx: expected a list"),
         ([0.5], "a dictionary"),
     ],
 )

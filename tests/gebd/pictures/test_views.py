@@ -13,14 +13,14 @@ from gebd import (
     Annotations,
     VideoAnnotation,
     compare_with_baselines,
+    head_config,
     plot_comparison,
     plot_run,
     plot_video,
     train_head,
-    training_config,
 )
 from gebd.metric.tracks import Track
-from gebd.pictures.plots import Timeline, plot_timeline, thumbnail_times
+from gebd.pictures.plots import VideoTimeline, plot_timeline, thumbnail_times
 from gebd.pictures.views import motion_energy, stored_id
 from schemas.errors import UsageError
 from tests.gebd.boundary_stores import make_videos
@@ -36,9 +36,9 @@ def count(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
     return int((np.abs(picture - colour).sum(-1) < 12).sum())
 
 
-def timeline(**changes: object) -> Timeline:
+def timeline(**changes: object) -> VideoTimeline:
     times = np.arange(50) / 10
-    shown = Timeline("a.mp4", 5.0, Track(times, np.exp(-((times - 2) ** 2) * 20)))
+    shown = VideoTimeline("a.mp4", 5.0, Track(times, np.exp(-((times - 2) ** 2) * 20)))
     return replace(shown, **changes)  # type: ignore[arg-type]
 
 
@@ -91,7 +91,7 @@ def test_comparison_is_drawn(tmp_path: Path) -> None:
 
 def test_video_and_run_are_drawn_from_their_files(tmp_path: Path) -> None:
     store, truth = make_videos(tmp_path / "store", 8)
-    train_head(store, truth, tmp_path / "run", training_config(max_epochs=1, width=8))
+    train_head(store, truth, tmp_path / "run", head_config(max_epochs=1, width=8))
     named = Annotations([replace(truth["v03.mp4"], video_id="v03")])
     for name, options in {
         "detector.png": {},
@@ -100,7 +100,7 @@ def test_video_and_run_are_drawn_from_their_files(tmp_path: Path) -> None:
     }.items():
         assert plot_video(store, "v03.mp4", tmp_path / name, **options).stat().st_size > 5000  # type: ignore[arg-type]
     assert plot_run(tmp_path / "run", tmp_path / "run.png").stat().st_size > 5000
-    with pytest.raises(UsageError, match="do not: predict it"):
+    with pytest.raises(UsageError, match=r"expected predictions for .v03\.mp4.; got none"):
         plot_video(store, "v03.mp4", tmp_path / "a.png", predictions={"v04.mp4": []})
     with pytest.raises(UsageError, match="together"):
         plot_run(tmp_path / "run", tmp_path / "a.png", annotations=truth)
@@ -120,13 +120,13 @@ def test_stored_id_takes_both_names(tmp_path: Path) -> None:
     store, truth = make_videos(tmp_path / "store", 2, shards=1)
     named = Annotations([replace(truth["v01.mp4"], video_id="v01")])
     assert stored_id(store, "v01.mp4", None) == stored_id(store, "v01", named) == "v01.mp4"
-    with pytest.raises(UsageError, match="not 'v01'"):
+    with pytest.raises(UsageError, match="got 'v01'"):
         stored_id(store, "v01", None)
 
 
 @pytest.mark.parametrize("name", ["picture", "picture.jpg", "nowhere/picture.png"])
 def test_places_that_cannot_be_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"expected to end in|does not exist"):
+    with pytest.raises(UsageError, match=r"expected a name ending in|does not exist"):
         plot_timeline(timeline(), tmp_path / name)
 
 

@@ -9,9 +9,9 @@ import pytest
 from extractor.pipeline.files import ItemDone
 from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
 from jobs.cluster.devices import Workers
-from jobs.run.events import ShardProgress
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing
+from jobs.workers.events import ShardProgress
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--model", "msnet_resnet19"), "no network called 'msnet_resnet19'"),
+        (("--model", "msnet_resnet19"), "the name of a network; got 'msnet_resnet19'"),
         (("--outputs", "clips"), "not 'clips'"),
         (("--outputs", ""), "at least one tensor"),
         (("--outputs", "motion:40"), "at most 28 cells"),
@@ -74,7 +74,7 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
         (("--decoder-memory", "0"), "a size like 256MiB"),
         (("--decoder-memory", "1"), "at least 256MiB"),
         (("--size", "7"), "--size was expected to be at least 32, not 7"),
-        (("--model", "msnet_resnet19"), "did you mean msnet_resnet18?"),
+        (("--model", "msnet_resnet19"), "Did you mean msnet_resnet18?"),
         (("--part", "3/2"), "a part like 1/4"),
         (("--device", "gpu", "--extractors", "99"), "expected"),
     ],
@@ -117,7 +117,7 @@ def leftovers(store: Path) -> set[str]:
 def test_weights_are_required_of_networks_that_none_come_along_for(call: Call, videos: Path) -> None:
     model = ("--model", "msnet_resnet50")
     line = refused(call, videos.parent, "extract", videos, "--out", videos.parent / "store", *model)
-    assert "a checkpoint for msnet_resnet50 was expected" in line and '"random"' in line
+    assert "expected a checkpoint for msnet_resnet50" in line and '"random"' in line
 
 
 def test_checkpoints_that_do_not_fit_are_refused(call: Call, videos: Path) -> None:

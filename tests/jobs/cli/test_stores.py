@@ -101,18 +101,18 @@ GOING_ON = [  # a command, and what it calls
     ("resume out", "extract.resume_store"),
     ("export store --out out", "stores.export_store"),
     ("demo --out out", "demo.run_demo"),
-    ("gebd demo --out out", "gebd_demo.run_gebd_demo"),
-    ("gebd train store a.json --out out --device cpu", "gebd_heads.train_head"),
-    ("weights train --out out --device cpu", "training.run_training"),
+    ("gebd demo --out out", "gebd.demo.run_gebd_demo"),
+    ("gebd train store a.json --out out --device cpu", "gebd.heads.train_head"),
+    ("weights train --out out --device cpu", "weights.training.run_training"),
 ]
 BEGUN_ANEW = [
     ("extract videos --out out --dry-run", "extract.plan_videos"),
     ("plan videos", "extract.plan_videos"),
     ("verify store", "stores.verify_store"),
     ("compare store other", "stores.compare_stores"),
-    ("weights evaluate --device cpu", "evaluation.evaluate_weights"),
-    ("weights picture a.mp4 --at 1 --out a.png --device cpu", "pictures.load_weights"),
-    ("gebd predict run store --out a.json --device cpu", "gebd_heads.load_head"),
+    ("weights evaluate --device cpu", "weights.evaluation.evaluate_weights"),
+    ("weights picture a.mp4 --at 1 --out a.png --device cpu", "weights.picture.load_weights"),
+    ("gebd predict run store --out a.json --device cpu", "gebd.heads.load_head"),
 ]
 
 

@@ -51,7 +51,7 @@ def random_listing(seed: int) -> Listing:
 def test_jobs_come_back_from_the_inventory(seed: int, tmp_path: Path) -> None:
     """Through parquet and back: the same files with the same items, each file in runs of a bounded number of items."""
     listing = random_listing(seed)
-    frame = build_inventory(listing, probed, run_with(random.Random(seed).choice([1, 10**5, 10**9])), (4,))
+    frame = build_inventory(listing, probed, run_with(random.Random(seed).choice([1, 10**5, 10**9])))
     paths = StorePaths(tmp_path)
     write_run(paths, make_run())
     write_inventory(paths, frame)
@@ -72,7 +72,7 @@ def test_inventory_has_the_columns_of_the_schema_and_estimates_what_is_known() -
         ),
     )
     run = run_with(10**9)
-    frame = build_inventory(listing, probed, run, (4,), first_shard=3)
+    frame = build_inventory(listing, probed, run, first_shard=3)
     assert list(frame.columns) == list(INVENTORY_COLUMNS)
     assert set(frame["shard"]) == {"shard-00003"}
     assert list(frame["path"]) == ["a.mp4", "bad.mp4", "/data/b"]

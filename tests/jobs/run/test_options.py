@@ -9,8 +9,8 @@ import torch
 from extractor.models.checkpoints.bundled import bundled_checkpoint
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
-from extractor.models.spec import NETWORK_NAMES
-from jobs.run.options import Request, member_frames_of, resolve
+from extractor.models.spec import NETWORK_NAMES, member_frames
+from jobs.run.options import Request, resolve
 from schemas.config import Edges, Sampling
 from schemas.errors import ConfigurationError, MSNetError, WeightsError
 from schemas.tensors import NetworkShape
@@ -26,7 +26,7 @@ def test_every_network_resolves_with_defaults(name: str) -> None:
     ensemble = name.startswith("msnet_en_")
     found = resolve(asked(model=name, sampling=Sampling.SEGMENTS if ensemble else Sampling.WINDOWS))
     motion = name.startswith("msnet")
-    assert found.member_frames == ((8, 16) if ensemble else (8,))
+    assert member_frames(found.config) == ((8, 16) if ensemble else (8,))
     assert found.config.num_frames == (None if ensemble else 8)
     assert (found.config.weights, found.config.seed, found.weights) == ("random", 0, "random")
     assert ("motion" in found.config.outputs) is motion
@@ -80,8 +80,8 @@ def test_equal_requests_have_equal_digests_however_they_are_spelled() -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"model": "msnet_resnet19"}, "there is no network called 'msnet_resnet19'"),
-        ({"model": ""}, "there is no network"),
+        ({"model": "msnet_resnet19"}, "expected the name of a network; got 'msnet_resnet19'"),
+        ({"model": ""}, "expected the name of a network; got ''"),
         ({"num_frames": 1}, "--num-frames was expected"),
         ({"num_frames": 0}, "--num-frames was expected"),
         ({"num_frames": 5000}, "--num-frames was expected"),
@@ -164,5 +164,5 @@ def test_ensemble_wants_a_checkpoint_for_each_member() -> None:
 
 
 def test_member_frames_are_those_of_the_configuration() -> None:
-    assert member_frames_of(resolve(asked(num_frames=16)).config) == (16,)
-    assert member_frames_of(resolve(asked(sampling=Sampling.DENSE)).config) == (8,)
+    assert member_frames(resolve(asked(num_frames=16)).config) == (16,)
+    assert member_frames(resolve(asked(sampling=Sampling.DENSE)).config) == (8,)

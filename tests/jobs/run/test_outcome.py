@@ -4,9 +4,9 @@ import pytest
 
 from extractor.pipeline.files import ItemDone
 from jobs.cluster.devices import Workers
-from jobs.run.events import ShardProgress, StageSeconds
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing
+from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.errors import FailureClass
 from schemas.records import Failure
 

@@ -72,20 +72,20 @@ def config(**fields: object) -> ExtractionConfig:
 
 
 @pytest.mark.parametrize(
-    ("fields", "clips", "frames", "members", "expected"),
+    ("fields", "clips", "frames", "expected"),
     [
-        ({}, 3, 20, (8,), {"clips": 3, "frames": 20, "pairs": 19}),
-        ({"hop": 1}, 13, 20, (8,), {"clips": 13, "frames": 20, "pairs": 19}),
-        ({"hop": 30}, 3, 90, (8,), {"clips": 3, "frames": 24, "pairs": 21}),
-        ({"sampling": "clips"}, 3, 20, (8,), {"clips": 3, "frames": 24, "pairs": 21}),
-        ({"sampling": "segments"}, 2, 11, (8,), {"clips": 2, "frames": 16, "pairs": 14}),
-        ({"sampling": "segments"}, 2, 30, (8, 16), {"clips": 2, "frames": 48, "pairs": 44}),
-        ({"sampling": "dense"}, 1, 20, (8,), {"clips": 1, "frames": 20, "pairs": 19}),
-        ({"sampling": "dense"}, 1, 0, (8,), {"clips": 1, "frames": 0, "pairs": 0}),
+        ({}, 3, 20, {"clips": 3, "frames": 20, "pairs": 19}),
+        ({"hop": 1}, 13, 20, {"clips": 13, "frames": 20, "pairs": 19}),
+        ({"hop": 30}, 3, 90, {"clips": 3, "frames": 24, "pairs": 21}),
+        ({"sampling": "clips"}, 3, 20, {"clips": 3, "frames": 24, "pairs": 21}),
+        ({"sampling": "segments"}, 2, 11, {"clips": 2, "frames": 16, "pairs": 14}),
+        ({"sampling": "segments", "model": "msnet_en_resnet18"}, 2, 30, {"clips": 2, "frames": 48, "pairs": 44}),
+        ({"sampling": "dense"}, 1, 20, {"clips": 1, "frames": 20, "pairs": 19}),
+        ({"sampling": "dense"}, 1, 0, {"clips": 1, "frames": 0, "pairs": 0}),
     ],
 )
-def test_rows_of_item_are_those_of_its_clips(fields, clips, frames, members, expected) -> None:
-    assert rows_of_item(config(**fields), clips, frames, members) == expected
+def test_rows_of_item_are_those_of_its_clips(fields, clips, frames, expected) -> None:
+    assert rows_of_item(config(**fields), clips, frames) == expected
 
 
 def test_item_bytes_counts_every_dataset_by_its_level() -> None:

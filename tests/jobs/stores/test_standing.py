@@ -15,9 +15,9 @@ from extractor.store.tables import read_inventory
 from jobs.cli.display import TerminalWatcher
 from jobs.cli.summaries import print_outcome
 from jobs.cluster.devices import Workers
-from jobs.run.events import ShardProgress
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing, of_part, standing
+from jobs.workers.events import ShardProgress
 from schemas.errors import FailureClass
 from schemas.layout import StorePaths, shard_name
 from schemas.records import Failure

@@ -1,4 +1,4 @@
-"""Probes' boundaries under the official metric, held against cases that can be counted by hand."""
+"""Boundaries of probes under the official metric, compared with cases counted by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_spread_evenly_has_as_many_in_every_video() -> None:
     assert found == {"a": pytest.approx([10 / 3, 20 / 3]), "b": [5.0], "c": [2.5, 5.0, 7.5]}
 
 
-def test_compare_boundaries_holds_all_against_the_first() -> None:
+def test_compare_boundaries_compares_all_with_the_first() -> None:
     perfect = {name: list(video.boundary_seconds) for name, video in TRUTH.items()}
     none: dict[str, list[float]] = {name: [] for name in TRUTH}
     scores = compare_boundaries({"mine": FOUND, "perfect": perfect, "none": none}, TRUTH)

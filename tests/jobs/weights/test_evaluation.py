@@ -1,4 +1,4 @@
-"""`msnet weights evaluate`: every part runs, figures in JSON and table agree, and what cannot be is said at once."""
+"""`msnet weights evaluate`: every part runs, JSON and tables agree, and invalid requests fail at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.video.encoding import encode_video
-from jobs.weights.evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Sizes, Tell, WeightsEvaluation, evaluate_weights
+from jobs.weights.evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Report, Sizes, WeightsEvaluation, evaluate_weights
 from schemas.errors import ConfigurationError, UsageError
 from tests.jobs.conftest import Call
 from training.evaluation.matching import ZERO
@@ -35,7 +35,7 @@ def call(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Call:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with checkpoints and real videos: one that moves by a cell and a half, and one that is none."""
+    """A folder with checkpoints and real videos: one that moves by a cell and a half, and one that is not a video."""
     folder = tmp_path_factory.mktemp("evaluation")
     for seed, name in enumerate(("msnet_resnet18", "tsn_resnet18")):
         save_checkpoint(folder / f"{name}.safetensors", build_network(name, seed=seed), licence="CC0-1.0", recipe={})
@@ -50,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_textures() -> Iterator[None]:
-    """Worlds are begun quickly."""
+    """Worlds start quickly."""
     with pytest.MonkeyPatch.context() as patch:
         small = partial(WorldConfig, textures=6, texture_px=32, shapes=8)
         patch.setattr("jobs.weights.evaluation.WorldConfig", small)
@@ -109,11 +109,11 @@ def test_command_prints_what_the_json_has(
 ) -> None:
     asked: dict[str, Any] = {}
 
-    def evaluated(weights: Path, *, tell: Tell, **options: Any) -> WeightsEvaluation:
+    def evaluated(weights: Path, *, report: Report, **options: Any) -> WeightsEvaluation:
         asked.update(options, weights=weights)
-        tell("matching", 1, 2)
-        tell("matching", 2, 2)
-        tell("boundaries", 1, 1)
+        report("matching", 1, 2)
+        report("matching", 2, 2)
+        report("boundaries", 1, 1)
         return found
 
     monkeypatch.setattr("jobs.cli.weights.evaluation.evaluate_weights", evaluated)
@@ -175,15 +175,15 @@ def test_command_without_opencv_says_how_to_get_it(
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_computed(place: Path, call: Call, tmp_path: Path) -> None:
-    def tell(*_: object) -> None:
+    def report(*_: object) -> None:
         pytest.fail("something was computed")
 
     tsn = place / "tsn_resnet18.safetensors"
-    with pytest.raises(ConfigurationError, match="tsn_resnet18 has none: leave --real out"):
-        evaluate_weights(tsn, real=place / "videos", sizes=SIZES, tell=tell)
-    with pytest.raises(ConfigurationError, match="that 8 divides was expected, not 100"):
-        evaluate_weights(tsn, sizes=Sizes(size_px=100), tell=tell)
+    with pytest.raises(ConfigurationError, match=r"with displacement, .*got tsn_resnet18\. Leave --real out"):
+        evaluate_weights(tsn, real=place / "videos", sizes=SIZES, report=report)
+    with pytest.raises(ConfigurationError, match="that 8 divides; got 100"):
+        evaluate_weights(tsn, sizes=Sizes(size_px=100), report=report)
     with pytest.raises(UsageError, match="does not exist"):
-        evaluate_weights(place / "msnet_resnet18.safetensors", real=place / "none", sizes=SIZES, tell=tell)
+        evaluate_weights(place / "msnet_resnet18.safetensors", real=place / "none", sizes=SIZES, report=report)
     code, text, err = call(tsn, "--out", tmp_path / "nowhere" / "a.json")
     assert (code, text) == (1, "") and "make it first" in err

@@ -1,4 +1,4 @@
-"""Moments of a video: the right frame and the right pair, wherever in the video they lie."""
+"""Moments of a video: the right frame and the right pair, anywhere in the video."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def test_see_moments_are_those_of_the_whole_video(video: Path) -> None:
 
 
 def test_see_moments_refuses_what_cannot_be_shown(video: Path) -> None:
-    with pytest.raises(ConfigurationError, match="tsn_resnet18 has none: take an msnet_ network"):
+    with pytest.raises(ConfigurationError, match=r"with displacement; got tsn_resnet18\. Choose an msnet_ network"):
         see_moments(network("tsn_resnet18"), video, (1.0,), size=SIZE)
     for at in (3.95, 7.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(ConfigurationError, match="give another --at"):
+        with pytest.raises(ConfigurationError, match=r"where .*a\.mp4 has none\. Give another --at"):
             see_moments(network("msnet_resnet18"), video, (at,), size=SIZE)
     table = video.parent / "two.csv"
     table.write_text("path,video_id\na.mp4,one\nb.mp4,two\n")
     for no_video in (video.parent, video.parent / "missing.mp4", table):
-        with pytest.raises(InventoryError, match="one video file was expected"):
+        with pytest.raises(InventoryError, match="expected a single video file; got"):
             see_moments(network("msnet_resnet18"), no_video, (1.0,), size=SIZE)
 
 

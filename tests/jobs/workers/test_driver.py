@@ -12,26 +12,28 @@ from typing import Any
 import pytest
 
 from jobs.cluster.devices import Workers
-from jobs.run.events import ShardCommitted, ShardProgress
 from jobs.workers import driver
+from jobs.workers.decoder_pool import DecoderLimits
 from jobs.workers.driver import Driver, PlannedShard
-from jobs.workers.extractor import ShardTask
+from jobs.workers.events import ShardCommitted, ShardProgress
+from jobs.workers.extractor import ExtractorSettings, ShardTask
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, ResourceError, StorageError, WeightsError
 from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob, Item
+from tests.extractor.store.making import make_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class FakeExtractor:
-    """Speaks like `jobs.workers.extractor.Extractor`; `settings` is a folder, and how loading goes.
+    """Speaks like `jobs.workers.extractor.Extractor`; its store is for notes, its weights say how loading goes.
 
     Notes every task in the folder. A file's name is what happens at it, then "@" and anything.
     """
 
-    def __init__(self, settings: tuple[str, str]) -> None:
-        self.folder, self.loading = Path(settings[0]), settings[1]
+    def __init__(self, settings: Any) -> None:
+        self.folder, self.loading = settings.paths.root, settings.weights
 
     def load(self) -> tuple[str, ...]:
         match self.loading:
@@ -89,8 +91,9 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drivers
     made = []
 
     def make(workers: int = 1, loading: str = "works") -> Driver:
-        settings: Any = (str(tmp_path), loading)
-        made.append(Driver(settings, Workers(workers, 0, 0, False, 1), workers, Ledger(StorePaths(tmp_path)), "token"))
+        paths, none = StorePaths(tmp_path), Workers(workers, 0, 0, False, 1)
+        settings = ExtractorSettings(paths, make_run(), loading, none, DecoderLimits())
+        made.append(Driver(settings, workers, Ledger(paths), "token"))
         return made[-1]
 
     yield make

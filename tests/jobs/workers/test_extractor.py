@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from extractor.store import commit_shard, new_attempt, read_run, write_inventory, write_run
-from jobs.run.events import ShardCommitted
+from jobs.cluster.devices import Workers
 from jobs.workers import extractor as extractor_actor
 from jobs.workers.decoder_pool import DecoderLimits
+from jobs.workers.events import ShardCommitted
 from jobs.workers.extractor import Extractor, ExtractorSettings, ShardTask
 from schemas.layout import StorePaths
 from schemas.records import FileJob, Item
@@ -55,7 +56,7 @@ def test_shard_that_another_attempt_commits_is_left_to_it(
     monkeypatch.setattr(extractor_actor, "NetworkRunner", lambda *args, **options: None)
     monkeypatch.setattr(extractor_actor, "_REPORT_SECONDS", 0.0)
     monkeypatch.setattr(extractor_actor._ShardRun, "flush", lambda self: None)
-    settings = ExtractorSettings(str(tmp_path), read_run(paths), "random", "cpu", 1, 8, 1, (4,), DecoderLimits())
+    settings = ExtractorSettings(paths, read_run(paths), "random", Workers(1, 1, 1, False, 8), DecoderLimits())
     extractor, pool = Extractor(settings), SlowPool(commit)
     extractor._network, extractor._pool = None, pool  # type: ignore[assignment]
     if before:

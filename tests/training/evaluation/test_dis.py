@@ -1,4 +1,4 @@
-"""DIS optical flow: its sign and order, the way back, and what a machine without OpenCV is told."""
+"""DIS optical flow: its sign and order, the backward flow, and the error without OpenCV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pixels() -> Tensor:
     texture = F.interpolate(noise, scale_factor=4, mode="bicubic").clamp(0, 1)[0, 0]
     x, y, frames = 32, 32, []
     for step_x, step_y in ((0, 0), *SHIFTS_PX):
-        x, y = x - step_x, y - step_y  # what is read farther left appears farther right
+        x, y = x - step_x, y - step_y  # reading further left moves the texture to the right
         frames.append(texture[y : y + 96, x : x + 128])
     return (torch.stack(frames) * 255).byte().unsqueeze(-1).expand(-1, -1, -1, 3).contiguous()
 
@@ -41,7 +41,7 @@ def test_in_cells_is_the_mean_of_a_cell_over_eight() -> None:
     assert in_cells(flow).tolist() == [[[[2.0], [0.0]], [[0.0], [0.5]]]]
 
 
-def test_round_trip_of_flows_that_undo_each_other_is_zero_but_at_the_border(pixels: Tensor) -> None:
+def test_round_trip_of_inverse_flows_is_zero_except_at_the_border(pixels: Tensor) -> None:
     forward = torch.zeros(1, 2, 12, 20)
     forward[:, 0] = 3
     trip = round_trip_px(forward, -forward)
@@ -49,7 +49,7 @@ def test_round_trip_of_flows_that_undo_each_other_is_zero_but_at_the_border(pixe
     torch.testing.assert_close(trip[..., :17], torch.zeros(1, 12, 17), atol=1e-5, rtol=0)
 
 
-def test_round_trip_reads_the_way_back_where_the_way_there_led() -> None:
+def test_round_trip_samples_the_backward_flow_at_the_destination() -> None:
     forward, backward = torch.zeros(1, 2, 12, 20), torch.zeros(1, 2, 12, 20)
     forward[0, :, 5, 4] = torch.tensor([6.0, -2.0])
     backward[0, :, 3, 10] = torch.tensor([-6.0, 5.0])

@@ -1,4 +1,4 @@
-"""Matching judged on procedural clips, held against loops and against networks whose displacement is known."""
+"""Matching on procedural clips, compared with loops and with networks of known displacement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = WorldConfig(
 
 
 class Oracle(nn.Module):
-    """A network that is told the displacement of the clips, in their order."""
+    """A network that returns the given displacement, clip by clip."""
 
     def __init__(self, displacement: Tensor) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def test_measure_matching_equals_a_loop_over_cells(clips: Clips) -> None:
 
 
 def test_measure_matching_refuses_a_network_without_motion(clips: Clips) -> None:
-    with pytest.raises(ValueError, match="with an MS module, got tsn_resnet18"):
+    with pytest.raises(ValueError, match="with an MS module; got tsn_resnet18"):
         measure_matching(build_network("tsn_resnet18"), clips)
 
 

@@ -1,4 +1,4 @@
-"""Motion classes told from features of pairs."""
+"""Motion classes predicted from features of pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.world import IGNORE
 
 
 def sequence(seed: int) -> LabelledSequence:
-    """Features whose change from frame to frame is the direction of the motion, of four; the camera stands."""
+    """Features whose change from frame to frame is one of four directions of motion; the camera is still."""
     generator = torch.Generator().manual_seed(seed)
     moved = torch.randint(0, 4, (12,), generator=generator)
     steps = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])[moved]
@@ -31,7 +31,7 @@ def labels(part: list[LabelledSequence]) -> Tensor:
     return known[known != IGNORE]
 
 
-def test_probe_motion_tells_what_features_show() -> None:
+def test_probe_motion_predicts_what_features_show() -> None:
     found = probe_motion(FITTING, TEST, "place", "actor")
     assert found.pairs == 8 * 11
     assert found.accuracy > 0.95

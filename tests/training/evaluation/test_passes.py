@@ -1,4 +1,4 @@
-"""Passes of a network: the same numbers as the network itself gives, whatever its mode and the size of a batch."""
+"""Passes of a network return the same values as the network itself, whatever its mode and the batch size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def pixels() -> Tensor:
 
 
 def prepared(pixels: Tensor) -> Tensor:
-    """Computed by hand: scaled to [0, 1] and normalised as ImageNet is."""
+    """Computed by hand: scaled to [0, 1] and normalised with ImageNet's statistics."""
     mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
     return ((pixels / 255 - mean) / std).movedim(-1, -3)
 
 
 def test_run_clips_equals_one_pass_in_evaluation_mode(pixels: Tensor) -> None:
     network = build_network("msnet_resnet18", seed=2)
-    network.backbone.eval()  # as a trainer that freezes part of it
+    network.backbone.eval()  # like a trainer that freezes part of the network
     found = run_clips(network, pixels)
     assert network.training and not network.backbone.training
     assert network.motion_squeeze is not None and network.motion_squeeze.training

@@ -1,4 +1,4 @@
-"""Pictures: colours that say where to and how far, in the original's pixels and aspect."""
+"""Pictures: colours for direction and length, in the pixels and aspect ratio of the original."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_displacement_px_is_in_pixels_of_the_original() -> None:
 
 
 def test_draw_moments_shows_frame_displacement_and_confidence(tmp_path: Path) -> None:
-    path = draw_moments([moment(), moment((0.0, 2.0))], tmp_path / "a.png", "a caption")
-    shown = picture_of(path)
+    draw_moments([moment(), moment((0.0, 2.0))], tmp_path / "a.png", "a caption")
+    shown = picture_of(tmp_path / "a.png")
     height, width = shown.shape[:2]
     columns = [shown[:, width * n // 3 : width * (n + 1) // 3] for n in range(3)]
     grey = np.isclose(columns[0], 90 / 255, atol=0.01).all(-1)
@@ -63,22 +63,24 @@ def test_draw_moments_shows_frame_displacement_and_confidence(tmp_path: Path) ->
     assert np.isclose(columns[2], viridis_at_0, atol=0.02).all(-1).mean() > 0.3
 
 
-def test_draw_moments_takes_names_for_names(tmp_path: Path) -> None:
+def test_draw_moments_shows_special_characters_of_names_as_text(tmp_path: Path) -> None:
     odd = replace(moment(), title="a$\\frac$\x1b[2J, 1.0 s")
-    assert draw_moments([odd], tmp_path / "a.png", "model\nweights$_^$\x07").exists()
+    draw_moments([odd], tmp_path / "a.png", "model\nweights$_^$\x07")
+    assert (tmp_path / "a.png").exists()
 
 
-def test_draw_moments_gives_a_stretched_frame_its_own_aspect_again(tmp_path: Path) -> None:
-    shown = picture_of(draw_moments([moment(scale=(3.0, 1.5))], tmp_path / "a.png"))
+def test_draw_moments_restores_the_aspect_ratio_of_a_stretched_frame(tmp_path: Path) -> None:
+    draw_moments([moment(scale=(3.0, 1.5))], tmp_path / "a.png")
+    shown = picture_of(tmp_path / "a.png")
     grey = np.isclose(shown, 90 / 255, atol=0.01).all(-1)
     high, wide = ((grey.sum(axis) > 20).sum() for axis in (1, 0))  # more than the edge of a letter
     assert wide / high == pytest.approx(2, rel=0.05)
 
 
 def test_draw_moments_refuses_other_endings_and_missing_folders(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"ends in \.png was expected, not a\.jpg"):
+    with pytest.raises(UsageError, match=r"ends in \.png; got a\.jpg"):
         draw_moments([moment()], tmp_path / "a.jpg")
-    with pytest.raises(UsageError, match=r"the folder .* does not exist"):
+    with pytest.raises(UsageError, match=r"expected an existing folder; got .*none, which does not exist"):
         draw_moments([moment()], tmp_path / "none" / "a.png")
 
 

@@ -1,4 +1,4 @@
-"""The linear probe: its minimum, its standardisation, and that folds never see their own group."""
+"""The linear probe: its minimum, its standardisation, and folds that never see their own group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.evaluation.probe import fit_probe, out_of_fold
 
 
 def samples(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Features (N, 4) of which the first two tell three classes, and the classes."""
+    """Features (N, 4), the first two of which determine three classes, and the classes."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(count, 4, generator=generator)
     labels = torch.stack((features[:, 0], features[:, 1], -features[:, 0] - features[:, 1]), 1).argmax(1)
@@ -33,7 +33,7 @@ def test_fit_probe_generalises_whatever_the_scale_of_a_feature() -> None:
     torch.testing.assert_close(stretched(features * 7 - 2), probe(features), atol=1e-3, rtol=1e-3)
 
 
-def test_feature_that_does_not_vary_has_no_say() -> None:
+def test_constant_feature_is_ignored() -> None:
     features, labels = samples(100, 3)
     features[:, 3] = 2.0
     probe = fit_probe(features, labels, 3, strength=0.1)
@@ -44,7 +44,7 @@ def test_feature_that_does_not_vary_has_no_say() -> None:
 
 
 def test_out_of_fold_never_sees_the_group_it_judges() -> None:
-    """Every group has a feature of its own that tells its labels: of no use to a probe that never saw the group."""
+    """Every group has its own feature with its labels, useless to a probe that never saw the group."""
     groups = torch.arange(8).repeat_interleave(30)
     labels = torch.randint(0, 2, (240,), generator=torch.Generator().manual_seed(4))
     features = torch.nn.functional.one_hot(groups, 8) * (2.0 * labels - 1).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Cells of held-out clips: every figure held against a plain loop or a case with a known answer."""
+"""Cells of held-out clips: every figure compared with a plain loop or a known answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def judge(batches: list[Clips], found: list[tuple[Tensor, Tensor]], dis: DisFlow
 
 
 def noisy(truth: CellTruth, seed: int) -> tuple[Tensor, Tensor]:
-    """The truth with errors, and a confidence that is the higher the smaller the error."""
+    """The truth with errors, and confidence that decreases with the error."""
     noise = torch.randn(truth.displacement.shape, generator=torch.Generator().manual_seed(seed))
     return truth.displacement + noise, 1 / (1 + noise.norm(dim=2))
 
@@ -94,7 +94,7 @@ def test_scores_equal_a_loop_over_cells(batches: list[Clips]) -> None:
     speeds = sorted(row["speed"] for row in rows)
     assert world.speed_cells[50] == pytest.approx(speeds[len(speeds) // 2], abs=0.02)
     assert list(world.speed_cells) == [50, 90, 99]
-    assert min(unknown, world.occluded_share, world.still_share) > 0, "or the test would not look at them"
+    assert min(unknown, world.occluded_share, world.still_share) > 0, "otherwise the test would not cover them"
 
 
 def test_intervals_are_of_clips_drawn_again(batches: list[Clips]) -> None:

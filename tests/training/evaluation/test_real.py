@@ -1,4 +1,4 @@
-"""Agreement with DIS: which cells are trusted, and what is said of them."""
+"""Agreement with DIS: which cells are trusted, and their scores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STEP_PX = 12  # a frame: one and a half cells
 
 @pytest.fixture(scope="module")
 def pixels() -> Tensor:
-    """(40, 96, 128, 3): the lower half shows a texture that moves to the right, the upper one what stands.
+    """(40, 96, 128, 3): in the lower half, a texture moves to the right; the upper half is still.
 
-    Of what stands, the left half has texture and the right half is flat.
+    The left part of the still half has texture, the right part is flat.
     """
     noise = torch.rand(1, 1, 12, 80, generator=torch.Generator().manual_seed(3))
     texture = (F.interpolate(noise, scale_factor=8, mode="bicubic").clamp(0, 1)[0, 0] * 255).byte()
@@ -36,7 +36,7 @@ def pixels() -> Tensor:
 
 
 def with_displacement(monkeypatch: pytest.MonkeyPatch, displacement: Tensor | None) -> MSNet:
-    """A network that is said to have found this."""
+    """A network whose displacement is patched."""
     found = PassOutput(torch.zeros(1), displacement, None)
     monkeypatch.setattr("training.evaluation.real.run_sequence", lambda network, pixels: found)
     network = load_model("msnet_resnet18", weights="random")
@@ -44,7 +44,7 @@ def with_displacement(monkeypatch: pytest.MonkeyPatch, displacement: Tensor | No
     return network
 
 
-def test_right_displacement_agrees_and_none_differs_by_what_moves(
+def test_correct_displacement_agrees_and_zero_motion_differs_by_the_motion(
     pixels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = torch.zeros(FRAMES - 1, 2, HEIGHT // 8, WIDTH // 8)
@@ -62,7 +62,7 @@ def test_right_displacement_agrees_and_none_differs_by_what_moves(
 
 
 def test_pairs_are_in_their_order_across_pieces(pixels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pair alone is given a wrong displacement, one after the first piece of pairs."""
+    """Only one pair, after the first batch of pairs, has a wrong displacement."""
     right = torch.zeros(FRAMES - 1, 2, HEIGHT // 8, WIDTH // 8)
     right[:, 0, 6:] = STEP_PX / 8
     wrong = right.clone()
@@ -73,7 +73,7 @@ def test_pairs_are_in_their_order_across_pieces(pixels: Tensor, monkeypatch: pyt
     assert int((parts[0].difference_cells > 50).sum()) == len(alone.difference_cells)
 
 
-def test_a_real_network_is_held_against_dis(pixels: Tensor) -> None:
+def test_a_real_network_is_compared_with_dis(pixels: Tensor) -> None:
     network = load_model("msnet_resnet18", weights="random")
     assert isinstance(network, MSNet)
     scores = score_real([agree_with_dis(network, pixels[:4], DisFlow())])
@@ -83,7 +83,7 @@ def test_a_real_network_is_held_against_dis(pixels: Tensor) -> None:
 def test_network_without_motion_is_refused(pixels: Tensor) -> None:
     network = load_model("tsn_resnet18", weights="random")
     assert isinstance(network, MSNet)
-    with pytest.raises(ValueError, match="with an MS module, got tsn_resnet18"):
+    with pytest.raises(ValueError, match="with an MS module; got tsn_resnet18"):
         agree_with_dis(network, pixels[:2], DisFlow())
 
 

@@ -1,4 +1,4 @@
-"""Labelled sequences: as many as asked, with the world's own labels, and a baseline from pixels."""
+"""Labelled sequences: the requested number, with the world's labels, and a baseline from pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.world import Boundary, World, WorldConfig
 CONFIG = WorldConfig(height=32, width=48, textures=6, shapes=6, texture_px=64)
 
 
-def test_sample_clips_gives_the_world_s_batches_and_the_rest() -> None:
+def test_sample_clips_yields_the_batches_of_the_world_and_the_rest() -> None:
     world = World(CONFIG, seed=1)
     batches = list(sample_clips(world, 5, 2))
     assert [len(clips.frames) for clips in batches] == [2, 2, 1]

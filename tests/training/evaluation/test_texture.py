@@ -1,4 +1,4 @@
-"""Texture: gradients of known images, and what counts as enough."""
+"""Texture: gradients of known images, and the threshold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small embedding is the same network as a large one with a larger epsilon, and frees fractions of a cell."""
+"""A small embedding equals a large one with a larger epsilon, and resolves fractions of a cell."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_as_stored_is_the_same_network_and_leaves_it_as_it_was() -> None:
     for one, other in zip(before, stored, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
-    enlarge_embedding(again, 12)  # of another training: still the same network
+    enlarge_embedding(again, 12)  # as in another training: still the same network
     for one, other in zip(before, _motion(again), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
@@ -57,7 +57,7 @@ def test_enlarge_embedding_leaves_a_network_without_motion_alone() -> None:
 
 
 @pytest.mark.parametrize(("score", "share"), [(1.0, 0.121), (0.3, 0.356)])
-def test_soft_argmax_gives_to_the_second_of_two_equal_candidates_what_the_height_of_the_score_allows(
+def test_soft_argmax_weight_of_the_second_of_two_equal_candidates_depends_on_the_score(
     score: float, share: float
 ) -> None:
     scores = torch.zeros(225)

@@ -1,4 +1,4 @@
-"""Losses against slow versions in float64, and against answers that are known."""
+"""Losses compared with slow versions in float64 and with known answers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_matching_loss_of_a_perfect_score_is_the_entropy_of_its_target(truth: Ce
     assert float(matching_loss(torch.zeros_like(scores), whole, 100.0)) == pytest.approx(math.log(225), rel=1e-5)
 
 
-def test_regression_loss_judges_hidden_cells_and_none_outside(truth: CellTruth) -> None:
+def test_regression_loss_covers_occluded_cells_and_none_outside(truth: CellTruth) -> None:
     found = truth.displacement.clone()
     assert float(regression_loss(found, truth)) == pytest.approx(0, abs=1e-6)
     found.movedim(2, -1)[~truth.inside] += 100
@@ -77,7 +77,7 @@ def test_regression_loss_judges_hidden_cells_and_none_outside(truth: CellTruth) 
     assert float(regression_loss(found, truth)) == pytest.approx(5 * share, rel=0.01)
 
 
-def test_confidence_loss_wants_trust_in_the_order_of_the_errors_whatever_its_height(truth: CellTruth) -> None:
+def test_confidence_loss_depends_on_the_order_of_confidence_not_on_its_level(truth: CellTruth) -> None:
     error = torch.rand(_SHAPE, generator=torch.Generator().manual_seed(5)) * 3
     off = truth.displacement + torch.stack((error, torch.zeros_like(error)), 2)
     right = torch.where(truth.inside, torch.exp(-error / 0.5), 0.0).unsqueeze(2)
@@ -105,7 +105,7 @@ def test_boundary_loss_counts_rare_kinds_more() -> None:
     assert float(boundary_loss(missed, kinds)) > float(boundary_loss(invented, kinds))
 
 
-def test_motion_class_loss_leaves_out_what_has_no_class() -> None:
+def test_motion_class_loss_leaves_out_pairs_without_a_class() -> None:
     scores = torch.randn(1, 3, 15, generator=torch.Generator().manual_seed(1))
     both = torch.tensor([[2, IGNORE, 4]])
     expected = -(scores[0, 0].log_softmax(0)[2] + scores[0, 2].log_softmax(0)[4]) / 2

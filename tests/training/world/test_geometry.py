@@ -1,4 +1,4 @@
-"""The maps that the truth rests on, against closed-form answers."""
+"""The maps that determine the ground truth, compared with closed-form answers."""
 
 import math
 
@@ -85,7 +85,7 @@ def test_atlas_continues_other_tiles_by_their_border():
 
 
 def test_atlas_refuses_tiles_that_are_not_square():
-    with pytest.raises(ValueError, match=r"\(N, C, S, S\), got \(1, 1, 4, 5\)"):
+    with pytest.raises(ValueError, match=r"\(N, C, S, S\); got \(1, 1, 4, 5\)"):
         Atlas(torch.zeros(1, 1, 4, 5), periodic=True)
 
 

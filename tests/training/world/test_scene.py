@@ -1,4 +1,4 @@
-"""The world as a whole: its truth agrees with its pixels, and the same numbers give the same clips."""
+"""The world as a whole: its ground truth agrees with its pixels, and clips are reproducible."""
 
 import dataclasses
 from pathlib import Path
@@ -39,7 +39,7 @@ def away_from_edges(owner: torch.Tensor, margin: int = 2) -> torch.Tensor:
     return (high == -F.max_pool2d(-maps, size, 1, margin))[:, 0]
 
 
-def test_world_gives_what_it_promises(clean_clips):
+def test_world_has_the_documented_shapes_and_ranges(clean_clips):
     clips = clean_clips
     assert clips.frames.shape == (24, 8, 3, 64, 80)
     assert clips.frames.dtype == torch.float32
@@ -177,7 +177,7 @@ def test_world_refuses_senseless_requests():
         World(CLEAN, seed=0).sample(-1, 2)
     with pytest.raises(ValueError, match="sprites: expected a range from 1 upward"):
         WorldConfig(sprites=(3, 2))
-    with pytest.raises(ValueError, match="num_frames: expected at least 2, got"):
+    with pytest.raises(ValueError, match="num_frames: expected at least 2; got"):
         WorldConfig(num_frames=1)
 
 

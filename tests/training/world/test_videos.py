@@ -46,7 +46,7 @@ def test_the_truth_is_an_annotation_file(demo):
     }
 
 
-def test_read_demo_videos_gives_what_was_written(demo, tmp_path):
+def test_read_demo_videos_returns_what_was_written(demo, tmp_path):
     folder, written = demo
     assert read_demo_videos(folder) == written
     assert read_demo_videos(tmp_path) == []

@@ -1,1 +1,1 @@
-"""What the layers of the world look like: textures and outlines."""
+"""The appearance of layers: textures and outlines."""

@@ -1,7 +1,7 @@
-"""Many small images in one large one, so that every pixel of every frame can look into an image of its own.
+"""Many small images in one large image, so that every frame can sample its own.
 
-`grid_sample` takes one image a batch element. With all images side by side in one, a batch of clips needs no copies
-of its textures, and one call samples them all.
+`grid_sample` takes one image per batch element. With all images in one, a batch of clips needs no copies of its
+textures, and one call samples them all.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ __all__ = ["Atlas"]
 
 
 class Atlas:
-    """`tiles` (N, C, S, S) that repeat without end (`periodic`) or are continued by their border values."""
+    """`tiles` (N, C, S, S) that either repeat endlessly (`periodic`) or are extended by their border values."""
 
     def __init__(self, tiles: Tensor, *, periodic: bool) -> None:
         if tiles.dim() != 4 or tiles.shape[-1] != tiles.shape[-2]:
-            raise ValueError(f"tiles: expected (N, C, S, S), got {tuple(tiles.shape)}")
+            raise ValueError(f"tiles: expected (N, C, S, S); got {tuple(tiles.shape)}")
         count, channels, size, _ = tiles.shape
-        self.count, self.size, self._periodic = count, size, periodic
+        self.size, self._periodic = size, periodic
         # A square arrangement keeps normalised float32 coordinates exact to about 1e-4 of a texel.
         self._columns = math.ceil(math.sqrt(count))
         rows = math.ceil(count / self._columns)
@@ -35,14 +35,14 @@ class Atlas:
 
     @property
     def device(self) -> torch.device:
-        """Where the images lie, and where `sample` takes its coordinates."""
+        """Device of the images, and of the coordinates that `sample` takes."""
         return self._image.device
 
     def sample(self, tile: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Bilinear values (C, F, H, W) at x, y (F, H, W) of the tiles named by `tile` (F,), int64.
+        """Sample the tiles `tile` (F,), int64, bilinearly at x, y (F, H, W): returns (C, F, H, W).
 
-        0 is the centre of a tile's first texel; 1 is where a periodic tile begins anew, of the others the centre of
-        the last texel.
+        Coordinate 0 is the centre of a tile's first texel. Coordinate 1 is where a periodic tile repeats, or the centre
+        of the last texel of another tile.
         """
         column = (tile % self._columns * self._pitch).view(-1, 1, 1)
         row = (tile // self._columns * self._pitch).view(-1, 1, 1)

@@ -1,4 +1,4 @@
-"""The banks of textures and shapes that a world draws from, made when they are first needed and renewed with time."""
+"""The banks of textures and shapes that a world draws from, created on first use and renewed over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Banks"]
 
 
 class Banks:
-    """Textures and shapes of one world; a function of the fields below, the seed, the step and the device."""
+    """Textures and shapes of one world; they depend on `fields_of` the configuration, seed, step and device only."""
 
     def __init__(self, config: WorldConfig, seed: int, device: torch.device) -> None:
         self._config, self._seed, self._device = config, seed, device
@@ -22,11 +22,11 @@ class Banks:
 
     @staticmethod
     def fields_of(config: WorldConfig) -> tuple[int, ...]:
-        """What of a configuration decides the banks."""
+        """The fields of a configuration that determine the banks."""
         return config.textures, config.texture_px, config.shapes, config.bank_lifetime_steps
 
     def at(self, step: int) -> tuple[Atlas, Atlas]:
-        """(textures, shapes) for a step."""
+        """Textures and shapes for a step."""
         generation = step // self._config.bank_lifetime_steps
         if self._made is None or self._made[0] != generation:
             draw = Draw(stream_seed(self._seed, 3, generation), self._device)

@@ -1,7 +1,7 @@
 """Families of textures, each a function (count, size, draw) -> (count, 3, size, size) float32, roughly in [0, 1].
 
-Those made of waves, noise and discs are periodic, so that a layer can repeat them without a seam. The fractals are
-not: their seam is one more edge, as good as any other.
+Textures made of waves, noise and discs are periodic, so that a layer can repeat them without a seam. Fractals are not:
+their seam is one more edge.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Family = Callable[[int, int, Draw], Tensor]
 
 
 def _colours(count: int, tones: int, draw: Draw) -> Tensor:
-    """(count, tones, 3): greys over the whole range, most of them little saturated, as in photographs."""
+    """(count, tones, 3): tones over the whole range of brightness, most with low saturation, as in photographs."""
     grey = draw.uniform((count, tones, 1), 0.03, 0.97)
     chroma = draw.normal((count, tones, 3)) * draw.log_uniform((count, 1, 1), 0.02, 0.35)
     return (grey + chroma - chroma.mean(-1, keepdim=True)).clamp(0.0, 1.0)
@@ -36,14 +36,14 @@ def _paint(field: Tensor, draw: Draw, tones: int = 4) -> Tensor:
 
 
 def _frequencies(size: int, draw: Draw) -> Tensor:
-    """(size, size // 2 + 1) radial frequency in cycles a tile, with 1 in place of 0."""
+    """Radial frequency (size, size // 2 + 1) in cycles per tile, with 1 in place of 0."""
     fy = torch.fft.fftfreq(size, 1 / size, device=draw.device)[:, None]
     fx = torch.fft.rfftfreq(size, 1 / size, device=draw.device)[None]
     return torch.hypot(fy, fx).clamp_min(1.0)
 
 
 def _noise(count: int, channels: int, size: int, slope: Tensor, draw: Draw) -> Tensor:
-    """(count, channels, size, size), mean 0, deviation 1, amplitude falling as 1 / f^slope; slope (count,)."""
+    """Noise (count, channels, size, size) of mean 0 and deviation 1 with amplitude 1 / f^slope; slope (count,)."""
     radius = _frequencies(size, draw)
     spectrum = torch.fft.rfft2(draw.normal((count, channels, size, size)))
     spectrum = spectrum * radius ** -slope.view(-1, 1, 1, 1)
@@ -59,7 +59,7 @@ def _grid(size: int, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 def _wave(count: int, size: int, lowest: float, highest: float, draw: Draw) -> Tensor:
-    """(count, size, size) phase in cycles of plane waves of whole numbers of cycles a tile, bent by smooth noise."""
+    """Phase (count, size, size), in cycles, of plane waves with whole cycles per tile, bent by smooth noise."""
     x, y = _grid(size, draw)
     angle = draw.uniform((count, 1, 1), 0, 2 * math.pi)
     cycles = draw.log_uniform((count, 1, 1), lowest, highest)
@@ -69,7 +69,7 @@ def _wave(count: int, size: int, lowest: float, highest: float, draw: Draw) -> T
 
 
 def spectral_noise(count: int, size: int, draw: Draw) -> Tensor:
-    """Noise with amplitude 1 / f^b, b from 0.6 (busy) to 2 (clouds); around 1 lie the statistics of photographs."""
+    """Noise with amplitude 1 / f^b, b from 0.6 (busy) to 2 (clouds); photographs have b around 1."""
     slope = draw.uniform((count,), 0.6, 2.0)
     noise = _noise(count, 3, size, slope, draw)
     shared = draw.uniform((count, 1, 1, 1), 0.5, 1.0)
@@ -79,10 +79,10 @@ def spectral_noise(count: int, size: int, draw: Draw) -> Tensor:
 
 
 def dead_leaves(count: int, size: int, draw: Draw, leaves: int = 110) -> Tensor:
-    """Discs, ellipses and boxes of all sizes thrown on each other: edges and occlusion as in photographs."""
+    """Discs, ellipses and boxes of all sizes on top of each other: edges and occlusion as in photographs."""
     x, y = _grid(size, draw)
     image = _paint(_noise(count, 1, size, draw.uniform((count,), 1.0, 2.0), draw)[:, 0] * 0.3 + 0.5, draw)
-    # Areas follow a power law; the large ones come first, or they would cover everything.
+    # Areas follow a power law; large ones come first, or they would cover everything.
     radius = draw.log_uniform((count, leaves), 0.015, 0.22).sort(-1, descending=True).values
     radius = radius * draw.log_uniform((count, 1), 0.6, 1.3)
     centre, colour = draw.uniform((count, leaves, 2)), _colours(count, leaves, draw)
@@ -102,7 +102,7 @@ def dead_leaves(count: int, size: int, draw: Draw, leaves: int = 110) -> Tensor:
 
 
 def _stripes(count: int, size: int, draw: Draw) -> Tensor:
-    """Bars of several widths with edges from sharp to soft, straight or bent."""
+    """Straight or bent bars of several widths, with edges from sharp to soft."""
     phase = _wave(count, size, 3, size / 10, draw) if size >= 40 else _wave(count, size, 2, 4, draw)
     duty = draw.uniform((count, 1, 1), 0.25, 0.75)
     sharpness = draw.log_uniform((count, 1, 1), 2.0, 12.0)
@@ -111,7 +111,7 @@ def _stripes(count: int, size: int, draw: Draw) -> Tensor:
 
 
 def _gratings(count: int, size: int, draw: Draw) -> Tensor:
-    """One to three sine waves across each other."""
+    """One to three superimposed sine waves."""
     field = torch.zeros(count, size, size, device=draw.device)
     for i in range(3):
         share = draw.uniform((count, 1, 1)) * (1.0 if i == 0 else draw.chance((count, 1, 1), 0.6))
@@ -120,7 +120,7 @@ def _gratings(count: int, size: int, draw: Draw) -> Tensor:
 
 
 def _fractal(count: int, size: int, draw: Draw) -> Tensor:
-    """Escape times of Julia sets, seen through random windows."""
+    """Escape times of Julia sets in random windows."""
     x, y = _grid(size, draw)
     scale = draw.log_uniform((count, 1, 1), 0.4, 2.4)
     turn = draw.uniform((count, 1, 1), 0, 2 * math.pi)
@@ -135,7 +135,7 @@ def _fractal(count: int, size: int, draw: Draw) -> Tensor:
     for _ in range(28):
         z_re, z_im = z_re * z_re - z_im * z_im + c_re, 2 * z_re * z_im + c_im
         magnitude = z_re * z_re + z_im * z_im
-        escape = escape + torch.exp(-magnitude)  # a smooth count: no bands of one grey
+        escape = escape + torch.exp(-magnitude)  # a smooth count avoids bands of constant grey
         z_re, z_im = z_re.clamp(-4, 4), z_im.clamp(-4, 4)
     low, high = escape.amin((-2, -1), keepdim=True), escape.amax((-2, -1), keepdim=True)
     return _paint((escape - low) / (high - low).clamp_min(1e-6), draw, tones=6)
@@ -151,7 +151,7 @@ def _ridges(count: int, size: int, draw: Draw) -> Tensor:
 
 
 def _cells(count: int, size: int, draw: Draw, points: int = 48) -> Tensor:
-    """Distances to scattered points, nearest and second nearest: stones, scales, foam."""
+    """Distances to the nearest and second nearest of scattered points: stones, scales, foam."""
     x, y = _grid(size, draw)
     nearest = torch.full((count, size, size), 4.0, device=draw.device)
     second, tint = nearest.clone(), nearest.clone()
@@ -184,12 +184,12 @@ def _bricks(count: int, size: int, draw: Draw) -> Tensor:
 
 
 def _gradients(count: int, size: int, draw: Draw) -> Tensor:
-    """Nothing but slow changes of tone: skies, walls, skin."""
+    """Slow changes of tone only: skies, walls, skin."""
     return _paint(0.5 + 0.25 * _noise(count, 1, size, draw.uniform((count,), 2.5, 3.5), draw)[:, 0], draw, tones=3)
 
 
 def _flat(count: int, size: int, draw: Draw) -> Tensor:
-    """One tone with a breath of grain."""
+    """One tone with faint grain."""
     grain = _noise(count, 1, size, draw.uniform((count,), 0.0, 1.5), draw)
     tone = _colours(count, 1, draw).view(count, 3, 1, 1)
     return tone + grain * draw.log_uniform((count, 1, 1, 1), 0.001, 0.03)
@@ -207,4 +207,4 @@ FAMILIES: tuple[tuple[Family, float], ...] = (
     (_gradients, 0.05),
     (_flat, 0.05),
 )
-"""Every family with its share of a bank."""
+"""Every family with its fraction of a bank."""

@@ -1,4 +1,4 @@
-"""The bank of outlines that sprites are cut to: signed distances in the shape's own coordinates."""
+"""The bank of sprite outlines: signed distances in the shape's own coordinates."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from training.world.draw import Draw
 __all__ = ["SHAPE_EXTENT", "SHAPE_PX", "SHAPE_REACH", "shape_bank"]
 
 SHAPE_REACH = 1.2
-"""No shape reaches farther from its middle than this many radii."""
+"""Largest extent of a shape from its middle, in radii."""
 
 SHAPE_PX = 96
 """Side of a shape's tile, in texels."""
 
 SHAPE_EXTENT = 1.3
-"""A tile covers [-SHAPE_EXTENT, SHAPE_EXTENT] of a shape whose radius is 1; its border lies outside of every shape."""
+"""A tile covers [-SHAPE_EXTENT, SHAPE_EXTENT] of a shape with radius 1; its border lies outside every shape."""
 
 
 def shape_bank(count: int, draw: Draw) -> Tensor:
-    """(count, 1, SHAPE_PX, SHAPE_PX) signed distance to the outline in radii: negative inside, positive outside.
+    """Signed distances (count, 1, SHAPE_PX, SHAPE_PX) to the outline, in radii: negative inside, positive outside.
 
-    Bilinear reading of a distance, unlike that of a mask, stays sharp at every magnification.
+    A bilinearly sampled distance, unlike a mask, stays sharp at every magnification.
     """
     families: tuple[tuple[Callable[[Tensor, Tensor, int, Draw], Tensor], float], ...] = (
         (_superellipses, 0.3),
@@ -46,13 +46,13 @@ def shape_bank(count: int, draw: Draw) -> Tensor:
             made.append(family(x, y, now, draw))
             done += now
     distance = _as_distance(_punch(torch.cat(made), draw))
-    # Wherever a family strays, nothing may reach the tile's border: outside of the tile it would never end.
+    # No shape may reach the tile's border, because border values extend beyond the tile.
     radius = torch.hypot(line[None, :], line[:, None])
     return torch.maximum(distance, radius - SHAPE_REACH).unsqueeze(1)
 
 
 def _as_distance(level: Tensor) -> Tensor:
-    """Divide levels by their slope, so that close to the outline they are distances and edges equally sharp."""
+    """Divide levels by their slope, which turns them into distances near the outline: all edges are equally sharp."""
     step = 2 * SHAPE_EXTENT / (SHAPE_PX - 1)
     slope_y, slope_x = torch.gradient(level, spacing=step, dim=(-2, -1))
     return level / torch.hypot(slope_x, slope_y).clamp(0.4, 4.0)
@@ -74,13 +74,13 @@ def _stars(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
     angle = torch.atan2(y, x).remainder(sector)
     angle = torch.minimum(angle, sector - angle)  # from a tip (0) to a notch (sector / 2)
     radius = torch.hypot(x, y)
-    # The edge runs from the tip (1, 0) to the notch at half a sector; the cross product is the distance to it.
+    # The edge runs from the tip (1, 0) to the notch at half a sector; the cross product gives the distance to it.
     notch_radius = inner * (sector / 2).cos()
     notch_x, notch_y = notch_radius * (sector / 2).cos(), notch_radius * (sector / 2).sin()
     edge_x, edge_y = notch_x - 1, notch_y
     px, py = radius * angle.cos() - 1, radius * angle.sin()
     distance = (px * edge_y - py * edge_x) / torch.hypot(edge_x, edge_y).clamp_min(1e-3)
-    # Beyond a tip the distance to the edge's line stays small for long: without an end, soft tips grow whiskers.
+    # Beyond a tip, the distance to the edge's line grows slowly: without a limit, soft tips would grow whiskers.
     return torch.maximum(distance, radius - 1)
 
 
@@ -97,7 +97,7 @@ def _blobs(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
 
 
 def _figures(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
-    """A trunk, a head and limbs: capsules that meet, thin parts among them."""
+    """A trunk, a head and limbs: overlapping capsules, some of them thin."""
     figure = torch.full_like(x, 4.0)
     limbs = 6
     for limb in range(limbs):
@@ -117,7 +117,7 @@ def _figures(x: Tensor, y: Tensor, count: int, draw: Draw) -> Tensor:
 
 
 def _punch(distance: Tensor, draw: Draw) -> Tensor:
-    """Turn an eighth of the shapes into rings and some into fences: what lies behind is seen through them."""
+    """Turn an eighth of the shapes into rings and some into fences, which show what lies behind."""
     count = len(distance)
     kind = draw.uniform((count, 1, 1))
     thickness = draw.uniform((count, 1, 1), 0.08, 0.25)

@@ -1,4 +1,4 @@
-"""The bank of textures that a world's layers wear."""
+"""The bank of textures for a world's layers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from training.world.looks.patterns import FAMILIES, spectral_noise
 __all__ = ["texture_bank"]
 
 _MIXED_SHARE = 0.2
-_ROOM = 16  # textures made at a time: bounds the memory of a bank on a small machine
+_TEXTURES_AT_A_TIME = 16  # limits the memory of a bank on a small machine
 
 
 def texture_bank(count: int, size: int, draw: Draw) -> Tensor:
     """`count` textures of every family, (count, 3, size, size) float32 in [0, 1].
 
-    Families come in the shares of `FAMILIES`, in an order that does not matter, since layers draw from the bank at
-    random; a fifth are patchworks of two families, which have what few single ones have: regions of different
-    statistics with edges between them.
+    `FAMILIES` gives the fractions of the families; their order does not matter, because layers draw at random. A fifth
+    are patchworks of two textures, which have regions of different statistics with edges between them.
     """
     mixed = round(count * _MIXED_SHARE)
     plain = _plain(count - mixed, size, draw)
@@ -42,14 +41,14 @@ def _plain(count: int, size: int, draw: Draw) -> Tensor:
     for family, share in FAMILIES:
         due += share / total * count
         while done < round(due):
-            now = min(_ROOM, round(due) - done)
+            now = min(_TEXTURES_AT_A_TIME, round(due) - done)
             made.append(family(now, size, draw))
             done += now
     return torch.cat(made)
 
 
 def _balance(textures: Tensor, draw: Draw) -> Tensor:
-    """Half of the textures lose contrast around their mean: much of what cameras see is dull."""
+    """Reduce the contrast of half of the textures, because much of what cameras see has low contrast."""
     count = len(textures)
     mean = textures.mean((-3, -2, -1), keepdim=True)
     keep = torch.where(draw.chance((count, 1, 1, 1), 0.5), draw.uniform((count, 1, 1, 1), 0.25, 1.0), 1.0)

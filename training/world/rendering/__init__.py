@@ -1,1 +1,1 @@
-"""From scripts to pixels, displacement and visibility."""
+"""Rendering of scripts to pixels, displacement and visibility."""

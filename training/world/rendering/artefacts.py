@@ -1,6 +1,6 @@
-"""What light, lens, sensor and codec do to frames. None of it moves a point, so none of it changes the truth.
+"""Effects of light, lens, sensor and codec on frames. None of them moves a point or changes the ground truth.
 
-Every nuisance is drawn for a share of the clips, and only those pay for it.
+Every nuisance is drawn for a fraction of the clips, and only those cost time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["Nuisances", "apply_fades_", "blur", "compress", "motion_blur"]
 
 
 class Nuisances:
-    """What happens to the frames of `clips` clips of `times` frames; `strength` scales the share of clips of each kind.
+    """Nuisances for `clips` clips of `times` frames; `strength` scales the fraction of clips that each kind affects.
 
-    Everything that lasts is drawn here, once for the whole clip, so that frames can be treated a few at a time.
+    Everything that spans frames is drawn at construction, so that frames can be processed a few at a time.
     """
 
     def __init__(self, clips: int, times: int, strength: float, draw: Draw) -> None:
@@ -46,9 +46,9 @@ class Nuisances:
         self._compression = sized(0.4, 0.01, 0.15)
 
     def apply(self, frames: Tensor, displacement: Tensor, span: slice) -> Tensor:
-        """Frames (B, T', 3, H, W) of the times `span`, in [0, 1], as a camera would give them.
+        """Apply the nuisances to frames (B, T', 3, H, W), in [0, 1], of the times `span`.
 
-        displacement (B, T' or one less, 2, H, W), px: what motion blur follows.
+        displacement (B, T' or T' - 1, 2, H, W), px: direction and length of motion blur.
         """
         time = torch.arange(span.start, span.stop, device=frames.device)
 
@@ -67,9 +67,9 @@ class Nuisances:
 
 
 def apply_fades_(frames: Tensor, fades: Fades) -> None:
-    """Lay the transitions between scenes over frames (B, T, 3, H, W), in place; the plan lies on the CPU."""
+    """Apply the transitions between scenes to frames (B, T, 3, H, W) in place; `fades` is on the CPU."""
     places = (fades.ghost > 0).nonzero().tolist()
-    # The frozen frames are themselves blended, so they are all taken before the first is changed.
+    # Frozen frames are blended themselves, so all of them are copied before the first change.
     frozen = {
         (clip, ghost): frames[clip, ghost].clone()
         for clip, ghost in {(clip, int(fades.ghost_frame[clip, frame])) for clip, frame in places}
@@ -83,7 +83,7 @@ def apply_fades_(frames: Tensor, fades: Fades) -> None:
 
 
 def _on(frames: Tensor, sizes: Tensor, change: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """`change(frames[rows], rows)` in the clips whose size is not 0, the others as they are."""
+    """Replace the clips whose size is not 0 by `change(frames[rows], rows)`."""
     rows = sizes.nonzero()[:, 0]
     if len(rows) == 0:
         return frames
@@ -93,7 +93,7 @@ def _on(frames: Tensor, sizes: Tensor, change: Callable[[Tensor, Tensor], Tensor
 
 
 def motion_blur(frames: Tensor, displacement: Tensor, open_time: Tensor) -> Tensor:
-    """Mean of three samples along the displacement of each pixel: a shutter open for twice `open_time` (B,) frames."""
+    """Average three samples along the displacement of each pixel: a shutter open for twice `open_time` (B,) frames."""
     times, (height, width) = frames.shape[1], frames.shape[-2:]
     if displacement.shape[1] < times:
         displacement = torch.cat((displacement, displacement[:, -1:]), dim=1)
@@ -109,17 +109,17 @@ def motion_blur(frames: Tensor, displacement: Tensor, open_time: Tensor) -> Tens
 
 
 def _walk(clips: int, times: int, draw: Draw) -> Tensor:
-    """(clips, times) smooth curves of zero start, about 1 in size after 8 frames."""
+    """Smooth curves (clips, times) that start at 0 and reach a size of about 1 after 8 frames."""
     slope = draw.normal((clips, 1)) / 8
     wave = draw.log_uniform((clips, 1), 0.1, 1.5)
     phase = draw.uniform((clips, 1), 0, 2 * math.pi)
     time = torch.arange(times, device=draw.device)[None]
-    # A drift that levels off, and a swing around it.
+    # A drift that levels off, plus an oscillation around it.
     return 8 * slope * (time / 8).tanh() + 0.4 * ((wave * time + phase).sin() - phase.sin())
 
 
 def _light(frames: Tensor, walks: Tensor, size: Tensor) -> Tensor:
-    """Brightness, contrast and colour that drift by `walks` (B, T, 5) times `size` (B,)."""
+    """Let brightness, contrast and colour drift by `walks` (B, T, 5) times `size` (B,)."""
     walks = walks * size[:, None, None]
     brightness, contrast = walks[..., :1], walks[..., 1:2].clamp(-0.6, 1.0)
     factor = 1 + (brightness + 0.3 * walks[..., 2:]).clamp(-0.7, 1.0)  # (B, T, 3)
@@ -129,9 +129,10 @@ def _light(frames: Tensor, walks: Tensor, size: Tensor) -> Tensor:
 
 
 def _sweep_light(frames: Tensor, time: Tensor, size: Tensor, wave: Tensor, turn: Tensor) -> Tensor:
-    """A broad wave of light or shade that passes over the scene, independent of everything that moves in it.
+    """Move a broad wave of light or shade over the scene, independent of the motion in it.
 
-    size, wave (radians a frame's side): (B,). turn (3, B): direction, phase, and the angle whose sine is the speed.
+    size, wave (radians per longer side of the frame): (B,). turn (3, B): direction, phase, and the angle whose sine is
+    the speed.
     """
     height, width = frames.shape[-2:]
     direction, phase, pace = (angle.view(-1, 1, 1, 1) for angle in turn)
@@ -144,7 +145,7 @@ def _sweep_light(frames: Tensor, time: Tensor, size: Tensor, wave: Tensor, turn:
 
 
 def _add_noise(frames: Tensor, size: Tensor, draw: Draw) -> Tensor:
-    """Grey Gaussian noise, new in every frame, of deviation `size` (B,)."""
+    """Add grey Gaussian noise of standard deviation `size` (B,), independent in every frame."""
     clips, times, _, height, width = frames.shape
     return torch.addcmul(frames, draw.normal((clips, times, 1, height, width)), size.view(-1, 1, 1, 1, 1))
 
@@ -153,9 +154,9 @@ _BLUR_REACH = 4
 
 
 def blur(frames: Tensor, sigma_px: Tensor) -> Tensor:
-    """Gaussian blur of (B, T, 3, H, W) by sigma_px (B,), at most 1.7: the kernel reaches 4 pixels either way.
+    """Gaussian blur of (B, T, 3, H, W) by sigma_px (B,), at most 1.7: the kernel has a radius of 4 pixels.
 
-    Sums of shifted images: on a CPU several times faster than a convolution of one channel.
+    Sums shifted images, which on a CPU is several times faster than a single-channel convolution.
     """
     offsets = torch.arange(_BLUR_REACH + 1, device=frames.device)
     kernel = torch.exp(-(offsets**2) / (2 * sigma_px[:, None] ** 2))
@@ -177,7 +178,7 @@ _CHROMA = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.081
 
 
 def compress(frames: Tensor, step: Tensor) -> Tensor:
-    """Round 8 x 8 cosine transforms of luma and chroma, as codecs do; step (B,) is the coarseness at low frequency."""
+    """Quantise 8 x 8 cosine transforms of luma and chroma, as codecs do; step (B,) is the step at low frequencies."""
     clips, times, _, height, width = frames.shape
     to_chroma = torch.tensor(_CHROMA, device=frames.device)
     planes = torch.einsum("dc,btchw->btdhw", to_chroma, frames)

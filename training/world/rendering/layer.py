@@ -1,4 +1,4 @@
-"""One slot of a scene, ready to be rendered: its maps between screen and layer, its outline and its texture."""
+"""One slot of a scene, prepared for rendering: maps between screen and layer, outline and texture."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Box", "Layer", "layers_of"]
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the frame: rows top to bottom, columns left to right, the ends not included."""
+    """A rectangle of the frame: rows from top to bottom, columns from left to right, ends excluded."""
 
     top: int
     bottom: int
@@ -27,16 +27,16 @@ class Box:
 
     @property
     def empty(self) -> bool:
-        """Nothing is in it."""
+        """Whether the box has no pixels."""
         return self.top >= self.bottom or self.left >= self.right
 
     @property
     def pixels(self) -> tuple[slice, slice]:
-        """As indices of rows and columns."""
+        """Slices of rows and columns."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
     def grown(self, margin: int, height: int, width: int) -> Box:
-        """Larger by `margin` on all sides, within a frame."""
+        """The box enlarged by `margin` on all sides, within a frame."""
         return Box(
             max(0, self.top - margin),
             min(height, self.bottom + margin),
@@ -47,9 +47,9 @@ class Box:
 
 @dataclass
 class Layer:
-    """Slot `index` in all frames; each tensor (B, T, ...) on the device of rendering.
+    """Slot `index` in all frames; each tensor (B, T, ...) on the rendering device.
 
-    box: the part of the frame outside of which it is never seen. bends: some deformation is not 0.
+    box: the part of the frame that contains the layer at all times. bends: some deformation is not 0.
     """
 
     index: int
@@ -61,7 +61,7 @@ class Layer:
     inverse: Tensor
 
     def to_layer(self, x: Tensor, y: Tensor, frames: slice) -> tuple[Tensor, Tensor]:
-        """Layer coordinates of the screen points x, y (B, T', H or 1, W or 1) of the frames named."""
+        """Layer coordinates of the screen points x, y (B, T', H or 1, W or 1) in the given frames."""
         centre = self.pose.centre[:, frames, :, None, None]
         u, v = _apply(self.inverse[:, frames, :, :, None, None], x - centre[:, :, 0], y - centre[:, :, 1])
         return undeform(u, v, *self._waves(frames)) if self.bends else (u, v)
@@ -75,7 +75,7 @@ class Layer:
         return x.add_(centre[:, :, 0]), y.add_(centre[:, :, 1])
 
     def distance(self, u: Tensor, v: Tensor, frames: slice, shapes: Atlas) -> Tensor:
-        """Signed distance to the outline, in layer pixels: negative inside. Where the sprite is not alive, positive."""
+        """Signed distance to the outline, in layer pixels: negative inside; positive where the sprite is not alive."""
         radius = self.look.radius[:, frames, None, None]
         scale, middle = 1 / (2 * SHAPE_EXTENT * radius), u.new_tensor(0.5)
         x, y = torch.addcmul(middle, u, scale), torch.addcmul(middle, v, scale)
@@ -84,7 +84,7 @@ class Layer:
         return distance.mul_(radius).add_((~self.look.alive[:, frames, None, None]) * 1e4)
 
     def colour(self, u: Tensor, v: Tensor, frames: slice, textures: Atlas) -> Tensor:
-        """(3, B, T', H, W) of the layer's texture."""
+        """Colours (3, B, T', H, W) of the layer's texture."""
         look = self.look.during(frames)
         scale = look.texture_scale[..., None, None] / textures.size
         shift = look.texture_shift[..., None, None] / textures.size
@@ -99,9 +99,9 @@ class Layer:
 
 
 def _apply(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """matrix (B, T, 2, 2, 1, 1) on points.
+    """Multiply points by matrix (B, T, 2, 2, 1, 1).
 
-    Where x is one row and y one column, the products are so too, and only the sums are made for every pixel.
+    Where x is a row and y a column, so are the products, and only the sums are computed for every pixel.
     """
     return (
         torch.addcmul(matrix[:, :, 0, 0] * x, matrix[:, :, 0, 1], y),
@@ -110,7 +110,7 @@ def _apply(matrix: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def layers_of(look: Look, pose: Pose, linear: Tensor, size: tuple[int, int], device: torch.device) -> list[Layer]:
-    """The slots of a script (B, T, K, ...), on the CPU, that are in the frame at some time, from back to front."""
+    """The slots of a script (B, T, K, ...), on the CPU, that enter the frame at some time, from back to front."""
     inverse = invert(linear)
     boxes = _boxes(look, pose, size)
     bends = (look.amplitude > 0).any(0).any(0).tolist()
@@ -128,7 +128,7 @@ def layers_of(look: Look, pose: Pose, linear: Tensor, size: tuple[int, int], dev
 
 
 def _boxes(look: Look, pose: Pose, size: tuple[int, int]) -> list[Box]:
-    """For every slot the part of the frame that it may touch in any clip and frame; the background touches all."""
+    """For every slot, the part of the frame that it may touch in any clip and frame; the background touches all."""
     height, width = size
     reach = look.reach_px(pose)
     absent = ~look.alive[..., None]

@@ -1,4 +1,4 @@
-"""From a script to pixels, exact displacement and visibility."""
+"""Render a script to pixels, exact displacement and visibility."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Rendered", "render"]
 
 @dataclass
 class Rendered(TensorGroup):
-    """Clean frames (B, T, 3, H, W) in [0, 1] and what is true of them; see `Clips` for the fields."""
+    """Clean frames (B, T, 3, H, W) in [0, 1] and their ground truth; see `Clips` for the fields."""
 
     frames: Tensor
     displacement: Tensor
@@ -29,10 +29,10 @@ class Rendered(TensorGroup):
 def render(
     look: Look, pose: Pose, linear: Tensor, frames: int, size: tuple[int, int], textures: Atlas, shapes: Atlas
 ) -> Rendered:
-    """Render the first `frames` frames of what a script (on the CPU) says of layers (B, T, K, ...).
+    """Render the first `frames` frames of the layers (B, T, K, ...) of a script, which is on the CPU.
 
-    The result lies on the device of the atlases. T is frames + 1 where one more frame follows, to which the last
-    displacement then leads; else T is frames, and there is one displacement less. size: (height, width).
+    The result is on the device of the atlases. With T = frames + 1, the last displacement leads to the extra frame;
+    with T = frames, there is one displacement less. size: (height, width).
     """
     canvas = _Canvas(len(linear), frames, linear.shape[1] - 1, size, textures, shapes)
     layers = layers_of(look, pose, linear, size, textures.device)
@@ -42,10 +42,10 @@ def render(
 
 
 class _Canvas:
-    """Frames under way, painted from back to front.
+    """Frames painted layer by layer, from back to front.
 
-    A pixel is owned by the nearest layer whose outline encloses it. Its displacement is that of the layer's point
-    there: back into the layer's coordinates at t, forward onto the screen at t + 1.
+    The nearest layer whose outline encloses a pixel owns it. The pixel's displacement is that of the layer's point
+    there: back into layer coordinates at t, forward to the screen at t + 1.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class _Canvas:
         self._defined = torch.zeros_like(self._target_x, dtype=torch.bool)
 
     def paint(self, layer: Layer) -> None:
-        """Lay one more layer over all that are there."""
+        """Paint a layer over the layers painted so far."""
         rows, columns = layer.box.pixels
         first, second = self._first, self._second
         u, v = layer.to_layer(self._x[..., columns], self._y[..., rows, :], self._every)
@@ -77,7 +77,7 @@ class _Canvas:
             self._defined |= same
             return
         distance = layer.distance(u, v, self._every, self._shapes)
-        # The edge is a ramp of this width in layer coordinates, half covered on the outline.
+        # Coverage ramps over the softness in layer coordinates; on the outline it is one half.
         cover = (0.5 - distance / layer.look.softness[:, self._every, None, None]).clamp_(0.0, 1.0)
         self._shown[..., rows, columns].lerp_(colour, cover)
         inside = distance <= 0
@@ -88,11 +88,11 @@ class _Canvas:
             part.copy_(torch.where(inside, value, part))
 
     def finish(self, layers: list[Layer]) -> Rendered:
-        """What was painted, with displacement and visibility."""
+        """The painted frames, with displacement and visibility."""
         height, width = self._height, self._width
         shift_x, shift_y = self._target_x - self._x, self._target_y - self._y
         displacement = torch.stack((shift_x, shift_y), dim=2).mul_(self._defined[:, :, None])
-        # A pixel reaches half a pixel around its centre: what stands at the border is seen, whatever is rounded.
+        # A pixel extends half a pixel around its centre, so rounding hides nothing that stands still at the border.
         inside_x = (self._target_x - (width - 1) / 2).abs() < width / 2
         inside_y = (self._target_y - (height - 1) / 2).abs() < height / 2
         hidden = self._hidden(layers, math.ceil(float(displacement.abs().amax())) + 1)
@@ -101,9 +101,9 @@ class _Canvas:
         return Rendered(frames, displacement, visible, self._defined, self._owner)
 
     def _hidden(self, layers: list[Layer], farthest: int) -> Tensor:
-        """(B, T - 1, H, W) bool: a nearer layer lies over the point at the place where it will be in the next frame.
+        """(B, T - 1, H, W) bool: a nearer layer covers the point at its position in the next frame.
 
-        farthest: px, no point moves more; so a layer hides nothing that is farther away from its box.
+        farthest: upper bound on displacement in px; a layer hides nothing farther than this from its box.
         """
         hidden = torch.zeros_like(self._defined)
         for layer in layers[1:]:

@@ -52,7 +52,7 @@ def test_temporal_shift_keeps_the_memory_format_and_the_input() -> None:
     assert torch.equal(x, before)
 
 
-def test_temporal_shift_gives_every_frame_its_gradient_back() -> None:
+def test_temporal_shift_returns_every_frame_its_gradient() -> None:
     x = frames(3, 8).requires_grad_()
     temporal_shift(x, 3, Edges.ZEROS).sum().backward()
     expected = torch.ones_like(x)

@@ -52,5 +52,5 @@ def test_load_model_takes_the_bundled_weights_unasked() -> None:
 
 @pytest.mark.parametrize("name", ["tsm_resnet50", "msnet_en_resnet18"])
 def test_load_model_without_weights_says_for_which_network_there_are_some(name: str) -> None:
-    with pytest.raises(WeightsError, match=r"none comes with this package \(it has msnet_resnet18\)"):
+    with pytest.raises(WeightsError, match=r"none comes with this package \(it has msnet_resnet18\)\. Give the path"):
         load_model(name)

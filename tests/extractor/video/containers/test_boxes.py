@@ -74,7 +74,7 @@ def test_mp4_layout_of_a_cut_file_says_so_wherever_it_is_cut(
     for box in boxes(content):
         length = box.stop - box.start
         for at in (0, 7, 8, 12, length // 4, length // 2, length - 1):
-            if box.start + at >= 8:  # of fewer bytes nobody can say what they are
+            if box.start + at >= 8:  # fewer bytes could be anything
                 assert missing(tmp_path, content[: box.start + at]), (box, at)
 
 
@@ -99,14 +99,14 @@ def test_mp4_layout_of_a_beginning_without_fragments_says_so(layouts: dict[str, 
 def test_mp4_layout_of_a_cut_file_with_a_trailer_says_so(
     layouts: dict[str, Path], tmp_path: Path, trailer: str
 ) -> None:
-    """The index speaks of frames that are not there, however the gap is filled."""
+    """The index points to frames that are missing, however the gap is filled."""
     content = layouts["index_first.mp4"].read_bytes()
     assert missing(tmp_path, content[: len(content) // 4] + TRAILERS[trailer])
 
 
 @pytest.mark.parametrize("trailer", ["text", "insta360"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_decode_of_a_file_with_a_trailer_gives_the_same_frames(
+def test_decode_of_a_file_with_a_trailer_returns_the_same_frames(
     layouts: dict[str, Path], tmp_path: Path, name: str, trailer: str
 ) -> None:
     path = tmp_path / name
@@ -115,7 +115,7 @@ def test_decode_of_a_file_with_a_trailer_gives_the_same_frames(
 
 
 @pytest.mark.parametrize("name", ["h264.mkv", "vp9_altref.webm", "bframes.avi", "transport.ts"])
-def test_decode_of_other_containers_with_a_trailer_gives_the_same_frames(
+def test_decode_of_other_containers_with_a_trailer_returns_the_same_frames(
     valid: dict[str, Path], tmp_path: Path, name: str
 ) -> None:
     path = tmp_path / name
@@ -128,14 +128,14 @@ def test_inspect_video_of_a_cut_file_is_truncated(layouts: dict[str, Path], tmp_
     content = layouts[name].read_bytes()
     for box in boxes(content)[1:]:
         (tmp_path / name).write_bytes(content[: box.start + 1])
-        with pytest.raises(VideoError, match=r"is cut off: .*; fetch it anew") as caught:
+        with pytest.raises(VideoError, match=r"is cut off: .*; got .*\. Fetch it again") as caught:
             inspect_video(tmp_path / name)
         assert caught.value.failure is FailureClass.TRUNCATED
 
 
 @pytest.mark.parametrize("name", ["index_last.mp4", "index_first.mp4", "quicktime.mov"])
 def test_file_that_is_joined_to_another_is_flagged(layouts: dict[str, Path], tmp_path: Path, name: str) -> None:
-    """FFmpeg reads the first alone: the index in front says nothing of the rest."""
+    """FFmpeg reads only the first: its index says nothing about the rest."""
     content = layouts[name].read_bytes()
     path = tmp_path / name
     for rest, flagged in (

@@ -1,4 +1,4 @@
-"""One clock from stamps that are none: pure functions over numbers."""
+"""One clock from stamps that form none: pure functions over numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import doctest
 import numpy as np
 import pytest
 
-from extractor.video.containers import clock
+from extractor.video.containers import clock, held_stamps
 from extractor.video.containers.clock import continuous_clock, joints, order_in_doubt
 
 
@@ -16,7 +16,7 @@ def every(step: int, count: int) -> list[bool]:
 
 
 def in_file_order(stamps: list[int]) -> list[int]:
-    """Stamps shown in this order as an encoder writes them: I, then P B B for every three that follow."""
+    """Stamps in display order, reordered as an encoder writes them: I, then P B B for every three that follow."""
     written = stamps[:1]
     for at in range(1, len(stamps), 3):
         *between, anchor = stamps[at : at + 3]
@@ -25,7 +25,7 @@ def in_file_order(stamps: list[int]) -> list[int]:
 
 
 def test_worked_examples_are_true() -> None:
-    assert doctest.testmod(clock).failed == 0
+    assert doctest.testmod(clock).failed == doctest.testmod(held_stamps).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_continuous_clock_sees_through_a_wrap_that_is_none() -> None:
     assert continuous_clock(stamps, every(40, 80), container="matroska").restarts == ()  # a long pause there
 
 
-def test_continuous_clock_gives_dropped_frames_their_time() -> None:
+def test_continuous_clock_leaves_dropped_frames_their_time() -> None:
     found = continuous_clock([0, 1, 2, 1, 2, 3], every(3, 6), passed=[0, 0, 0, 2, 2, 2])
     assert found.ticks.tolist() == [0, 1, 2, 5, 6, 7]
 
@@ -116,7 +116,7 @@ def test_order_in_doubt_trusts_sound_order(stamps: list[int]) -> None:
 
 
 def test_order_in_doubt_looks_at_a_pause_where_frames_are_reordered() -> None:
-    """One displaced stamp leaves the same hole; a look at the frames tells the two apart."""
+    """One displaced stamp leaves the same hole; only the frames tell the two apart."""
     stamps = [*range(30), *range(9000, 9031)]
     keyframes = [True] + [False] * (len(stamps) - 1)
     assert not order_in_doubt(stamps, [None] * len(stamps), keyframes, reorders=False)

@@ -1,4 +1,4 @@
-"""Pixels that are not square: where their shape is read from, and what becomes of it."""
+"""Pixels that are not square: where their aspect is read from, and how it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from extractor.video.containers.preflight import inspect_video
-from extractor.video.decoders.backends import Request
+from extractor.video.decoders.backends import DecodingRequest
 from extractor.video.decoders.decord_backend import decord_frames
 from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.transforms import pixel_grid
@@ -72,7 +72,7 @@ def test_square_pixels_are_square(tmp_path: Path, pixel_aspect: Fraction | None)
 def test_pixel_aspect_is_no_reason_to_distrust_decord(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=6, pixel_aspect=WIDE)
     found = inspect_video(path)
-    wanted = Request(path, found, np.arange(6), True)
+    wanted = DecodingRequest(path, found, np.arange(6), True)
     for one, other in zip(decord_frames(wanted), pyav_frames(wanted), strict=True):
         assert np.array_equal(one.pixels, other.pixels)
     assert found.info.flags == ()

@@ -1,4 +1,4 @@
-"""Files that begin, or begin again, with pictures that refer to what is not there: they are never shown."""
+"""Files that begin, or restart, with pictures that refer to missing ones: these are never shown."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def cut(path: Path, codec: str, before_keyframe: int = 0) -> Path:
 def test_file_cut_at_an_open_group_shows_what_can_be_shown(
     tmp_path: Path, name: str, codec: str, first: int | None, before: int
 ) -> None:
-    """first: the number that the frame of its first keyframe shows, None where the encoder decides."""
+    """first: the number that the frame of its first keyframe shows, None if the encoder decides."""
     path = cut(tmp_path / name, codec, before)
     info = inspect_video(path).info
     for keep in (False, True):
@@ -113,14 +113,14 @@ def test_damage_besides_leading_pictures_still_fails(tmp_path: Path) -> None:
 
 
 def packets_of(path: Path) -> list[tuple[bytes, int, int, bool]]:
-    """Content, stamps of showing and decoding, and whether it is a keyframe, of each packet."""
+    """For each packet its content, presentation and decoding stamp, and whether it is a keyframe."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
         return [(bytes(item), item.pts or 0, item.dts or 0, item.is_keyframe) for item in packets]
 
 
 def spliced(path: Path, source: Path, parts: Sequence[Sequence[tuple[bytes, int, int, bool]]]) -> Path:
-    """Parts of a stream one behind the other with one clock, and a mark of the end of a sequence between them."""
+    """Parts of a stream, joined with one clock and an end of sequence between them."""
     with av.open(str(source)) as template, av.open(str(path), "w") as target:
         stream = target.add_stream_from_template(template.streams.video[0])
         offset = end = 0

@@ -1,4 +1,4 @@
-"""Files whose clock restarts or runs wild: every frame has its own time, whatever the container."""
+"""Files whose clock restarts or has wild stamps: every frame has its own time, whatever the container."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ JOINED = [
 
 
 def shown(path: Path, *, keep: bool = False) -> list[tuple[int, float, bool]]:
-    """Of each frame: the number on its bar, its time, and whether it is valid."""
+    """For each frame the number on its bar, its time, and whether it is valid."""
     wanted = request(path, keep=keep)
     times = wanted.inspection.times_seconds.tolist()
     return [(frame_number(frame.pixels), times[frame.number], frame.valid) for frame in pyav_frames(wanted)]
@@ -139,7 +139,7 @@ def test_joined_files_cut_at_open_groups_show_no_picture_of_two_streams(tmp_path
 
 
 def test_flash_files_joined_with_their_headers_are_not_taken_for_the_first(tmp_path: Path) -> None:
-    """FFmpeg reads the first alone and calls it the end."""
+    """FFmpeg reads only the first."""
     part = write_video(tmp_path / "part.flv", frames=20)
     path = tmp_path / "a.flv"
     path.write_bytes(part.read_bytes() * 2)
@@ -252,7 +252,7 @@ def test_variable_rates_and_pauses_are_no_fault(tmp_path: Path, name: str, optio
 
 
 def test_wild_stamps_are_sampled_by_their_frames_order(tmp_path: Path) -> None:
-    """The whole way, decoder chosen by the flags."""
+    """End to end: the flags choose the decoder."""
     path = with_stamps(tmp_path / "a.mkv", late({20, 21}, 3600), frames=60, options={"bf": "0"})
     header, chunks, end = kept(events(path, rate_hz=25.0))
     assert isinstance(header, Header)
@@ -302,7 +302,7 @@ def test_frames_of_an_avi_have_the_times_of_their_slots(
 
 @pytest.mark.parametrize("lost", range(4, 16))
 def test_frames_around_a_lost_packet_have_their_own_times_or_none(tmp_path: Path, lost: int) -> None:
-    """MPEG-2 decoders then show what is left in another order than that of the stamps, and say nothing."""
+    """MPEG-2 decoders then silently show the rest in another order than that of the stamps."""
     source = tmp_path / "whole.ts"
     write_video(source, frames=25, codec="mpeg2video", options=OPEN_GROUPS["mpeg2video"])
     path = without_packet(tmp_path / "a.ts", source, lost)

@@ -1,4 +1,4 @@
-"""Turning and flipping: from the display matrix, equal in both decoders, and deaf to what tags say."""
+"""Rotation and flips: from the display matrix, equal in both decoders, whatever tags say."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image, ImageOps
 
 from extractor.video.containers.orientation import carries_orientation, exif_orientation
 from extractor.video.containers.preflight import inspect_video
-from extractor.video.decoders.backends import Misbehaved, Request
+from extractor.video.decoders.backends import DecodingRequest, Misbehaved
 from extractor.video.decoders.decord_backend import decord_frames
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from tests.containers import hevc_orientation, patched, write_oriented_stream
 from tests.extractor.video.truth import events, kept, request
 from tests.videos import moving_frames, write_video
 
-SIZE = (120, 160)  # decord gives frames of some other sizes a fourth channel when it turns them
+SIZE = (120, 160)  # decord returns a fourth channel when it rotates frames of some other sizes
 IDENTITY = bytes.fromhex("00010000 00000000 00000000 00000000 00010000 00000000 00000000 00000000 40000000")
 FORGED = {
     "comment": "Stream #0:0: Video: h264\n    Side data:\n      Display Matrix: rotation of 90.00 degrees",
@@ -34,7 +34,7 @@ def native_frames(path: Path) -> list[np.ndarray]:
 
 
 def assert_frames(path: Path, turn: object, *, by_decord: bool) -> None:
-    """Both decoders give every stored frame, turned by this function."""
+    """Both decoders return every stored frame, turned by this function."""
     expected = [turn(frame) for frame in native_frames(path)]  # type: ignore[operator]
     for decoder in (pyav_frames, decord_frames)[: 1 + by_decord]:
         found = [frame.pixels for frame in decoder(request(path))]
@@ -50,7 +50,7 @@ def test_rotation_is_that_of_the_matrix_whatever_tags_say(tmp_path: Path, rotati
     assert (info.rotation, info.mirrored, info.flags) == (rotation, False, ())
     try:
         assert_frames(path, lambda frame: np.rot90(frame, rotation // 90), by_decord=True)
-    except Misbehaved:  # decord 0.6.0: PyAV evens it out
+    except Misbehaved:  # decord 0.6.0, where PyAV takes over
         assert_frames(path, lambda frame: np.rot90(frame, rotation // 90), by_decord=False)
 
 
@@ -72,7 +72,7 @@ def test_mirrored_frames_are_flipped_and_flagged(
     info = inspect_video(path).info
     assert info.mirrored
     assert info.flags == ("mirrored",)
-    axis = 1 if flip[0] else 0  # FFmpeg flips what was turned
+    axis = 1 if flip[0] else 0  # FFmpeg flips after rotating
     assert_frames(path, lambda frame: np.flip(np.rot90(frame, rotation // 90), axis), by_decord=False)
     assert kept(events(path))[2].decoder == "av"
 
@@ -161,9 +161,9 @@ def write_exif(folder: Path, suffix: str, orientations: list[int]) -> Path:
     return folder
 
 
-def image_frames(folder: Path) -> Request:
+def image_frames(folder: Path) -> DecodingRequest:
     found = inspect_video(folder, fps=5.0)
-    return Request(folder, found, np.arange(found.info.num_frames), True)
+    return DecodingRequest(folder, found, np.arange(found.info.num_frames), True)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

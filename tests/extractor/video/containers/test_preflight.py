@@ -1,4 +1,4 @@
-"""What demuxing tells of a file: times, rotation, flags, and failures by class."""
+"""What demuxing says about a file: times, rotation, flags, and failures by class."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def failure_of(path: Path, **options: object) -> FailureClass:
     return caught.value.failure
 
 
-def test_inspect_video_gives_the_sorted_stamps_of_every_kind_of_file(valid: dict[str, Path]) -> None:
+def test_inspect_video_returns_the_sorted_stamps_of_every_kind_of_file(valid: dict[str, Path]) -> None:
     for name, path in valid.items():
         found = inspect_video(path)
         if found.info.times_made_up:
@@ -84,8 +84,8 @@ def test_inspect_video_names_what_is_broken(broken: dict[str, Path], name: str, 
 
 
 def test_inspect_video_calls_a_file_truncated_that_kept_nothing_to_open(broken: dict[str, Path]) -> None:
-    """An MP4 whose index stood at its lost end: there is nothing to keep, and the class is the same as without."""
-    with pytest.raises(VideoError, match="is cut off and its rest does not open: it claims") as caught:
+    """An MP4 whose index was at its lost end: there is nothing to keep, and the class does not change."""
+    with pytest.raises(VideoError, match=r"is cut off and its rest does not open: expected .* bytes; got") as caught:
         inspect_video(broken["no_index.mp4"], keep_corrupt=True)
     assert caught.value.failure is FailureClass.TRUNCATED
 

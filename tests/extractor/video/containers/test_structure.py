@@ -87,7 +87,7 @@ def read_everything(content: bytes, extradata: bytes, path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_parsers_take_any_bytes(tmp_path: Path, seed: int) -> None:
-    """Random ones behind every beginning that a parser looks for, with the marks that they split at between them."""
+    """Random bytes behind every beginning that a parser looks for, with the separators that parsers split at."""
     random = np.random.default_rng(seed)
     beginnings = [
         b"",

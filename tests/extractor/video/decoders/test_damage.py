@@ -1,4 +1,4 @@
-"""The written list of messages."""
+"""The lists of messages."""
 
 from __future__ import annotations
 

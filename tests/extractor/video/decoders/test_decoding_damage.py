@@ -1,4 +1,4 @@
-"""What becomes of files that are damaged, or are written to while they are read."""
+"""Decoding of files that are damaged, or are written to while they are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from extractor.video import decoding
-from extractor.video.decoders.backends import Request
+from extractor.video.decoders.backends import DecodingRequest
 from extractor.video.decoding import decode
 from extractor.video.transforms import Resizer
 from schemas.config import Resize
@@ -23,7 +23,7 @@ from tests.videos import moving_frames, write_images, write_video
 
 
 def test_decode_of_a_segment_does_not_go_to_the_end(tmp_path: Path) -> None:
-    """Damage behind the last sampled frame does not concern a segment, and is not looked for."""
+    """Damage behind the last sampled frame does not affect a segment, and is not detected."""
     path = write_video(tmp_path / "a.mkv", frames=120, options={"g": "10", "bf": "0"})
     content = bytearray(path.read_bytes())
     content[len(content) * 3 // 4 : len(content) * 3 // 4 + 600] = bytes(600)
@@ -33,7 +33,7 @@ def test_decode_of_a_segment_does_not_go_to_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
-def test_decode_of_broken_files_fails_by_class_or_is_what_pyav_gives(
+def test_decode_of_broken_files_fails_by_class_or_is_what_pyav_returns(
     broken: dict[str, Path], decoder: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     expected = {
@@ -51,7 +51,7 @@ def test_decode_of_broken_files_fails_by_class_or_is_what_pyav_gives(
     for name, path in broken.items():
         if name in expected:
             assert failure_of(path, decoder=decoder).failure in expected[name], name
-        elif decoder != "decord":  # HEVC conceals flipped bits without a sign; the frames are those that PyAV gives
+        elif decoder != "decord":  # HEVC conceals flipped bits without a sign; the frames are PyAV's
             truth = true_frames(path)
             resizer = Resizer(Resize.STRETCH, 32)
             for chunk in kept(events(path, decoder=decoder))[1]:
@@ -62,7 +62,7 @@ def test_decode_of_broken_files_fails_by_class_or_is_what_pyav_gives(
 
 def test_decode_keeps_damaged_frames_on_request_and_marks_them(broken: dict[str, Path], tmp_path: Path) -> None:
     clean = true_frames(write_video(tmp_path / "clean.mp4", frames=60, seed=0))
-    for name in ("hole.mp4", "half.mp4"):  # single flipped bits may go unseen for some frames: there is no sign of them
+    for name in ("hole.mp4", "half.mp4"):  # single flipped bits may leave no sign
         header, chunks, end = kept(events(broken[name], keep_corrupt=True, rate_hz=50.0))
         index = np.concatenate([chunk.index for chunk in chunks])
         valid = np.concatenate([chunk.valid for chunk in chunks])
@@ -113,7 +113,7 @@ def test_decode_blames_no_damage_on_a_file_that_is_written_to_meanwhile(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", frames=4)
 
-    def disturbed(wanted: Request) -> Iterator[object]:
+    def disturbed(wanted: DecodingRequest) -> Iterator[object]:
         path.write_bytes(b"another")
         raise VideoError(FailureClass.CORRUPT, "broken")
         yield
@@ -140,7 +140,7 @@ def test_decode_reads_a_folder_of_images(tmp_path: Path) -> None:
 
 
 def test_decode_hears_a_message_that_the_last_file_gave_as_well(tmp_path: Path) -> None:
-    """PyAV keeps back a message that equals the last: an image cut off like the one before it passed for sound."""
+    """PyAV suppresses a message that equals the last: an image cut off like the one before it passed as sound."""
     folder = tmp_path / "frames"
     folder.mkdir()
     for number, pixels in enumerate(moving_frames(8)):
@@ -157,7 +157,7 @@ def test_decode_hears_a_message_that_the_last_file_gave_as_well(tmp_path: Path) 
 
 
 def test_decode_fails_where_a_broken_length_of_matroska_loses_frames(tmp_path: Path) -> None:
-    """The second cluster's time claims more bytes than a number has: FFmpeg passes over the cluster, and says so."""
+    """The second cluster's time claims more bytes than a number has: FFmpeg skips the cluster and reports it."""
     path = write_video(tmp_path / "a.mkv", options={"g": "10"}, container_options={"cluster_time_limit": "400"})
     content = bytearray(path.read_bytes())
     cluster = content.index(b"\x1f\x43\xb6\x75", content.index(b"\x1f\x43\xb6\x75") + 4)

@@ -1,4 +1,4 @@
-"""When decord may decode, and when its word is taken back."""
+"""When decord may decode, and when its frames are discarded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.extractor.video.truth import config, events, failure_of, kept, reques
 
 
 class FakeReader:
-    """Stands in for decord.VideoReader: gives frames whose grey level is their number, then misbehaves."""
+    """Replaces decord.VideoReader: returns frames whose grey level is their number, then misbehaves."""
 
     length = 40
     tail_from = 10_000
@@ -104,9 +104,7 @@ def test_decode_tries_decord_again_where_nothing_else_is_allowed(valid: dict[str
     assert (end.decoder_version, end.fallback_reason) == (decord.__version__, "")
 
 
-def test_decode_given_up_gives_the_standard_error_back(
-    valid: dict[str, Path], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_closed_decode_restores_standard_error(valid: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     job = FileJob(str(valid["h264.mp4"]), (Item("v"),))
     running = decode(job, config(), chunk_bytes=1)
     next(running)

@@ -1,4 +1,4 @@
-"""`msnet weights train`: what it writes and says, going on after Ctrl-C, and what it refuses."""
+"""`msnet weights train`: what it writes and prints, resuming after Ctrl-C, and refusals."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_train_writes_a_checkpoint_and_says_where(call: Call, config: Path, tmp_
     assert [row["step"] for row in rows] == ["1", "2", "3"]
 
 
-def test_train_stopped_by_ctrl_c_goes_on_where_it_was(
+def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = _Display.show
@@ -120,10 +120,10 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
         (("--config", "miniature", "--seed", "1000000"), "seed"),
         (("--config", "miniature", "--weights", "missing.pth"), "missing.pth"),
         (("--config", "miniature", "--device", "gpu"), "GPU"),
-        (("--config", "miniature", "--processes", "60"), "60 processes need a clip each"),
+        (("--config", "miniature", "--processes", "60"), "for each of 60 processes"),
     ],
 )
-def test_train_refuses_in_a_sentence(
+def test_train_refuses_with_a_message(
     call: Call, tmp_path: Path, arguments: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.cluster.devices.count_gpus", lambda: 0)

@@ -1,4 +1,4 @@
-"""Rendering of scenes made by hand, whose truth can be said without the code under test."""
+"""Rendering of hand-made scenes whose ground truth is known without the code under test."""
 
 import math
 
@@ -15,7 +15,7 @@ BACKGROUND, DISC = 0, 1
 
 
 def disc_atlas() -> Atlas:
-    """One shape, a disc of the radius 1, as the signed distance that a bank holds."""
+    """One shape, a disc with radius 1, as a signed distance like those of a bank."""
     line = torch.linspace(-1.3, 1.3, 96)
     return Atlas((torch.hypot(line[None], line[:, None]) - 1)[None, None], periodic=False)
 
@@ -132,7 +132,7 @@ def test_render_hides_the_farther_disc_behind_the_nearer_one():
     assert bool(made.visible[0, 0, 22:27, 34:39].all())  # stays in front
 
 
-def test_render_gives_no_displacement_to_what_is_replaced_or_vanishes():
+def test_render_has_no_displacement_where_things_are_replaced_or_vanish():
     pose = make_pose([[(0.0, 0.0), (16.0, 24.0), (36.0, 24.0)]] * 2)
     look = make_look(2, radius=(1.0, 6.0, 6.0))
     look.instance[0, 1, 1] = 7

@@ -1,4 +1,4 @@
-"""The items of a store as numbers: where their rows lie, when they begin and end, and how their rows are read."""
+"""The videos of a store as arrays: the rows and times of each item, and reading them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from extractor.store import FeatureStore, read_inventory
 from gebd.annotations.identity import Spans
 from schemas.errors import StoreError, UsageError
 from schemas.tensors import output_choices
+from schemas.wording import counted
 
-__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreItems", "join_ranges"]
+__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreVideos", "join_ranges"]
 
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
@@ -27,9 +28,9 @@ PAIR_TENSORS = tuple(name for name, stored in output_choices().items() if stored
 
 @dataclass(frozen=True, eq=False)
 class FrameRows:
-    """What is known of the stored frames of one item: all (m,), and `runs` (n, 4) of them, rows counted from 0.
+    """Metadata of the stored frames of one item: all (m,), and `runs` (n, 4) of them, rows counted from 0.
 
-    time_seconds on the clock of the container. runs: first and one past the last row of the frames and of the pairs.
+    time_seconds on the clock of the container. runs: first and one past the last row of frames, then of pairs.
     """
 
     time_seconds: Float64Array
@@ -38,22 +39,22 @@ class FrameRows:
     runs: Int64Array
 
 
-class StoreItems:
-    """Items of a store: `ids` in the order of the manifest, and by item, all (n,):
+class StoreVideos:
+    """The videos of a store, one item (file or segment) each: `ids` in manifest order, and by item, all (n,):
 
-    clip: row of the manifest of its first clip; clip_stop: one past its last. fps of its file, start_seconds (on the
-    clock of the container; of the segment, or of the file's first frame), duration_seconds. `spans`: see `Spans`.
+    clip: manifest row of its first clip; clip_stop: one past its last. fps of its file. start_seconds: of the segment,
+    or of the file's first frame, on the clock of the container. duration_seconds. `spans`: see `Spans`.
 
-    `member` chooses a network of an ensemble. Raises UsageError where the store is one of several networks and no
-    member, or one that it has not, is named.
+    `member` selects a network of an ensemble. Raises UsageError if the store holds several networks and `member` is
+    None or out of range.
     """
 
     def __init__(self, store: FeatureStore, member: int | None) -> None:
         members = store.run.shape.members
         if (members > 1 and member is None) or (member is not None and not 0 <= member < members):
             raise UsageError(
-                f"{store.paths.root} holds the rows of {members} network{'s' * (members > 1)}: member was expected to "
-                f"be a number from 0 to {members - 1} and is {member}"
+                f"{store.paths.root} holds the rows of {counted(members, 'network')}: expected a member from 0 to "
+                f"{members - 1}; got {member}. Pass member={members - 1} or lower"
             )
         self.store = store
         self.member = member if members > 1 else None
@@ -75,15 +76,15 @@ class StoreItems:
         self.spans = Spans(self.start_seconds - file_start, end - file_start)
 
     def frame_range(self, item: int) -> tuple[int, int]:
-        """First and one past the last row of an item's frames in its shard."""
+        """Return the first and one past the last row of an item's frames in its shard."""
         return int(self._bounds[self.clip[item], 0]), int(self._bounds[self.clip_stop[item] - 1, 1])
 
     def pair_start(self, item: int) -> int:
-        """First row of an item's pairs in its shard."""
+        """Return the first row of an item's pairs in its shard."""
         return int(self._bounds[self.clip[item], 2])
 
     def frames(self, items: Int64Array) -> Iterator[tuple[int, FrameRows]]:
-        """Stored frames of items, shard by shard, each shard read once."""
+        """Yield the stored frames of items, shard by shard; each shard is read once."""
         for file in np.unique(self.file[items]):
             chosen = items[self.file[items] == file]
             low = min(self.frame_range(item)[0] for item in chosen)
@@ -108,24 +109,26 @@ class StoreItems:
         return FrameRows(times, rows["index"], rows["valid"], runs)
 
     def _of_member(self, runs: Int64Array, frame_member: Array) -> Int64Array:
-        """The part of every clip that is of one network: its frames lie together, and so do its pairs."""
+        """Return the part of every clip that belongs to one network: its frames are contiguous, as are its pairs."""
         found = []
         for frame_start, frame_stop, pair_start, pair_stop in runs.tolist():
             rows = np.flatnonzero(frame_member[frame_start:frame_stop] == self.member)
             if not len(rows):
                 raise StoreError(f"a clip has no rows of network {self.member}: run `msnet verify --deep`")
             start, stop = frame_start + int(rows[0]), frame_start + int(rows[-1]) + 1
-            before = len(np.unique(frame_member[frame_start:start]))  # networks before, each with a pair less
+            before = len(
+                np.unique(frame_member[frame_start:start])
+            )  # networks before it; each has one pair fewer than frames
             pairs = pair_start + start - frame_start - before
             found.append((start, stop, min(pairs, pair_stop), min(pairs + stop - start - 1, pair_stop)))
         return np.array(found, dtype=np.int64)
 
 
 def join_ranges(runs: Int64Array) -> Int64Array:
-    """Runs (n, 4) with those made one that are ranges of one pass.
+    """Merge runs (n, 4) that are ranges of one pass.
 
-    There the number of a frame's pair less that of the frame is the same in neighbouring ranges, whereas every clip by
-    itself, and every gap between windows, makes it one less.
+    Within a pass, pair row minus frame row is the same in neighbouring ranges; every separate clip, and every gap
+    between windows, decreases it by one.
     """
     starts_anew = np.ones(len(runs), np.bool_)
     if len(runs) and runs[-1, 3]:
@@ -136,7 +139,7 @@ def join_ranges(runs: Int64Array) -> Int64Array:
 
 
 def _segments(store: FeatureStore, ids: tuple[str, ...]) -> tuple[Float64Array, Float64Array]:
-    """Start and end of every item on its container's clock, as the inventory states them; NaN for a whole file."""
+    """Return start and end of every item on its container's clock, from the inventory; NaN for a whole file."""
     inventory = read_inventory(store.paths).drop_duplicates("video_id", keep="last").set_index("video_id")
     inventory = inventory.reindex(list(ids))
     start, end = inventory["start_seconds"].to_numpy(), inventory["end_seconds"].to_numpy()

@@ -1,4 +1,4 @@
-"""Bootstrap over videos: how far a score would move with other videos of the same kind."""
+"""Bootstrap over videos: how much a score varies with the choice of videos."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy.typing as npt
 
 from schemas.intervals import resample_sums
 
-__all__ = ["Resampled", "resample"]
+__all__ = ["Resampled", "bootstrap"]
 
-Counts = npt.NDArray[np.int64]
-Scores = npt.NDArray[np.float64]
+CountArray = npt.NDArray[np.int64]
+ScoreArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
     """Scores of every resample: arrays (resamples, tolerances)."""
 
-    precision: Scores
-    recall: Scores
-    f1: Scores
+    precision: ScoreArray
+    recall: ScoreArray
+    f1: ScoreArray
 
 
-def resample(hits: Counts, positives: Counts, detected: Counts, *, resamples: int, seed: int) -> Resampled:
-    """Draw as many videos as there are, with replacement, and score what was drawn; `resamples` times.
+def bootstrap(hits: CountArray, positives: CountArray, detected: CountArray, *, resamples: int, seed: int) -> Resampled:
+    """Draw as many videos as there are, with replacement, and score the draw; `resamples` times.
 
-    `hits` and `positives` are (videos, tolerances), `detected` (videos,). Drawn as `resample_sums` says.
+    `hits` and `positives` are (videos, tolerances), `detected` (videos,). See `resample_sums` for the draw.
     """
     tolerances = hits.shape[1]
     totals = resample_sums(np.concatenate([hits, positives, detected[:, None]], axis=1), resamples=resamples, seed=seed)

@@ -1,4 +1,4 @@
-"""Several processes that share a step give the gradients that one would, and end with it."""
+"""Several processes that share a step compute the gradients of a single one, and end with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from extractor.models.msnet import build_network
 from schemas.errors import ConfigurationError, ResourceError
 from training.config import Share, TrainingConfig
-from training.descent import Descent
+from training.gradients import GradientWorkers
 from training.tasks.embedding import enlarge_embedding
 from training.tasks.motion import MotionTask
 from training.train import Progress, train
@@ -44,12 +44,12 @@ def test_gradients_of_two_processes_are_the_mean_of_their_shares() -> None:
     enlarge_embedding(network, config.embedding_halvings)
     task = MotionTask(network, config, world_seed=config.seed, device=torch.device("cpu"))
     parameters = [*network.parameters(), *task.parameters()]
-    with Descent(network, task, config) as descent:
+    with GradientWorkers(network, task, config) as workers:
         for step in range(config.steps):
             with torch.no_grad():
-                for parameter in parameters:  # the other process has to see what has changed
+                for parameter in parameters:  # the other process has to receive the changes
                     parameter.mul_(1.01)
-            losses = descent.gradients(step)
+            losses = workers.compute(step)
             found = [None if p.grad is None else p.grad.clone() for p in parameters]
             stage, _ = config.stage_at(step)
             shares = [task.losses(network, stage, step, Share(index, 2)) for index in (0, 1)]
@@ -78,7 +78,7 @@ def test_shares_are_different_clips_of_one_length() -> None:
         assert one.shape == other.shape and not torch.equal(one, other)
 
 
-def test_train_with_two_processes_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+def test_train_with_two_processes_resumes_as_if_uninterrupted(tmp_path: Path) -> None:
     whole = train(_config(), tmp_path / "whole")
     train(_config(), tmp_path / "parts", should_stop=lambda: True)
     parts = train(_config(), tmp_path / "parts")
@@ -90,29 +90,29 @@ def test_train_with_two_processes_goes_on_as_if_it_had_not_stopped(tmp_path: Pat
         assert len(list(csv.DictReader(file))) == 4
 
 
-def test_train_says_that_a_process_was_killed_and_goes_on_later(tmp_path: Path) -> None:
+def test_train_reports_a_killed_process_and_resumes_later(tmp_path: Path) -> None:
     def kill(progress: Progress) -> None:
         for child in multiprocessing.active_children():
             child.kill()
             child.join()
 
-    with pytest.raises(ResourceError, match=r"ended by itself \(exit code -9\).*same command"):
+    with pytest.raises(ResourceError, match=r"got exit code -9 from one.*same command"):
         train(_config(), tmp_path, report=kill)
     assert not multiprocessing.active_children()
     assert train(_config(), tmp_path).exists()
 
 
 def test_processes_that_cannot_share_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="3 processes need a clip each; a step of 'matching' has 2"):
+    with pytest.raises(ValueError, match="clip per step for each of 3 processes; got 2 in stage 'matching'"):
         _config(processes=3)
-    with pytest.raises(ConfigurationError, match=r"on a CPU alone: expected 1"):
+    with pytest.raises(ConfigurationError, match="expected 1 process on cuda; got 2"):
         train(_config(), tmp_path, device="cuda")
 
 
-def test_processes_without_shared_memory_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_without_shared_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("unable to allocate shared memory: No space left on device")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(ResourceError, match=r"4\d MiB of shared memory were expected.*No space left.*/dev/shm"):
+    with pytest.raises(ResourceError, match=r"expected 4\d MiB of shared memory.*No space left.*/dev/shm"):
         train(_config(), tmp_path)

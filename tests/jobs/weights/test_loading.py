@@ -1,4 +1,4 @@
-"""Which network a checkpoint is judged as."""
+"""Which network a checkpoint is loaded as."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
-from jobs.weights.single import load_weights
+from jobs.weights.loading import load_weights
 from schemas.errors import WeightsError
 
 
@@ -47,10 +47,10 @@ def test_load_weights_that_are_random_says_so() -> None:
 def test_load_weights_refuses_what_is_not_one_network(tmp_path: Path) -> None:
     torch.save({"state_dict": {"layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3)}}, tmp_path / "other.pt")
     for weights, model, words in (
-        ("random", None, "give --model"),
-        ("random", "msnet_en_resnet18", "one network was expected, msnet_en_resnet18 is two"),
+        ("random", None, "got none. Give --model"),
+        ("random", "msnet_en_resnet18", "expected a single network; got msnet_en_resnet18, an ensemble of two"),
         (tmp_path / "missing.safetensors", None, "missing.safetensors"),
-        (tmp_path / "other.pt", None, "name one with --model"),
+        (tmp_path / "other.pt", None, "got .*other.pt. Name its network with --model"),
     ):
         with pytest.raises(WeightsError, match=words):
             load_weights(weights, model, "cpu")
