@@ -1,8 +1,8 @@
 """Entry point of the command `msnet`.
 
-The packages carry plain names (schemas, extractor, training, gebd, jobs). A folder of the user's with one of these
-names that comes earlier on the module path would be imported in their stead; this module, whose own name nobody else
-has, notices and says so before anything is imported.
+The packages have plain names (schemas, extractor, training, gebd, jobs). A user's folder with one of these names,
+earlier on the module path, would be imported instead. This module, whose name is unique, checks for that before it
+imports anything.
 """
 
 import atexit
@@ -18,7 +18,7 @@ PACKAGES = ("schemas", "extractor", "training", "gebd", "jobs")
 
 
 def shadowed_packages() -> dict[str, str]:
-    """Names of our packages that Python would load from elsewhere, and from where."""
+    """Names of our packages that Python would load from elsewhere, with the places."""
     home = Path(__file__).resolve().parent
     found = {}
     for name in PACKAGES:
@@ -31,36 +31,32 @@ def shadowed_packages() -> dict[str, str]:
 
 
 def main() -> None:
-    """Run the command line, or say in one sentence which package is shadowed."""
+    """Run the command line, or exit with a sentence on which package is shadowed."""
     shadowed = shadowed_packages()
     if shadowed:
-        told = ", ".join(f"{name} from {place}" for name, place in shadowed.items())
-        places = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in told)
+        found = ", ".join(f"{name} from {place}" for name, place in shadowed.items())
+        places = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in found)
         sys.exit(
-            f"msnet: its own packages were expected, but Python finds {places}: "
-            "rename that folder, leave it, or take it out of PYTHONPATH"
+            f"msnet: expected its own packages; got {places}. "
+            "Rename that folder, run from another one, or take it out of PYTHONPATH"
         )
     try:
         from jobs.cli.main import main as run
         from jobs.cli.streams import guard_streams
 
-        guard_streams()  # for good: a traceback is printed last
+        guard_streams()  # not only for a block: a traceback is printed last
         run()
     except KeyboardInterrupt:  # while modules are being imported
-        print("msnet: interrupted before anything was begun", file=sys.stderr)
+        print("msnet: interrupted before anything started", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     except SystemExit as ended:
-        if ended.code == _INTERRUPTED:
-            _leave()
-        raise
-
-
-def _leave() -> None:
-    """End an interrupted process by its own code: parts of Ray that were cut off while starting abort in C++'s end."""
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(_INTERRUPTED)
+        if ended.code != _INTERRUPTED:
+            raise
+        # Skip the interpreter's end: parts of Ray that were interrupted while starting would abort there.
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from extractor.video.probing import probe
 from extractor.video.sampling import plan_for, window_ranges
 from gebd import detect
 from jobs.run.inventory import build_inventory
-from jobs.run.options import Request, Resolved, resolve
+from jobs.run.request import Request, ResolvedRequest, resolve
 from schemas.config import Edges, Sampling, StorageFloat
 from schemas.errors import VideoError
 from schemas.layout import StorePaths, shard_name
@@ -132,19 +132,19 @@ def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
     return FeatureStore(root)
 
 
-def _events(job: FileJob, resolved: Resolved) -> Iterable[DecodingEvent]:
+def _events(job: FileJob, resolved: ResolvedRequest) -> Iterable[DecodingEvent]:
     if job.items[0].video_id != "still":
         return decode(job, resolved.config, members=member_frames(resolved.config))
     return _stand_still(_first_frame(job, resolved), resolved)
 
 
-def _first_frame(job: FileJob, resolved: Resolved) -> npt.NDArray[np.uint8]:
+def _first_frame(job: FileJob, resolved: ResolvedRequest) -> npt.NDArray[np.uint8]:
     chunks = (event for event in decode(job, resolved.config) if isinstance(event, FrameChunk))
     frame: npt.NDArray[np.uint8] = next(chunks).frames[0]
     return frame
 
 
-def _stand_still(frame: npt.NDArray[np.uint8], resolved: Resolved) -> Iterable[DecodingEvent]:
+def _stand_still(frame: npt.NDArray[np.uint8], resolved: ResolvedRequest) -> Iterable[DecodingEvent]:
     """The events of a decoder for a video that shows only this frame."""
     count, seconds = _STILL_FRAMES, _STILL_FRAMES / _FPS
     plan = plan_for(np.arange(count) / _FPS, seconds, Item("still"), resolved.config, member_frames(resolved.config))

@@ -2,9 +2,9 @@
 
     python -m benchmarks.end_to_end FOLDER [--copies 4]
 
-Start-up (Ray, imports, loading the network) is left out by difference: the folder is extracted once, and once with
-every video there `--copies` times over; what the copies add is the cost of extraction. The same is done for the bare
-loop in one process: decode, resize and network, one file after another, nothing written.
+Start-up (Ray, imports, loading the network) cancels out: the folder is extracted once as it is and once with every
+video copied `--copies` times, and the difference is the cost of the copies. The baseline is a bare loop in one process:
+decode, resize and run the network, one file after another, writing nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from extractor.models.spec import member_frames
 from extractor.pipeline.runner import NetworkRunner
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
-from jobs.run.options import Request, resolve
+from jobs.run.request import Request, resolve
 from schemas.config import Sampling
 from schemas.errors import VideoError
 from schemas.records import FrameChunk, Header, ItemPlan, Restart
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"end to end, {_MODEL}, dense at 10 Hz, one extractor of one thread, one decoder; {options.folder.name}")
     print(f"  decode and resize alone   {decode_cpu:7.1f} CPU s  {decode_wall:7.1f} s")
     print(f"  network alone             {network_cpu:7.1f} CPU s  {network_wall:7.1f} s")
-    print(f"  extract                   {cpu:7.1f} CPU s  {wall:7.1f} s, start-up apart")
+    print(f"  extract                   {cpu:7.1f} CPU s  {wall:7.1f} s, without start-up")
     print(f"  CPU seconds, extract over decode, resize and network alone   {cpu / bare:.2f}  (target: at most 1.15)")
     print(f"  wall seconds, extract over the larger of the two             {wall / larger:.2f}  (target: at most 1.2)")
 
@@ -69,7 +69,7 @@ def _copies(folder: Path, place: Path, copies: int) -> Path:
 
 
 def _bare(folder: Path) -> tuple[float, float, float, float]:
-    """CPU and wall seconds of decoding with resizing, and of the network, in this process on one thread."""
+    """CPU and wall seconds of decoding and resizing, then of the network, in one thread of this process."""
     torch.set_num_threads(1)
     resolved = resolve(Request(model=_MODEL, weights="random", sampling=Sampling.DENSE))
     runner = NetworkRunner(load_model(_MODEL, weights="random"), resolved.config, batch_frames=16)
@@ -123,7 +123,7 @@ def _extract(folder: Path, store: Path) -> tuple[float, float]:
 
 
 def _cpu_seconds(mark: str) -> dict[int, float]:
-    """CPU seconds so far of every process that carries the mark in its environment."""
+    """CPU seconds so far, by process id, of every process with the mark in its environment."""
     found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

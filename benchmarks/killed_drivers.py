@@ -1,7 +1,7 @@
 """How long Ray outlives a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20] [--unguarded 4]`.
 
-Each run starts an extraction, kills the command by SIGKILL while it works, and waits until nothing of its Ray is left.
-Some of the runs kill the guard first (see jobs/cluster/guard.py), for comparison; they take a minute more.
+Each run starts an extraction, kills the command with SIGKILL while it works, and waits until its Ray is gone.
+For comparison, some runs kill the guard first (see jobs/cluster/guard.py); they take a minute longer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _NETWORK = ("--model", "msnet_resnet18", "--weights", "random", "--size", "64", 
 
 
 def main() -> None:
-    """Kill drivers and print the seconds, with the guard and without."""
+    """Kill drivers and print the seconds with and without the guard."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_drivers", description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--unguarded", type=int, default=4)
@@ -46,7 +47,7 @@ def main() -> None:
 
 
 def _seconds_left(folder: Path, run: int, guarded: bool) -> float:
-    """Kill a driver at work; seconds until no process of its Ray lives."""
+    """Kill a working driver; returns the seconds until no process of its Ray is left."""
     command = [sys.executable, "-m", "msnet_features", "extract", str(folder / "videos")]
     driver = subprocess.Popen(
         [*command, "--out", str(folder / f"store-{run}"), *_NETWORK],
@@ -66,8 +67,7 @@ def _seconds_left(folder: Path, run: int, guarded: bool) -> float:
     return time.monotonic() - began
 
 
-def _wait(condition: object) -> None:
-    assert callable(condition)
+def _wait(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + _LONGEST_SECONDS
     while not condition() and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
@@ -75,7 +75,9 @@ def _wait(condition: object) -> None:
 
 def _guards_of(driver: int) -> list[int]:
     found = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-    return [pid for pid in found if b"ray_guard.py" in (line := _command(pid)) and line.endswith(b"\0%d\0" % driver)]
+    return [
+        pid for pid in found if b"cluster/guard.py" in (line := _command(pid)) and line.endswith(b"\0%d\0" % driver)
+    ]
 
 
 def _command(pid: int) -> bytes:

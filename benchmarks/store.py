@@ -1,8 +1,8 @@
-"""The store's layout against one group a clip: writing, and reading random clips.
+"""The store's layout against one HDF5 group per clip: writing, and reading random clips.
 
     python -m benchmarks.store [--clips 2000] [--reads 1000] [--folder FOLDER]
 
-Also what staging and committing cost a clip, and reading neighbouring clips at once.
+Also the cost of staging and committing per clip, and of reading neighbouring clips at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds for all clips (write, staging, commit), microseconds a clip (read); bytes of a clip."""
+    """Seconds for all clips (write, staging, commit), microseconds per clip (read), bytes per clip."""
 
     clip_bytes: int
     write_seconds: float
@@ -154,16 +154,16 @@ def main() -> None:
     )
     print(f"write, layout         {found.write_seconds:8.2f} s     {megabytes / found.write_seconds:6.0f} MB/s")
     ratio = found.group_write_seconds / found.write_seconds
-    print(f"write, group a clip   {found.group_write_seconds:8.2f} s     {ratio:6.1f} times slower")
+    print(f"write, group per clip {found.group_write_seconds:8.2f} s     {ratio:6.1f} times slower")
     print(f"stage (fsync an item) {found.stage_seconds:8.2f} s     {megabytes / found.stage_seconds:6.0f} MB/s")
     print(f"commit (read back)    {found.commit_seconds:8.2f} s     {megabytes / found.commit_seconds:6.0f} MB/s")
-    print(f"read, layout          {found.read_us:8.0f} us a clip")
+    print(f"read, layout          {found.read_us:8.0f} us per clip")
     ratio = found.group_read_us / found.read_us
-    print(f"read, group a clip    {found.group_read_us:8.0f} us a clip {ratio:6.1f} times slower")
-    print(f"FeatureStore.clip     {found.store_read_us:8.0f} us a clip")
+    print(f"read, group per clip  {found.group_read_us:8.0f} us per clip {ratio:6.1f} times slower")
+    print(f"FeatureStore.clip     {found.store_read_us:8.0f} us per clip")
     ratio = found.store_read_us / found.batch_read_us
     print(
-        f"FeatureStore.clips    {found.batch_read_us:8.0f} us a clip {ratio:6.1f} times faster: 64 neighbours at once"
+        f"FeatureStore.clips    {found.batch_read_us:8.0f} us per clip {ratio:6.1f} times faster: 64 neighbours at once"
     )
 
 

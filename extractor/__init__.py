@@ -1,6 +1,6 @@
 """MSNet features of one video on one device: network, video, store, pipeline.
 
-The names below are loaded on first use, so that reading a store does not import torch.
+Names load on first use, so that reading a store does not import torch.
 """
 
 import lazy_loader

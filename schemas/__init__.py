@@ -1,4 +1,4 @@
-"""What things are: configuration, records, manifest, layout, errors. No torch, Ray, decoder or HDF5 in here."""
+"""What things are: configuration, records, manifest, layout, errors. Imports no torch, Ray, decoder or HDF5."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""What was asked for: the frozen configuration of an extraction and its digest."""
+"""The frozen configuration of an extraction, and its digest."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 2
-"""Version of the store's layout; docs/format.md describes this one and tells how version 1 differs."""
+"""Version of the store's layout. docs/format.md describes it and lists how version 1 differs."""
 
 
 class Sampling(StrEnum):
     """How clips are cut from an item.
 
-    Windows and dense are ranges of one continuous pass over the item; segments and clips are sequences by themselves.
+    Windows and dense clips are ranges of one continuous pass over the item; segments and clips are separate sequences.
     """
 
     WINDOWS = "windows"
@@ -41,15 +41,15 @@ class Sampling(StrEnum):
 
     @property
     def is_continuous(self) -> bool:
-        """Whether clips are ranges of one pass over the item, so that each frame is computed and stored once."""
+        """Whether clips are ranges of one pass over the item, so each frame is computed and stored once."""
         return self in (Sampling.WINDOWS, Sampling.DENSE)
 
 
 class Edges(StrEnum):
-    """What the temporal shift reads in place of a neighbour beyond the ends of a sequence.
+    """What the temporal shift reads for a neighbour beyond the ends of a sequence.
 
-    Zeros are what the reference and the releases of TSM were trained with; no inner frame ever sees them. Repeat is
-    the frame itself.
+    ZEROS is what the reference code and the TSM releases were trained with; inner frames never see it. REPEAT is the
+    frame itself.
     """
 
     REPEAT = "repeat"
@@ -97,8 +97,8 @@ MotionForm = str
 class ExtractionConfig(BaseModel):
     """Everything that changes a feature, and nothing that does not.
 
-    Two runs with equal digests write interchangeable features. Fields without meaning for a sampling are set to
-    None on construction (a dense run has no hop), so that they cannot make equal runs differ.
+    Runs with equal digests write interchangeable features. The constructor sets fields that mean nothing for the
+    sampling to None (a dense run has no hop), so that they cannot change the digest.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,7 +148,7 @@ class ExtractionConfig(BaseModel):
         if "outputs" in data:
             chosen = set(data["outputs"])
             if unknown := chosen - output_choices().keys():
-                raise ValueError(f"outputs among {', '.join(output_choices())} were expected, not {min(unknown)!r}")
+                raise ValueError(f"expected outputs among {', '.join(output_choices())}; got {min(unknown)!r}")
             data["outputs"] = tuple(name for name in output_choices() if name in chosen)
             if "motion" not in chosen:
                 data["motion_form"] = None
@@ -157,37 +157,38 @@ class ExtractionConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.outputs:
-            raise ValueError("outputs: at least one tensor was expected, none was named")
+            raise ValueError(
+                f"expected at least one tensor in outputs; got none. Name some of {', '.join(output_choices())}"
+            )
         if self.weights == "random" and self.seed is None:
-            raise ValueError("seed: random weights need a seed")
+            raise ValueError("expected a seed for random weights; got none. Give one")
         return self
 
     def digest(self) -> str:
         """SHA-256 (hex) over all fields in canonical JSON."""
         fields = self.model_dump(mode="json")
-        if self.format_version < 2:  # which knew no other edges than zeros
+        if self.format_version < 2:  # version 1 had no field edges; they were zeros
             del fields["edges"]
         canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def differences(self, other: ExtractionConfig) -> dict[str, tuple[Any, Any]]:
-        """Fields in which `other` differs, with both values as JSON has them: {"size": (64, 96)}."""
+        """Fields in which `other` differs, with both values as in JSON: {"size": (64, 96)}."""
         mine, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
         differing = [name for name in mine if mine[name] != theirs[name]]
-        if "sampling" in differing:  # what only one of the two samplings has follows from it
+        if "sampling" in differing:  # a field that only one of the samplings has differs as a consequence
             differing = [
                 name for name in differing if name not in _OF_SAMPLING or None not in (mine[name], theirs[name])
             ]
         return {name: (mine[name], theirs[name]) for name in differing}
 
     def require_equal(self, other: ExtractionConfig) -> None:
-        """Raise ConfigurationError that names every field in which `other` (what was asked for now) differs."""
+        """Raise ConfigurationError, naming every field in which `other` (the configuration of this call) differs."""
         fields = [
-            f"{name}: the store has {mine!r}, asked for is {theirs!r}"
-            for name, (mine, theirs) in self.differences(other).items()
+            f"{name}: expected {mine!r}, got {theirs!r}" for name, (mine, theirs) in self.differences(other).items()
         ]
         if fields:
             raise ConfigurationError(
-                "the store was made with another configuration (" + "; ".join(fields) + "): "
-                "use the store's own options, or another --out"
+                f"the store was made with another configuration ({'; '.join(fields)}). "
+                "Use the store's own options, or another --out"
             )

@@ -1,13 +1,13 @@
 """Every exception the product raises on purpose.
 
-MSNetError                      one sentence for a person: what was expected, what came, what to do
- +-- UsageError                 the caller asked for something that cannot be done; exit code 1
+MSNetError                      a short text for the user: what was expected, what came, what to do
+ +-- UsageError                 a request that cannot be carried out; exit code 1
  |    +-- ConfigurationError    options that do not fit together, or a store of another configuration
  |    +-- InventoryError        the folder or table of videos cannot be used
- |    +-- WeightsError          a checkpoint cannot be read or does not fit the network
+ |    +-- WeightsError          a checkpoint cannot be read, or does not fit the network
  |    +-- ResourceError         fewer GPUs, cores or nodes than asked for
- |    +-- StorageError          the place of the store cannot hold one: read-only, full, no atomic rename or link
- +-- StoreError                 a store or one of its files cannot be read as the format says
+ |    +-- StorageError          the folder cannot hold a store: read-only, full, no atomic rename or link
+ +-- StoreError                 a store, or one of its files, does not follow the format
  |    +-- NotFiniteError        a value to be stored is NaN, infinite, or too large for the store's number format
  |    +-- DamagedShardError     a shard's content differs from what its commit record promises
  +-- VideoError                 one video cannot be extracted; carries its FailureClass and never ends a run
@@ -54,11 +54,11 @@ class FailureClass(StrEnum):
 
 
 class MSNetError(Exception):
-    """Base of all errors that are raised on purpose; its text is fit to be shown to a user as it is."""
+    """Base of all errors that are raised on purpose. Its text can be shown to the user as it is."""
 
 
 class UsageError(MSNetError):
-    """The caller asked for something that cannot be done."""
+    """The caller made a request that cannot be carried out."""
 
 
 class ConfigurationError(UsageError):
@@ -78,11 +78,11 @@ class ResourceError(UsageError):
 
 
 class StorageError(UsageError):
-    """The place of the store cannot hold one: not writable, full, or without atomic rename and link."""
+    """The folder cannot hold a store: not writable, full, or without atomic rename and link."""
 
 
 class StoreError(MSNetError):
-    """A store, or one of its files, cannot be read as the format says."""
+    """A store, or one of its files, does not follow the format."""
 
 
 class NotFiniteError(StoreError):
@@ -92,7 +92,7 @@ class NotFiniteError(StoreError):
 class DamagedShardError(StoreError):
     """A shard's content differs from what its commit record promises.
 
-    `shard` is its name; `dataset` the path of the dataset that is damaged, or None where the damage lies in none.
+    shard: its name. dataset: path of the damaged dataset, None if the damage is in no dataset.
     """
 
     def __init__(self, message: str, *, shard: str, dataset: str | None = None) -> None:
@@ -101,7 +101,7 @@ class DamagedShardError(StoreError):
         self.dataset = dataset
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Give pickle the names too, so that the error survives the way between processes."""
+        """Pickle the names too, so that the error survives pickling between processes."""
         return partial(type(self), shard=self.shard, dataset=self.dataset), self.args, vars(self)
 
 

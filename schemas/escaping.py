@@ -1,4 +1,4 @@
-"""Foreign text for people's eyes: what would move a cursor, recolour or reorder a line is shown by its escape."""
+"""Foreign text made safe to show: characters that move the cursor, recolour or reorder a line become escapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 __all__ = ["as_title", "escaped", "escaped_lines"]
 
-# C0, DEL and C1; marks, embeddings, overrides and isolates of direction; separators of lines; lone surrogates, which
+# C0, DEL and C1; marks, embeddings, overrides and isolates of direction; line separators; lone surrogates, which
 # stand for the bytes of a file name that is not UTF-8
 _BREAKS = "\n\t"
 _MOVING = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
@@ -15,20 +15,20 @@ _IN_LINES = re.compile(f"[{_MOVING}]")
 
 
 def escaped(value: object) -> str:
-    r"""Text as one line that a terminal shows as it is: "a\x1b[2Jb" with an ESC is shown as those very letters.
+    r"""Text as one line without control characters: an ESC in "a\x1b[2Jb" becomes the four characters \x1b.
 
-    Only for people: files and JSON hold the text itself.
+    For display only: files and JSON hold the text itself.
     """
     return _IN_A_LINE.sub(_escape, str(value))
 
 
 def escaped_lines(text: str) -> str:
-    """The same of text whose line breaks and tabs are meant."""
+    """`escaped`, but line breaks and tabs stay."""
     return _IN_LINES.sub(_escape, text)
 
 
 def as_title(value: object) -> str:
-    """The same as text of a picture, where matplotlib takes what stands between two dollars for a formula."""
+    """`escaped` for a matplotlib title, where text between two dollars would be a formula."""
     return escaped(value).replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""Bootstrap: how far a score would move with other samples (videos, clips) of the same kind."""
+"""Bootstrap: how much a score varies with the sample of videos or clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scores = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """The ends of a confidence interval; NaN where there was nothing to resample."""
+    """The ends of a confidence interval; NaN if there was nothing to resample."""
 
     low: float
     high: float
@@ -24,10 +24,10 @@ class Interval:
 
 
 def resample_sums(rows: npt.NDArray[np.int64] | Scores, *, resamples: int, seed: int) -> Scores:
-    """Draw as many rows of (samples, columns) as there are, with replacement, and sum them up; (resamples, columns).
+    """Sums of `rows` (samples, columns) drawn with replacement, as many as there are; returns (resamples, columns).
 
-    NaN without rows. The draws depend on the seed and the number of rows alone, so that two methods on the same samples
-    are resampled alike and their difference can be judged.
+    NaN without rows. The draws depend only on the seed and the number of rows, so that two methods on the same samples
+    are resampled alike and can be compared.
     """
     samples, columns = rows.shape
     if not samples:
@@ -41,7 +41,7 @@ def resample_sums(rows: npt.NDArray[np.int64] | Scores, *, resamples: int, seed:
 
 
 def interval_of(scores: Scores, confidence: float) -> Interval:
-    """The middle part of resampled scores (resamples,) that holds `confidence` of them."""
+    """The central interval that holds the share `confidence` of resampled scores (resamples,)."""
     if not scores.size:
         return Interval(float("nan"), float("nan"))
     outside = (1 - confidence) / 2

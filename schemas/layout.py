@@ -1,4 +1,4 @@
-"""What a store looks like on disk: names of files, names, shapes and number formats of a shard's datasets."""
+"""A store on disk: names of files; names, shapes and dtypes of a shard's datasets."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class DatasetSpec:
 
 
 _CHUNK_BYTES = 64 * 1024
-MAX_CHUNK_BYTES = 4 * 1024 * 1024  # of more than one row; a chunk is read whole for any one of its rows
+MAX_CHUNK_BYTES = 4 * 1024 * 1024  # for more than one row; reading any row reads its whole chunk
 _DENSE_CHUNK_ROWS = 32
 
 
 def datasets_of(config: ExtractionConfig, shape: NetworkShape) -> tuple[DatasetSpec, ...]:
     """Datasets of every shard of a store, in order.
 
-    Raises ConfigurationError where an output was asked for that the network does not have.
+    Raises ConfigurationError for an output that the network does not have.
     """
     _require_outputs(config, shape)
     grid = motion_grid(config, shape)
@@ -75,12 +75,12 @@ def datasets_of(config: ExtractionConfig, shape: NetworkShape) -> tuple[DatasetS
 
 
 def clip_rows(config: ExtractionConfig) -> int:
-    """Rows of frames that are read together: those of a clip, or a guess where a clip is a whole item (dense)."""
+    """Frame rows that are read together: those of a clip, or a guess where a clip is a whole item (dense)."""
     return config.num_frames or _DENSE_CHUNK_ROWS
 
 
 def motion_grid(config: ExtractionConfig, shape: NetworkShape) -> tuple[int, ...]:
-    """Spatial extents that motion is kept with: () pooled, (g, g) a grid, (h, w) full."""
+    """Spatial shape of stored motion: () pooled, (g, g) for a grid, (h, w) full."""
     if config.motion_form in (None, "pooled"):
         return ()
     if config.motion_form == "full":
@@ -88,7 +88,7 @@ def motion_grid(config: ExtractionConfig, shape: NetworkShape) -> tuple[int, ...
     side = int(str(config.motion_form))
     if side > min(shape.cells):
         raise ConfigurationError(
-            f"a motion grid of at most {min(shape.cells)} cells was expected, not {side}: use full or a smaller grid"
+            f"expected a motion grid of at most {min(shape.cells)} cells a side; got {side}. Use full or a smaller grid"
         )
     return (side, side)
 
@@ -97,13 +97,11 @@ def _require_outputs(config: ExtractionConfig, shape: NetworkShape) -> None:
     needed = {TENSORS[name].needs for name in config.outputs}
     if shape.motion_channels == 0 and Needs.MOTION in needed:
         raise ConfigurationError(
-            f"{config.model} has no MotionSqueeze module and gives neither motion, displacement nor confidence: "
-            "use --outputs clip,frame or an msnet_ network"
+            f"{config.model} has no MotionSqueeze module, so no motion, displacement or confidence. "
+            "Use --outputs clip,frame or an msnet_ network"
         )
     if shape.num_classes == 0 and Needs.CLASSIFIER in needed:
-        raise ConfigurationError(
-            "logits were asked for, but the checkpoint has no classifier: leave logits out of --outputs"
-        )
+        raise ConfigurationError("the checkpoint has no classifier, so no logits. Leave logits out of --outputs")
 
 
 def _chunk_rows(config: ExtractionConfig, extents: tuple[int, ...], dtype: str) -> int:
@@ -128,7 +126,7 @@ _ATTEMPT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class StorePaths:
-    """Where things lie in a store. Names come from shard and attempt only, never from a video's name."""
+    """Paths of a store. File names derive from shard and attempt only, never from a video's name."""
 
     root: Path
 
@@ -195,15 +193,13 @@ class StorePaths:
 
 def _checked(shard: str) -> str:
     if not _SHARD.fullmatch(shard):
-        raise StoreError(
-            f"a shard name like shard-00000 was expected, not {shard!r}: the store has been altered by hand"
-        )
+        raise StoreError(f"expected a shard name like shard-00000; got {shard!r}. The store has been altered by hand")
     return shard
 
 
 def _checked_attempt(attempt: str) -> str:
     if not _ATTEMPT.fullmatch(attempt):
         raise StoreError(
-            f"an attempt named by letters and digits was expected, not {attempt!r}: the store has been altered by hand"
+            f"expected an attempt named by letters and digits; got {attempt!r}. The store has been altered by hand"
         )
     return attempt

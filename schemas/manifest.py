@@ -1,4 +1,4 @@
-"""The manifest: one row a clip. Its columns, their types, and what must hold among them."""
+"""The manifest, one row per clip, and the other tables: columns, types and invariants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ __all__ = [
     "FAILURE_COLUMNS",
     "INVENTORY_COLUMNS",
     "MANIFEST_COLUMNS",
-    "empty_failures",
     "empty_manifest",
     "failures_frame",
     "manifest_frame",
@@ -27,7 +26,7 @@ MANIFEST_COLUMNS: Mapping[str, str] = {
     # which clip
     "video_id": "str",
     "clip_number": "int64",  # number of the clip within its item
-    # where it lies: rows of the shard's datasets, [start, stop)
+    # where it is stored: rows [start, stop) of the shard's datasets
     "shard": "str",
     "file": "str",  # relative to the store
     "clip_row": "int64",
@@ -64,7 +63,7 @@ MANIFEST_COLUMNS: Mapping[str, str] = {
     "bad_frames": "int64",
 }
 
-# Of stores of format version 1: columns that they lack, with what these are there, and columns under earlier names.
+# Format version 1: columns that it lacks, with their values, and columns by their earlier names.
 _LATER_COLUMNS = {"pixel_aspect": math.nan}
 _EARLIER_NAMES = {"clip": "clip_number"}
 
@@ -103,9 +102,10 @@ def manifest_from_columns(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 
 
 def typed_columns(frame: pd.DataFrame, columns: Mapping[str, str], what: str) -> pd.DataFrame:
-    """`frame` with exactly these columns, in order and of these types; StoreError, about `what`, where it lacks one.
+    """`frame` with exactly these columns, in this order and of these types.
 
-    Columns that stores of an earlier version do not have are filled in, those that had another name are renamed.
+    Fills in columns that stores of an earlier version do not have, and renames those that had another name. Raises
+    StoreError about `what` if a column is missing or has values of another type.
     """
     renamed = {old: new for old, new in _EARLIER_NAMES.items() if new in columns and new not in frame.columns}
     frame = frame.rename(columns=renamed)
@@ -130,13 +130,8 @@ def empty_manifest() -> pd.DataFrame:
     return manifest_frame([])
 
 
-def empty_failures() -> pd.DataFrame:
-    """A table of failures without rows."""
-    return failures_frame([])
-
-
 def validate_manifest(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `frame` with the manifest's columns in order, or raise StoreError with the first thing that is wrong."""
+    """Return `frame` with the manifest's columns in order; raises StoreError for the first violated invariant."""
     missing = [name for name in MANIFEST_COLUMNS if name not in frame.columns]
     if missing:
         raise StoreError(f"the manifest lacks the columns {', '.join(missing)}: it was written by something else")

@@ -1,4 +1,4 @@
-"""What is handed from one part to the next: items, what a decoder found, what it delivers, what became of a shard."""
+"""Records passed between the parts: items, a decoder's findings and frames, and the commit of a shard."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ BoolArray = npt.NDArray[np.bool_]
 class Item:
     """What features are extracted from: a video file, or a segment of one.
 
-    `start_seconds` and `end_seconds` are on the container's clock, the one of `time_seconds` in the store; None
-    means the file's own start or end.
+    `start_seconds` and `end_seconds` are on the container's clock, like `time_seconds` in the store; None means the
+    file's own start or end.
     """
 
     video_id: str
@@ -48,8 +48,8 @@ class Item:
 class FileJob:
     """One file and the items to take from it in one decoding pass.
 
-    `size_bytes` and `mtime_ns` are those of the inventory; None means that the file is not held against any.
-    `fps` is given for a folder of numbered images only.
+    `size_bytes` and `mtime_ns` are those of the inventory; None skips the check that the file has not changed.
+    `fps` is set for a folder of numbered images only.
     """
 
     path: str
@@ -61,7 +61,7 @@ class FileJob:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one item has no features: the row of failures.parquet."""
+    """Why one item has no features: a row of failures.parquet."""
 
     video_id: str
     failure: FailureClass
@@ -72,12 +72,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What demuxing a file told, without decoding it.
+    """What demuxing a file showed, without decoding it.
 
     width, height: of the native frame before rotation, in pixels. rotation: counter-clockwise quarter turns in
     degrees (0, 90, 180, 270) that `np.rot90(frame, k=rotation // 90)` applies. num_frames: frames that are
     shown. start_seconds: time of the first frame; end_seconds: time of the last one plus its duration.
-    flags: why decord is not trusted with the file (empty: it is). bad_packets: packets marked corrupt.
+    flags: why decord is not trusted with the file (empty: it is trusted). bad_packets: packets marked corrupt.
     pixel_aspect: width over height of a pixel as displayed, after rotation. mirrored: the frame is flipped left to
     right before it is rotated.
     """
@@ -105,15 +105,15 @@ class VideoInfo:
 
 @dataclass(frozen=True, slots=True)
 class ItemPlan:
-    """Which frames of a file an item needs, and how its clips are made of them.
+    """Which frames of a file an item needs, and how they form its clips.
 
     index: (m,) native frame numbers in output order, strictly increasing. time_seconds: (m,) their times.
-    Clips are one of two things. ranges: (n, 2), first and one past the last position in `index` of every clip, both
-    ascending; they are parts of one pass over all m frames and may overlap. clips: one (n, T) array of positions for
-    each member of the network, one row a clip that is a sequence by itself (one longer than the item repeats its last
-    position). The other is None.
-    num_valid: (n,) how many leading frames of a clip are not repetitions. rate_capped: the rate asked for exceeds
-    the file's own, so every frame is there once.
+    Clips have one of two forms; the other is None. ranges: (n, 2), first and one past the last position in `index` of
+    every clip, both ascending; they are parts of one pass over all m frames and may overlap. clips: one (n, T) array of
+    positions for each member of the network, one row per clip, each a separate sequence (a clip longer than the item
+    repeats its last position).
+    num_valid: (n,) how many leading frames of a clip are not repetitions. rate_capped: the requested sampling rate
+    exceeds the file's own, so every frame is taken once.
     """
 
     video_id: str
@@ -127,7 +127,7 @@ class ItemPlan:
 
 @dataclass(frozen=True, slots=True)
 class PixelGrid:
-    """How a point of the network's input lies in the rotated original: original = offset + scale * input, in pixels.
+    """Maps points of the network's input to the rotated original: original = offset + scale * input, in pixels.
 
     Pixel edges, not centres: input x = 0 is the left edge of the input, `size` its right edge. A cell is 8 input
     pixels wide, so that a displacement of one cell is 8 * scale_x original pixels to the right.
@@ -141,7 +141,7 @@ class PixelGrid:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """First event of a file: what it is, and a plan or a failure for each item, in the job's order."""
+    """First event of a file: its properties, and a plan or a failure for each item, in the job's order."""
 
     info: VideoInfo
     grid: PixelGrid
@@ -150,10 +150,10 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class FrameChunk:
-    """Some sampled frames of the file, in order: those that any of its items needs.
+    """Some sampled frames of the file, in order: frames that any of its items needs.
 
     index: (k,) native frame numbers. frames: (k, size, size, 3) uint8 RGB. valid: (k,) False where a corrupt
-    frame was kept on the user's word.
+    frame was kept because the user asked for it.
     """
 
     index: Int64Array
@@ -163,14 +163,14 @@ class FrameChunk:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """All chunks so far are void: the file is decoded again from its start by the stricter decoder, and why."""
+    """Voids all chunks so far: the stricter decoder decodes the file again from its start, for this reason."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Last event: the file was decoded to its end without a complaint, by which decoder, and what it took."""
+    """Last event: the file was decoded to its end. Says by which decoder, and at what cost."""
 
     decoder: str
     decoder_version: str
@@ -196,7 +196,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class CommitRecord:
-    """What commits/shard-00000.json says: which attempt's files are the shard, and what is in them.
+    """Content of commits/shard-00000.json: which attempt's files are the shard, and what they hold.
 
     data: the HDF5 file. fragment: the parquet file with the shard's manifest rows. rows: number of rows by level.
     checksums: CRC-32 of every dataset's rows by its path. video_ids: items with rows, in the order of their rows.
@@ -212,3 +212,8 @@ class CommitRecord:
     checksums: dict[str, int]
     video_ids: tuple[str, ...]
     failures: tuple[Failure, ...]
+
+    @property
+    def all_video_ids(self) -> tuple[str, ...]:
+        """All items of the shard: those with rows, and those that failed."""
+        return (*self.video_ids, *(failure.video_id for failure in self.failures))

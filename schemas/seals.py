@@ -1,7 +1,7 @@
-"""Seals: a line inside a file of ours that says what kind it is and holds the SHA-256 of all the rest.
+"""Seals: a line inside a file of ours with the kind of the file and the SHA-256 of all the rest.
 
-A file with its seal was written by this program and not touched since, so that a later call may replace it. Readers of
-the file pass the seal over: it is a text chunk of a PNG, a comment at the end of a PDF or SVG, a key of a JSON object,
+A file with a valid seal was written by this program and not changed since, so a later call may replace it. Other
+readers ignore the seal: it is a text chunk of a PNG, a comment at the end of a PDF or SVG, a key of a JSON object, or
 bytes before the footer of a Parquet table that no column points to.
 """
 
@@ -24,19 +24,19 @@ _DIGITS = 64
 
 
 def sealed(data: bytes, kind: str) -> bytes:
-    """A picture (PNG, PDF or SVG) or a Parquet table with a seal of this kind; raises ValueError for anything else."""
+    """Add a seal of this kind to a PNG, PDF, SVG or Parquet file; raises ValueError for anything else."""
     mark = _mark(data, kind, hashlib.sha256(data).hexdigest())
     cut = len(data) - _behind(data)
     return data[:cut] + mark + data[cut:]
 
 
 def sealed_content(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """What is to be a JSON object, with a seal of this kind."""
+    """Add a seal of this kind to the content of a JSON object."""
     return {**content, _KEY: _seal_of(content, kind)}
 
 
 def is_sealed(data: bytes, kind: str) -> bool:
-    """Whether this is a file with a seal of this kind, and as it was written."""
+    """Whether this file has a seal of this kind and is as it was written."""
     if data.lstrip()[:1] == b"{":
         return _is_sealed_json(data, kind)
     try:
@@ -56,13 +56,13 @@ def _is_sealed_json(data: bytes, kind: str) -> bool:
 
 
 def _seal_of(content: Mapping[str, Any], kind: str) -> dict[str, str]:
-    plain = json.loads(json.dumps(content))  # keys as text, lists for tuples: as it is read again
+    plain = json.loads(json.dumps(content))  # text keys and lists for tuples, as a reader gets them
     canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     return {"kind": kind, "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def _mark(data: bytes, kind: str, sha256: str) -> bytes:
-    """The seal as the form of `data` has it; it is equally long for every SHA-256."""
+    """The seal in the form that fits `data`; its length does not depend on the SHA-256."""
     text = f"{kind} sha256 {sha256}".encode()
     if data.startswith(_PNG):
         chunk = b"tEXtmsnet-features\0" + text
@@ -73,11 +73,11 @@ def _mark(data: bytes, kind: str, sha256: str) -> bytes:
         return b"<!-- msnet-features " + text + b" -->\n"
     if data.startswith(_PARQUET):
         return b"msnet-features " + text + b"\n"
-    raise ValueError("a PNG, PDF, SVG or Parquet file was expected")
+    raise ValueError(f"expected a PNG, PDF, SVG or Parquet file; got one that starts with {data[:8]!r}")
 
 
 def _behind(data: bytes) -> int:
-    """Bytes of a file that stand behind its seal."""
+    """Number of bytes of a file behind its seal."""
     if data.startswith(_PARQUET):
         return _PARQUET_END_BYTES + int.from_bytes(data[-_PARQUET_END_BYTES : -len(_PARQUET)], "little")
     return _PNG_END_BYTES if data.startswith(_PNG) else 0

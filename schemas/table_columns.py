@@ -1,4 +1,4 @@
-"""Columns of the user's own table (labels, splits, anything), and how they are called in a store."""
+"""Columns of the user's own table (labels, splits, anything), and their names in a store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = [
 ]
 
 TABLE_PREFIX = "table_"
-"""Stands before the name of a column that is called like one of the manifest's or the inventory's own."""
+"""Prefix for a column whose name the manifest or the inventory already uses."""
 
 MOST_COLUMNS = 1000
-"""Columns that a table may bring: each has a value for every clip."""
+"""Most columns that a table may have: each takes a value for every clip."""
 
 COLUMN_TYPES = ("Int64", "float64", "boolean", "str")
-"""Types of such columns in pandas. A value can be missing in each: NA, or NaN in numbers with fractions and in text."""
+"""pandas dtypes of such columns. Values can be missing in each: NA, or NaN in float64 and str."""
 
 _OURS = frozenset({*MANIFEST_COLUMNS, *INVENTORY_COLUMNS})
 _SHOWN = 10
@@ -35,10 +35,10 @@ _SHOWN_CHARACTERS = 40
 
 @dataclass(frozen=True, eq=False)
 class TableColumns:
-    """What a table says beyond where its videos are.
+    """A table's columns other than those that say where its videos are.
 
-    values: one row a video, indexed by video_id, columns under the manifest's names and of `COLUMN_TYPES`. names: by
-    the names that the table uses. left_out: (name in the table, why) of columns that no manifest can have.
+    values: one row per video, indexed by video_id; columns by their manifest names, of `COLUMN_TYPES`. names: manifest
+    name by name in the table. left_out: (name in the table, reason) of columns that a manifest cannot hold.
     """
 
     values: pd.DataFrame = field(default_factory=lambda: no_columns(()))
@@ -46,17 +46,17 @@ class TableColumns:
     left_out: tuple[tuple[str, str], ...] = ()
 
     def of_videos(self, video_ids: Sequence[str]) -> TableColumns:
-        """The same rows, of these videos."""
+        """The same rows, for these videos."""
         has_some = len(self.values.columns) > 0
         values = self.values.set_axis(_index(video_ids), axis=0) if has_some else no_columns(video_ids)
         return replace(self, values=values)
 
     def renamed(self, video_ids: Mapping[str, str]) -> TableColumns:
-        """The same rows, of the videos that the mapping calls otherwise."""
+        """The same rows, with videos renamed by the mapping."""
         return self.of_videos([video_ids.get(name, name) for name in self.values.index])
 
     def summary(self) -> str:
-        """'columns carried into the manifest: label, codec (as table_codec)', or '' where there is nothing to say."""
+        """'columns carried into the manifest: label, codec (as table_codec)', or '' if there is nothing to say."""
         called = {name: f"as {shown_names([new])}" for name, new in self.names.items() if new != name}
         carried, left_out = shown_names(self.names, called), [name for name, _ in self.left_out]
         parts = {
@@ -67,14 +67,14 @@ class TableColumns:
 
 
 def no_columns(video_ids: Sequence[str]) -> pd.DataFrame:
-    """The columns of a table that says nothing but where its videos are."""
+    """The columns of a table that only says where its videos are."""
     return pd.DataFrame(index=_index(video_ids))
 
 
 def manifest_names(names: Iterable[str], ours: AbstractSet[str] = _OURS) -> dict[str, str]:
-    """What columns are called in a table that has columns `ours` already: their own names, or with `TABLE_PREFIX`.
+    """New names of columns that join a table with the columns `ours`: their own, or prefixed with `TABLE_PREFIX`.
 
-    No two are called alike: the prefix is repeated where the name with it is another column's.
+    Names stay distinct: the prefix is repeated while the result is another column's name.
     """
     names = list(names)
     taken = {*ours, *names}
@@ -89,14 +89,14 @@ def manifest_names(names: Iterable[str], ours: AbstractSet[str] = _OURS) -> dict
 
 
 def shown_names(names: Iterable[str], notes: Mapping[str, str] | None = None) -> str:
-    """The first of some names as a sentence can hold them: 'label (as its note says), split and 5 more'.
+    """The first names, for a sentence: 'label (its note), split and 5 more'.
 
-    Those with odd characters are in quotes and escaped, long ones are cut.
+    Names with odd characters are quoted and escaped; long ones are cut.
     """
     names = list(names)
-    told = [f"{_shown(name)} ({notes[name]})" if notes and name in notes else _shown(name) for name in names[:_SHOWN]]
-    more = len(names) - len(told)
-    return ", ".join(told) + (f" and {more} more" if more else "")
+    shown = [f"{_shown(name)} ({notes[name]})" if notes and name in notes else _shown(name) for name in names[:_SHOWN]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _shown(name: str) -> str:

@@ -1,7 +1,6 @@
-"""The tensors that a store can hold: one entry each, from which options, rows, shards and readers follow.
+"""The tensors that a store can hold. Options, rows, shards and readers derive from the one entry of each.
 
-To add one: an entry in `TENSORS`, and code that gives the network's output an attribute of that name (CONTRIBUTING.md
-shows the whole way).
+To add one: an entry in `TENSORS`, and code that sets an attribute of that name on the network's output.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from enum import StrEnum
 __all__ = ["LEVELS", "TENSORS", "Needs", "NetworkShape", "StoredTensor", "output_choices"]
 
 LEVELS = ("clips", "frames", "pairs")
-"""Groups of a shard. All datasets of a group have the same number of rows."""
+"""Groups of a shard. All datasets of a group have equally many rows."""
 
 Grid = tuple[int, ...]
 
@@ -47,10 +46,10 @@ class Needs(StrEnum):
 class StoredTensor:
     """A dataset of every shard.
 
-    path: level/name. shape: of one row, from the network's shape and the grid that motion is kept on. output: the name
-    by which --outputs chooses it; None for what is always kept. attribute: of the network's output, of clips
-    (MSNetOutput) and of a stream (StreamOutput) alike; None where the pipeline knows it without a network. dtype: None
-    is the store's own float. by_default: kept where nobody chooses, if the network has what it needs.
+    path: level/name. shape: of one row, from the network's shape and the motion grid. output: its name in --outputs;
+    None if it is always stored. attribute: of the network's output, for clips (MSNetOutput) and streams (StreamOutput)
+    alike; None if the pipeline knows it without a network. dtype: None is the store's float format. by_default: stored
+    unless outputs are chosen, if the network has what it needs.
     """
 
     path: str
@@ -104,9 +103,9 @@ TENSORS: dict[str, StoredTensor] = {
         by_default=False,
     ),
 }
-"""By the name that readers use."""
+"""By the readers' names."""
 
 
 def output_choices() -> dict[str, StoredTensor]:
-    """What --outputs can name, in the order in which a configuration lists it; each with the tensor of that name."""
+    """Names that --outputs accepts, in the order of a configuration, each with its tensor."""
     return {tensor.output: tensor for name, tensor in TENSORS.items() if tensor.output == name}

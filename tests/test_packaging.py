@@ -113,7 +113,7 @@ def test_package_of_another_with_our_name_is_named_in_a_sentence(name: str, tmp_
     done = run(sys.executable, "-m", "msnet_features", "--help", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert re.fullmatch(rf"msnet: .*{name} from {re.escape(str(tmp_path))}.*: rename .*\n", done.stderr), done.stderr
+    assert re.fullmatch(rf"msnet: .*{name} from {re.escape(str(tmp_path))}.*\. Rename .*\n", done.stderr), done.stderr
 
 
 def test_shadowing_by_pythonpath_is_named_too(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_plain_folder_with_our_name_is_passed_over_or_named(tmp_path: Path) -> N
     """Without __init__.py a folder stands behind every installed package, but before one of an editable install."""
     (tmp_path / "jobs").mkdir()
     done = run(sys.executable, "-m", "msnet_features", "--help", cwd=tmp_path)
-    named = done.stderr.startswith(f"msnet: its own packages were expected, but Python finds jobs from {tmp_path}")
+    named = done.stderr.startswith(f"msnet: expected its own packages; got jobs from {tmp_path}")
     assert done.returncode == 0 or (done.returncode == 1 and named and len(done.stderr.splitlines()) == 1)
 
 

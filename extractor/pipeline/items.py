@@ -26,7 +26,7 @@ class ItemWriter(Protocol):
     def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
         """Append rows to datasets by path."""
 
-    def finish(self, clips: Sequence[Mapping[str, Any]]) -> object:
+    def finish(self, clips: Sequence[Mapping[str, Any]]) -> None:
         """Make the item durable, with one manifest row per clip; row ranges count from the item's first row."""
 
     def reset(self) -> None:

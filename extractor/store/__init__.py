@@ -1,6 +1,6 @@
-"""The store: sharded HDF5 on disk, written so that nothing finished is lost, and read by `FeatureStore`.
+"""The store: sharded HDF5 on disk. A crash loses no finished item; `FeatureStore` reads it.
 
-Importable without torch, Ray or a decoder. Names are loaded on first use, so that a reader does not pay for a writer.
+Imports no torch, Ray or decoder. Names load on first use, so that a reader does not pay for the writer.
 """
 
 import lazy_loader

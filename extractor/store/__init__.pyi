@@ -1,9 +1,4 @@
-from .commits.commit import (
-    CommitResult as CommitResult,
-    CommitStatus as CommitStatus,
-    commit_shard as commit_shard,
-    retire as retire,
-)
+from .commits.commit import CommitStatus as CommitStatus, commit_shard as commit_shard, retire as retire
 from .commits.lease import Lease as Lease
 from .commits.records import committed as committed, next_generation as next_generation
 from .commits.run import Run as Run, read_run as read_run, write_run as write_run

@@ -1,4 +1,4 @@
-"""Holding a store against what it says of itself, down to the last bit: shards against records, the rest by seals."""
+"""Checks a store to the last bit: shards against their commit records, all other files by their seals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Damage", "check_inventory", "check_shard", "check_store_files", "for
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong: with which shard ("" where it is the store's), file, dataset if in one, and what."""
+    """One fault: shard ("" for a file of the store itself), file, dataset if it lies in one, and a message."""
 
     shard: str
     file: str
@@ -37,15 +37,15 @@ class Damage:
 
 
 def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[Damage]:
-    """Everything that is found wrong with a committed shard.
+    """Everything wrong with a committed shard.
 
     Quick: record, sizes, manifest fragment in full, structure and row counts of the data. Deep: also the SHA-256 of
-    the data and every row with its checksum. Raises StorageError where the machine, not the file, is to blame.
+    the data and every row with its checksum. Raises StorageError if the machine is to blame, not the file.
     """
     try:
         record = read_record(paths, shard)
     except StoreError as error:
-        return [Damage(shard, paths.commit(shard).relative_to(paths.root).as_posix(), None, _told(error))]
+        return [Damage(shard, paths.commit(shard).relative_to(paths.root).as_posix(), None, _message(error))]
     if record is None:
         return []
     if record.digest != run.digest:
@@ -56,13 +56,13 @@ def check_shard(paths: StorePaths, run: Run, shard: str, *, deep: bool) -> list[
     return _most_telling(found)
 
 
-def _told(error: StoreError) -> str:
-    """What is wrong, without the advice to find out by what is being done here."""
+def _message(error: StoreError) -> str:
+    """The message of an error without its advice to verify the store, which is what happens here."""
     return str(error).removesuffix(HOW_TO_MEND)
 
 
 def _most_telling(found: list[Damage]) -> list[Damage]:
-    """Without the entries that only repeat, for a whole file, what another says about a dataset of it."""
+    """Drop entries for a whole file that only repeat what another says about one of its datasets."""
     explained = {damage.file for damage in found if damage.dataset is not None}
     kept = [damage for damage in found if damage.dataset is not None or damage.file not in explained]
     return list({(damage.file, damage.dataset): damage for damage in reversed(kept)}.values())[::-1]
@@ -74,16 +74,14 @@ def _check_file(paths: StorePaths, record: CommitRecord, stored: StoredFile, dee
         size = path.stat().st_size
         if size != stored.bytes:
             return [Damage(record.shard, stored.path, None, f"it has {size} bytes, the record says {stored.bytes}")]
-        if deep and _sha256(path) != stored.sha256:
-            return [Damage(record.shard, stored.path, None, "its SHA-256 is not the recorded one")]
+        if deep:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != stored.sha256:
+                return [Damage(record.shard, stored.path, None, "its SHA-256 is not the recorded one")]
     except FileNotFoundError:
         return [Damage(record.shard, stored.path, None, "it is missing")]
     return []
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_fragment(paths: StorePaths, record: CommitRecord) -> list[Damage]:
@@ -98,7 +96,7 @@ def _check_fragment(paths: StorePaths, record: CommitRecord) -> list[Damage]:
             return []
         message = "its rows do not agree with the commit record"
     except DamagedShardError as error:
-        message = _told(error)
+        message = _message(error)
     return [Damage(record.shard, record.fragment.path, None, message)]
 
 
@@ -110,7 +108,7 @@ def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -
     except FileNotFoundError:
         return [Damage(record.shard, record.data.path, None, "it is missing")]
     except DamagedShardError as error:
-        return [Damage(record.shard, record.data.path, None, _told(error))]
+        return [Damage(record.shard, record.data.path, None, _message(error))]
     with reader:
         for spec in run.datasets:
             try:
@@ -118,7 +116,7 @@ def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -
                 if deep and reader.checksum(spec.path) != record.checksums.get(spec.path):
                     found.append(Damage(record.shard, record.data.path, spec.path, "its rows are not those written"))
             except DamagedShardError as error:
-                found.append(Damage(record.shard, record.data.path, spec.path, _told(error)))
+                found.append(Damage(record.shard, record.data.path, spec.path, _message(error)))
         levels = {spec.level for spec in run.datasets}
         wrong = [level for level in LEVELS if level in levels and reader.rows[level] != record.rows.get(level)]
         if wrong and not found:
@@ -127,15 +125,15 @@ def _check_data(paths: StorePaths, run: Run, record: CommitRecord, deep: bool) -
             if reader.attributes.get("attempt") != record.attempt or reader.attributes.get("digest") != record.digest:
                 found.append(Damage(record.shard, record.data.path, None, "its attributes are not the record's"))
         except DamagedShardError as error:
-            found.append(Damage(record.shard, record.data.path, None, _told(error)))
+            found.append(Damage(record.shard, record.data.path, None, _message(error)))
     return found
 
 
 def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage]:
-    """Everything that is found wrong with files that are not of one committed shard.
+    """Everything wrong with files that belong to no committed shard.
 
-    Quick: seals of the store's own tables and documents, and of what an unfinished run left. Deep: also every row of
-    what is staged. Files that are not there are no damage, but for one of which a copy is.
+    Quick: seals of the store's own tables and documents, and of what an unfinished run left. Deep: also every staged
+    row. A missing file is damage only if its copy exists.
     """
     found = []
     for path, kind in _sealed_files(paths) if has_seals(paths) else ():
@@ -157,7 +155,7 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
 
 
 def _sealed_files(paths: StorePaths) -> Iterator[tuple[Path, Kind]]:
-    """Every file that carries a seal, whether it is there or not, with its kind."""
+    """Every file that carries a seal, whether it exists or not, with its kind."""
     for path, kind in ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY)):
         yield from ((path, kind), (paths.copy(path), kind))
     yield from ((paths.manifest, Kind.MANIFEST), (paths.failures, Kind.FAILURES))
@@ -179,21 +177,21 @@ def _is_record(path: Path, shard: str) -> bool:
 
 
 def _staged(path: Path, run: Run) -> str:
-    """What is wrong with a staged item, "" where nothing is."""
+    """What is wrong with a staged item; "" if nothing is."""
     try:
         with open_staged(path, run) as reader:
             reader.header()
             for spec in run.datasets:
                 reader.checksum(spec.path)
-    except FileNotFoundError:  # its shard was committed just now
+    except FileNotFoundError:  # its shard has just been committed
         return ""
     except DamagedShardError as error:
-        return _told(error)
+        return _message(error)
     return ""
 
 
 def check_inventory(paths: StorePaths, inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> list[Damage]:
-    """Hold what shards name against the inventory, both ways."""
+    """Compare the inventory with the items that shards name, both ways."""
     file = paths.inventory.relative_to(paths.root).as_posix()
     found = []
     if unknown := _named(records) - set(inventory["video_id"]):
@@ -204,15 +202,11 @@ def check_inventory(paths: StorePaths, inventory: pd.DataFrame, records: Mapping
 
 
 def forgotten(inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> set[str]:
-    """Videos that are planned into committed shards only, of which no record names them: nobody would extract them."""
+    """Videos planned only into committed shards that do not name them: no run would extract them."""
     settled = inventory["shard"].isin(set(records))
     return set(inventory[settled]["video_id"]) - set(inventory[~settled]["video_id"]) - _named(records)
 
 
 def _named(records: Mapping[str, CommitRecord]) -> set[str]:
     """Videos that commit records name, with features or as failed."""
-    return {
-        video_id
-        for record in records.values()
-        for video_id in (*record.video_ids, *(failure.video_id for failure in record.failures))
-    }
+    return {video_id for record in records.values() for video_id in record.all_video_ids}

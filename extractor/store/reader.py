@@ -32,22 +32,22 @@ Array = npt.NDArray[Any]
 _CACHE_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 8 * 1024 * 1024
 _MAX_RUN_BYTES = 64 * 1024 * 1024
-_GAP_BYTES = 128 * 1024  # reading over a gap of this size costs less than a second read
+_GAP_BYTES = 128 * 1024  # reading across such a gap costs less than a second read
 
 
 class FeatureStore:
-    """Reads a store: what is committed when it is opened. Later commits are seen by opening it again.
+    """Reads what a store has committed when it is opened. Open it again to see later commits.
 
     Tensors go by the names in `tensors` (see docs/format.md): "clip" (n, D), "frame" (m, D), "motion" (m, C) or
     (m, C, g, g), "time_seconds", "index" and "valid" (m,), "displacement" (k, 2, h, w), "confidence" (k, 1, h, w),
-    "tied" (k, h, w), "logits" (n, classes), and for ensembles "frame_member" (m,), "pair_member" (k,); with n clips,
-    m frames and k pairs. Floats come in the number format that is stored; "valid" and "tied" are bool.
+    "tied" (k, h, w), "logits" (n, classes), and for ensembles "frame_member" (m,), "pair_member" (k,); for n clips,
+    m frames and k pairs. Floats have the stored dtype; "valid" and "tied" are bool.
 
-    Files are opened on first use, at most `max_open_files` at a time, each with `cache_bytes` of chunk cache a
-    dataset. A store can be pickled into spawned workers and used after a fork; each process opens its own files. A
-    worker sees the same clips under the same numbers. Threads take turns.
+    Files open on first use, at most `max_open_files` at a time, each with `cache_bytes` of chunk cache per dataset. A
+    store can be pickled into spawned workers and used after a fork: each process opens its own files and sees the same
+    clips under the same numbers. Threads take turns.
 
-    Raises StoreError where `path` is no store, and DamagedShardError where a file is not as it was written.
+    Raises StoreError if `path` is no store, and DamagedShardError if a file is not as it was written.
     """
 
     def __init__(
@@ -72,8 +72,9 @@ class FeatureStore:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """One row a clip, `clip(i)` being row i; columns as in schemas.manifest, and then those of the user's table, as
-        the inventory has them when this is first asked for. Clips of a video are neighbours.
+        """One row per clip: `clip(i)` reads row i. Clips of a video are neighbours.
+
+        Columns are those of schemas.manifest, then those of the user's table, as the inventory has them on first use.
         """
         cached = cached_manifest(self.paths, self._records)
         manifest = cached if cached is not None else merge_fragments(self.paths, self._records)
@@ -81,7 +82,7 @@ class FeatureStore:
 
     @cached_property
     def failures(self) -> pd.DataFrame:
-        """One row a video that could not be extracted."""
+        """One row per video that could not be extracted."""
         return merge_failures(self._records)
 
     @property
@@ -91,27 +92,27 @@ class FeatureStore:
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
-        """Names of the tensors that this store holds."""
+        """Names of the store's tensors."""
         return tuple(self._specs)
 
     def __len__(self) -> int:
         return len(self.manifest)
 
     def video(self, video_id: str, tensors: Sequence[str] | None = None) -> dict[str, Array]:
-        """Tensors of a video by name, over all its clips, rows in order. All of them unless named.
+        """Tensors of a video by name (default: all), over all its clips, rows in order.
 
-        Rows of its clips are cut out by the manifest's row ranges, less those of its first clip.
+        To cut out a clip, take its row range in the manifest minus the start of the video's first clip.
         """
         clips = self.video_clips(video_id)
         return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
 
     def clip(self, index: int, tensors: Sequence[str] | None = None) -> dict[str, Array]:
-        """Tensors by name of the clip in row `index` of the manifest. All of them unless named."""
+        """Tensors by name (default: all) of the clip in row `index` of the manifest."""
         clips = range(self._position(index), self._position(index) + 1)
         return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
 
     def clips(self, indices: Sequence[int], tensors: Sequence[str] | None = None) -> list[dict[str, Array]]:
-        """Like `clip` for many clips at once, in the order asked for; rows that lie together are read together."""
+        """Like `clip` for many clips at once, in the given order; neighbouring rows are read together."""
         names = self._checked(tensors)
         wanted = np.array([self._position(index) for index in indices], dtype=np.int64)
         found: list[dict[str, Array]] = [{} for _ in wanted]
@@ -125,7 +126,7 @@ class FeatureStore:
         return found
 
     def video_clips(self, video_id: str) -> range:
-        """Rows of the manifest that are a video's clips."""
+        """Manifest rows of a video's clips."""
         try:
             return self._videos[video_id]
         except KeyError:
@@ -135,7 +136,7 @@ class FeatureStore:
             raise StoreError(f"{self.paths.root} has no features of {video_id!r}; {reason}") from None
 
     def dtype(self, name: str) -> np.dtype[Any]:
-        """Number format that a tensor comes in."""
+        """Dtype of a tensor as it is read."""
         self._checked([name])
         return np.dtype(bool) if name in ("valid", "tied") else np.dtype(self._specs[name].dtype)
 
@@ -152,7 +153,7 @@ class FeatureStore:
         return (stop - start, *self.row_shape(name))
 
     def blocks(self, name: str, clips: range, block_rows: int | None = None) -> Iterator[Array]:
-        """Rows of a tensor over neighbouring clips of one video, `block_rows` (by default some 8 MB) at a time."""
+        """Rows of a tensor over neighbouring clips of one video, `block_rows` (default: about 8 MB) at a time."""
         self._checked([name])
         file, start, stop = self._range(name, clips)
         step = block_rows or max(1, _BLOCK_BYTES // self._specs[name].row_bytes)
@@ -160,15 +161,15 @@ class FeatureStore:
             yield self._read(name, file, first, min(stop, first + step))
 
     def rows(self, name: str, clip: int, start: int, stop: int) -> Array:
-        """Rows [start, stop) of a tensor, counted as the manifest counts them, in the file that holds a clip.
+        """Rows [start, stop) of a tensor, in the manifest's row numbers, of the file that holds a clip.
 
-        For windows of long clips: whole clips and videos are read by `clip` and `video`.
+        For windows of long clips; `clip` and `video` read whole clips and videos.
         """
         self._checked([name])
         return self._read(name, int(self._files[self._position(clip)]), start, stop)
 
     def close(self) -> None:
-        """Close all files; the store opens them again when it is used."""
+        """Close all files. The store reopens them when it is used again."""
         with self._lock:
             while self._open_files:
                 self._open_files.popitem()[1].close()
@@ -180,7 +181,7 @@ class FeatureStore:
 
     @cached_property
     def _files(self) -> npt.NDArray[np.int64]:
-        """For every clip, number of its file in `_file_names`."""
+        """The number of every clip's file in `_file_names`."""
         return np.asarray(pd.factorize(self.manifest["file"])[0], dtype=np.int64)
 
     @cached_property
@@ -191,7 +192,7 @@ class FeatureStore:
 
     @cached_property
     def _bounds(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """First and one past the last row of every clip, by level."""
+        """(starts, stops) of the rows of every clip, by level."""
         clip_row = self.manifest["clip_row"].to_numpy()
         frames = (self.manifest["frame_start"].to_numpy(), self.manifest["frame_stop"].to_numpy())
         pairs = (self.manifest["pair_start"].to_numpy(), self.manifest["pair_stop"].to_numpy())
@@ -203,19 +204,19 @@ class FeatureStore:
         edges = np.flatnonzero(np.diff(codes, prepend=-1, append=len(names)))
         ranges = [range(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
         if len(ranges) != len(names):
-            raise StoreError(f"clips of one video lie apart in the manifest of {self.paths.root}: it was altered")
+            raise StoreError(f"the manifest of {self.paths.root} was altered: the clips of a video are not neighbours")
         return dict(zip(names, ranges, strict=True))
 
     def _position(self, index: int) -> int:
         if not -len(self.manifest) <= index < len(self.manifest):
-            raise IndexError(f"clip {index} was asked for, the store has {len(self.manifest)}")
+            raise IndexError(f"expected the index of one of {len(self.manifest)} clips; got {index}")
         return int(index) % len(self.manifest)
 
     def _checked(self, names: Sequence[str] | None) -> tuple[str, ...]:
         if names is None:
             return self.tensors
         if isinstance(names, str) or not set(names) <= set(self.tensors):
-            raise StoreError(f"names among {', '.join(self.tensors)} were expected, not {names!r}")
+            raise StoreError(f"expected names among {', '.join(self.tensors)}; got {names!r}")
         return tuple(names)
 
     def _range(self, name: str, clips: range) -> tuple[int, int, int]:
@@ -224,7 +225,7 @@ class FeatureStore:
         return int(self._files[clips[0]]), int(starts[clips[0]]), int(stops[clips[-1]])
 
     def _gather(self, name: str, file: int, starts: Array, stops: Array) -> Iterator[tuple[int, Array]]:
-        """(position, rows) for row ranges of one file, neighbouring ones read in one go."""
+        """(position, rows) for row ranges of one file; neighbouring ranges are read at once."""
         row_bytes = self._specs[name].row_bytes
         order = deque(np.argsort(starts, kind="stable").tolist())
         while order:
@@ -260,14 +261,14 @@ class FeatureStore:
             reader = ShardReader(self.paths.root / name, self.run.datasets, shard=shard, cache_bytes=self._cache_bytes)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{name} is gone from {self.paths.root}: where its shard was made anew, open the store again; "
+                f"{name} is gone from {self.paths.root}: if its shard was extracted again, open the store again; "
                 "otherwise run `msnet verify`, then `msnet resume`"
             ) from error
         self._open_files[file] = reader
         return reader
 
     def _own_process(self) -> None:
-        """Start without open files in a process that did not open them: after a fork they belong to the parent."""
+        """Start without open files in a forked process: those that are open belong to the parent."""
         if getattr(self, "_pid", None) != os.getpid():
             self._open_files: OrderedDict[int, ShardReader] = OrderedDict()
             self._lock = threading.RLock()

@@ -1,4 +1,4 @@
-"""Columns of the user's table in a store: they lie in the inventory, one value a video, and are joined to the clips."""
+"""Columns of the user's table: stored in the inventory, one value per video, and joined to the clips."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from schemas.wording import counted
 __all__ = ["ColumnUpdate", "columns_of", "joined", "typed_inventory", "updated"]
 
 _READ_AS = {**{name: name for name in COLUMN_TYPES}, "int64": "Int64", "bool": "boolean"}
-_EXACT = 2**53  # from which on float64 does not tell whole numbers apart
+_EXACT = 2**53  # float64 does not hold every whole number beyond
 
 
 def typed_inventory(frame: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with the inventory's columns, and behind them those of a table; others than these are passed over.
+    """`frame` with the inventory's columns, followed by table columns of known dtypes; drops all others.
 
-    Raises StoreError where it lacks one.
+    Raises StoreError if a column of the inventory is missing.
     """
     ours = typed_columns(frame, INVENTORY_COLUMNS, "the inventory")
     kinds = frame.dtypes[~frame.columns.duplicated() & ~frame.columns.isin(list(INVENTORY_COLUMNS))]
@@ -32,16 +32,16 @@ def typed_inventory(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def columns_of(inventory: pd.DataFrame) -> pd.DataFrame:
-    """Columns of the user's table, of a typed inventory: a row a video, indexed by `video_id`."""
+    """Columns of the user's table from a typed inventory: one row per video, indexed by `video_id`."""
     names = [name for name in inventory.columns if name not in INVENTORY_COLUMNS]
     last = inventory.drop_duplicates("video_id", keep="last")
     return last.set_index("video_id")[names]
 
 
 def joined(frame: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
-    """`frame`, with rows of videos in a column `video_id`, and behind its columns those that are held by video.
+    """`frame`, which has a column `video_id`, followed by `columns`, which are indexed by video.
 
-    Rows of a video that `columns` does not have get missing values.
+    Rows of videos that `columns` lacks get missing values.
     """
     if not len(columns.columns):
         return frame
@@ -54,9 +54,9 @@ def joined(frame: pd.DataFrame, columns: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class ColumnUpdate:
-    """Columns of a store after its table was read again, and how they differ, for the videos that the store has.
+    """Columns of a store after its table was read again, and how they differ for the videos of the store.
 
-    values: by video. changed: names, and what has changed. gone: names that the table has no longer.
+    values: by video. changed: what has changed, by name. gone: names that the table no longer has.
     """
 
     values: pd.DataFrame
@@ -65,16 +65,16 @@ class ColumnUpdate:
     gone: tuple[str, ...]
 
     def summary(self) -> str:
-        """What the table brings: 'new: split; changed: label (3 videos)', or '' where that is nothing."""
+        """What the table brings: 'new: split; changed: label (3 videos)', or '' if nothing has changed."""
         parts = {"new": shown_names(self.new), "changed": shown_names(self.changed, self.changed)}
         return "; ".join(f"{what}: {names}" for what, names in parts.items() if names)
 
 
 def updated(columns: pd.DataFrame, table: pd.DataFrame) -> ColumnUpdate:
-    """`columns` of a store with those of a table: what the table says counts, what it does not say stays.
+    """`columns` of a store updated from a table: its values replace the store's; what it lacks stays.
 
-    That is so for videos and for columns. Where values that stay are of another type than the table's, both become
-    numbers with fractions, or text.
+    This holds for videos and for columns. If kept values are of another type than the table's, both become float64,
+    or text.
     """
     video_ids = columns.index.append(table.index[columns.index.get_indexer(table.index) < 0])
     old_rows, new_rows = (index.get_indexer(video_ids) for index in (columns.index, table.index))
@@ -95,24 +95,22 @@ def updated(columns: pd.DataFrame, table: pd.DataFrame) -> ColumnUpdate:
 
 
 def _together(mine: pd.Series[Any], theirs: pd.Series[Any], stays: npt.NDArray[np.bool_]) -> pd.Series[Any]:
-    """`theirs`, and `mine` where that stays, under one type: that of the values, where only one of both has any."""
+    """`theirs`, but `mine` where `stays`, under one dtype: that of the side with values, if only one has any."""
     mine = mine.where(stays)
     has_mine, has_theirs = mine.notna().any(), theirs.notna().any()
     if not has_theirs:
         return mine
     if has_mine and mine.dtype != theirs.dtype:
-        as_one = _as_number if _is_exact(mine) and _is_exact(theirs) else _as_text
-        mine, theirs = as_one(mine), as_one(theirs)
+        if _is_exact(mine) and _is_exact(theirs):
+            mine, theirs = mine.astype("float64"), theirs.astype("float64")
+        else:
+            mine, theirs = _as_text(mine), _as_text(theirs)
     return theirs.mask(stays, mine) if has_mine else theirs
 
 
 def _is_exact(values: pd.Series[Any]) -> bool:
-    """Whether they are numbers that float64 holds exactly."""
+    """Whether float64 holds these values exactly."""
     return values.dtype == "float64" or (values.dtype == "Int64" and bool(values.between(-_EXACT, _EXACT).all()))
-
-
-def _as_number(values: pd.Series[Any]) -> pd.Series[Any]:
-    return values.astype("float64")
 
 
 def _as_text(values: pd.Series[Any]) -> pd.Series[Any]:
@@ -121,7 +119,7 @@ def _as_text(values: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _difference(before: pd.Series[Any], now: pd.Series[Any]) -> str:
-    """'3 videos' have other values, or 'str, was Int64'; '' where both are the same."""
+    """'3 videos' whose values differ, or 'str, was Int64'; '' if both are the same."""
     if before.dtype != now.dtype:
         return f"{now.dtype}, was {before.dtype}"
     same = (before == now).fillna(False) | (before.isna() & now.isna())
@@ -129,5 +127,5 @@ def _difference(before: pd.Series[Any], now: pd.Series[Any]) -> str:
 
 
 def _taken(column: pd.Series[Any], rows: npt.NDArray[np.intp]) -> Any:
-    """Values of rows, missing where a row is -1."""
+    """Values at `rows`; missing for row -1."""
     return pd.api.extensions.take(column.array, rows, allow_fill=True)

@@ -35,6 +35,7 @@ from schemas.table_columns import no_columns
 __all__ = [
     "cached_manifest",
     "encode_table",
+    "last_shards",
     "merge_failures",
     "merge_fragments",
     "read_fragment",
@@ -51,11 +52,11 @@ _TRIES = 5
 
 
 def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool = False) -> pd.DataFrame:
-    """Publish the inventory unless there is one, and give what the store has now.
+    """Publish the inventory unless the store has one; returns the one that the store has now.
 
-    Its columns are those of INVENTORY_COLUMNS, and behind them those of the user's table.
+    Its columns are INVENTORY_COLUMNS, then those of the user's table.
 
-    With `replace` (a rescan, under the lease of the whole store) it takes the place of the one that is there.
+    With `replace` (a rescan, under the lease of the whole store) it replaces an existing one.
     """
     inventory = typed_inventory(inventory)
     data = sealed(encode_table(inventory), Kind.INVENTORY)
@@ -68,36 +69,36 @@ def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool
 
 
 def read_inventory(paths: StorePaths) -> pd.DataFrame:
-    """Every input video and the shard it was planned into, from the copy where inventory.parquet is damaged or gone.
+    """Every input video and its planned shard, from the copy if inventory.parquet is damaged or gone.
 
-    Raises StoreError where neither can be read.
+    Raises StoreError if neither can be read.
     """
     return _parsed_inventory(paths, _inventory_data(paths))
 
 
 def read_table_columns(paths: StorePaths) -> pd.DataFrame:
-    """Columns of the user's table by video, from the inventory; none where the store has no inventory.
+    """Columns of the user's table by video, from the inventory; none if the store has no inventory.
 
-    Raises StoreError where it cannot be read.
+    Raises StoreError if it cannot be read.
     """
     if not (paths.inventory.exists() or paths.copy(paths.inventory).exists()):
         return no_columns(())
     data = _inventory_data(paths)
     try:
         if set(pq.read_schema(pa.BufferReader(data)).names) <= set(INVENTORY_COLUMNS):
-            return no_columns(())  # and most of the file is not unpacked
+            return no_columns(())  # without unpacking most of the file
     except (OSError, ValueError, pa.ArrowException):
-        pass  # told below
+        pass  # reported below
     return columns_of(_parsed_inventory(paths, data))
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Write a parquet file atomically, without a seal: that of a fragment is in its commit record."""
+    """Write a Parquet file atomically, without a seal: the SHA-256 of a fragment is in its commit record."""
     write_bytes(path, encode_table(frame))
 
 
 def encode_table(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
-    """A table as a parquet file, with key-value `metadata` in its footer."""
+    """A table as a Parquet file with key-value `metadata` in its footer."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **(metadata or {})})
     data = pa.BufferOutputStream()
@@ -106,11 +107,11 @@ def encode_table(frame: pd.DataFrame, metadata: Mapping[bytes, bytes] | None = N
 
 
 def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
-    """Manifest rows of one shard; raises DamagedShardError where the file is not what the record promises."""
+    """Manifest rows of one shard; raises DamagedShardError if the file is not what the record promises."""
     path = paths.root / record.fragment.path
     try:
         size = path.stat().st_size
-        if size != record.fragment.bytes:  # before it is read: it may be anything
+        if size != record.fragment.bytes:  # checked before reading: the file may be anything
             raise ValueError(f"it has {size} bytes, the record says {record.fragment.bytes}")
         data = read_bounded(path, record.fragment.bytes)
         if hashlib.sha256(data).hexdigest() != record.fragment.sha256:
@@ -134,8 +135,8 @@ def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
 def merge_fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame:
     """The manifest of all committed shards, in the order of shards and of rows in them.
 
-    An item that is in several shards (it failed, was tried again in a new one, and its old shard was made anew)
-    counts in the last of them only.
+    An item may be in several shards: it failed, was tried again in a new one, and its old shard was extracted again.
+    Only its rows in the last shard count.
     """
     frames = list(_fragments(paths, records))
     return pd.concat(frames, ignore_index=True) if frames else empty_manifest()
@@ -143,7 +144,7 @@ def merge_fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> p
 
 def _fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> Iterator[pd.DataFrame]:
     """The manifest shard by shard."""
-    homes = _last_homes(records)
+    homes = last_shards(records)
     for shard, record in records.items():
         if record.video_ids:
             frame = read_fragment(paths, record)
@@ -151,14 +152,14 @@ def _fragments(paths: StorePaths, records: Mapping[str, CommitRecord]) -> Iterat
             yield frame[~frame["video_id"].isin(moved)] if moved else frame
 
 
-def _last_homes(records: Mapping[str, CommitRecord]) -> dict[str, str]:
-    """Shard that counts for every item that has rows: the last one."""
+def last_shards(records: Mapping[str, CommitRecord]) -> dict[str, str]:
+    """The last shard of every item that has rows, which is the one that counts."""
     return {video_id: shard for shard, record in records.items() for video_id in record.video_ids}
 
 
 def merge_failures(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
-    """One row for every item that failed and has rows nowhere, as its last shard tells it."""
-    homes = _last_homes(records)
+    """One row for every item that failed and has no rows in any shard, from the last shard that names it."""
+    homes = last_shards(records)
     rows: dict[str, dict[str, Any]] = {}
     for shard, record in records.items():
         for failure in record.failures:
@@ -171,9 +172,9 @@ def merge_failures(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
 def write_manifest_cache(paths: StorePaths) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rebuild manifest.parquet and failures.parquet from the commit records.
 
-    Gives the manifest's column `video_id`, alone and as a categorical (a large store has millions of clips), and the
-    failures. Where shards were committed meanwhile both are made again: of two parts of a store that end together,
-    the one that read less may be the last to write.
+    Returns the manifest's column `video_id`, alone and as a categorical (a large store has millions of clips), and the
+    failures. Writes both again if shards were committed meanwhile: if two parts of a store end together, the one that
+    read fewer records may be the last to write.
     """
     records = committed(paths)
     for _ in range(_TRIES):
@@ -189,7 +190,7 @@ def write_manifest_cache(paths: StorePaths) -> tuple[pd.DataFrame, pd.DataFrame]
 def _write_manifest(
     paths: StorePaths, records: Mapping[str, CommitRecord], metadata: Mapping[bytes, bytes]
 ) -> pd.DataFrame:
-    """Write manifest.parquet shard by shard, holding little of it at a time; gives the video of every clip."""
+    """Write manifest.parquet shard by shard, in little memory; returns the video of every clip."""
     columns = read_table_columns(paths)
     schema = pa.Schema.from_pandas(joined(empty_manifest(), columns), preserve_index=False)
     schema = schema.with_metadata({**schema.metadata, **metadata})
@@ -203,7 +204,7 @@ def _write_manifest(
                 clips.update(zip(counts.index.tolist(), counts.tolist(), strict=True))
                 waiting.append(pa.Table.from_pandas(joined(frame, columns), schema=schema, preserve_index=False))
                 rows += len(frame)
-                if rows >= _GROUP_ROWS:  # a shard alone would be a tiny row group
+                if rows >= _GROUP_ROWS:  # one shard would make a tiny row group
                     writer.write_table(pa.concat_tables(waiting))
                     waiting, rows = [], 0
             if waiting:
@@ -214,8 +215,9 @@ def _write_manifest(
 
 
 def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> pd.DataFrame | None:
-    """manifest.parquet, without the columns of the user's table, where it was made from exactly these records and is
-    as it was written, else None. It names no other files than theirs.
+    """manifest.parquet without the columns of the user's table, or None.
+
+    None if the file was made from other records, is not as it was written, or names files other than the records'.
     """
     try:
         data = read_whole(paths.manifest)
@@ -228,17 +230,17 @@ def cached_manifest(paths: StorePaths, records: Mapping[str, CommitRecord]) -> p
     except (OSError, ValueError, StoreError, pa.ArrowException):
         return None
     named = {record.data.path for record in records.values()}
-    return frame if named.issuperset(frame["file"].unique()) else None  # no other file is followed
+    return frame if named.issuperset(frame["file"].unique()) else None
 
 
 def _state(records: Mapping[str, CommitRecord]) -> bytes:
-    """Digest of which attempts the store consists of."""
+    """Digest of the attempts that make up the store."""
     lines = [f"{shard} {record.attempt} {record.fragment.sha256}" for shard, record in sorted(records.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest().encode()
 
 
 def _inventory_data(paths: StorePaths) -> bytes:
-    """Content of inventory.parquet, or of its copy where it is damaged or gone; StoreError where neither is sound."""
+    """Content of inventory.parquet, or of its copy if it is damaged or gone; StoreError if neither is sound."""
     if not has_seals(paths):
         return _whole(paths.inventory)
     try:
@@ -252,7 +254,7 @@ def _inventory_data(paths: StorePaths) -> bytes:
 def _sound(path: Path) -> bytes:
     data = _whole(path)
     if not is_sound(data, Kind.INVENTORY):
-        raise StoreError(f"{path} is not as it was written, and its copy no better: restore it from one of your own")
+        raise StoreError(f"{path} is not as it was written, and there is no sound copy: restore it from a backup")
     return data
 
 
@@ -260,7 +262,7 @@ def _whole(path: Path) -> bytes:
     try:
         return read_whole(path)
     except FileNotFoundError as error:
-        raise StoreError(f"{path} is missing: the extraction never got as far as planning, run it again") from error
+        raise StoreError(f"{path} is missing: the extraction stopped before planning. Run it again") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
 
@@ -268,7 +270,7 @@ def _whole(path: Path) -> bytes:
 def _parsed_inventory(paths: StorePaths, data: bytes) -> pd.DataFrame:
     try:
         frame = pq.read_table(pa.BufferReader(data)).to_pandas()
-    except Exception as error:  # what a damaged table without a seal leads to is no closed list
+    except Exception as error:  # a damaged table without a seal may raise anything
         detail = str(error).splitlines()[:1]
         raise StoreError(f"{paths.inventory} cannot be read ({detail}): restore it from a copy") from error
     return typed_inventory(frame)

@@ -1,1 +1,1 @@
-"""The command `msnet`: options are translated and handed on; what is done is done by functions of the same name."""
+"""The command `msnet`: it translates options and calls the functions that do the work."""

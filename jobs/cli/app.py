@@ -1,4 +1,4 @@
-"""The app of the command `msnet`, to which the modules of its commands add theirs."""
+"""The app of the command `msnet`. The other modules register their commands with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from schemas import DISTRIBUTION, __version__
 
-__all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "goes_on"]
+__all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "resumable"]
 
 INTERRUPTED = 130
 """Exit code after an interruption: 128 + SIGINT."""
@@ -39,17 +39,17 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """What `msnet` takes before a command; its help is the app's."""
+    """Options of `msnet` itself, before a command. The help is the app's."""
 
 
-class InterruptedHalfwayError(Exception):  # not a KeyboardInterrupt: typer makes an exit of those
-    """What was done until the interruption is worth something."""
+class InterruptedHalfwayError(Exception):  # not a KeyboardInterrupt: typer turns those into an exit
+    """A resumable command was interrupted: the same command continues the work."""
 
 
-def goes_on(command: Callable[..., int]) -> Callable[..., int]:
-    """Mark a command that, called again after an interruption, goes on where it was: the user is told so.
+def resumable(command: Callable[..., int]) -> Callable[..., int]:
+    """Mark a command that continues its work when it is run again after an interruption, so that the user is told.
 
-    It may end by KeyboardInterrupt or, where it drained, return 130.
+    The command may raise KeyboardInterrupt or, after draining, return 130.
     """
 
     @functools.wraps(command)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.cli.app import app, goes_on
+from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, paragraph, table
 from jobs.cli.streams import say
 from jobs.cli.summaries import print_outcome
@@ -17,11 +17,11 @@ __all__ = ["demo"]
 
 
 @app.command()
-@goes_on
+@resumable
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the videos and the store.")] = Path("msnet-demo"),
     videos: Annotated[int, typer.Option("--videos", min=1, help="How many videos to make.")] = 6,
-    seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the videos.")] = 0,
 ) -> int:
     """Make a few short videos, extract them, and show what came out."""
     result = run_demo(out, videos, seed, TerminalWatcher())
@@ -34,7 +34,7 @@ def demo(
     say(
         paragraph(
             "`measured change`: the times at which frame features change most, as many as there are boundaries. "
-            "Detectors, which are trained on features, do better: see `msnet gebd`."
+            "Detectors trained on the features do better: see `msnet gebd`."
         )
     )
     say("", f"videos and truth: {result.folder}", f"store: {result.store}")

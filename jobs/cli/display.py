@@ -1,6 +1,6 @@
-"""What the command line shows: progress, tables, sizes and times. Everything but results goes to the standard error.
+"""What the command line shows: progress, tables, sizes and times. Everything but results goes to standard error.
 
-`rows`, `table` and `paragraph` make the blocks of lines that `jobs.cli.streams.say` prints.
+`rows`, `table` and `paragraph` return blocks of lines for `jobs.cli.streams.say`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
     "table",
 ]
 
-_LINE_EVERY_SECONDS = 10.0  # where there is no terminal
-_ROWS = 24  # of a terminal that bars are drawn on; they take one
-_LEAST_ROOM = 20  # in columns, for text that is wrapped below itself
+_LINE_EVERY_SECONDS = 10.0  # without a terminal
+_ROWS = 24  # height that tqdm assumes; a bar takes one line
+_LEAST_ROOM = 20  # columns, for text wrapped below its own start
 _NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
 _COMMAND = re.compile(r"`[^`]*`|\bmsnet [^;,()]*")  # in a sentence
-_GLUE = "\0"  # for the spaces of a command: no escaped text has it
+_GLUE = "\0"  # stands for the spaces of a command; escaped text has none
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -64,8 +64,8 @@ def duration(seconds: float) -> str:
 def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> Block:
     """Lines with aligned columns: numbers to the right, the rest to the left.
 
-    Text that ends a row makes no column wider and is wrapped to the terminal, below itself or, where there is too
-    little room for that, on lines of its own; paths are not broken.
+    Text at the end of a row does not widen its column. It is wrapped to the terminal, below its own start or, if there
+    is too little room, on lines of its own. Paths are not broken.
     """
     table = [[escaped(cell) for cell in row] for row in cells]
     widths = [_column_width(table, i) for i in range(max(map(len, table), default=0))]
@@ -73,7 +73,7 @@ def rows(cells: Iterable[Sequence[object]], *, indent: int = 2) -> Block:
 
 
 def table(head: Sequence[str], cells: Iterable[Sequence[object]]) -> Block:
-    """`rows` below a line of headings, which stand to the right over numbers and are not wrapped."""
+    """`rows` below a line of headings, which are not wrapped and are aligned to the right over numbers."""
     head, body = [escaped(title) for title in head], [[escaped(cell) for cell in row] for row in cells]
     widths = [max(len(title), _column_width(body, i)) for i, title in enumerate(head)]
     over = [
@@ -84,7 +84,7 @@ def table(head: Sequence[str], cells: Iterable[Sequence[object]]) -> Block:
 
 
 def _column_width(table: Sequence[Sequence[str]], column: int) -> int:
-    """Width that the cells need which something stands behind, or which are numbers."""
+    """Width of the widest cell that is a number or is not the last of its row."""
     wide = [row[column] for row in table if column < len(row) and (column + 1 < len(row) or _is_number(row[column]))]
     return max(map(len, wide), default=0)
 
@@ -108,12 +108,12 @@ def _line(row: Sequence[str], widths: Sequence[int], indent: int) -> str:
 
 
 def _is_number(cell: str) -> bool:
-    """Whether a cell is a number, perhaps with its unit: not a hash that begins with a digit."""
+    """Whether a cell is a number, with or without a unit; a hash that begins with a digit is none."""
     return _NUMBER.fullmatch(cell) is not None
 
 
 def paragraph(text: str, *, indent: str = "") -> Block:
-    """Text wrapped to the terminal; paths are not broken, nor are commands."""
+    """Text wrapped to the terminal, without breaking paths or commands."""
     return Block(_wrapped(escaped(text), "", indent))
 
 
@@ -134,46 +134,46 @@ def _terminal_width() -> int:
 
 
 def open_bar(**options: Any) -> tqdm[Any]:
-    """A progress bar on the standard error, where that is a terminal; `options` are tqdm's.
+    """A progress bar on standard error, if that is a terminal; `options` are tqdm's.
 
-    It has a size of its own: on a terminal that tells none, tqdm would draw nothing.
+    The size is set here: on a terminal that reports none, tqdm would draw nothing.
     """
     return tqdm(file=bar_stream(), ncols=bar_width(), nrows=_ROWS, disable=not sys.stderr.isatty(), **options)
 
 
 def bar_width() -> int:
-    """Columns of the terminal that bars are drawn on."""
+    """Columns of the terminal on standard error."""
     try:
-        told = os.get_terminal_size(sys.stderr.fileno()).columns
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):
-        told = 0
-    return told or shutil.get_terminal_size().columns
+        columns = 0
+    return columns or shutil.get_terminal_size().columns
 
 
 def notice(message: str) -> None:
-    """A line on the standard error, above a progress bar where there is one."""
+    """Print a message on standard error, above a progress bar if there is one."""
     say_above(paragraph(message))
 
 
 def say_above(block: Block) -> None:
-    """Lines on the standard error, above a progress bar where there is one."""
+    """Print lines on standard error, above a progress bar if there is one."""
     tqdm.write(block, file=bar_stream())
 
 
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the standard error, where that is a terminal; yields what is to be called with (done, total)."""
+    """A bar on standard error, if that is a terminal; yields a function to call with (done, total)."""
     with open_bar(desc=what, unit=unit, leave=False) as bar:
 
-        def tell(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             bar.total, bar.ncols = total, bar_width()
             bar.update(done - bar.n)
 
-        yield tell
+        yield update
 
 
 class TerminalWatcher(Watcher):
-    """A progress bar on a terminal, a plain line now and then elsewhere; both on the standard error."""
+    """Shows a progress bar on a terminal, else a plain line now and then; both on standard error."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -186,25 +186,25 @@ class TerminalWatcher(Watcher):
         notice(message)
 
     def probing(self, done: int, total: int) -> None:
-        """So many of the dataset's files were looked at."""
-        self._open(total, "looking at files", "file")
+        """`done` of the dataset's `total` files were probed."""
+        self._open(total, "probing files", "file")
         self._show(done, {})
         if done == total:
             self.end()
 
     def begin(self, outcome: Outcome) -> None:
-        """Extraction begins."""
+        """Extraction starts."""
         self._open(outcome.before.videos, "extracting", "video", initial=outcome.settled)
         if outcome.settled:
-            notice(f"going on where it was: {outcome.before}")
+            notice(f"continuing: {outcome.before}")
 
     def update(self, outcome: Outcome) -> None:
-        """Something happened."""
+        """The outcome has changed."""
         rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
         self._show(outcome.settled, {"failed": outcome.failed_so_far, "clips/s": f"{rate:.1f}"})
 
     def end(self) -> None:
-        """The bar is done."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

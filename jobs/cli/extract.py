@@ -12,13 +12,14 @@ import typer
 
 from extractor.models.checkpoints.bundled import bundled_networks
 from extractor.store.commits.run import read_run
-from jobs.cli.app import app, goes_on
+from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan
+from jobs.cluster.options import Options
 from jobs.run.extraction import extract as extract_videos, resume as resume_store
-from jobs.run.options import Options, Request
 from jobs.run.plan import plan as plan_videos
+from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
 
@@ -29,13 +30,15 @@ __all__ = ["extract", "plan", "resume"]
 @takes(request=request_options, options=work_options, layout=shard_options)
 def extract(
     videos: Videos,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The store: a folder that is made.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The store: a folder, created if missing.", show_default=False)
+    ],
     request: Request,
     options: Options,
     layout: dict[str, Any],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
 ) -> int:
-    """Extract features from VIDEOS into a store. Called again, it goes on where it was."""
+    """Extract features from VIDEOS into a store. Run again, it continues where it stopped."""
     options = replace(options, **layout)
     if dry_run:
         return _planned(videos, request, options)
@@ -43,7 +46,7 @@ def extract(
     return _extract(videos, out, request, options)
 
 
-@goes_on
+@resumable
 def _extract(videos: Path, out: Path, request: Request, options: Options) -> int:
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
     print_outcome(outcome, out, options.part)
@@ -51,7 +54,7 @@ def _extract(videos: Path, out: Path, request: Request, options: Options) -> int
 
 
 @app.command()
-@goes_on
+@resumable
 @takes(options=work_options)
 def resume(
     store: Store,
@@ -60,17 +63,15 @@ def resume(
         str | None,
         typer.Option("--retry-failed", help="Try failed videos again: `all`, or classes like timed_out,changed."),
     ] = None,
-    videos: Annotated[
-        Path | None, typer.Option("--videos", help="Where the dataset lies now, if it was moved.")
-    ] = None,
+    videos: Annotated[Path | None, typer.Option("--videos", help="Where the dataset is now, if it was moved.")] = None,
     rescan: Annotated[
-        bool, typer.Option("--rescan", help="Add new videos, take columns of the table, name replaced videos.")
+        bool, typer.Option("--rescan", help="Add new videos, take over the table's columns, name replaced videos.")
     ] = False,
     weights: Annotated[
-        str | None, typer.Option("--weights", help="Where the checkpoint lies now, if it was moved.")
+        str | None, typer.Option("--weights", help="Where the checkpoint is now, if it was moved.")
     ] = None,
 ) -> int:
-    """Go on with a store that was interrupted: nothing that is finished is computed again."""
+    """Continue a store that was interrupted: nothing that is finished is computed again."""
     outcome = resume_store(
         store,
         options,
@@ -89,7 +90,7 @@ def resume(
 def plan(videos: Videos, request: Request, options: Options, layout: dict[str, Any]) -> int:
     """Say what an extraction would do: videos, bad files, duplicates, clips, disk, time. Writes nothing."""
     if request.weights is None and request.model not in bundled_networks():
-        notice(f"no --weights given for {request.model}: the time is estimated on random ones, which are as fast")
+        notice(f"no --weights given for {request.model}: the time is estimated with random ones, which are as fast")
         request = replace(request, weights="random")
     return _planned(videos, request, replace(options, **layout))
 
@@ -101,7 +102,7 @@ def _planned(videos: Path, request: Request, options: Options) -> int:
 
 
 def _require_layout_of(out: Path, layout: Mapping[str, Any]) -> None:
-    """Refuse a layout that was given for a store which was laid out otherwise: it would change nothing."""
+    """Refuse a layout that differs from the existing store's: it would silently change nothing."""
     paths = StorePaths(out)
     if not paths.run.exists():
         return
@@ -110,13 +111,13 @@ def _require_layout_of(out: Path, layout: Mapping[str, Any]) -> None:
     for name, has in there.items():
         if layout.get(name, has) != has:
             raise ConfigurationError(
-                f"--{name.replace('_', '-')} is for a new store, the one at {out} was planned with {has or 'none'}: "
-                "leave it out, or give another --out"
+                f"expected --{name.replace('_', '-')} only for a new store; {out} was planned with {has or 'none'}. "
+                "Leave it out, or give another --out"
             )
 
 
 def _classes(text: str | None) -> list[str] | None:
-    """Failure classes of --retry-failed; [] means all of them."""
+    """Failure classes of --retry-failed; [] means all."""
     if text is None:
         return None
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -125,7 +126,7 @@ def _classes(text: str | None) -> list[str] | None:
     unknown = [name for name in names if name not in set(FailureClass)]
     if unknown or not names:
         meant = get_close_matches(unknown[0], list(FailureClass), n=1) if unknown else []
-        advice = f"; did you mean {meant[0]}?" if meant else ""
+        advice = f"Did you mean {meant[0]}?" if meant else "Correct --retry-failed"
         known = ", ".join(FailureClass)
-        raise ConfigurationError(f"`all` or failure classes ({known}) were expected, not {text!r}{advice}")
+        raise ConfigurationError(f"expected `all` or failure classes ({known}); got {text!r}. {advice}")
     return names

@@ -1,8 +1,8 @@
-"""Which files a command may write: new ones and its own; with --force others, too, but none that it reads.
+"""Which files a command may write: new ones and its own; with --force others, too, but never one that it reads.
 
-Our own are recognised by their content: pictures, annotations and reports by the seal inside them (schemas.seals),
-predictions and scores, whose forms have no room for one, by being laid out to the byte as this program does it. Pickles
-and checkpoints are never recognised.
+A command recognises its own files by their content: pictures, annotations and reports by the seal inside them
+(schemas.seals); predictions and scores, whose formats have no room for one, by a layout that is ours to the byte.
+Pickles and checkpoints are never recognised.
 """
 
 from __future__ import annotations
@@ -34,74 +34,69 @@ __all__ = [
     "check_writable",
     "is_predictions",
     "is_scores",
-    "never",
     "sealed_as",
     "with_listed_videos",
 ]
 
 
-Force = Annotated[
-    bool, typer.Option("--force", help="Replace a file that is there, though this command did not write it.")
-]
-
-
-def never(data: bytes) -> bool:
-    """Recognise nothing: of a form that cannot be told from a file of others."""
-    return False
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file even if this command did not write it.")]
 
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file to write. is_own: whether content is what the same command wrote; option: by which it was named."""
+    """A file to write, named by `option`. is_own: whether the same command wrote some content; None: never known."""
 
     path: Path
-    is_own: Callable[[bytes], bool] = never
+    is_own: Callable[[bytes], bool] | None = None
     option: str = "--out"
 
 
 def check_outputs(
-    outputs: Sequence[OutputFile], inputs: Iterable[Path | None], *, force: bool, tell: Callable[[str], None]
+    outputs: Sequence[OutputFile], inputs: Iterable[Path | None], *, force: bool, notify: Callable[[str], None]
 ) -> None:
-    """Refuse outputs that would destroy something; to be called before the work.
+    """Refuse outputs that would destroy something. Call it before the work.
 
-    `inputs` are files and folders that the command reads: none of them, and nothing that lies in one, is replaced,
-    except earlier outputs that lie in a folder. `tell` hears what `force` will replace.
+    inputs: files and folders that the command reads. None of them is replaced, nor anything in a folder, except earlier
+    outputs of the command. notify: called with what `force` will replace.
 
-    Raises UsageError where an output is an input or another output, or no plain file, or lies in a folder that does
-    not exist; without `force` also where it is a file that the command did not write.
+    Raises UsageError if an output is an input, another output, not a plain file, or in a folder that does not exist;
+    without `force` also if it is a file that the command did not write.
     """
     _require_distinct(outputs)
     read = [path for path in inputs if path is not None]
     said = [sentence for output in outputs if (sentence := _check(output, read, force))]
     for sentence in said:
-        tell(sentence)
+        notify(sentence)
 
 
 def _check(output: OutputFile, inputs: Sequence[Path], force: bool) -> str | None:
-    """What is going to be replaced by force, if anything."""
+    """A sentence on what force will replace, if anything."""
     path, option = output.path, output.option
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"a folder was expected for {option}, there is no {path.absolute().parent}: make it first")
+        raise UsageError(
+            f"expected an existing folder for {option}; there is no {path.absolute().parent}. Make it first"
+        )
     if not os.path.lexists(path):
         return None
     if path.exists() and not path.is_file():
-        raise UsageError(f"a file was expected for {option}, {path} is a folder or a device: give another name")
+        raise UsageError(f"expected a file for {option}; {path} is a folder or a device. Give another name")
     own = _is_own(output)
     for read in inputs:
         if _same(path, read) or (not own and _lies_in(path, read)):
             raise UsageError(
-                f"a file that is not read was expected for {option}, {path} is one of {read}: give another name"
-                if read.is_dir()
-                else f"a file that is not read was expected for {option}, {path} is {read}: give another name"
+                f"expected a file that is not read for {option}; {path} is {'one of ' if read.is_dir() else ''}{read}. "
+                "Give another name"
             )
     if own:
         return None
     if not force:
         raise UsageError(
-            f"a new file, or one that this command wrote, was expected for {option}, {path} exists and cannot be "
-            "recognised as such: give another name, or --force to replace it"
+            f"expected a new file, or one that this command wrote, for {option}; {path} exists and cannot be "
+            "recognised as such. Give another name, or --force to replace it"
         )
-    return f"--force: {path} ({_described(path)}) is going to be replaced"
+    found = path.lstat()
+    changed = datetime.fromtimestamp(found.st_mtime).astimezone()
+    return f"--force: {path} ({found.st_size} bytes, of {changed:%Y-%m-%d %H:%M}) will be replaced"
 
 
 def _require_distinct(outputs: Sequence[OutputFile]) -> None:
@@ -110,15 +105,15 @@ def _require_distinct(outputs: Sequence[OutputFile]) -> None:
         place = output.path.absolute().parent.resolve() / output.path.name
         if place in seen:
             raise UsageError(
-                f"two files were expected for {seen[place]} and {output.option}, both are {output.path}: "
-                "give one of them another name"
+                f"expected two files for {seen[place]} and {output.option}; both are {output.path}. "
+                "Give one of them another name"
             )
         seen[place] = output.option
 
 
 def _is_own(output: OutputFile) -> bool:
     try:
-        return output.is_own(read_bounded(output.path, MAX_FILE_BYTES))
+        return output.is_own is not None and output.is_own(read_bounded(output.path, MAX_FILE_BYTES))
     except (OSError, MSNetError):
         return False
 
@@ -131,21 +126,15 @@ def _same(path: Path, other: Path) -> bool:
 
 
 def _lies_in(path: Path, folder: Path) -> bool:
-    """Whether a file, or what it links to, lies in a folder."""
+    """Whether a file, or what it links to, is in a folder."""
     if not folder.is_dir():
         return False
     inside = folder.resolve()
     return any(place.is_relative_to(inside) for place in (path.resolve(), path.absolute().parent.resolve()))
 
 
-def _described(path: Path) -> str:
-    found = path.lstat()
-    changed = datetime.fromtimestamp(found.st_mtime).astimezone()
-    return f"{found.st_size} bytes, of {changed:%Y-%m-%d %H:%M}"
-
-
 def sealed_as(kind: str) -> Callable[[bytes], bool]:
-    """Recognise files with a seal of this kind."""
+    """A function that recognises files with a seal of this kind."""
     return partial(is_sealed, kind=kind)
 
 
@@ -173,8 +162,8 @@ def with_listed_videos(source: Path | None) -> list[Path]:
         return [] if source is None else [source]
     try:
         return [source, *(Path(job.path) for job in list_videos(source).jobs)]
-    except MSNetError:  # which is for those to tell who read it
+    except MSNetError:  # reported by the code that reads the table
         return [source]
 
 
-check_writable = partial(check_outputs, tell=notice)
+check_writable = partial(check_outputs, notify=notice)

@@ -1,4 +1,4 @@
-"""Options that several commands share: each group is one function, and `takes` gives it to a command."""
+"""Options that several commands share: each group is a function, and `takes` adds it to a command."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from jobs.run.options import Options, Request
-from jobs.workers.decoder_pool import DecoderLimits
+from jobs.cluster.options import DecoderLimits, Options
+from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import output_choices
 
@@ -36,7 +36,7 @@ _FEATURES, _WORK = "What is extracted", "How the work is done"
 
 
 class DeviceChoice(StrEnum):
-    """Where a network runs; `AUTO` is a GPU where there is one."""
+    """Where a network runs; `AUTO` is a GPU if there is one."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -52,8 +52,8 @@ class _Compression(StrEnum):
 Videos = Annotated[
     Path,
     typer.Argument(
-        help="A folder (scanned recursively), a video, a csv or parquet table with a column path, or a txt with a path "
-        "a line.",
+        help="A folder (scanned recursively), a video, a csv or parquet table with a column path, or a txt with one "
+        "path per line.",
         show_default=False,
     ),
 ]
@@ -62,9 +62,9 @@ Device = Annotated[DeviceChoice, typer.Option("--device", help="Where the networ
 
 
 def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of other functions: its parameter `name` becomes the parameters of `groups[name]`.
+    """Add the options of other functions to a command: its parameter `name` becomes the parameters of `groups[name]`.
 
-    On a call that function builds the argument from them. So a group of options is written once and stays typed.
+    On a call, that function builds the argument from them. A group of options is thus written once, and typed.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,35 +92,36 @@ def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
     return typer.Option(*names, help=help, show_default=shown, rich_help_panel=_WORK, **limits)
 
 
-# Where a default depends on other options or is worked out, it is None in the record and stands in the help: what was
-# given is known from what was not, and an option that means nothing beside the others is refused instead of ignored.
+# A default that depends on other options is None in the record and is written in the help. So it is known which options
+# were given, and one that means nothing with the others is refused, not ignored.
 
 _REQUEST_HELP = {
-    "model": "Network; `msnet weights list` names them.",
-    "weights": "Checkpoint (A,B for msnet_en_*), or `random` for a try-out whose features mean nothing. "
+    "model": "Network; `msnet weights list` lists them.",
+    "weights": "Checkpoint (A,B for msnet_en_*), or `random` for a trial run whose features mean nothing. "
     "(default: the bundled one of msnet_resnet18)",
-    "seed": "Of random weights. (default: 0)",
+    "seed": "Seed of random weights. (default: 0)",
     "sampling": "windows: clips at a rate, ranges of one pass; dense: the video as one clip; segments: frames spread "
     "evenly; clips: clips at a rate, each a sequence by itself.",
-    "num_frames": "Frames a clip (T), for all but dense. (default: 8)",
-    "rate_hz": "Frames a second, for all but segments; 0 takes every frame. (default: 10)",
+    "num_frames": "Frames per clip (T), for all but dense. (default: 8)",
+    "rate_hz": "Sampling rate in frames per second, for all but segments; 0 takes every frame. (default: 10)",
     "hop": "Frames from one clip to the next. (default: T)",
-    "clips": "Clips a video, for segments. (default: 1)",
-    "edges": "Beyond the ends of a sequence: the frame itself, or zeros. (default: what the checkpoint was made for)",
-    "outputs": f"Of {', '.join(output_choices())}, by comma; motion:4 keeps a 4 x 4 grid, motion:full the whole map. "
-    "(default: all but logits)",
+    "clips": "Clips per video, for segments. (default: 1)",
+    "edges": "What lies beyond the ends of a sequence: the frame itself, or zeros. (default: what the checkpoint was "
+    "made for)",
+    "outputs": f"Any of {', '.join(output_choices())}, comma-separated; motion:4 keeps a 4 x 4 grid, motion:full the "
+    "whole map. (default: all but logits)",
     "size": "Side of the network's input in pixels.",
     "resize": "stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then centre; "
     "letterbox: the whole frame with bars.",
-    "dtype": "What the network computes in.",
-    "store_dtype": "What the store keeps.",
-    "decoder": "auto: decord, and PyAV wherever decord is not to be trusted; or one alone.",
-    "keep_corrupt": "Keep damaged videos; rows of damaged frames are marked not valid.",
+    "dtype": "Number format of the network.",
+    "store_dtype": "Number format of the stored tensors.",
+    "decoder": "auto: decord, and PyAV for files that decord may decode wrongly; or one alone.",
+    "keep_corrupt": "Keep damaged videos, and mark rows of damaged frames as not valid.",
 }
 
 
 def request_options(**values: Any) -> Request:
-    """What changes features: an option for every field of `Request`."""
+    """Options that change features: one for every field of `Request`."""
     return Request(**values | {"outputs": parse_outputs(values.get("outputs"))})
 
 
@@ -149,16 +150,16 @@ _Extractors = Annotated[
     _work(
         "--extractors",
         min=1,
-        help="Processes that run the network. (default: one a GPU, or one for 4 or --threads cores)",
+        help="Processes that run the network. (default: one per GPU, or one per 4 or --threads cores)",
     ),
 ]
 _Decoders = Annotated[
-    int | None, _work("--decoders", min=1, help="Decoding processes for each extractor. (default: by cores)")
+    int | None, _work("--decoders", min=1, help="Decoding processes per extractor. (default: by cores)")
 ]
 _Threads = Annotated[
     int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")
 ]
-_Part = Annotated[str | None, _work("--part", help="i/n: this job does the i-th of n parts; n jobs fill one store.")]
+_Part = Annotated[str | None, _work("--part", help="i/n: this job does part i of n; n jobs fill one store.")]
 _RayAddress = Annotated[
     str | None,
     _work(
@@ -172,17 +173,15 @@ _DecodeTimeout = Annotated[
         "--decode-timeout",
         min=1,
         shown=True,
-        help="Seconds without a frame after which a decoder is given up (more for long files).",
+        help="Seconds without a frame after which a decoder is replaced (more for long files).",
     ),
 ]
-_DecoderMemory = Annotated[
-    str, _work("--decoder-memory", shown=True, help="Memory of a decoder above which it is given up.")
-]
-_ShardBytes = Annotated[str | None, _work("--shard-bytes", help="Size that a shard aims at. (default: 256MiB)")]
+_DecoderMemory = Annotated[str, _work("--decoder-memory", shown=True, help="Memory above which a decoder is replaced.")]
+_ShardBytes = Annotated[str | None, _work("--shard-bytes", help="Target size of a shard. (default: 256MiB)")]
 _CompressionOption = Annotated[
-    _Compression, _work("--compression", shown=True, help="Of the shards; zstd needs the extra `zstd`.")
+    _Compression, _work("--compression", shown=True, help="Compression of the shards; zstd needs the extra `zstd`.")
 ]
-_Limit = Annotated[int | None, _work("--limit", min=1, help="Only the first so many files.")]
+_Limit = Annotated[int | None, _work("--limit", min=1, help="Take only this many files, the first ones.")]
 
 
 def work_options(
@@ -219,8 +218,8 @@ def _decoder_memory(text: str) -> int:
     count = parse_bytes(text)
     if count < _LEAST_DECODER_BYTES:
         raise ConfigurationError(
-            f"--decoder-memory of at least {_LEAST_DECODER_BYTES // 1024**2}MiB was expected, which the libraries of a "
-            f"decoder need, not {text!r}"
+            f"expected --decoder-memory of at least {_LEAST_DECODER_BYTES // 1024**2}MiB, which a decoder's libraries "
+            f"need; got {text!r}. Give more"
         )
     return count
 
@@ -236,17 +235,17 @@ def parse_bytes(text: str) -> int:
     power = "kmgt".find(match[2].lower()) + 1 if match and match[2] else 0
     count = int(float(match[1]) * (1024 if match[3] else 1000) ** power) if match else 0
     if count < 1:
-        raise ConfigurationError(f"a size like 256MiB or 2GB was expected, not {text!r}")
+        raise ConfigurationError(f"expected a size; got {text!r}. Give one like 256MiB or 2GB")
     return count
 
 
 def parse_part(text: str | None) -> tuple[int, int]:
-    """ "2/8" -> (1, 8): parts are counted from 1 on the command line."""
+    """ "2/8" -> (1, 8): the command line counts parts from 1."""
     if text is None:
         return 0, 1
     match = _PART.fullmatch(text.strip())
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise ConfigurationError(f"a part like 1/4, counted from 1, was expected, not {text!r}")
+        raise ConfigurationError(f"expected a part, counted from 1; got {text!r}. Give one like 1/4")
     return int(match[1]) - 1, int(match[2])
 
 

@@ -1,6 +1,6 @@
-"""How commands are registered, and their help: plain text that fits any terminal, options under their headings.
+"""Commands and their help: plain text that fits any terminal, with options under headings.
 
-Not by rich, which takes what stands in brackets for markup, breaks choices in two, and colours.
+Rich is not used: it takes text in brackets for markup, splits choices over two lines, and adds colours.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["App"]
 
 class _Command(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments, options, and each group of options that has a name, in the order of the command."""
+        """Write arguments, options, and each named group of options, in the order of the command."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
@@ -31,14 +31,14 @@ class _Command(TyperCommand):
 
 class _Group(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Every command with all of its sentence, in the order in which they were registered."""
+        """Write every command with its whole sentence, in the order of registration."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.help or "") for name, command in commands if command is not None])
 
 
 class App(typer.Typer):
-    """A typer app whose commands and help are as this module says."""
+    """A typer app with the plain help of this module."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(cls=_Group, rich_markup_mode=None, no_args_is_help=True, **options)

@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from extractor.store.reader import FeatureStore
-from jobs.cli.app import app, goes_on
+from jobs.cli.app import app, resumable
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.cli.streams import say
@@ -20,7 +20,7 @@ from jobs.cli.summaries import standing_rows
 from jobs.stores.compare import compare_stores
 from jobs.stores.export import ExportFormat, export_store
 from jobs.stores.standing import standing
-from jobs.stores.status import show as show_video, status as store_status
+from jobs.stores.status import store_status, video_summary
 from jobs.stores.verify import verify_store
 from schemas.config import ExtractionConfig
 from schemas.manifest import MANIFEST_COLUMNS
@@ -32,8 +32,8 @@ __all__ = ["compare", "export", "report", "show", "status", "verify"]
 _LISTED = 20
 _DIGITS = 12  # of a SHA-256, at least
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
-_ODD = {  # what is worth a look, and the column of the manifest that tells it
-    "begun again by another decoder": "fallback_reason",
+_ODD = {  # what is worth a look, and its column of the manifest
+    "restarted with another decoder": "fallback_reason",
     "with made-up times": "times_made_up",
     "at their own, lower rate": "rate_capped",
     "with damaged packets": "bad_packets",
@@ -44,7 +44,7 @@ _ODD = {  # what is worth a look, and the column of the manifest that tells it
 
 @app.command()
 def status(store: Store) -> int:
-    """Say how far a store is: shards, videos done, failed, staged and left."""
+    """Show the progress of a store: shards, and videos done, failed, staged and left."""
     found = store_status(store)
     config = found.run.config
     say(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
@@ -57,7 +57,7 @@ def status(store: Store) -> int:
     for holder in found.at_work:
         say(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
     if found.standing.shards_left and not found.at_work:
-        say(f"to go on: msnet resume {store}")
+        say(f"to continue: msnet resume {store}")
     return 0
 
 
@@ -68,13 +68,13 @@ def show(
         str | None, typer.Argument(help="As in the manifest. (default: list the ids)", show_default=False)
     ] = None,
 ) -> int:
-    """Show what a store holds of one video: its clips, its tensors, its decoder. Without an id, list those it has."""
+    """Show what a store holds of one video: clips, tensors, decoder. Without an id, list the ids."""
     if video_id is None:
         features = FeatureStore(store)
         say(*features.video_ids)
         features.close()
         return 0
-    found = show_video(store, video_id)
+    found = video_summary(store, video_id)
     say(found.video_id)
     if found.failure:
         say(paragraph(f"  failed, {found.failure}", indent="  "))
@@ -112,44 +112,44 @@ def show(
 
 
 def _own_values(clip: pd.Series[Any]) -> list[tuple[str, str]]:
-    """What the user's table says of a video: names and values, with odd characters escaped, and the first only."""
+    """The first columns of the user's table for a video: names and values, with odd characters escaped."""
     own = clip.drop(list(MANIFEST_COLUMNS))
-    told = [
+    values = [
         (shown_names([str(name)]), "missing" if pd.isna(value) else shown_names([str(value)]))
         for name, value in own.head(_LISTED).items()
     ]
-    return told + ([("...", f"and {len(own) - _LISTED} more")] if len(own) > _LISTED else [])
+    return values + ([("...", f"and {len(own) - _LISTED} more")] if len(own) > _LISTED else [])
 
 
 def _sampling_of(config: ExtractionConfig) -> str:
-    """How clips were cut, as the options say it: "windows, num-frames 8, rate-hz 10, hop 8, edges repeat"."""
+    """How clips were cut, in terms of the options: "windows, num-frames 8, rate-hz 10, hop 8, edges repeat"."""
     chosen = {name: getattr(config, name) for name in ("num_frames", "rate_hz", "hop", "clips")}
-    told = (f"{name.replace('_', '-')} {value:g}" for name, value in chosen.items() if isinstance(value, int | float))
-    return ", ".join((config.sampling, *told, f"edges {config.edges}"))
+    given = (f"{name.replace('_', '-')} {value:g}" for name, value in chosen.items() if isinstance(value, int | float))
+    return ", ".join((config.sampling, *given, f"edges {config.edges}"))
 
 
 @app.command()
 def report(store: Store) -> int:
-    """Report what went wrong or was odd: failures by class, decoders, flags, made-up times, damaged frames."""
+    """Report failures by class and what was odd: decoders, flags, made-up times, damaged frames."""
     features = FeatureStore(store)
     manifest, stand = features.manifest, standing(features.paths, features.run)
     videos = manifest.drop_duplicates("video_id")
-    videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can be wrapped
+    videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can wrap
     say(f"{stand}; {counted(stand.clips, 'clip')}")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
     odd = {name: _odd(videos, column) for name, column in _ODD.items()}
     lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
     lines += [(name, len(found)) for name, found in odd.items()]
-    flags = Counter(flag for told in videos["flags"] for flag in told.split(", ") if flag)
+    flags = Counter(flag for flags in videos["flags"] for flag in flags.split(", ") if flag)
     say(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
     for failure in sorted(stand.by_class):
-        told = [f"{name}: {message}" for name, (of, message) in stand.failed.items() if of == failure]
-        _print_listed(failure, told, str(features.paths.failures))
+        lost = [f"{name}: {message}" for name, (of, message) in stand.failed.items() if of == failure]
+        _print_listed(failure, lost, str(features.paths.failures))
     if stand.failed:
         classes = ",".join(sorted(stand.by_class))
-        first = f"to go on: msnet resume {store}; then, " if stand.shards_left else ""
+        first = f"to continue: msnet resume {store}; then, " if stand.shards_left else ""
         again = f"{first}to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
         say("", paragraph(again, indent="  "))
     features.close()
@@ -157,7 +157,7 @@ def report(store: Store) -> int:
 
 
 def _odd(videos: pd.DataFrame, column: str) -> list[str]:
-    """Videos for which a column is true, not empty or above zero, with what it says of them."""
+    """Videos whose value in a column is true, not empty or above zero; with the value, unless that is true."""
     values = videos[column]
     found = videos[values.astype(bool)]
     if values.dtype == bool:
@@ -166,7 +166,7 @@ def _odd(videos: pd.DataFrame, column: str) -> list[str]:
 
 
 def _print_listed(name: str, lines: Sequence[str], everywhere: str) -> None:
-    """The first of many lines under a heading, and where the others are."""
+    """Print the first of many lines under a heading, and where the others are."""
     if not lines:
         return
     say("", f"{name}: {len(lines)}")
@@ -179,12 +179,14 @@ def _print_listed(name: str, lines: Sequence[str], everywhere: str) -> None:
 @app.command()
 def verify(
     store: Store,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte, so that no changed bit goes unseen.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte, so that no flipped bit goes unnoticed.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged shards in the store.")] = False,
 ) -> int:
-    """Hold a store against its commit records; damaged shards are taken out, and `msnet resume` makes them anew."""
-    with progress("verifying", "shard") as tell:
-        found = verify_store(store, deep=deep, retire_damaged=not keep, progress=tell)
+    """Check a store against its commit records. Damaged shards are removed; `msnet resume` extracts them again."""
+    with progress("verifying", "shard") as update:
+        found = verify_store(store, deep=deep, retire_damaged=not keep, progress=update)
     for damage in found.damages:
         where = f", {damage.dataset}" if damage.dataset else ""
         say(paragraph(f"damaged: {damage.file}{where}: {damage.message}", indent="  "))
@@ -195,24 +197,24 @@ def verify(
         f"{'' if deep else ' (quick; --deep reads every byte)'}"
     )
     if found.retired:
-        say(f"taken out: {', '.join(found.retired)}; to make them anew: msnet resume {store}")
+        say(f"removed: {', '.join(found.retired)}; to extract them again: msnet resume {store}")
     elif found.not_retired:
         say(paragraph(f"left in the store: {found.not_retired}", indent="  "))
     elif any(not damage.shard for damage in found.damages):
-        say(f"to put right what can be: msnet resume {store}")
+        say(f"to repair what can be repaired: msnet resume {store}")
     elif found.unfinished:
-        say(f"not extracted yet: {counted(found.unfinished, 'video')}; to go on: msnet resume {store}")
+        say(f"not extracted yet: {counted(found.unfinished, 'video')}; to continue: msnet resume {store}")
     return 0 if found.clean else 1
 
 
 @app.command()
 def compare(
     store_a: Annotated[Path, typer.Argument(help="A store.", show_default=False)],
-    store_b: Annotated[Path, typer.Argument(help="Another.", show_default=False)],
+    store_b: Annotated[Path, typer.Argument(help="Another store.", show_default=False)],
 ) -> int:
     """Compare two stores: ids, rows and times exactly, tensors within 1e-4 of their norm and a float16 step."""
-    with progress("comparing", "video") as tell:
-        found = compare_stores(store_a, store_b, progress=tell)
+    with progress("comparing", "video") as update:
+        found = compare_stores(store_a, store_b, progress=update)
     if found.configurations:
         fields = [f"{name} {' / '.join(_values(both))}" for name, both in found.configurations.items()]
         say(paragraph(f"configurations differ: {', '.join(fields)}", indent="  "))
@@ -230,7 +232,7 @@ def compare(
 
 
 def _values(both: tuple[Any, Any]) -> list[str]:
-    """Two differing values of a configuration, whole; of a SHA-256 as much of the beginning as tells it apart."""
+    """Two differing values of a configuration, whole; a SHA-256 by as many first digits as update it apart."""
     texts = [
         "+".join(map(str, value)) if isinstance(value, list) else "none" if value is None else str(value)
         for value in both
@@ -241,20 +243,22 @@ def _values(both: tuple[Any, Any]) -> list[str]:
 
 
 @app.command()
-@goes_on
+@resumable
 def export(
     store: Store,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
     format: Annotated[
-        ExportFormat, typer.Option("--format", help="npy: a file a video and tensor.")
+        ExportFormat, typer.Option("--format", help="npy: one file per video and tensor.")
     ] = ExportFormat.NPY,
-    tensors: Annotated[str | None, typer.Option("--tensors", help="Of the store's tensors, by comma.")] = None,
+    tensors: Annotated[
+        str | None, typer.Option("--tensors", help="Names of tensors, comma-separated. (default: all)")
+    ] = None,
 ) -> int:
-    """Write one file a video for tools that do not read the store. A killed export goes on when called again."""
+    """Write one file per video, for tools that do not read the store. Run again, it continues."""
     names = None if tensors is None else [name.strip() for name in tensors.split(",")]
-    with progress("exporting", "file") as tell:
-        done = export_store(store, out, format, names, progress=tell)
+    with progress("exporting", "file") as update:
+        done = export_store(store, out, format, names, progress=update)
     files, videos = counted(done.files, "file"), counted(done.videos, "video")
-    say(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (there already: {done.skipped})")
-    say(f"which file is which video: {done.index}")
+    say(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (already there: {done.skipped})")
+    say(f"index of files and videos: {done.index}")
     return 0

@@ -1,9 +1,9 @@
-"""The standard streams while a command runs: whatever is printed, nothing but text and line breaks reaches a terminal.
+"""The standard streams while a command runs: only text and line breaks reach the terminal, whatever is printed.
 
-No command colours its output or moves the cursor, so a control character is always somebody else's: of a file name, an
-id, a message of a library. The one exception is tqdm, whose bars return to the start of their line.
+No command colours its output or moves the cursor, so any control character is foreign: from a file name, an id, a
+library's message. The one exception is tqdm, whose bars return to the start of their line.
 
-Commands print by `say`, to which a text is one line: what it holds of a file's name or of an id cannot end that line.
+Commands print with `say`, which prints a text as one line: a file name or an id in it cannot end the line.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["Block", "Guarded", "bar_stream", "guard_streams", "guarded_streams",
 
 
 class Guarded:
-    """A text stream that shows control characters by their escapes, and letters that its encoding lacks likewise.
+    """A text stream that escapes control characters, and letters that its encoding lacks.
 
-    Everything else is the stream's. Its `buffer` is hidden, as bytes would pass by: click looks for it.
+    All else is the stream's. Its `buffer` is hidden: click would write bytes to it, past the guard.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -32,7 +32,7 @@ class Guarded:
         _reconfigure(stream, "backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write text; gives the number of letters it had."""
+        """Write text; returns its number of letters."""
         self.stream.write(escaped_lines(text))
         return len(text)
 
@@ -43,11 +43,11 @@ class Guarded:
 
     @classmethod
     def over(cls, stream: TextIO) -> Guarded:
-        """Another stream, guarded likewise: `jobs.run.logs` puts one in the place of this."""
+        """Guard another stream the same way: `jobs.run.logs` replaces this one."""
         return cls(stream)
 
     def restore(self) -> TextIO:
-        """The stream as it was."""
+        """Restore the stream and return it."""
         if self._errors is not None:
             _reconfigure(self.stream, self._errors)
         return self.stream
@@ -59,7 +59,7 @@ class Guarded:
 
 
 class _Bars:
-    """The same stream for tqdm, which begins each of its lines by returning to the start of the one before."""
+    """The same stream for tqdm, whose lines start with a return to the start of the line."""
 
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded
@@ -76,23 +76,23 @@ class _Bars:
 
 
 def _reconfigure(stream: TextIO, errors: str) -> None:
-    if hasattr(stream, "reconfigure"):  # a stream of a notebook or of a test may not have it
+    if hasattr(stream, "reconfigure"):  # streams of notebooks and tests may lack it
         stream.reconfigure(errors=errors)
 
 
 def bar_stream() -> TextIO:
-    """The standard error for progress bars, and for lines that are to stand above them."""
+    """Standard error, for progress bars and for lines above them."""
     return cast("TextIO", getattr(sys.stderr, "bars", sys.stderr))
 
 
 class Block(str):
-    """Text of several lines whose breaks are ours: all foreign text in it is escaped."""
+    """Text of several lines, in which all foreign text is escaped."""
 
     __slots__ = ()
 
 
 def say(*lines: str, to: TextIO | None = None) -> None:
-    """Print lines on the standard output, or on another stream; a `Block` is several."""
+    """Print lines on standard output, or on another stream; a `Block` is several lines."""
     for line in lines:
         print(line if isinstance(line, Block) else escaped(line), file=to)
     if to is not None:
@@ -100,21 +100,21 @@ def say(*lines: str, to: TextIO | None = None) -> None:
 
 
 def guard_streams() -> None:
-    """Guard the standard output and error until the process ends, its last traceback included."""
+    """Guard standard output and error until the process ends, including its last traceback."""
     _guard()
-    sys.excepthook = traceback.print_exception  # Python's own colours what it prints
+    sys.excepthook = traceback.print_exception  # Python's own adds colours
 
 
 def _guard() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, Guarded):  # None in a process without
+        if stream is not None and not isinstance(stream, Guarded):  # None if the process has no such stream
             setattr(sys, name, Guarded(stream))
 
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """The same during a block."""
+    """Guard standard output and error during a block."""
     before = {name: getattr(sys, name) for name in ("stdout", "stderr")}
     _guard()
     try:

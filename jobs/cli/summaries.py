@@ -17,7 +17,7 @@ _LISTED = 10
 
 
 def standing_rows(found: Standing) -> list[tuple[object, ...]]:
-    """Rows that say where videos stand: the same ones wherever it is told."""
+    """Rows of the standing of videos, the same in every command."""
     table: list[tuple[object, ...]] = [
         ("videos done", len(found.done), f"of {found.videos}"),
         ("videos failed", len(found.failed)),
@@ -31,9 +31,9 @@ def standing_rows(found: Standing) -> list[tuple[object, ...]]:
 
 
 def print_outcome(outcome: Outcome, store: Path, part: tuple[int, int] = (0, 1)) -> None:
-    """Where the videos stand, what this run did, seconds by stage, the bottleneck, and where everything lies."""
+    """Print the standing of the videos, what this run did, seconds by stage, the bottleneck, and what to do next."""
     if part != (0, 1):
-        say(f"part {part[0] + 1} of {part[1]}, of which alone these are the numbers:")
+        say(f"part {part[0] + 1} of {part[1]}; these numbers are of this part alone:")
     say(rows(standing_rows(outcome.after)))
     if outcome.done or outcome.failed:
         _say_run(outcome)
@@ -56,9 +56,9 @@ def _say_run(outcome: Outcome) -> None:
 def _what_next(outcome: Outcome, store: Path) -> list[str]:
     lines = []
     if outcome.given_up:
-        lines.append(f"given up: {', '.join(outcome.given_up)}; their extractor kept dying, see {store / 'logs'}")
+        lines.append(f"given up: {', '.join(outcome.given_up)}; their extractors kept dying, see {store / 'logs'}")
     if not outcome.complete:
-        lines.append(f"to go on: msnet resume {store}")
+        lines.append(f"to continue: msnet resume {store}")
     if outcome.after.failed:
         again = f"; to try them again: msnet resume {store} --retry-failed all" if outcome.complete else ""
         lines.append(f"failed videos: msnet report {store}{again}")
@@ -66,7 +66,7 @@ def _what_next(outcome: Outcome, store: Path) -> list[str]:
 
 
 def print_plan(plan: Plan) -> None:
-    """What an extraction would do."""
+    """Print what an extraction would do."""
     table: list[tuple[object, ...]] = [
         ("files", plan.files),
         ("videos", plan.items, "a segment counts as one" if plan.items != plan.files else ""),
@@ -82,9 +82,9 @@ def print_plan(plan: Plan) -> None:
         tried = f"{plan.decoded} of {counted(plan.files, 'file')} {'was' if plan.decoded == 1 else 'were'} decoded"
         rest = "of the others only the structure was read: more may turn out bad when they are decoded"
         say(paragraph(f"{tried}, to measure the speed; {rest}"))
-    for told in (plan.skipped, plan.columns):
-        if told:
-            say(paragraph(told))
+    for sentence in (plan.skipped, plan.columns):
+        if sentence:
+            say(paragraph(sentence))
     for video_id, failure, message in plan.bad[:_LISTED]:
         say(paragraph(f"bad: {video_id} ({failure}): {message}", indent="  "))
     if len(plan.bad) > _LISTED:
@@ -96,7 +96,7 @@ def print_plan(plan: Plan) -> None:
 
 
 def _time_rows(plan: Plan) -> list[tuple[object, ...]]:
-    """How long it would take, as far as it was measured."""
+    """How long the extraction would take, as far as it was measured."""
     if not plan.clips:
         return [("time", "none", "there is nothing to extract")]
     wall = f"{'at least' if plan.decode_seconds is None else 'about'} {duration(plan.wall_seconds)}"
@@ -104,4 +104,4 @@ def _time_rows(plan: Plan) -> list[tuple[object, ...]]:
     if plan.decode_seconds is not None:
         decode = ("  decode", duration(plan.decode_seconds), "one core")
     network = ("  network", duration(plan.network_seconds), "one extractor")
-    return [("time", wall, f"with {plan.workers}, start-up apart"), decode, network]
+    return [("time", wall, f"with {plan.workers}, without start-up"), decode, network]

@@ -1,1 +1,1 @@
-"""Ray: started or joined, watched and ended; what machines there are and how workers are laid over them."""
+"""Ray: started or joined, watched and stopped; what machines offer, and how workers are placed on them."""

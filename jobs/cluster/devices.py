@@ -1,4 +1,4 @@
-"""Which devices there are and how workers are laid over them. The only place that names a kind of GPU."""
+"""The devices and how workers are placed on them. No other module names a kind of GPU."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from schemas.wording import counted
 
 __all__ = ["Workers", "choose_device", "count_gpus", "plan_cluster_workers", "plan_workers", "torch_device"]
 
-_CORES_AN_EXTRACTOR = 4  # on a CPU: more threads than that gain little, fewer extractors waste cores
-_MOST_DECODERS = 16  # an extractor on a GPU has no use for more
+_CORES_AN_EXTRACTOR = 4  # without a GPU: more threads gain little, and fewer extractors waste cores
+_MOST_DECODERS = 16  # more do not speed up an extractor on a GPU
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many extractors, and what each has: a GPU or not, `threads` of its own, `decoders` beside it.
+    """How many extractors, and what each has: a GPU or not, `threads` of its own, and `decoders`.
 
-    batch_frames: frames that go through the network at once.
+    batch_frames: frames in a batch of the network.
     """
 
     extractors: int
@@ -29,7 +29,7 @@ class Workers:
 
     @property
     def cores_each(self) -> int:
-        """Cores that an extractor asks of Ray for itself and its decoders."""
+        """Cores that an extractor reserves in Ray, for itself and its decoders."""
         return self.threads + self.decoders
 
     def __str__(self) -> str:
@@ -45,12 +45,12 @@ def count_gpus() -> int:
 
 
 def torch_device(gpu: bool) -> str:
-    """Name of the device an extractor uses; Ray shows it one GPU only."""
+    """Torch's name of an extractor's device; Ray shows an extractor one GPU only."""
     return "cuda:0" if gpu else "cpu"
 
 
 def choose_device(device: str) -> str:
-    """Name for torch of "auto", "cpu" or "gpu", for work that takes one; raises what `plan_workers` raises."""
+    """Torch's name of "auto", "cpu" or "gpu", for work on one device. Raises what `plan_workers` raises."""
     return torch_device(plan_workers(device, cores=1, gpus=count_gpus(), extractors=1).gpu)
 
 
@@ -63,16 +63,16 @@ def plan_workers(
     decoders: int | None = None,
     threads: int | None = None,
 ) -> Workers:
-    """Lay workers over `cores` and `gpus`; `device` is "auto", "cpu" or "gpu". None leaves a number to us.
+    """Place workers on `cores` and `gpus`. device: "auto", "cpu" or "gpu". A number that is None is chosen here.
 
-    Raises ResourceError where there are fewer GPUs than asked for, ConfigurationError for an unknown device.
+    Raises ResourceError if there are fewer GPUs than asked for, ConfigurationError for an unknown device.
     """
     if _use_gpu(device, gpus):
         wanted = extractors or max(gpus, 1)
         if wanted > gpus:
             raise ResourceError(
-                f"a GPU for each of {counted(wanted, 'extractor')} was expected, {gpus} can be used here: "
-                "give fewer --extractors, or use --device cpu"
+                f"expected a GPU for each of {counted(wanted, 'extractor')}; got {gpus}. "
+                "Give fewer --extractors, or use --device cpu"
             )
         spare = (cores - wanted) // wanted
         return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, True, 256)
@@ -88,13 +88,13 @@ def plan_cluster_workers(
     decoders: int | None = None,
     threads: int | None = None,
 ) -> Workers:
-    """Lay workers over the nodes of a cluster, given by (cores, gpus); an extractor and its decoders share a node.
+    """Place workers on the nodes of a cluster, given as (cores, gpus); an extractor and its decoders share a node.
 
-    A local Ray is told as many cores as the workers ask for; a cluster has those it has, so here each worker must fit
-    on its node. Raises what `plan_workers` raises.
+    A local Ray is given as many cores as the workers ask for. A cluster's cores are fixed, so each worker must fit on
+    its node. Raises what `plan_workers` raises.
     """
     gpu = _use_gpu(device, sum(gpus for _, gpus in nodes))
-    # Cores that a worker may have: the least that a node gives it, nodes much smaller than the largest left aside.
+    # Cores that a worker may have: the smallest share of any node, ignoring nodes much smaller than the largest.
     shares = [cores // gpus if gpu else cores for cores, gpus in nodes if gpus or not gpu]
     share = min((cores for cores in shares if 2 * cores >= max(shares)), default=0)
     if gpu:
@@ -108,13 +108,13 @@ def plan_cluster_workers(
     workers = Workers(extractors or max(1, room), decoders, threads, gpu, 256 if gpu else 16)
     if workers.extractors > room:
         raise ResourceError(
-            f"room for {workers} was expected, the cluster of {counted(len(nodes), 'node')} has it for {room}: "
-            "give fewer --extractors or --decoders"
+            f"expected room for {workers}; the cluster of {counted(len(nodes), 'node')} has room for {room}. "
+            "Give fewer --extractors or --decoders"
         )
     return workers
 
 
 def _use_gpu(device: str, gpus: int) -> bool:
     if device not in ("auto", "cpu", "gpu"):
-        raise ConfigurationError(f"a device of auto, cpu or gpu was expected, not {device!r}")
+        raise ConfigurationError(f"expected a device of auto, cpu or gpu; got {device!r}. Choose one of these")
     return device == "gpu" or (device == "auto" and gpus > 0)

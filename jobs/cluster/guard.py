@@ -1,11 +1,11 @@
-"""Ends what a local Ray leaves behind. It runs as a process of its own, so it outlives a driver that is killed.
+"""Kills what a local Ray leaves behind. It runs in a process of its own, so it outlives a driver that is killed.
 
-Ray's agents need the head to say goodbye, which is killed with the driver: they stayed for half a minute. Workers that
-lost their raylet work on for a while. Both are found by what they have open: a file below the session's folder, for
-writing (whoever reads Ray's logs is left alone).
+Ray's agents end when the head tells them to. A head that is killed with the driver cannot, and they stay for half a
+minute; workers that lost their raylet keep working for a while. The guard finds both by a file that they have open for
+writing below the session's folder (processes that read Ray's logs are left alone).
 
-As a script: `python ray_guard.py TEMPORARY_FOLDER PID`, where PID is the driver's. Standard input carries the session's
-folder once that is known, and ends when the driver does. Needs the standard library and /proc; without /proc it does
+As a script: `python guard.py TEMPORARY_FOLDER PID`, with the PID of the driver. Standard input carries the session's
+folder once it is known, and ends when the driver does. Needs the standard library and /proc; without /proc it does
 nothing.
 """
 
@@ -23,14 +23,14 @@ from pathlib import Path
 __all__ = ["RayGuard", "processes_of"]
 
 _PROCESSES = Path("/proc")
-_ROUNDS = 20  # a worker may be about to start another
+_ROUNDS = 20  # more than one: a worker may be starting another process
 _PAUSE_SECONDS = 0.1
-_QUIET_ROUNDS = 2  # without a process left
-_END_SECONDS = 10.0  # that the guard may take at the end of a run
+_QUIET_ROUNDS = 2  # in a row without a process left, which end the guard
+_END_SECONDS = 10.0  # for the guard to finish at the end of a run
 
 
 class RayGuard:
-    """The guard as its driver sees it; started before Ray is."""
+    """The guard, as its driver sees it. Create it before Ray starts."""
 
     def __init__(self, temporary: Path) -> None:
         command = [sys.executable, "-I", "-S", __file__, str(temporary), str(os.getpid())]
@@ -40,17 +40,17 @@ class RayGuard:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C must not reach it
         )
 
     def watch(self, session: Path) -> None:
-        """From now on only processes of this session are ended."""
+        """Restrict the guard to processes of this session."""
         assert self._process.stdin is not None
-        with suppress(OSError):  # it was killed, and nothing depends on it
+        with suppress(OSError):  # the guard was killed; nothing depends on it
             self._process.stdin.write(os.fsencode(session) + b"\n")
 
     def end(self) -> None:
-        """End what is left of the session; returns when it is gone."""
+        """Kill what is left of the session; returns when it is gone."""
         assert self._process.stdin is not None
         with suppress(OSError):
             self._process.stdin.close()
@@ -62,10 +62,10 @@ class RayGuard:
 
 
 def processes_of(pattern: str) -> list[int]:
-    """Ids of processes that have a file open for writing in or below a folder that matches a pattern."""
+    """Ids of processes with a file open for writing in or below a folder that matches a pattern."""
     found = []
     for folder in _PROCESSES.glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile, or is another user's
+        with suppress(OSError):  # the process ended meanwhile, or belongs to another user
             if any(_writes(folder, entry, pattern) for entry in (folder / "fd").iterdir()):
                 found.append(int(folder.name))
     return found

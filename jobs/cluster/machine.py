@@ -1,4 +1,4 @@
-"""What this machine really has for us: cores by affinity and cgroup, memory, shared memory, instructions."""
+"""What this machine offers this process: cores by affinity and cgroup, memory, shared memory, instructions."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # version 1
 _CGROUP_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 _SHARED_MEMORY = Path("/dev/shm")
 _PROCESSORS = Path("/proc/cpuinfo")
-_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last of them on Arm
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is Arm's
 
 
 def available_cores() -> int:
-    """Cores this process may use: the smaller of its affinity mask and its cgroup's quota, at least 1.
+    """Cores that this process may use: the smaller of its affinity mask and its cgroup's quota, at least 1.
 
-    The machine's own count is no measure: a batch scheduler or a container gives a job a few cores of many.
+    The machine's own count is too large where a batch scheduler or a container gives a job a few of its cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_cores()
@@ -42,12 +42,12 @@ def _cgroup_cores() -> float | None:
 
 
 def shared_memory_bytes() -> int | None:
-    """Size of /dev/shm in bytes, through which frames travel between processes; None where there is none."""
+    """Size of /dev/shm in bytes, through which frames pass between processes; None if there is none."""
     return shutil.disk_usage(_SHARED_MEMORY).total if _SHARED_MEMORY.is_dir() else None
 
 
 def private_memory_bytes(pid: int) -> int | None:
-    """Memory of a process that it shares with nobody, in bytes; None where the system does not tell."""
+    """Private memory of a process in bytes; None if the system does not report it."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -59,7 +59,7 @@ def private_memory_bytes(pid: int) -> int | None:
 
 
 def lacks_bfloat16() -> bool:
-    """Whether the processors have no instructions for bfloat16, which is emulated then; False if nobody tells."""
+    """Whether the processors lack bfloat16 instructions, so that it is emulated; False if unknown."""
     try:
         lines = _PROCESSORS.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How Ray comes up: what it needs is tried before, so that what is lacking is said at once and in a sentence."""
+"""Starting Ray: what it needs is tested first, so that a lack is reported at once and in a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from jobs.run.signals import keeping_handlers
+from jobs.cluster.signals import keeping_handlers
 from schemas.errors import ResourceError
 
 __all__ = ["init", "prepare_environment", "require_loopback", "temporary_folder", "without_ray_output"]
@@ -23,19 +23,19 @@ _HOME = Path(__file__).resolve().parents[2]
 _CONNECT_SECONDS = 5.0
 _SMALL_BYTES = 65536
 _ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about a user's machine leaves it
+    "RAY_USAGE_STATS_ENABLED": "0",  # send nothing about the user's machine
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_worker_niceness": "0",  # on top of the command's; Ray's own is 15
+    "RAY_worker_niceness": "0",  # added to the command's; Ray's default is 15
 }
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 def prepare_environment(*, local: bool) -> None:
-    """Set the variables by which Ray and its processes do as we like, where the user has not set them.
+    """Set the environment variables that configure Ray, except those that the user has set.
 
-    A local Ray gets a token of its own. Without it Ray writes one to ~/.ray/auth_token, and every `ray start --head`
-    of this user makes a cluster that asks for it from then on.
+    A local Ray gets a token of its own. Otherwise Ray would write one to ~/.ray/auth_token, and from then on every
+    cluster that this user starts with `ray start --head` would ask for it.
     """
     values = dict(_ENVIRONMENT)
     if local and not any(name in os.environ for name in _TOKEN_VARIABLES):
@@ -44,9 +44,9 @@ def prepare_environment(*, local: bool) -> None:
 
 
 def temporary_folder() -> tuple[Path, str | None]:
-    """Folder for Ray's sockets and logs, and what to tell the user where it is not the first choice.
+    """Folder for Ray's sockets and logs, and a note for the user if it is not the first choice.
 
-    That is RAY_TMPDIR, or else TMPDIR, or else /tmp. Raises ResourceError where none of them will do.
+    The choices are RAY_TMPDIR alone if it is set, else TMPDIR and /tmp. Raises ResourceError if none is usable.
     """
     if chosen := os.environ.get("RAY_TMPDIR"):
         candidates = [("RAY_TMPDIR", chosen)]
@@ -59,7 +59,7 @@ def temporary_folder() -> tuple[Path, str | None]:
         folder = Path(text).absolute() / "ray"
         reason = _unfit(folder)
         if reason is None:
-            return folder, f"{'; '.join(refused)}: Ray's files lie in {folder}" if refused else None
+            return folder, f"{'; '.join(refused)}: Ray's files are in {folder}" if refused else None
         refused.append(f"{name if name == text else f'{name} ({text})'} cannot hold Ray's sockets: {reason}")
     raise ResourceError(
         f"expected a folder for Ray's sockets and logs; {'; '.join(refused)}. Set RAY_TMPDIR to a writable folder of a "
@@ -68,7 +68,7 @@ def temporary_folder() -> tuple[Path, str | None]:
 
 
 def _unfit(folder: Path) -> str | None:
-    """Why Ray cannot work in a folder, found by doing what it does there; None where it can."""
+    """Why Ray cannot work in a folder, found by doing there what Ray does; None if it can."""
     session = folder / f"session_{'0' * 26}_{os.getpid()}"  # as long as Ray's own names
     path = session / "sockets" / "plasma_store"
     if len(os.fsencode(path)) > _longest_socket_path():
@@ -90,7 +90,7 @@ def _longest_socket_path() -> int:
 
 
 def require_loopback() -> None:
-    """Raise ResourceError where this machine cannot connect to itself: Ray would try for ten minutes."""
+    """Raise ResourceError if this machine cannot connect to itself: Ray would try for ten minutes."""
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,
@@ -99,16 +99,16 @@ def require_loopback() -> None:
             pass
     except OSError as error:
         raise ResourceError(
-            f"expected that this machine can connect to itself at 127.0.0.1; it cannot ({error.strerror or error}). "
+            f"expected this machine to reach itself at 127.0.0.1; it cannot ({error.strerror or error}). "
             "Bring the loopback interface up (`ip link set lo up`), or allow it in the sandbox"
         ) from error
 
 
 def init(**options: Any) -> Any:
-    """`ray.init`, from the folder of our own packages.
+    """`ray.init`, called from the folder of our own packages.
 
-    Ray puts the folder where it is started in front of its workers' module path; the user's own may have a folder
-    that is called like one of our packages.
+    Ray puts the working directory first on its workers' module path, and the user's may have a folder named like one of
+    our packages.
     """
     with chdir(_HOME), keeping_handlers():
         return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -116,14 +116,14 @@ def init(**options: Any) -> Any:
 
 @contextmanager
 def without_ray_output() -> Iterator[None]:
-    """Keep what Ray's Python prints and logs in this process off the user's terminal for the time of the block.
+    """During the block, keep what Ray's Python prints and logs in this process off the user's terminal.
 
-    `log_to_driver=False` leaves a thread that prints, in yellow and to the standard output, what Ray's processes tell
-    of their ends, the raylet's whole state included. They have it in their own logs.
+    Even with `log_to_driver=False` a thread prints, in yellow and to standard output, what Ray's processes report when
+    they end, including the raylet's whole state. Their own logs have it, too.
     """
     logger = logging.getLogger("ray")
     terminal = [handler for handler in logger.handlers if type(handler).__module__.startswith("ray.")]
-    quiet = logging.NullHandler()  # without any handler logging would write to the standard error itself
+    quiet = logging.NullHandler()  # without a handler, logging itself would write to standard error
     for handler in terminal:
         logger.removeHandler(handler)
     logger.addHandler(quiet)

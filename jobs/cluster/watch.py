@@ -1,6 +1,6 @@
-"""Notices that Ray does not come up, or is gone: a thread beside the one that waits for it.
+"""A thread that notices if Ray does not come up, or is gone, while the main thread waits for it.
 
-Ray itself takes a minute and then ends the process from C++, or says nothing for ten and then that workers died.
+Ray itself takes a minute and then ends the process from C++, or is silent for ten and then reports dead workers.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["Peer", "RayWatch", "own_peers"]
 
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 3.0
-_START_SECONDS = 45.0  # usually it takes 3 to 6, on a machine with five times its load 30
-_LEAVE_SECONDS = 15.0  # that the main thread may take to come out of Ray's C++ and clean up, once asked to
-_ASK_SECONDS = 5.0  # between two requests: cleaning up should not be interrupted all the time
-_REFUSALS = 2  # in a row: one may be the kernel's, with too much to do
+_START_SECONDS = 45.0  # it usually takes 3 to 6, on a machine at five times its capacity 30
+_LEAVE_SECONDS = 15.0  # for the main thread to return from Ray's C++ and clean up
+_ASK_SECONDS = 5.0  # between requests to leave, so that cleaning up is not interrupted all the time
+_REFUSALS = 2  # in a row: one may come from an overloaded kernel
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Peer:
-    """A process of Ray's that must live, by the address it listens at."""
+    """A process of Ray that must live, and the address that it listens at."""
 
     name: str
     host: str
@@ -44,7 +44,7 @@ class Peer:
     silent_since: float | None = None
 
     def is_gone(self) -> bool:
-        """Whether it was tried in vain often and long enough."""
+        """Try to connect; whether it has refused often and long enough to count as gone."""
         self._try()
         if 0 < self.refusals < _REFUSALS:
             self._try()
@@ -62,9 +62,9 @@ class Peer:
 
 
 def own_peers(*, patience_seconds: float = 0.0) -> list[Peer]:
-    """The control service of the Ray that runs (its head, in a cluster) and the raylet that this process belongs to.
+    """The control service of the running Ray (a cluster's head) and the raylet of this process.
 
-    patience_seconds: how long the first may be silent.
+    patience_seconds: how long the control service may be silent.
     """
     context: Any = ray.get_runtime_context()
     host, _, port = context.gcs_address.rpartition(":")
@@ -76,11 +76,11 @@ def own_peers(*, patience_seconds: float = 0.0) -> list[Peer]:
 
 
 class RayWatch:
-    """Watches from a thread of its own while entered: first that Ray comes up, then that it lives.
+    """While entered, a thread of its own checks first that Ray comes up, then that it lives.
 
-    Where it does not, the main thread is made to leave what it is in, by `leave`; the error that says why is raised by
-    `require_alive`. Should it not get out of Ray's C++, the sentence is printed here and the process ends. leave: None
-    where that cannot be done; then it is for those who wait to ask. what, advice: parts of that sentence.
+    If not, it calls `leave` to interrupt the main thread; `require_alive` then raises the error that says why. If the
+    main thread does not return from Ray's C++, the error is printed here and the process ends. leave: None if the main
+    thread cannot be interrupted; those who wait must then call `require_alive`. what, advice: parts of the message.
     """
 
     def __init__(self, leave: Callable[[], None] | None, what: str, advice: str) -> None:
@@ -103,18 +103,18 @@ class RayWatch:
         self._ended.set()
 
     def came_up(self, peers: list[Peer]) -> None:
-        """Ray runs, and these must live from now on."""
+        """Ray runs: from now on check that these peers live."""
         self._peers = peers
 
     def rest(self) -> None:
-        """From now on Ray's processes end on purpose. Where they did before, cleaning up still has its limit."""
+        """Ray's processes end on purpose from now on. If they were gone before, cleaning up keeps its time limit."""
         self._heard.set()
         with self._lock:
             if self._trouble is None:
                 self._ended.set()
 
     def require_alive(self) -> None:
-        """Raise ResourceError where Ray did not come up or is gone."""
+        """Raise ResourceError if Ray did not come up or is gone."""
         if self._look() is not None:
             self._heard.set()
             raise ResourceError(self._look())
@@ -124,23 +124,23 @@ class RayWatch:
             if self._trouble is None:
                 self._trouble = self._starting() if self._peers is None else self._running(self._peers)
                 if self._trouble is not None:
-                    _LOG.info("%s", self._trouble)  # the user hears it by the error that is raised
+                    _LOG.info("%s", self._trouble)  # the user sees the error that is raised
             return self._trouble
 
     def _starting(self) -> str | None:
         if time.monotonic() - self._began < _START_SECONDS:
             return None
         return (
-            f"expected {self._what} to come up within {_START_SECONDS:.0f} s; it did not: is the machine overloaded, "
-            "or does a firewall or a sandbox keep its processes from each other?"
+            f"expected {self._what} to come up within {_START_SECONDS:.0f} s; it did not. Is the machine overloaded, "
+            "or does a firewall or a sandbox block its processes from each other?"
         )
 
     def _running(self, peers: list[Peer]) -> str | None:
         for peer in peers:
             if peer.is_gone():
                 return (
-                    f"expected {self._what} to run until the end; its process {peer.name} no longer answers, killed or "
-                    f"for want of memory: {self._advice}"
+                    f"expected {self._what} to run until the end; its process {peer.name} no longer answers: it was "
+                    f"killed, or memory ran out. To continue, {self._advice}"
                 )
         return None
 
@@ -158,6 +158,6 @@ class RayWatch:
                 leave()
             if self._ended.wait(_LOOK_SECONDS):
                 return
-        sys.stderr.write(f"msnet: {self._trouble}\n")  # nobody else will
+        sys.stderr.write(f"msnet: {self._trouble}\n")  # the main thread is stuck and cannot
         sys.stderr.flush()
         os._exit(1)

@@ -1,1 +1,1 @@
-"""The demonstrations: procedural videos from files to features and boundaries."""
+"""Demonstrations on procedural videos: from files to features and boundaries."""

@@ -1,4 +1,4 @@
-"""The demonstration: short procedural videos are extracted, with the bundled weights, and looked at for changes."""
+"""`msnet demo`: extracts short procedural videos with the bundled weights, and finds where features change."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from extractor.store.reader import FeatureStore
+from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
 from jobs.run.extraction import extract
-from jobs.run.options import Options, Request
 from jobs.run.outcome import Outcome
+from jobs.run.request import Request
 from jobs.run.watcher import Watcher
 from schemas.config import Sampling
 from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
@@ -20,12 +21,12 @@ from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 __all__ = ["DemoResult", "DemoRow", "largest_changes", "run_demo"]
 
 _MODEL = "msnet_resnet18"
-_APART_SECONDS = 0.5  # between two times of largest change, and from the ends, where frames lack neighbours
+_APART_SECONDS = 0.5  # between two changes, and from the ends, where frames lack neighbours
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRow:
-    """One video: its frames, when its motion really changes, and when its features change most, in seconds."""
+    """One video: its frames, the true boundaries of its motion, and when its features change most, in seconds."""
 
     video_id: str
     seconds: float
@@ -36,7 +37,7 @@ class DemoRow:
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """Where the demonstration's videos and store lie, and what was found."""
+    """Folders of the videos and the store, how the extraction ended, and one row per video."""
 
     folder: Path
     store: Path
@@ -47,19 +48,19 @@ class DemoResult:
 def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None = None) -> DemoResult:
     """Write `count` videos to out/videos and extract them, dense at 10 Hz, into out/store.
 
-    Called again it goes on where it was; another count or seed is refused (see `begin_demo`).
+    A second call continues; another count or seed is refused (see `begin_demo`).
     """
     watcher = watcher or Watcher()
     folder, store = out / "videos", out / "store"
     begin_demo(out, {"videos": count, "seed": seed})
     videos = read_demo_videos(folder)
-    if not videos:  # written anew, the files of an interrupted demonstration would count as changed
+    if not videos:  # rewritten files would count as changed when an interrupted demonstration continues
         watcher.say(f"writing {count} procedural videos to {folder}")
         videos = write_demo_videos(folder, count, seed)
     request = Request(model=_MODEL, sampling=Sampling.DENSE)
     outcome = extract(folder, store, request, Options(), watcher)
     features = FeatureStore(store)
-    done = set(features.video_ids)  # fewer than all where the demonstration was interrupted
+    done = set(features.video_ids)  # fewer than all after an interruption
     rows = tuple(_row(features, video) for video in videos if video.path.name in done)
     features.close()
     return DemoResult(folder, store, outcome, rows)
@@ -80,7 +81,7 @@ def _row(features: FeatureStore, video: DemoVideo) -> DemoRow:
 def largest_changes(
     features: npt.NDArray[np.floating], time_seconds: npt.NDArray[np.float64], count: int
 ) -> list[float]:
-    """The `count` times at which (m, D) frame features differ most from those before, at least half a second apart."""
+    """The `count` times at which (m, D) frame features differ most from the frame before, half a second apart."""
     unit = features.astype(np.float64)
     unit /= np.linalg.norm(unit, axis=1, keepdims=True) + 1e-12
     change = 1 - np.sum(unit[1:] * unit[:-1], axis=1)

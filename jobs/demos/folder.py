@@ -1,4 +1,4 @@
-"""The folder of a demonstration, which remembers of which videos it is."""
+"""The folder of a demonstration, which records what its videos depend on."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MAX_BYTES = 64 * 1024
 
 
 def begin_demo(out: Path, videos: Mapping[str, Any]) -> None:
-    """Make `out` the folder of a demonstration, or find that it is the one of the same videos.
+    """Make `out` the folder of a demonstration, or check that it is one with the same videos.
 
-    videos: by name, all that the videos depend on (seed, how many). It is remembered before there is any video: files
-    of two seeds would be extracted together.
+    videos: all that the videos depend on (seed, count), by name. Recorded before the first video is written: otherwise
+    files of two seeds could be extracted together.
 
-    Raises ConfigurationError, naming what differs, where `out` holds a demonstration of others; StorageError where it
+    Raises ConfigurationError, naming what differs, if `out` holds a demonstration of other videos; StorageError if it
     holds other things or cannot be made.
     """
     record = out / _RECORD
@@ -36,9 +36,9 @@ def begin_demo(out: Path, videos: Mapping[str, Any]) -> None:
     there, asked = _read(record), json.loads(data)
     differing = [name for name in asked if there.get(name) != asked[name]]
     if differing:
-        fields = "; ".join(f"{name}: it has {there.get(name)!r}, asked for is {asked[name]!r}" for name in differing)
+        fields = "; ".join(f"{name}: expected {there.get(name)!r}, got {asked[name]!r}" for name in differing)
         raise ConfigurationError(
-            f"{out} holds a demonstration of other videos ({fields}): use its own options, or another --out"
+            f"{out} holds a demonstration of other videos ({fields}). Use its own options, or another --out"
         )
 
 

@@ -1,4 +1,4 @@
-"""The demonstration of boundary detection: procedural videos with known boundaries, from files to an F1."""
+"""`msnet gebd demo`: boundary detection on procedural videos with known boundaries, from files to an F1."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ from gebd.metric.report import write_report
 from gebd.pictures.plots import plot_comparison
 from gebd.pictures.views import plot_video
 from jobs.cluster.devices import choose_device
+from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
 from jobs.run.extraction import extract
-from jobs.run.options import Options, Request, resolve
 from jobs.run.outcome import Outcome
+from jobs.run.request import Request, resolve
 from jobs.run.watcher import Watcher
 from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling
@@ -36,15 +37,15 @@ __all__ = ["GEBDDemoPlan", "GEBDDemoResult", "run_gebd_demo"]
 _MOTION, _FEATURES, _TWIN, _DETECTOR = "msnet+motion", "msnet", "tsn", "no labels"
 _TWIN_MODEL = "tsn_resnet18"
 _SIZE_PX = (128, 160)
-_OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan: stores and runs remember the rest
-_WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and judged on
+_OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan; stores and runs record the rest
+_WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and evaluated on
 
 
 @dataclass(frozen=True, slots=True)
 class GEBDDemoPlan:
-    """What the demonstration makes, and by which networks.
+    """What the demonstration makes, and with which networks.
 
-    weights: as in `Request`, of `model`. against: checkpoint of a TSN-ResNet-18 that was trained alike, or "random";
+    weights: as in `Request`, for `model`. against: checkpoint of a TSN-ResNet-18 trained in the same way, or "random";
     None leaves it out. size: side of the network's input. seconds: range of the videos' length.
     """
 
@@ -62,14 +63,12 @@ class GEBDDemoPlan:
 
 @dataclass(frozen=True, slots=True)
 class GEBDDemoResult:
-    """What came of it. `comparison` is None where an extraction did not finish; `outcome` is of the last one.
+    """Outcome of the last extraction, and the comparison, None if an extraction did not finish.
 
     The methods of `comparison`: a head on MSNet's features and displacement, on its features alone, on those of the
-    TSN, and the detector without labels; then the baselines. `pictures` are what was drawn, or empty without
-    matplotlib.
+    TSN, and the detector without labels; then the baselines. `pictures` is empty without matplotlib.
     """
 
-    folder: Path
     outcome: Outcome
     comparison: Comparison | None
     pictures: tuple[Path, ...] = ()
@@ -81,16 +80,16 @@ def run_gebd_demo(
     watcher: Watcher | None = None,
     tell: Callable[[str, Epoch], None] | None = None,
 ) -> GEBDDemoResult:
-    """Write videos, extract them dense at 10 Hz, train heads on one part, judge them and the detector on the other.
+    """Write videos, extract them dense at 10 Hz, train heads on one part, and evaluate all methods on the other.
 
-    Called again it goes on where it was; videos of another seed, number or length are refused (see `begin_demo`).
-    `tell` hears of every epoch of every training.
+    A second call continues; videos of another seed, number or length are refused (see `begin_demo`).
+    `tell(method, epoch)` is called after every epoch of every training.
     """
-    return _Demo(out, plan or GEBDDemoPlan(), watcher or Watcher(), tell).run()
+    return _DemoFolder(out, plan or GEBDDemoPlan(), watcher or Watcher(), tell).run()
 
 
-class _Demo:
-    """The folder of a demonstration: videos/train, videos/test, annotations, a store a network, a run a head."""
+class _DemoFolder:
+    """The folder of a demonstration: videos/train, videos/test, annotations, a store per network, a run per head."""
 
     def __init__(
         self, out: Path, plan: GEBDDemoPlan, watcher: Watcher, tell: Callable[[str, Epoch], None] | None
@@ -109,17 +108,17 @@ class _Demo:
             options = Options(device=plan.device)
             outcome = extract(self._videos, self._store(name), request, options, self._watcher)
             if not outcome.complete:
-                return GEBDDemoResult(self._out, outcome, None)
+                return GEBDDemoResult(outcome, None)
         found = {_MOTION: self._head(_MOTION, "msnet", training, test, motion=True)}
         found[_FEATURES] = self._head(_FEATURES, "msnet", training, test, motion=False)
         if _TWIN in requests:
             found[_TWIN] = self._head(_TWIN, _TWIN, training, test, motion=False)
         found[_DETECTOR] = detect(self._store("msnet"), test).boundaries
         comparison = self._compare(found, test)
-        return GEBDDemoResult(self._out, outcome, comparison, self._draw(comparison, test))
+        return GEBDDemoResult(outcome, comparison, self._draw(comparison, test))
 
     def _write(self, part: str, count: int, seed: int) -> Annotations:
-        """The videos of a part, unless they are there, and their annotations. Worlds of other seeds share nothing."""
+        """Write the videos of a part, unless they exist, and their annotations. Worlds of other seeds share nothing."""
         folder, plan = self._videos / part, self._plan
         videos = read_demo_videos(folder)
         if not videos:
@@ -130,13 +129,13 @@ class _Demo:
         return write_annotations(annotations, self._out / f"{part}.json")
 
     def _requests(self) -> dict[str, Request]:
-        """By network, what is extracted; weights that do not fit are refused here, before anything is made."""
+        """Requests by network; refuses weights that do not fit before anything is made."""
         plan = self._plan
         networks = {"msnet": (plan.model, plan.weights)}
         if plan.against is not None:
             networks[_TWIN] = (_TWIN_MODEL, plan.against)
         else:
-            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} that was trained alike: its row is left out")
+            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} trained in the same way: its row is left out")
         requests = {
             name: Request(
                 model=model,
@@ -175,7 +174,7 @@ class _Demo:
         return predict(result.trained, self._store(store), test, device=device).boundaries
 
     def _compare(self, found: dict[str, dict[str, list[float]]], test: Annotations) -> Comparison:
-        """All methods and the first one's baselines, over the same resampled videos."""
+        """All methods and the baselines of the first, over the same resampled videos."""
         for method, boundaries in found.items():
             write_predictions(boundaries, self._out / f"predictions-{method.replace(' ', '-')}.json")
         first, *others = found
@@ -189,7 +188,7 @@ class _Demo:
     def _draw(self, comparison: Comparison, test: Annotations) -> tuple[Path, ...]:
         """F1 against tolerance, and one video over time."""
         try:
-            import matplotlib  # noqa: F401  whether it is there: an extra
+            import matplotlib  # noqa: F401  an optional dependency
         except ImportError:
             self._watcher.say("pictures are left out: pip install 'msnet-features[plot]'")
             return ()

@@ -1,1 +1,1 @@
-"""One run: what was asked for, the plan, the videos of the store, and what came of it."""
+"""One run: the request, the plan, the videos of the store, and the outcome."""

@@ -1,11 +1,11 @@
-"""`extract` and `resume`: everything from a folder of videos to a store, as functions."""
+"""`extract` and `resume`: from a folder of videos to a store."""
 
 from __future__ import annotations
 
 import logging
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,13 +20,14 @@ from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.disk.sealed import mend
 from extractor.store.tables import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
-from jobs.cluster.machines import Cluster, cluster
+from jobs.cluster.cluster import Cluster, cluster
+from jobs.cluster.options import Options
+from jobs.cluster.signals import Interruptions
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
-from jobs.run.options import Options, Request, Resolved, resolve, resolve_weights
 from jobs.run.outcome import Outcome
-from jobs.run.signals import Interruptions
-from jobs.run.videos import Dataset, require_same_videos
+from jobs.run.request import Request, ResolvedRequest, resolve, resolve_weights
+from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing
 from jobs.workers.driver import Driver, PlannedShard
@@ -43,14 +44,16 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """What a run is to do. listing: where there is no inventory yet, or on a rescan."""
+class _Extraction:
+    """What a run is to do. listing: given only if there is no inventory yet, or on a rescan."""
 
     paths: StorePaths
     run: Run
     weights: str
     root: Path
     listing: Listing | None
+    options: Options
+    watcher: Watcher
     rescan: bool = False
     retry_failed: Sequence[str] | None = None
 
@@ -62,27 +65,27 @@ def extract(
     options: Options | None = None,
     watcher: Watcher | None = None,
 ) -> Outcome:
-    """Extract a folder or a table of videos into a store; one that exists is gone on with.
+    """Extract a folder or a table of videos into a store; continue a store that exists.
 
-    Raises a UsageError where it cannot begin: see `schemas.errors`. Videos that fail are in the outcome and in the
-    store's failures.
+    Raises a UsageError if it cannot start: see `schemas.errors`. Videos that fail raise nothing: they are in the
+    outcome and in the store's failures.
     """
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
     paths = StorePaths(Path(store).absolute())
     _mend(paths, watcher)
-    if not paths.run.exists():  # an attempt that failed early leaves its leases and its log
+    if not paths.run.exists():  # a run that failed early leaves its leases and its log
         refuse_other_folder(paths.root, {paths.leases.name, paths.logs.name}.__contains__, "a store")
     probe_storage(paths.root)
     run = _new_run(resolved, listing, videos, options)
     if paths.run.exists():
-        run = write_run(paths, run)  # says what differs before anything is started
+        run = write_run(paths, run)  # refuses another configuration before anything starts
     if paths.inventory.exists():
         require_same_videos(paths, listing, limited=options.limit is not None, watcher=watcher)
     if listing.skipped:
         watcher.say(listing.skipped_summary())
-    return _run(_Task(paths, run, resolved.weights, listing.root, listing), options, watcher)
+    return _run(_Extraction(paths, run, resolved.weights, listing.root, listing, options, watcher))
 
 
 def resume(
@@ -95,16 +98,17 @@ def resume(
     retry_failed: Sequence[str] | None = None,
     rescan: bool = False,
 ) -> Outcome:
-    """Go on with a store: its inventory, minus what is committed, minus what is staged.
+    """Continue a store: its inventory, minus what is committed, minus what is staged.
 
-    videos, weights: where the dataset and the checkpoint lie now, if they were moved. retry_failed: failure classes
-    to try again (empty: all). rescan: add videos that are new in the dataset, and name finished ones whose
-    files were replaced.
+    videos, weights: where the dataset and the checkpoint are now, if they were moved. retry_failed: failure classes
+    to try again (empty: all). rescan: add videos that are new in the dataset, and name finished ones whose files were
+    replaced.
     """
     options, watcher = options or Options(), watcher or Watcher()
     if options.part != (0, 1) and (rescan or retry_failed is not None):
         raise ConfigurationError(
-            "--part with --rescan or --retry-failed was given: one job plans for all, so leave --part out"
+            f"expected --rescan and --retry-failed without --part; got --part {options.part[0] + 1}/{options.part[1]}. "
+            "One job plans for all parts: leave --part out"
         )
     paths = StorePaths(Path(store).absolute())
     _mend(paths, watcher)
@@ -117,10 +121,10 @@ def resume(
     if rescan or not paths.inventory.exists():
         if videos is None and not source.exists():
             raise _moved(source)
-        limit = None if rescan else run.settings.get("limit")  # what a limit left out is new to the store
+        limit = None if rescan else run.settings.get("limit")  # to a rescan, what the limit left out is new
         listing = limited(list_videos(source), None if limit is None else int(limit))
     root = _dataset_root(run, source if videos else None, listing)
-    return _run(_Task(paths, run, found, root, listing, rescan, retry_failed), options, watcher)
+    return _run(_Extraction(paths, run, found, root, listing, options, watcher, rescan, retry_failed))
 
 
 def _mend(paths: StorePaths, watcher: Watcher) -> None:
@@ -133,14 +137,14 @@ def _same_weights(run: Run, weights: str | None) -> str:
     found = resolve_weights(describe_network(run.config.model), source)
     if found.digest != run.config.weights:
         raise ConfigurationError(
-            f"the weights that the store was made with were expected (SHA-256 {run.config.weights}), "
-            f"{found.source} are others: give --weights with the path of the right ones"
+            f"expected the weights that the store was made with (SHA-256 {run.config.weights}); got others from "
+            f"{found.source}. Give --weights with the path of the right ones"
         )
     return found.source
 
 
 def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Path:
-    """Folder that the inventory's paths count from. Without it every video would be taken for missing."""
+    """The folder that the inventory's paths are relative to. Raises where it is gone: every video would be missing."""
     if listing is not None:
         return listing.root
     place = (videos or Path(run.dataset_root)).absolute()
@@ -151,78 +155,75 @@ def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Pat
 
 def _moved(place: Path) -> InventoryError:
     return InventoryError(
-        f"the dataset was expected at {place}, which is not there now: mount it, or give --videos with its new place"
+        f"expected the dataset at {place}; nothing is there. Mount it, or give --videos with its new place"
     )
 
 
-def _run(task: _Task, options: Options, watcher: Watcher) -> Outcome:
-    paths = task.paths
+def _run(wanted: _Extraction) -> Outcome:
+    paths, options, watcher = wanted.paths, wanted.options, wanted.watcher
     with (
         Lease(paths, options.part) as lease,
         run_log(paths) as log,
         Interruptions() as interruptions,
-        cluster(options, store=paths.root, dataset=task.root, log=log) as machines,
+        cluster(options, store=paths.root, dataset=wanted.root, log=log) as machines,
     ):
-        interruptions.insist()
+        interruptions.raise_again()
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)
-        run = write_run(paths, task.run)
-        dataset = Dataset(paths, run, task.root, machines.workers, options.part[1], watcher)
-        session = _Session(paths, run, task.weights, options, watcher, machines, lease, interruptions)
+        wanted = replace(wanted, run=write_run(paths, wanted.run))
+        videos = StoreVideos(paths, wanted.run, wanted.root, machines.workers, options.part[1], watcher)
+        session = _Session(wanted, machines, lease, interruptions)
         try:
-            inventory = dataset.whole(dataset.inventory(task.listing, task.rescan))
-            if task.retry_failed is not None:
-                inventory = dataset.with_retries(inventory, task.retry_failed)
-            return session.extract(dataset, inventory)
+            inventory = videos.whole(videos.inventory(wanted.listing, wanted.rescan))
+            if wanted.retry_failed is not None:
+                inventory = videos.with_retries(inventory, wanted.retry_failed)
+            return session.extract(videos, inventory)
         except KeyboardInterrupt:
-            machines.require_alive()  # it may be Ray's end that interrupts
-            watcher.say("leaving; it takes some seconds to end the other processes")
+            machines.require_alive()  # the watch on Ray interrupts too
+            watcher.say("leaving; ending the other processes takes a few seconds")
             raise
         finally:
-            watcher.end()  # an error may leave the bar of files that are looked at
+            watcher.end()  # an error while files are probed leaves their progress bar open
 
 
 @dataclass(frozen=True)
 class _Session:
-    """One run of the driver, with the lease held and Ray running."""
+    """An extraction at work: the lease is held and Ray runs."""
 
-    paths: StorePaths
-    run: Run
-    weights: str
-    options: Options
-    watcher: Watcher
+    wanted: _Extraction
     machines: Cluster
     lease: Lease
     interruptions: Interruptions
 
-    def extract(self, dataset: Dataset, inventory: pd.DataFrame) -> Outcome:
+    def extract(self, videos: StoreVideos, inventory: pd.DataFrame) -> Outcome:
         """Run every shard of this job's part that is not committed."""
-        mine = of_part(inventory, self.options.part)
-        outcome = Outcome(self.machines.workers, standing(self.paths, self.run, mine))
-        shards = dataset.pending(inventory, self.options.part)
-        self.watcher.begin(outcome)
+        paths, run, part, watcher = self.wanted.paths, self.wanted.run, self.wanted.options.part, self.wanted.watcher
+        mine = of_part(inventory, part)
+        outcome = Outcome(self.machines.workers, standing(paths, run, mine))
+        shards = videos.pending(inventory, part)
+        watcher.begin(outcome)
         try:
             if shards:
                 self._drive(shards, outcome)
         finally:
-            self.watcher.end()
+            watcher.end()
         outcome.interrupted = self.interruptions.happened
-        write_manifest_cache(self.paths)
-        sweep(self.paths, self.lease.token)
-        outcome.end(standing(self.paths, self.run, mine))
+        write_manifest_cache(paths)
+        sweep(paths, self.lease.token)
+        outcome.end(standing(paths, run, mine))
         _LOG.info("ended: %s", outcome.one_line())
         return outcome
 
     def _drive(self, shards: Sequence[PlannedShard], outcome: Outcome) -> None:
-        workers = self.machines.workers
-        settings = ExtractorSettings(self.paths, self.run, self.weights, workers, self.options.limits)
+        wanted, workers = self.wanted, self.machines.workers
+        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, workers, wanted.options.limits)
         count = min(workers.extractors, len(shards))
-        driver = Driver(settings, count, Ledger(self.paths), self.lease.token, self.machines.require_alive)
+        driver = Driver(settings, count, Ledger(wanted.paths), self.lease.token, self.machines.require_alive)
         try:
             driver.start()
             for note in driver.notes:
-                self.watcher.say(note)
+                wanted.watcher.say(note)
             outcome.start_clock()
             self.interruptions.drain_on_first()
             for event in driver.run(shards, self._draining):
@@ -233,16 +234,16 @@ class _Session:
         outcome.given_up = tuple(driver.given_up)
 
     def _draining(self) -> bool:
-        """Whether the user asked to stop; raises StorageError where the lease was lost."""
+        """Whether the user asked to stop. Raises StorageError once the lease is lost."""
         if self.lease.lost:
             raise StorageError(
-                f"{self.paths.root} was taken over by another process while this one was silent: nothing is lost, "
-                "but this run ends here"
+                f"expected to hold the lease of {self.wanted.paths.root} until the end; another process took the store "
+                "over while this one was silent. Nothing is lost, but this run ends here"
             )
-        self.interruptions.insist()
-        if self.interruptions.news():
-            self.watcher.say(
-                "finishing the videos at hand; interrupt again to leave without them (nothing finished gets lost)"
+        self.interruptions.raise_again()
+        if self.interruptions.newly_happened():
+            self.wanted.watcher.say(
+                "finishing the videos in progress; interrupt again to leave without them (nothing finished is lost)"
             )
         return self.interruptions.happened
 
@@ -255,17 +256,17 @@ class _Session:
                     _LOG.info("%s: %s", event.shard, note)
                 for result in event.finished:
                     if isinstance(result, Failure):
-                        told = (event.shard, result.video_id, result.failure, result.message)
-                        _LOG.warning("%s: %s failed (%s): %s", *told)
+                        failed = (event.shard, result.video_id, result.failure, result.message)
+                        _LOG.warning("%s: %s failed (%s): %s", *failed)
                     else:
                         _LOG.info("%s: %s staged, %d clips", event.shard, result.video_id, result.clips)
                 outcome.add(event)
             case ShardCommitted():
                 _LOG.info("%s %s", event.shard, "committed" if event.won else "was committed by another attempt")
-        self.watcher.update(outcome)
+        self.wanted.watcher.update(outcome)
 
 
-def _new_run(resolved: Resolved, listing: Listing, videos: Path | str, options: Options) -> Run:
+def _new_run(resolved: ResolvedRequest, listing: Listing, videos: Path | str, options: Options) -> Run:
     return Run(
         config=resolved.config,
         shape=resolved.shape,

@@ -1,4 +1,4 @@
-"""The inventory: every input video, what it would give, and the shard it is planned into."""
+"""The inventory: every input video, its estimated size in the store, and the shard it is planned into."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["as_planned", "build_inventory", "jobs_of_shards", "limited", "split_
 
 
 def limited(listing: Listing, limit: int | None) -> Listing:
-    """The listing with its first `limit` files only."""
+    """The first `limit` files of a listing; None keeps all."""
     return listing if limit is None else replace(listing, jobs=listing.jobs[:limit])
 
 
 def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
-    """The listing with the ids that an inventory has for files outside the table's folder, where these are not given.
+    """The listing, with the inventory's ids for files outside the table's folder that have no id in the table.
 
-    They count from the common folder of the files, which is another one once the table has grown. An id that another
-    item of the listing has had all along is not given again: the newcomer has its whole path for an id then.
+    Such ids are paths below the folder that the files have in common, and a table that grows may change that folder.
+    A new item whose id is taken by an item of the inventory gets its whole path as its id.
     """
     planned = {
         (str(row.path), _optional(row.start_seconds), _optional(row.end_seconds)): str(row.video_id)
@@ -59,7 +59,7 @@ def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
 
 
 def _counts_from_a_folder(path: str, item: Item) -> bool:
-    """Whether an id is the end of the file's path, and so was not given by a table."""
+    """Whether an id is the end of the file's path, so that no table gave it."""
     return any(
         item.video_id == with_segment(name, item)
         for name in (path, *(Path(path).relative_to(folder).as_posix() for folder in Path(path).parents))
@@ -67,7 +67,7 @@ def _counts_from_a_folder(path: str, item: Item) -> bool:
 
 
 def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:
-    """The same items in jobs of at most `ITEMS_OF_FILE`."""
+    """Split jobs so that each has at most `ITEMS_OF_FILE` items."""
     for job in jobs:
         for start in range(0, len(job.items), ITEMS_OF_FILE):
             items = job.items[start : start + ITEMS_OF_FILE]
@@ -82,9 +82,9 @@ def build_inventory(
     min_shards: int = 1,
     first_shard: int = 0,
 ) -> pd.DataFrame:
-    """Inventory rows of all items of `listing`, shards counted from `first_shard`.
+    """Inventory rows of all items of `listing`; shards are numbered from `first_shard`.
 
-    `min_shards`: how many shards the workers need to be busy.
+    probed: returns what demuxing a file found. min_shards: how many shards keep all workers busy.
     """
     jobs = list(split_jobs(listing.jobs))
     rows_of_job = [_rows(job, probed(job), listing.root, run) for job in jobs]
@@ -106,8 +106,8 @@ def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> l
     rows = []
     found = {item.video_id: item for item in probed}
     for item in job.items:
-        told = found.get(item.video_id, ProbedItem(item.video_id))
-        counts = rows_of_item(run.config, told.num_clips, told.num_frames)
+        item_found = found.get(item.video_id, ProbedItem(item.video_id))
+        counts = rows_of_item(run.config, item_found.num_clips, item_found.num_frames)
         rows.append(
             {
                 "video_id": item.video_id,
@@ -115,18 +115,18 @@ def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> l
                 "bytes": -1 if job.size_bytes is None else job.size_bytes,
                 "mtime_ns": -1 if job.mtime_ns is None else job.mtime_ns,
                 "fps": job.fps,
-                "duration_seconds": told.duration_seconds,
+                "duration_seconds": item_found.duration_seconds,
                 "start_seconds": item.start_seconds,
                 "end_seconds": item.end_seconds,
-                "num_frames": told.num_frames,
-                "estimated_bytes": item_bytes(counts, run.datasets) if told.num_frames else 0,
+                "num_frames": item_found.num_frames,
+                "estimated_bytes": item_bytes(counts, run.datasets) if item_found.num_frames else 0,
             }
         )
     return rows
 
 
 def _relative(path: str, root: Path) -> str:
-    """The path as the inventory keeps it: relative to the dataset's root where it lies under it."""
+    """The path as the inventory keeps it: relative to the dataset's root if it is below it."""
     try:
         return Path(path).relative_to(root).as_posix()
     except ValueError:
@@ -134,7 +134,7 @@ def _relative(path: str, root: Path) -> str:
 
 
 def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
-    """File jobs of every shard as `split_jobs` cuts them, in the order of the inventory, with absolute paths."""
+    """File jobs of every shard, split by `split_jobs`, in the inventory's order, with absolute paths."""
     shards: dict[str, dict[str, list[Any]]] = {}
     for row in inventory[list(INVENTORY_COLUMNS)].itertuples(index=False):
         shards.setdefault(str(row.shard), {}).setdefault(str(row.path), []).append(row)

@@ -4,45 +4,43 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from schemas.escaping import escaped, escaped_lines
 from schemas.layout import StorePaths
 
-__all__ = ["native_errors_to", "run_log"]
+__all__ = ["run_log"]
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _PACKAGES = ("jobs", "extractor", "msnet")
 
 
 class _Handler(logging.FileHandler):
-    """A full disk ends the log, not the run; what is to be said of the disk is said by those who store features."""
+    """A full disk ends the log, not the run: the code that stores features reports the disk."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
-        """Say nothing: logging's own complaint is a traceback on the user's terminal."""
+        """Do nothing: logging itself would print a traceback on the user's terminal."""
 
 
 class _Formatter(logging.Formatter):
-    """Ids and paths cannot end a line, and nothing moves the cursor of whoever reads the log on a terminal."""
+    """Escapes control characters: ids and paths cannot end a line or move the cursor of a reader's terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        given = record.args
-        if isinstance(given, tuple):
-            record.args = tuple(escaped(value) if isinstance(value, str) else value for value in given)
+        arguments = record.args
+        if isinstance(arguments, tuple):
+            record.args = tuple(escaped(value) if isinstance(value, str) else value for value in arguments)
         try:
             return escaped_lines(super().format(record))
         finally:
-            record.args = given
+            record.args = arguments
 
 
 @contextmanager
 def run_log(paths: StorePaths) -> Iterator[Path]:
-    """Write what our packages log during the block to a new file in the store; yields its path."""
+    """Log what our packages do during the block to a new file in the store; yields its path."""
     paths.logs.mkdir(parents=True, exist_ok=True)
     path = paths.logs / f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.log"
     handler = _Handler(path, encoding="utf-8")
@@ -56,7 +54,7 @@ def run_log(paths: StorePaths) -> Iterator[Path]:
     try:
         yield path
     except Exception:
-        logging.getLogger("msnet").exception("the run ended by an error")
+        logging.getLogger("msnet").exception("the run ended with an error")
         raise
     finally:
         for logger, (level, propagate) in zip(loggers, before, strict=True):
@@ -65,46 +63,3 @@ def run_log(paths: StorePaths) -> Iterator[Path]:
             logger.propagate = propagate
         with suppress(OSError):
             handler.close()
-
-
-@contextmanager
-def native_errors_to(log: Path | None) -> Iterator[None]:
-    """What libraries in C++ write to the standard error goes to a file for the time of the block, or nowhere.
-
-    Ray's do: stacks, state dumps, one line a second that the head does not answer. What Python writes still reaches
-    the user, by a descriptor of its own.
-    """
-    ours = sys.stderr
-    ours.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is none
-        yield
-        return
-    private = _on_own_descriptor(ours)
-    if private is not None:
-        sys.stderr = private = over(private) if (over := getattr(ours, "over", None)) else private
-    target = os.open(log or os.devnull, os.O_WRONLY | os.O_APPEND)
-    os.dup2(target, 2)
-    os.close(target)
-    try:
-        yield
-    finally:
-        if private is not None:
-            if sys.stderr is private:
-                sys.stderr = ours
-            private.close()
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _on_own_descriptor(stream: Any) -> Any:
-    """A stream like this one that does not follow descriptor 2; None where it never did, as in a test."""
-    try:
-        if stream.fileno() != 2:
-            return None
-    except (OSError, ValueError):
-        return None
-    return open(  # noqa: PTH123  a descriptor is no path
-        os.dup(2), "w", buffering=1, encoding=stream.encoding, errors=stream.errors
-    )

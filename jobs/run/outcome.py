@@ -1,4 +1,4 @@
-"""What came of a run: counts, seconds by stage, and which stage is the bottleneck."""
+"""The outcome of a run: counts, seconds by stage, and which stage is the bottleneck."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
 from schemas.wording import counted
 
-__all__ = ["Outcome", "SlowestStage"]
+__all__ = ["LimitingStage", "Outcome"]
 
-_TELLING_SECONDS = 30.0  # of a run: what a shorter one waited for is its start
-_WAITING_SHARE = 0.25  # of an extractor's time, from which on the decoders are what it waits for
+_LEAST_SECONDS = 30.0  # of a run with a bottleneck: a shorter one mostly waited for its start
+_WAITING_SHARE = 0.25  # of an extractor's time: above it, the decoders are too slow
 
 
 @dataclass(frozen=True, slots=True)
-class SlowestStage:
-    """The stage that decides how long a run takes, and the option that would help."""
+class LimitingStage:
+    """The stage that limits the speed of a run, and the options that would help."""
 
     stage: str
     advice: str
@@ -27,9 +27,9 @@ class SlowestStage:
 
 @dataclass(slots=True)
 class Outcome:
-    """Counts of one run (`done`, `failed`, `clips`, `frames`) between where the videos stood `before` and `after`.
+    """Counts of one run (`done`, `failed`, `clips`, `frames`), and the standing of the videos `before` and `after` it.
 
-    Both are of this job's part of the store; `after` is `before` until the run has ended.
+    Both standings are of this job's part of the store; `after` is `before` until the run has ended.
     """
 
     workers: Workers
@@ -43,12 +43,12 @@ class Outcome:
     given_up: tuple[str, ...] = ()
     interrupted: bool = False
     _after: Standing | None = None
-    _new: dict[str, bool] = field(default_factory=dict)  # what was not settled before: whether it failed
+    _new: dict[str, bool] = field(default_factory=dict)  # videos settled by this run: whether each failed
     _began: float | None = None
 
     @property
     def after(self) -> Standing:
-        """Where the videos stand now that the run has ended."""
+        """The standing of the videos after the run."""
         return self.before if self._after is None else self._after
 
     @property
@@ -58,7 +58,7 @@ class Outcome:
 
     @property
     def failed_so_far(self) -> int:
-        """Those of them that failed."""
+        """How many of the settled videos failed."""
         return len(self.before.failed) + sum(self._new.values())
 
     @property
@@ -76,16 +76,16 @@ class Outcome:
         return 2 if self.after.failed else 0
 
     def start_clock(self) -> None:
-        """Extractors are ready; start-up is not counted."""
+        """Start the clock: extractors are ready, and start-up does not count."""
         self._began = time.monotonic()
 
     def stop_clock(self) -> None:
-        """The last shard is done."""
+        """Set `wall_seconds` to the time since `start_clock`."""
         if self._began is not None:
             self.wall_seconds = time.monotonic() - self._began
 
     def add(self, progress: ShardProgress) -> None:
-        """Count what an extractor told."""
+        """Count what an extractor reports."""
         for result in progress.finished:
             if not self.before.is_settled(result.video_id):
                 self._new[result.video_id] = isinstance(result, Failure)
@@ -99,30 +99,32 @@ class Outcome:
         self.stop_clock()
 
     def end(self, after: Standing) -> None:
-        """The run has ended, and this is where the videos stand."""
+        """Set the standing of the videos at the end of the run."""
         self._after = after
 
-    def bottleneck(self) -> SlowestStage | None:
-        """What to change for more speed; None where there is too little to tell: no video, or too short a run."""
+    def bottleneck(self) -> LimitingStage | None:
+        """What to change for more speed; None after a run without videos, or one too short to tell."""
         seconds, workers = self.seconds, self.workers
         busy = seconds.network + seconds.write + seconds.waiting
-        if busy <= 0 or self.done == 0 or self.wall_seconds < _TELLING_SECONDS:
+        if busy <= 0 or self.done == 0 or self.wall_seconds < _LEAST_SECONDS:
             return None
         decoding = seconds.decode + seconds.transform
-        # less than that, and what was waited for is the first frames of a short run
+        # Where decoding takes less than the rest, the waiting was for the first frames of a short run.
         if seconds.waiting > _WAITING_SHARE * busy and decoding > seconds.network + seconds.write:
             more = f"--decoders {2 * workers.decoders}"
             stage = "decode" if seconds.decode >= seconds.transform else "transform"
-            return SlowestStage(stage, f"more decoders would help, as far as there are cores: {more}")
+            return LimitingStage(stage, f"more decoders would help, if there are cores for them: {more}")
         if seconds.write > seconds.network:
-            return SlowestStage("write", "fewer or smaller --outputs, --compression none, or faster storage would help")
+            return LimitingStage(
+                "write", "fewer or smaller --outputs, --compression none, or faster storage would help"
+            )
         if workers.gpu:
-            return SlowestStage(
+            return LimitingStage(
                 "network", "--dtype float16 (on a GPU), more GPUs with --extractors, or a smaller --model would help"
             )
-        return SlowestStage("network", "a GPU, more cores, or a smaller --model would help")
+        return LimitingStage("network", "a GPU, more cores, or a smaller --model would help")
 
     def one_line(self) -> str:
-        """For the log."""
+        """The outcome as one line of the log."""
         now = f"{self.after}, {counted(self.after.clips, 'clip')}"
         return f"{now}; this run {self.done} done, {self.failed} failed in {self.wall_seconds:.1f} s"

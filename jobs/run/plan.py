@@ -1,4 +1,4 @@
-"""`plan`: what an extraction would do, from demuxing every file and a short calibration. Writes nothing."""
+"""`plan`: what an extraction would do, found by demuxing every file and decoding a few. Writes nothing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from extractor.models.spec import member_frames
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.video.listing import list_videos
 from extractor.video.probing import ProbedItem
+from jobs.cluster.cluster import cluster
 from jobs.cluster.devices import Workers, count_gpus, torch_device
-from jobs.cluster.machines import cluster
+from jobs.cluster.options import Options
 from jobs.run.inventory import limited
-from jobs.run.options import Options, Request, Resolved, resolve
+from jobs.run.request import Request, ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.videos import probe_listing
 from jobs.run.watcher import Watcher
@@ -41,10 +42,10 @@ _CALIBRATION_SECONDS = 20.0
 class Plan:
     """What an extraction would do.
 
-    bad: (video_id, class, message). duplicates: groups of paths with the same content. skipped: what of the folder is
-    not taken. columns: what of a table goes into the manifest, as a sentence. decoded: files that were decoded, to
-    measure how long it takes; of all others it is not known whether they can be. decode_seconds, network_seconds: of
-    all workers together; the first is None where no file of those tried was decoded.
+    bad: (video_id, class, message). duplicates: groups of paths with the same content. skipped: a sentence on the files
+    of the folder that are left out. columns: a sentence on the columns of the table that go into the manifest.
+    decoded: files that were decoded to measure the speed; whether the others can be decoded is unknown. decode_seconds,
+    network_seconds: of all workers together; the first is None if none of the files tried was decoded.
     """
 
     files: int
@@ -69,9 +70,9 @@ class Plan:
 
     @property
     def wall_seconds(self) -> float:
-        """With the workers there are. Decoding and network run side by side: the longer one decides.
+        """Estimated time with these workers. Decoding and the network run side by side: the longer one counts.
 
-        Where decoding was not measured it is the network's, and the least that it takes.
+        If decoding was not measured, this is the network's time alone, a lower bound.
         """
         workers = self.workers
         decode = (self.decode_seconds or 0.0) / (workers.extractors * workers.decoders)
@@ -80,12 +81,12 @@ class Plan:
 
     @property
     def exit_code(self) -> int:
-        """As the extraction would end: 0, or 2 with bad videos."""
+        """The exit code of the extraction: 0, or 2 with bad videos."""
         return 2 if self.bad else 0
 
 
 def plan(videos: Path | str, request: Request, options: Options | None = None, watcher: Watcher | None = None) -> Plan:
-    """Say what `extract` would do with these arguments. Raises the same errors."""
+    """Predict what `extract` would do with these arguments. Raises the same errors."""
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
@@ -93,12 +94,12 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
         probed = probe_listing(listing, resolved.config, machines.workers.decoders, watcher)
         decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config)
         trial = _try_decoding(probed, decoder)
-        ray.kill(decoder)  # at once: left to Ray, it would still be ending when Ray is shut down
+        ray.kill(decoder)  # now: left to Ray, it would still be ending when Ray shuts down
     items = [item for job, found in probed.items() for item in trial.judged(job, found)]
     rows = [rows_of_item(resolved.config, item.num_clips, item.num_frames) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
     network_frames = sum(row["frames"] for row in rows)
-    if resolved.config.sampling.is_continuous:  # frames between windows that lie apart are computed and not stored
+    if resolved.config.sampling.is_continuous:  # frames between windows are computed, not stored
         network_frames = sum(item.num_frames for item in items if item.failure is None)
     return Plan(
         files=len(listing.jobs),
@@ -121,30 +122,29 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
 
 @dataclass(slots=True)
 class _Trial:
-    """What decoding a few files told. seconds: of a CPU, that decoding and resizing everything would take."""
+    """Results of decoding a few files. seconds: estimated CPU time of decoding and resizing everything."""
 
     decoded: int = 0
     failed: dict[FileJob, VideoError] = field(default_factory=dict)
     seconds: float | None = None
 
     def judged(self, job: FileJob, items: Sequence[ProbedItem]) -> Sequence[ProbedItem]:
-        """The items of a file; bad ones, where it was tried and could not be decoded."""
+        """The items of a file, marked as failed if decoding it was tried and failed."""
         error = self.failed.get(job)
         if error is None:
             return items
-        return [item if item.failure else _bad(item, error) for item in items]
-
-
-def _bad(item: ProbedItem, error: VideoError) -> ProbedItem:
-    return ProbedItem(item.video_id, failure=error.failure, message=error.message)
+        return [
+            item if item.failure else ProbedItem(item.video_id, failure=error.failure, message=error.message)
+            for item in items
+        ]
 
 
 def _try_decoding(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) -> _Trial:
-    """Decode a few files of the usual size."""
+    """Decode a few files of about median size."""
     weight = {job: max(item.native_frames * item.pixels for item in found) for job, found in probed.items()}
     good = sorted((job for job in weight if weight[job] > 0), key=weight.__getitem__)
     trial, seconds, work = _Trial(), 0.0, 0.0
-    for job in good[len(good) // 2 :][:_CALIBRATION_FILES]:  # of the usual size, not the smallest
+    for job in good[len(good) // 2 :][:_CALIBRATION_FILES]:
         try:
             found = _decoded(job, decoder)
         except RayError:
@@ -154,12 +154,16 @@ def _try_decoding(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) 
         elif found is not None:
             trial.decoded += 1
             seconds, work = seconds + found.decode_seconds + found.transform_seconds, work + weight[job]
-    trial.seconds = _scaled(seconds, work, sum(weight[job] for job in weight if job not in trial.failed))
+    total = sum(weight[job] for job in weight if job not in trial.failed)
+    if not total:
+        trial.seconds = 0.0  # there is nothing to decode
+    elif work:
+        trial.seconds = seconds * total / work
     return trial
 
 
 def _decoded(job: FileJob, decoder: Any) -> Decoded | VideoError | None:
-    """How the decoding of a file ended. Raises RayError where the decoder dies or takes too long."""
+    """How decoding a file ended. Raises RayError if the decoder dies or takes too long."""
     decoder.enqueue.remote(job)
     while True:
         event = ray.get(decoder.next.remote(), timeout=_CALIBRATION_SECONDS)
@@ -167,17 +171,11 @@ def _decoded(job: FileJob, decoder: Any) -> Decoded | VideoError | None:
             return event
 
 
-def _scaled(seconds: float, work: float, total: float) -> float | None:
-    if not total:  # no good file: there is nothing to decode
-        return 0.0
-    return seconds * total / work if work else None
-
-
-def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
-    """Seconds that the network takes for a frame, on one extractor's device."""
+def _seconds_a_frame(resolved: ResolvedRequest, workers: Workers) -> float:
+    """Seconds that the network takes per frame, on one extractor's device."""
     config = resolved.config
     torch.set_num_threads(workers.threads)
-    device = torch_device(workers.gpu and count_gpus() > 0)  # the head of a cluster may have none
+    device = torch_device(workers.gpu and count_gpus() > 0)  # a cluster's head may have no GPU
     network = load_network(config, resolved.weights, device)
     runner = NetworkRunner(network, config, batch_frames=workers.batch_frames)
     frames = np.random.default_rng(0).integers(0, 255, (workers.batch_frames, config.size, config.size, 3), np.uint8)
@@ -189,7 +187,7 @@ def _seconds_a_frame(resolved: Resolved, workers: Workers) -> float:
     return seconds / count
 
 
-def _run_once(runner: NetworkRunner, frames: Any, resolved: Resolved) -> int:
+def _run_once(runner: NetworkRunner, frames: Any, resolved: ResolvedRequest) -> int:
     if resolved.config.sampling.is_continuous:
         runner.sequence(np.array([[0, len(frames)]])).push(frames, last=True)
         return len(frames)
@@ -201,7 +199,7 @@ def _run_once(runner: NetworkRunner, frames: Any, resolved: Resolved) -> int:
 
 
 def _duplicates(jobs: Sequence[FileJob]) -> tuple[tuple[str, ...], ...]:
-    """Groups of files with the same content; only files of the same size are read."""
+    """Groups of files with the same content. Reads only files whose size is not unique."""
     by_size: defaultdict[int, set[str]] = defaultdict(set)
     for job in jobs:
         if job.size_bytes and Path(job.path).is_file():

@@ -15,20 +15,20 @@ ITEMS_OF_FILE = 64
 """Segments that share one decoding pass. Each keeps a file open until the pass ends, hence a bound."""
 
 ITEMS_OF_SHARD = 1000
-"""Each staged item is a file that is opened when its shard is gone on with or committed; a shard with small outputs
-would otherwise hold hundreds of thousands."""
+"""Each staged item is a file that is opened when its shard is resumed or committed. Without a bound, a shard with small
+outputs would hold hundreds of thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file: how many items it has and what they will take in the store, in bytes."""
+    """A file: how many items it has, and their estimated size in the store in bytes."""
 
     items: int
     estimated_bytes: int
 
 
 def rows_of_item(config: ExtractionConfig, clips: int, sampled_frames: int) -> dict[str, int]:
-    """Rows that an item of so many clips and sampled frames has in each group of a shard."""
+    """Rows of an item in each group of a shard, from its clips and sampled frames."""
     lengths = member_frames(config)
     frames = sum(lengths)
     if config.sampling.is_continuous and (config.hop is None or config.hop <= frames):
@@ -37,15 +37,15 @@ def rows_of_item(config: ExtractionConfig, clips: int, sampled_frames: int) -> d
 
 
 def item_bytes(rows: dict[str, int], datasets: Iterable[DatasetSpec]) -> int:
-    """Bytes of those rows, before compression."""
+    """Bytes of these rows, before compression."""
     return sum(rows[dataset.level] * dataset.row_bytes for dataset in datasets)
 
 
 def assign_shards(files: Sequence[PlannedFile], shard_bytes: int, min_shards: int = 1) -> list[int]:
-    """Shard number of each file, in order: runs of files of at most `shard_bytes` together, at least one each.
+    """Shard number of each file. A shard is a run of files of at most `shard_bytes` together, or one larger file.
 
-    Where that would give fewer than `min_shards` shards, the bound is lowered so that every worker has some to do
-    (as far as there are files). No shard has more than `ITEMS_OF_SHARD` items, unless one file has.
+    If that makes fewer than `min_shards` shards, the bound is lowered to give every worker work, as far as there are
+    files. A shard has at most `ITEMS_OF_SHARD` items, unless a single file has more.
     """
     total = sum(file.estimated_bytes for file in files)
     bound = min(shard_bytes, -(-total // max(1, min(min_shards, len(files))))) if total else shard_bytes

@@ -1,4 +1,4 @@
-"""The videos of a store: its inventory, made once, extended by rescans and retries, and what of it is left to do."""
+"""The videos of a store: the inventory, made once and extended by rescans and retries, and the shards left to do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from schemas.records import FileJob
 from schemas.table_columns import shown_names
 from schemas.wording import counted
 
-__all__ = ["Dataset", "probe_listing", "require_same_videos"]
+__all__ = ["StoreVideos", "probe_listing", "require_same_videos"]
 
 _NAMED = 5  # of the videos whose files were replaced
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
@@ -42,7 +42,7 @@ _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
 def probe_listing(
     listing: Listing, config: ExtractionConfig, processes: int, watcher: Watcher
 ) -> dict[FileJob, list[ProbedItem]]:
-    """What every file of a listing would give, from demuxing it in other processes; Ray must run."""
+    """Demux every file of a listing in other processes, and return what its items hold. Ray must run."""
     jobs = list(split_jobs(listing.jobs))
     spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
     found: dict[FileJob, list[ProbedItem]] = {}
@@ -53,9 +53,9 @@ def probe_listing(
 
 
 def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, watcher: Watcher) -> None:
-    """Hold a listing against the inventory of the store that it is to go on with; say what is new, gone or replaced.
+    """Compare a listing with the inventory of the store that it continues; report what is new, gone or replaced.
 
-    Raises ConfigurationError where they have no video in common: the store is another dataset's.
+    Raises ConfigurationError if they have no video in common: the store is of another dataset.
     """
     inventory = read_inventory(paths)
     listing = as_planned(listing, inventory)
@@ -63,8 +63,8 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
     listed = {item.video_id for job in listing.jobs for item in job.items}
     if not known & listed:
         raise ConfigurationError(
-            f"the dataset of the store at {paths.root} was expected, it has none of the "
-            f"{counted(len(listed), 'video')} in {listing.root}: give the dataset it was made from, or another --out"
+            f"expected the dataset of the store at {paths.root}; the store has none of the "
+            f"{counted(len(listed), 'video')} in {listing.root}. Give the dataset it was made from, or another --out"
         )
     if new := len(listed - known):
         watcher.say(
@@ -72,15 +72,16 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
         )
     if not limited and (gone := len(known - listed)):
         watcher.say(f"in the store's inventory, but no longer in {listing.root}: {counted(gone, 'video')}")
-    _tell_replaced(paths, listing, watcher)
-    if told := updated(columns_of(inventory), listing.columns.values).summary():
+    _report_replaced(paths, listing, watcher)
+    if summary := updated(columns_of(inventory), listing.columns.values).summary():
         watcher.say(
-            f"columns of the table are not the store's ({told}); to take them: msnet resume {paths.root} --rescan"
+            f"columns of the table differ from the store's ({summary}); "
+            f"to take them: msnet resume {paths.root} --rescan"
         )
 
 
-def _tell_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> None:
-    """Name finished videos whose files are not those that were planned; others fail as changed when they are read."""
+def _report_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> None:
+    """Name finished videos whose files have changed; unfinished ones fail as `changed` when they are read."""
     inventory = read_inventory(paths).drop_duplicates("video_id", keep="last")
     known = inventory[inventory["video_id"].isin(_finished(paths, inventory)) & (inventory["bytes"] >= 0)]
     planned = {row.video_id: (row.bytes, row.mtime_ns) for row in known.itertuples()}
@@ -102,13 +103,13 @@ def _tell_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> Non
             watcher.say(f"{what} since the store was planned ({how}): {finished}, {first}")
     if resized or touched:
         watcher.say(
-            "finished features are kept as they are; for those of a file that was replaced, extract to another --out, "
-            f"or give the file another name: msnet resume {paths.root} --rescan"
+            "finished features are kept as they are; to extract a replaced file, give another --out, or rename it and "
+            f"run: msnet resume {paths.root} --rescan"
         )
 
 
 def _finished(paths: StorePaths, inventory: pd.DataFrame) -> set[str]:
-    """Videos with features, committed or staged: none of them is decoded again."""
+    """Videos with features, committed or staged: they are never decoded again."""
     records, run = committed(paths), read_run(paths)
     finished = {video_id for record in records.values() for video_id in record.video_ids}
     for shard in set(inventory["shard"]) - set(records):
@@ -117,8 +118,8 @@ def _finished(paths: StorePaths, inventory: pd.DataFrame) -> set[str]:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Makes and reads the inventory of a store. parts: how many jobs share the work; each needs shards of its own."""
+class StoreVideos:
+    """The videos of a store. parts: how many jobs share the work; each needs shards of its own."""
 
     paths: StorePaths
     run: Run
@@ -128,18 +129,18 @@ class Dataset:
     watcher: Watcher
 
     def inventory(self, listing: Listing | None, rescan: bool) -> pd.DataFrame:
-        """The store's inventory; made from `listing` where there is none, extended by what is new on a rescan.
+        """The store's inventory: made from `listing` if there is none, extended by new videos on a rescan.
 
-        A rescan takes the columns of the table over, too: what it says counts, what it does not say stays.
+        A rescan also takes over the columns of the table; values that the table no longer has stay.
         """
         if not self.paths.inventory.exists():
             assert listing is not None
             if committed_names(self.paths):
                 raise StoreError(
-                    f"{self.paths.inventory} was expected, the store has shards and no inventory: restore it"
+                    f"expected {self.paths.inventory}; the store has shards and no inventory. Restore the file"
                 )
-            if told := listing.columns.summary():
-                self.watcher.say(told)
+            if summary := listing.columns.summary():
+                self.watcher.say(summary)
             return write_inventory(self.paths, joined(self._plan(listing, 0), listing.columns.values))
         known = read_inventory(self.paths)
         if not rescan:
@@ -148,35 +149,35 @@ class Dataset:
         listing = as_planned(listing, known)
         new = _without(listing, set(known["video_id"]))
         self.watcher.say(f"{counted(new.num_items, 'new video')} in {listing.root}")
-        _tell_replaced(self.paths, listing, self.watcher)
+        _report_replaced(self.paths, listing, self.watcher)
         columns = updated(columns_of(known), listing.columns.values)
-        if told := columns.summary():
-            self.watcher.say(f"columns of the table are taken over ({told})")
+        if summary := columns.summary():
+            self.watcher.say(f"columns of the table are taken over ({summary})")
         if columns.gone:
             self.watcher.say(f"columns that the table no longer has are kept: {shown_names(columns.gone)}")
         return self._extended(known, new, columns.values)
 
     def whole(self, inventory: pd.DataFrame) -> pd.DataFrame:
-        """Hold the inventory against the commit records: plan what they forgot, and tell of what it does not know.
+        """Check the inventory against the commit records: plan videos that shards lack, report those that it lacks.
 
-        Both happen where files of the store were put back from an older copy.
+        Either happens after files of the store were restored from an older copy.
         """
         records = committed(self.paths)
         for damage in check_inventory(self.paths, inventory, records):
             self.watcher.say(
-                f"{damage.file}: {damage.message}; msnet resume {self.paths.root} --rescan plans what is new"
+                f"{damage.file}: {damage.message}; to plan new videos: msnet resume {self.paths.root} --rescan"
             )
         lost = forgotten(inventory, records) if self.parts == 1 else set()
         if not lost:
             return inventory
-        self.watcher.say(f"planning {counted(len(lost), 'video')} again that their shards do not have")
+        self.watcher.say(f"planning {counted(len(lost), 'video')} again, which their shards lack")
         rows = inventory[inventory["video_id"].isin(lost)].drop_duplicates("video_id", keep="last")
         return self._extended(inventory, self._listing_of(rows), columns_of(inventory))
 
     def with_retries(self, inventory: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-        """Plan failed items of these classes (all where empty) into new shards; their files count as they are now.
+        """Plan failed items of these classes (empty: all) into new shards, with their files as they are now.
 
-        Items that are planned into a shard which is not committed yet are tried there, and not planned twice.
+        Items of a shard that is not committed yet are not planned twice: they are tried there.
         """
         records = committed(self.paths)
         failures = merge_failures(records)
@@ -204,12 +205,12 @@ class Dataset:
         ]
 
     def _listing_of(self, rows: pd.DataFrame) -> Listing:
-        """Rows of an inventory as a listing again, their files as they are now."""
+        """Rows of an inventory as a listing, with sizes and times of their files as they are now."""
         jobs = [job for jobs in jobs_of_shards(rows, self.root).values() for job in jobs]
         return Listing(self.root, tuple(_refreshed(jobs)))
 
     def _extended(self, inventory: pd.DataFrame, new: Listing, columns: pd.DataFrame) -> pd.DataFrame:
-        """The inventory with new jobs in new shards, and with these columns of the table."""
+        """The inventory with new jobs in new shards, and with these columns; written if anything changed."""
         extended = inventory[list(INVENTORY_COLUMNS)]
         if new.jobs:
             names = {*inventory["shard"].unique(), *committed_names(self.paths)}
@@ -219,7 +220,7 @@ class Dataset:
         return inventory if extended.equals(inventory) else write_inventory(self.paths, extended, replace=True)
 
     def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
-        """Demux every file and plan it into shards."""
+        """Demux every file and plan its items into shards."""
         found = probe_listing(listing, self.run.config, self.workers.extractors * self.workers.decoders, self.watcher)
         at_work = self.workers.extractors * self.parts
         return build_inventory(
@@ -241,7 +242,7 @@ def _without(listing: Listing, known: set[str]) -> Listing:
 
 
 def _refreshed(jobs: Sequence[FileJob]) -> Iterator[FileJob]:
-    """The same jobs, held against their files as they are now."""
+    """The same jobs, with sizes and times of their files as they are now."""
     for job in jobs:
         size_bytes, mtime_ns = fingerprint(job.path) or (None, None)
         yield replace(job, size_bytes=size_bytes, mtime_ns=mtime_ns)

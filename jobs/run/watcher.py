@@ -1,4 +1,4 @@
-"""Where a run tells what happens to it."""
+"""Where a run reports its progress."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ __all__ = ["Watcher"]
 
 
 class Watcher:
-    """Is told what happens; the command line draws a progress bar from it. Does nothing by itself."""
+    """Receives the progress of a run, and ignores it. The command line overrides it to draw a progress bar."""
 
     def say(self, message: str) -> None:
         """A line for the user."""
 
     def probing(self, done: int, total: int) -> None:
-        """So many of the dataset's files were looked at."""
+        """`done` of the dataset's `total` files were probed."""
 
     def begin(self, outcome: Outcome) -> None:
-        """Extraction begins; the outcome knows what was done before."""
+        """Extraction starts; the outcome counts what was done before."""
 
     def update(self, outcome: Outcome) -> None:
-        """Something happened."""
+        """The outcome has changed."""
 
     def end(self) -> None:
-        """Extraction ended, well or badly."""
+        """Extraction ended, in success or failure."""

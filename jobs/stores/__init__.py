@@ -1,1 +1,1 @@
-"""What is done with a finished store: its status, verification, comparison and export."""
+"""Operations on a store: status, verification, comparison and export."""

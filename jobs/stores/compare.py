@@ -1,9 +1,9 @@
-"""Whether two stores hold the same features, whatever their shards, devices and histories.
+"""Whether two stores hold the same features, regardless of their shards, devices and histories.
 
-Ids, row counts, times and the geometry of videos must be equal. Tensors are compared clip by clip: with |a - b|
-reduced by the distance between neighbouring float16 numbers at max(|a|, |b|) in every value (where either store
-keeps float16), its norm over the clip may be 1e-4 of the larger of the two clips' norms. Displacement of cells whose
-correlation is tied in either store is left out, and counted: rounding decides such a cell's match.
+Ids, row counts, times and the geometry of videos must be equal. Tensors are compared clip by clip. If either store
+keeps float16, every |a - b| is first reduced by the distance between neighbouring float16 numbers at max(|a|, |b|).
+The norm of the difference over the clip may be 1e-4 of the larger norm of the two clips. Displacement of cells whose
+correlation is tied in either store is left out and counted: rounding decides the match of such a cell.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ class _Pair:
 class CompareReport:
     """What differs between two stores.
 
-    differences: sentences, the first twenty; more: how many were left out. clips: how many both have and were
-    compared. tied_cells: displacement cells that were left out. worst: by tensor, the largest share of a clip's norm
-    by which it differs beyond a float16 step. configurations: by field, its two values where they differ, which is no
-    difference of features.
+    differences: the first twenty, as sentences. more: how many others there are. clips: number of compared clips.
+    tied_cells: number of displacement cells left out. worst: by tensor, the largest difference beyond a float16 step as
+    a share of a clip's norm. configurations: both values of every field that differs, which is no difference of
+    features.
     """
 
     differences: tuple[str, ...]
@@ -101,7 +101,7 @@ class CompareReport:
 
 
 def compare_stores(a: Path, b: Path, *, progress: Callable[[int, int], None] | None = None) -> CompareReport:
-    """Compare all that two stores hold, a block of rows at a time. Raises StoreError where one cannot be read.
+    """Compare the content of two stores, a block of rows at a time. Raises StoreError if one cannot be read.
 
     `progress(done, total)` is called after every video.
     """
@@ -137,7 +137,7 @@ def _pair_of(a: FeatureStore, b: FeatureStore, tally: _Tally) -> _Pair:
 
 
 def _columns(store: FeatureStore) -> dict[str, Array]:
-    """Columns of the manifest that must agree."""
+    """Columns of the manifest that must be equal."""
     table = store.manifest
     firsts = table.groupby("video_id", sort=False)[["frame_start", "pair_start"]].transform("first")
     columns = {name: table[name].to_numpy() for name in _MANIFEST_EXACT}
@@ -168,8 +168,8 @@ def _compare_video(pair: _Pair, video_id: str, tally: _Tally) -> None:
     )
     differing = [name for name in _MANIFEST_EXACT if not _equal(left[name], right[name])]
     rows = [name for name in differing if name in _SAME_ROWS]
-    if differing:  # with other rows than its partner, no column has values that could be equal
-        tally.differ(f"{video_id!r} {'is cut to other clips' if rows else 'differs in ' + ', '.join(differing)}")
+    if differing:  # with other clips no other column can be equal
+        tally.differ(f"{video_id!r} {'is cut into other clips' if rows else 'differs in ' + ', '.join(differing)}")
     if rows:
         return
     tally.clips += len(mine)
@@ -200,7 +200,7 @@ def _equal(x: Array, y: Array) -> bool:
 
 
 def _blocks(pair: _Pair, name: str, mine: range, theirs: range, like: str = "") -> Iterator[tuple[Array, Array]]:
-    """Blocks of equally many rows of both stores, cut as those of the tensor `like` would be."""
+    """Blocks of equally many rows of both stores, as large as those of the tensor `like` (default: `name`)."""
     a, b = pair.stores
     inner = int(np.prod(a.shape(like or name, mine)[1:], dtype=np.int64))
     rows = max(1, _BLOCK_VALUES // inner)
@@ -208,7 +208,7 @@ def _blocks(pair: _Pair, name: str, mine: range, theirs: range, like: str = "") 
 
 
 def _excess(pair: _Pair, name: str, mine: range, theirs: range, ranges: tuple[Array, Array], tally: _Tally) -> Array:
-    """By clip, of rows `ranges`: norm of |a - b| beyond a float16 step as a share of the larger of both norms."""
+    """Norm of |a - b| beyond a float16 step, as a share of the larger norm, for each clip with rows `ranges`."""
     squares: list[Array] = []  # (3, rows): of the gap, of a, of b
     leave_out = name == "displacement"
     ties = _blocks(pair, "tied", mine, theirs, like=name) if leave_out else repeat((None, None))
@@ -223,7 +223,7 @@ def _excess(pair: _Pair, name: str, mine: range, theirs: range, ranges: tuple[Ar
             gap = np.maximum(0.0, gap - float16_step(np.maximum(np.abs(x), np.abs(y))))
         flat = [values.reshape(len(values), -1) for values in (gap, x, y)]
         squares.append(np.stack([np.einsum("ij,ij->i", values, values) for values in flat]))
-    edges = np.stack(ranges, axis=1).ravel()  # clips may share rows, hence every second sum counts
+    edges = np.stack(ranges, axis=1).ravel()  # every second sum is of a clip, the others of gaps or overlaps
     sums = np.add.reduceat(np.concatenate([*squares, np.zeros((3, 1))], axis=1), edges, axis=1)[:, ::2]
     norms = np.maximum(sums[1], sums[2])
     shares: Array = np.sqrt(np.divide(sums[0], norms, out=np.zeros_like(norms), where=norms > 0))
@@ -231,6 +231,6 @@ def _excess(pair: _Pair, name: str, mine: range, theirs: range, ranges: tuple[Ar
 
 
 def float16_step(magnitude: Array) -> Array:
-    """Distance between neighbouring float16 numbers at a magnitude: 2^-10 of its power of two, 2^-24 at least."""
+    """Distance between neighbouring float16 numbers at a magnitude: 2^-10 of its power of two, at least 2^-24."""
     _, exponent = np.frexp(np.maximum(magnitude, _SMALLEST))  # the exponent of 0 would be 0
     return np.asarray(np.ldexp(1.0, np.maximum(exponent - 11, -24)))

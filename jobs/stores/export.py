@@ -1,4 +1,4 @@
-"""A store as files that anything reads: an npy file a video and tensor, or a safetensors file a video."""
+"""Export of a store to common formats: an npy file per video and tensor, or a safetensors file per video."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "
 
 
 class ExportFormat(StrEnum):
-    """What files an export consists of."""
+    """Format of the exported files."""
 
     NPY = "npy"
     SAFETENSORS = "safetensors"
@@ -37,7 +37,7 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What an export did. files: written now. skipped: there already from an earlier run. bytes: of those written."""
+    """Result of an export. files: written by this call. skipped: left from an earlier call. bytes: of `files`."""
 
     out: Path
     index: Path
@@ -48,8 +48,8 @@ class ExportReport:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One file to write: its path, and the tensors of a video that go into it."""
+class _ExportFile:
+    """One file to write: its path, and the tensors of a video that it holds."""
 
     path: Path
     video_id: str
@@ -64,41 +64,41 @@ def export_store(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
-    """Write the tensors (all unless named) of every video below the folder `out`, in memory of a block of rows.
+    """Write tensors (default: all) of every video below the folder `out`, with one block of rows in memory at a time.
 
-    A video_id never becomes a path: names are made of letters and digits of it and of a hash, and index.json maps
-    ids to them. clips.parquet is the manifest with row ranges that count from each video's first row. Files appear
-    whole or not at all, and those that are there are kept: a killed export is continued by running it again.
-    `progress(done, total)` is called after every file. Raises UsageError where `out` holds another export, a store
-    or anything else.
+    A video_id never becomes a path: file names consist of its letters and digits and of a hash, and index.json maps
+    ids to files. clips.parquet is the manifest with row ranges that count from each video's first row. Files appear
+    whole or not at all, and existing ones are kept: repeating a killed export continues it.
+    `progress(done, total)` is called after every file. Raises UsageError if `out` holds another export or a store,
+    StorageError if it holds anything else.
     """
     format = ExportFormat(format)
     features = FeatureStore(store)
     names = features.tensors if tensors is None else tuple(tensors)
     if not names or not set(names) <= set(features.tensors):
-        raise UsageError(f"tensors among {', '.join(features.tensors)} were expected, not {', '.join(names)}")
+        raise UsageError(f"expected tensors among {', '.join(features.tensors)}; got {', '.join(names)}")
     identity = {"digest": features.run.digest, "format": format.value, "tensors": sorted(names)}
     _require_own(out, identity)
     probe_storage(out)
-    # widest numbers first, so that every tensor of a safetensors file lies aligned
+    # widest dtype first, so that every tensor of a safetensors file is aligned
     ordered = tuple(sorted(names, key=lambda name: (-features.dtype(name).itemsize, name)))
-    jobs = list(_jobs(features, out, format, ordered))
-    _write_index(features, out, identity, jobs)
+    files = list(_files(features, out, format, ordered))
+    _write_index(features, out, identity, files)
     written = skipped = size = 0
-    for done, job in enumerate(jobs, start=1):
-        if job.path.exists():
+    for done, file in enumerate(files, start=1):
+        if file.path.exists():
             skipped += 1
         else:
-            size += _write(features, job, format)
+            size += _write(features, file, format)
             written += 1
         if progress is not None:
-            progress(done, len(jobs))
+            progress(done, len(files))
     features.close()
     return ExportReport(out, out / INDEX, len(features.video_ids), written, skipped, size)
 
 
 def safe_name(video_id: str) -> str:
-    """A name for any id, distinct for distinct ids, also where case is not distinguished; never a path."""
+    """A file name for any id, distinct for distinct ids even on a file system that ignores case; never a path."""
     stem = _SAFE.sub("-", video_id).strip("-")[:_STEM].strip("-").lower()
     digest = hashlib.sha256(video_id.encode()).hexdigest()[:20]
     return f"{stem}-{digest}" if stem else digest
@@ -120,20 +120,20 @@ def _require_own(out: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def _jobs(store: FeatureStore, out: Path, format: ExportFormat, names: tuple[str, ...]) -> Iterator[_Job]:
+def _files(store: FeatureStore, out: Path, format: ExportFormat, names: tuple[str, ...]) -> Iterator[_ExportFile]:
     for video_id in store.video_ids:
         if format is ExportFormat.SAFETENSORS:
-            yield _Job(out / f"{safe_name(video_id)}.safetensors", video_id, names)
+            yield _ExportFile(out / f"{safe_name(video_id)}.safetensors", video_id, names)
         else:
             for name in names:
-                yield _Job(out / safe_name(video_id) / f"{name}.npy", video_id, (name,))
+                yield _ExportFile(out / safe_name(video_id) / f"{name}.npy", video_id, (name,))
 
 
-def _write_index(store: FeatureStore, out: Path, identity: dict[str, Any], jobs: list[_Job]) -> None:
+def _write_index(store: FeatureStore, out: Path, identity: dict[str, Any], files: list[_ExportFile]) -> None:
     videos: dict[str, dict[str, Any]] = {}
-    for job in jobs:
-        paths = videos.setdefault(job.video_id, {})
-        paths.update(dict.fromkeys(job.tensors, job.path.relative_to(out).as_posix()))
+    for file in files:
+        paths = videos.setdefault(file.video_id, {})
+        paths.update(dict.fromkeys(file.tensors, file.path.relative_to(out).as_posix()))
     table = store.manifest.drop(columns=["shard", "file"])
     origins = table.groupby("video_id", sort=False)[["clip_row", "frame_start", "pair_start"]].transform("first")
     for column in ("clip_row", "frame_start", "frame_stop", "pair_start", "pair_stop"):
@@ -142,27 +142,28 @@ def _write_index(store: FeatureStore, out: Path, identity: dict[str, Any], jobs:
     write_bytes(out / INDEX, json.dumps({"export": identity, "videos": videos}, indent=1).encode() + b"\n")
 
 
-def _write(store: FeatureStore, job: _Job, format: ExportFormat) -> int:
-    with storage_errors(job.path.parent):
-        job.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(job.path) as temporary, temporary.open("wb") as file:
-            _write_header(store, job, format, file)
-            clips = store.video_clips(job.video_id)
-            for name in job.tensors:
+def _write(store: FeatureStore, file: _ExportFile, format: ExportFormat) -> int:
+    """Write one file; returns its size in bytes."""
+    with storage_errors(file.path.parent):
+        file.path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(file.path) as temporary, temporary.open("wb") as out:
+            _write_header(store, file, format, out)
+            clips = store.video_clips(file.video_id)
+            for name in file.tensors:
                 for block in store.blocks(name, clips):
-                    file.write(np.ascontiguousarray(block).data.cast("B"))
-            return file.tell()
+                    out.write(np.ascontiguousarray(block).data.cast("B"))
+            return out.tell()
 
 
-def _write_header(store: FeatureStore, job: _Job, format: ExportFormat, file: BinaryIO) -> None:
-    clips = store.video_clips(job.video_id)
-    kinds = {name: (store.dtype(name), store.shape(name, clips)) for name in job.tensors}
+def _write_header(store: FeatureStore, file: _ExportFile, format: ExportFormat, out: BinaryIO) -> None:
+    clips = store.video_clips(file.video_id)
+    kinds = {name: (store.dtype(name), store.shape(name, clips)) for name in file.tensors}
     if format is ExportFormat.NPY:
         ((dtype, shape),) = kinds.values()
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+        np.lib.format.write_array_header_1_0(out, header)
         return
-    entries: dict[str, Any] = {"__metadata__": {"video_id": job.video_id, "digest": store.run.digest}}
+    entries: dict[str, Any] = {"__metadata__": {"video_id": file.video_id, "digest": store.run.digest}}
     offset = 0
     for name, (dtype, shape) in kinds.items():
         end = offset + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
@@ -170,4 +171,4 @@ def _write_header(store: FeatureStore, job: _Job, format: ExportFormat, file: Bi
         offset = end
     text = json.dumps(entries).encode()
     text += b" " * (-len(text) % 8)  # tensors start at a multiple of eight bytes
-    file.write(len(text).to_bytes(8, "little") + text)
+    out.write(len(text).to_bytes(8, "little") + text)

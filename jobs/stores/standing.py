@@ -1,4 +1,4 @@
-"""Where the videos of a store stand: the one count that the bar, the closing table, `status` and `report` tell."""
+"""How far the videos of a store are: the counts that the progress bar, the final table, `status` and `report` show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from extractor.store.commits.records import committed, committed_names
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import StagedItem, staged_items
-from extractor.store.tables import merge_failures, read_fragment, read_inventory
+from extractor.store.tables import last_shards, merge_failures, read_fragment, read_inventory
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 from schemas.wording import counted
@@ -23,9 +23,9 @@ __all__ = ["Standing", "of_part", "standing"]
 class Standing:
     """Ids of videos, each in exactly one of done, failed, staged and left.
 
-    done: with features in a committed shard, which readers see. failed: the class and the message of each, also where
-    its shard is not committed yet. staged: with features that wait for the rest of their shard. left: neither finished
-    nor failed, or to be tried again. clips: of what is done. shards_left: not committed.
+    done: with features in a committed shard, which readers see. failed: failure class and message by id, also if the
+    shard is not committed yet. staged: with features that wait for the rest of their shard. left: neither finished nor
+    failed, or to be tried again. clips: of `done`. shards_left: number of shards that are not committed.
     """
 
     done: frozenset[str] = frozenset()
@@ -37,31 +37,31 @@ class Standing:
 
     @property
     def videos(self) -> int:
-        """All of them."""
+        """Number of all videos."""
         return self.settled + len(self.left)
 
     @property
     def settled(self) -> int:
-        """Those that are not decoded again."""
+        """Number of videos that are not decoded again."""
         return len(self.done) + len(self.failed) + len(self.staged)
 
     @property
     def by_class(self) -> Counter[str]:
-        """How many failed, by class."""
+        """Number of failed videos by class."""
         return Counter(failure for failure, _ in self.failed.values())
 
     def is_settled(self, video_id: str) -> bool:
-        """Whether a video is not to be decoded again."""
+        """Whether a video is not decoded again."""
         return video_id in self.done or video_id in self.failed or video_id in self.staged
 
     def __str__(self) -> str:
-        told = [f"{len(self.done)} done", f"{len(self.failed)} failed"]
-        told += [f"{len(found)} {name}" for name, found in (("staged", self.staged), ("left", self.left)) if found]
-        return f"{', '.join(told)}, of {counted(self.videos, 'video')}"
+        parts = [f"{len(self.done)} done", f"{len(self.failed)} failed"]
+        parts += [f"{len(found)} {name}" for name, found in (("staged", self.staged), ("left", self.left)) if found]
+        return f"{', '.join(parts)}, of {counted(self.videos, 'video')}"
 
 
 def of_part(inventory: pd.DataFrame, part: tuple[int, int]) -> pd.DataFrame:
-    """Rows of an inventory that belong to the part with this number, from 0, of so many."""
+    """Rows of an inventory that belong to a part (index from 0, count)."""
     index, count = part
     if count == 1:
         return inventory
@@ -69,9 +69,9 @@ def of_part(inventory: pd.DataFrame, part: tuple[int, int]) -> pd.DataFrame:
 
 
 def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None) -> Standing:
-    """Where the videos stand now of an inventory, or of some of its shards; without one, of the whole store.
+    """The current standing of the videos of `inventory`, which may be some shards only (default: the whole store).
 
-    A store that was copied without its inventory has what is committed.
+    In a store that was copied without its inventory, only committed videos count.
     """
     names = set(committed_names(paths))
     records = committed(paths)
@@ -82,13 +82,13 @@ def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None)
     tried: dict[str, StagedItem] = {}
     for shard in waiting["shard"].unique():
         tried.update(staged_items(paths, run, str(shard)))
-    homes = {video_id: shard for shard, record in records.items() for video_id in record.video_ids}
+    homes = last_shards(records)
     done = frozenset(ids & homes.keys())
     open_ids = set(waiting["video_id"]) - done
-    told = merge_failures(records)
+    table = merge_failures(records)
     failed = {
         video_id: (failure, message)
-        for video_id, failure, message in zip(told["video_id"], told["failure"], told["message"], strict=True)
+        for video_id, failure, message in zip(table["video_id"], table["failure"], table["message"], strict=True)
         if video_id in ids and video_id not in open_ids
     }
     staged = set()
@@ -109,15 +109,11 @@ def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None)
 
 
 def _committed_inventory(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
-    rows = [
-        (video_id, shard)
-        for shard, record in records.items()
-        for video_id in (*record.video_ids, *(failure.video_id for failure in record.failures))
-    ]
+    rows = [(video_id, shard) for shard, record in records.items() for video_id in record.all_video_ids]
     return pd.DataFrame(rows, columns=["video_id", "shard"])
 
 
 def _clips(paths: StorePaths, record: CommitRecord, homes: Mapping[str, str]) -> int:
-    """Clips of a shard's videos, without those that a later shard has anew."""
+    """Number of clips of a shard, without videos that a later shard has again."""
     moved = [video_id for video_id in record.video_ids if homes[video_id] != record.shard]
     return int((~read_fragment(paths, record)["video_id"].isin(moved)).sum()) if moved else record.rows["clips"]

@@ -1,4 +1,4 @@
-"""`status` and `show`: how far a store is, and what it holds of one video."""
+"""How far a store is (`msnet status`), and what it holds of one video (`msnet show`)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from schemas.errors import StorageError, StoreError
 from schemas.escaping import escaped
 from schemas.layout import StorePaths
 
-__all__ = ["Status", "TensorSummary", "VideoSummary", "show", "status"]
+__all__ = ["StoreStatus", "TensorSummary", "VideoSummary", "store_status", "video_summary"]
 
 _SUGGESTED = 3
-_COMPARED = 20_000  # ids that are held against a misspelt one, which takes about a second
+_COMPARED = 20_000  # ids to compare with a misspelt one, which takes about a second
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """How far a store is: where its videos stand, and its shards. at_work: who is extracting into it."""
+class StoreStatus:
+    """How far a store is: its videos and shards. at_work: processes that are extracting into it."""
 
     run: Run
     standing: Standing
@@ -38,13 +38,13 @@ class Status:
     at_work: tuple[Holder, ...]
 
 
-def status(store: Path | str) -> Status:
-    """Say how far a store is. Raises StoreError where it is none or was never planned."""
+def store_status(store: Path | str) -> StoreStatus:
+    """How far a store is. Raises StoreError if `store` is none or was never planned."""
     paths = StorePaths(Path(store))
     run = read_run(paths)
     inventory = read_inventory(paths)
     records = committed(paths)
-    return Status(
+    return StoreStatus(
         run=run,
         standing=standing(paths, run, inventory),
         shards=inventory["shard"].nunique(),
@@ -55,7 +55,7 @@ def status(store: Path | str) -> Status:
 
 
 def _at_work(paths: StorePaths) -> tuple[Holder, ...]:
-    """Who holds the store; nobody where it is read-only, as a lease needs a place that can be written."""
+    """Holders of the store's leases. Nobody if it is read-only: a lease needs a writable store."""
     try:
         return tuple(holders(paths))
     except StorageError:
@@ -64,7 +64,7 @@ def _at_work(paths: StorePaths) -> tuple[Holder, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TensorSummary:
-    """One tensor of a video: shape, number format, smallest, mean and largest value."""
+    """One tensor of a video: shape, dtype, smallest, mean and largest value."""
 
     name: str
     shape: tuple[int, ...]
@@ -84,8 +84,8 @@ class VideoSummary:
     failure: str = ""
 
 
-def show(store: Path | str, video_id: str) -> VideoSummary:
-    """Say what a store holds of a video. Raises StoreError for a video that it does not know."""
+def video_summary(store: Path | str, video_id: str) -> VideoSummary:
+    """What a store holds of a video. Raises StoreError for a video that it does not know."""
     features = FeatureStore(Path(store))
     video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
     failed = features.failures[features.failures["video_id"] == video_id]
@@ -97,8 +97,8 @@ def show(store: Path | str, video_id: str) -> VideoSummary:
         if video_id in known:
             raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")
         meant = _near(video_id, known)
-        advice = f"did you mean {' or '.join(map(repr, meant))}?" if meant else "the manifest lists those it has"
-        raise StoreError(f"an id of a video in {store} was expected, it has no {video_id!r}: {advice}")
+        advice = f"Did you mean {' or '.join(map(repr, meant))}?" if meant else "The manifest lists those it has"
+        raise StoreError(f"expected the id of a video in {store}; got {video_id!r}. {advice}")
     clips = features.manifest[features.manifest["video_id"] == video_id]
     tensors = []
     for name, values in features.video(video_id).items():
@@ -110,7 +110,7 @@ def show(store: Path | str, video_id: str) -> VideoSummary:
 
 
 def _meant(video_id: str, known: Sequence[str]) -> str:
-    """The id itself, or the one that is shown like it: what was copied from a terminal has escapes for letters."""
+    """The id itself, or the one that is displayed like it: text copied from a terminal has escapes for letters."""
     if video_id in known:
         return video_id
     return next((name for name in known if _in_ascii(name) == _in_ascii(video_id)), video_id)
@@ -121,7 +121,7 @@ def _in_ascii(text: str) -> str:
 
 
 def _near(video_id: str, known: Sequence[str]) -> list[str]:
-    """Ids that this one may be meant for: those it is a part of, or else the most alike."""
+    """Ids that may be meant: those that contain `video_id`, or else the most similar ones."""
     part = video_id.lower()
     holding = [name for name in known if part in name.lower()] if part else []
     return holding[:_SUGGESTED] or difflib.get_close_matches(video_id, known[:_COMPARED], n=_SUGGESTED)

@@ -1,4 +1,4 @@
-"""Small pictures of a stored video, for timelines: decoded again, from the folder of its dataset."""
+"""Thumbnails of a stored video for timelines, decoded again from the folder of its dataset."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from schemas.records import FileJob, Item
 __all__ = ["Thumbnails", "thumbnails"]
 
 _SIDE_PX = 160
-_FINER = 4  # frames decoded for each that is shown, so that one lies near its time
+_FINER = 4  # frames decoded per thumbnail, so that one is near its time
 
 
 @dataclass(frozen=True)
 class Thumbnails:
-    """`frames`: (seconds from the video's start, picture (160, 160, 3) uint8), to be drawn at `aspect`."""
+    """frames: (seconds from the video's start, picture (160, 160, 3) uint8). aspect: width over height to draw them."""
 
     frames: tuple[tuple[float, npt.NDArray[np.uint8]], ...] = ()
     aspect: float = 1.0
 
 
 def thumbnails(store: FeatureStore, video_id: str, videos: Path) -> Thumbnails:
-    """Pictures of a video of the store, as many as fit into a timeline, evenly spread.
+    """Thumbnails of a stored video, evenly spaced, as many as fit into a timeline.
 
-    `videos`: the folder of the dataset, or its table. Raises InventoryError where the file is not there, VideoError
-    where it cannot be decoded.
+    videos: folder of the dataset, or its table. Raises InventoryError if the file is missing, VideoError if it cannot
+    be decoded.
     """
     rows = read_inventory(store.paths).set_index("video_id")
     row = rows.loc[[video_id]].iloc[-1]
     root = videos if videos.is_dir() else videos.parent
     path = root / str(row["path"])
     if not path.exists():
-        raise InventoryError(f"{video_id} was expected at {path} and is not there: give --videos the dataset's folder")
+        raise InventoryError(f"expected {video_id} at {path}; it is missing. Give --videos the dataset's folder")
     first = store.manifest.iloc[store.video_clips(video_id)[0]]
     start, end = (
         float(first[f"video_{name}_seconds"] if np.isnan(row[f"{name}_seconds"]) else row[f"{name}_seconds"])

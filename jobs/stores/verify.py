@@ -1,4 +1,4 @@
-"""Whether a store is what its commit records promise, and taking damaged shards out of it."""
+"""Verifies a store against its commit records, and takes damaged shards out of it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["VerifyReport", "verify_store"]
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was found. damages: one entry for every damaged file or dataset, and one for each way in which records and
-    inventory disagree. retired: shards taken out of the store.
-    not_retired: why they were not, as a sentence, where that was asked for.
+    """Result of `verify_store`.
 
-    videos: items with rows in sound shards. unfinished: others that are planned into a shard which is not there or not
-    sound, where a failed one may be tried again. failed: the rest. bytes: of the sound shards' files.
+    damages: one entry for every damaged file or dataset, and one for each way in which records and inventory disagree.
+    retired: shards taken out of the store. not_retired: why they could not be, as a sentence.
+
+    videos: items with rows in sound shards. unfinished: other items planned into a shard that is missing or damaged,
+    where a failed one may be tried again. failed: the rest. bytes: of the sound shards' files.
     """
 
-    deep: bool
     shards: int
     videos: int
     failed: int
@@ -55,14 +55,14 @@ def verify_store(
     retire_damaged: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
-    """Hold every committed shard against its record; a damaged one never ends the check of the others.
+    """Check every committed shard against its record. A damaged shard does not stop the check of the others.
 
     Quick: records, presence and size of files, manifest fragments in full, structure and row counts of shards.
-    Deep: SHA-256 of all files and every row read with its checksum, so that no changed bit goes unseen. Both look at
-    the seals of the store's own tables and documents, and hold the inventory against the records.
-    `retire_damaged` takes damaged shards out of the store, so that `msnet resume` makes them anew; where another
-    process holds the store's lease they stay in, and `not_retired` says so. `progress(done, total)` is called after
-    every shard. Raises StoreError for what is no store.
+    Deep: SHA-256 of all files and every row with its checksum, so that any changed bit is detected. Both check the
+    seals of the store's own tables and documents, and compare the inventory with the records.
+    `retire_damaged` takes damaged shards out of the store, so that `msnet resume` extracts them again; if another
+    process holds the store's lease, they stay, and `not_retired` says so. `progress(done, total)` is called after
+    every shard. Raises StoreError if `store` is none.
     """
     paths = StorePaths(store)
     run = read_run(paths)
@@ -77,7 +77,7 @@ def verify_store(
 
 
 def _retire(paths: StorePaths, run: Run, report: VerifyReport, deep: bool) -> tuple[str, ...]:
-    """Retire damaged shards, looked at once more: before the lease was held another process may have made them anew."""
+    """Retire damaged shards after a second check: before we held the lease, they may have been extracted again."""
     shards = sorted({damage.shard for damage in report.damages if damage.shard})
     damaged = tuple(shard for shard in shards if check_shard(paths, run, shard, deep=deep))
     for shard in damaged:
@@ -105,14 +105,13 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
     except StoreError:
         if not paths.inventory.exists():
             raise
-        inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, as is told by now
+        inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, which is reported above
     else:
         damages += check_inventory(paths, inventory, records)
     unsound = ~inventory["shard"].isin(set(records))
     waiting = (set(inventory[unsound]["video_id"]) | forgotten(inventory, records)) - done
     failed = {failure.video_id for record in sound for failure in record.failures} - done - waiting
     return VerifyReport(
-        deep=deep,
         shards=len(names),
         videos=len(done),
         failed=len(failed),

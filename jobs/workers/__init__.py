@@ -1,1 +1,1 @@
-"""The processes of a run: the driver, extractors and decoders, and the ledger of their deaths."""
+"""The processes of a run: the driver, extractors and decoders, and the ledger of crashes."""

@@ -1,4 +1,4 @@
-"""A process that does nothing but decode, so that a file which hangs or kills it costs no more than itself."""
+"""A process that only decodes: a file that hangs or kills it costs no other file."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ __all__ = ["Decoder"]
 
 
 class Decoder:
-    """Decodes the files of a queue, one event a call. Plain Python; `ray.remote` makes an actor of it."""
+    """Decodes the files of a queue, one event per call. A plain class; `ray.remote` makes an actor of it."""
 
     def __init__(self, config: ExtractionConfig) -> None:
-        torch.set_num_threads(1)  # resizing; parallelism is by processes
+        torch.set_num_threads(1)  # of resizing; the processes are the parallelism
         self._config = config
         self._member_frames = member_frames(config)
         self._queue: deque[tuple[FileJob, str]] = deque()
         self._events: Iterator[DecodingEvent] | None = None
 
     def process_id(self) -> int:
-        """Id of this process, by which its memory is watched."""
+        """Id of this process, for watching its memory."""
         return os.getpid()
 
     def enqueue(self, job: FileJob, distrust: str = "") -> None:
-        """Decode `job` after those before it; `distrust`, where given, is why decord is not to try (it died on it)."""
+        """Queue a file. distrust: why decord must not decode it (a decoder died on it); empty if it may."""
         self._queue.append((job, distrust))
 
     def next(self) -> DecodingEvent | VideoError | None:
-        """The next event of the files in order; a VideoError ends its file; None when there is nothing to do."""
+        """The next event, file after file. A VideoError ends its file. None if the queue is empty."""
         if self._events is None:
             if not self._queue:
                 return None
@@ -53,5 +53,5 @@ class Decoder:
             return error
 
     def probe(self, jobs: list[FileJob]) -> list[list[ProbedItem]]:
-        """What the items of each file would give, from demuxing alone; nothing is raised for a bad file."""
+        """What demuxing finds for the items of each file; bad files raise nothing."""
         return [probe(job, self._config, self._member_frames) for job in jobs]

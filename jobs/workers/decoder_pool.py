@@ -1,4 +1,4 @@
-"""The decoders of one extractor: kept busy a little ahead, watched, replaced when they die, hang or swell."""
+"""The decoders of one extractor: kept busy a little ahead, watched, and replaced when they die, hang or grow."""
 
 from __future__ import annotations
 
@@ -14,36 +14,24 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from extractor.video.decoding import suggested_deadline_seconds
 from jobs.cluster.machine import private_memory_bytes
+from jobs.cluster.options import DecoderLimits
 from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
 
-__all__ = ["DecoderLimits", "DecoderPool", "FileEvent"]
+__all__ = ["DecoderPool", "FileEvent"]
 
-_AHEAD_EVENTS = 2  # asked for but not yet taken, a decoder: bounds the frames that lie in shared memory
+_AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0  # that an idle decoder may take, which takes a millisecond
-_START_SECONDS = 120.0  # that a process may take to start; no file is charged for it
-_MOST_DEATHS_AT_START = 5  # of decoders, one after another
+_ANSWER_SECONDS = 10.0  # for an idle decoder to answer, which takes a millisecond
+_START_SECONDS = 120.0  # for a process to start; no file is charged for it
+_MOST_DEATHS_AT_START = 5  # of decoders, in a row
 _ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class DecoderLimits:
-    """When a decoder is given up: `silence_seconds` without an event (more for long files, of which one event may need
-    the most part: samples can lie far apart), or more than `memory_bytes` of its own.
-
-    `files` is how many a decoder may treat before a fresh one takes over (leaks of the decoding libraries).
-    """
-
-    silence_seconds: float = 60.0
-    memory_bytes: int = 4 * 1024**3
-    files: int = 500
-
-
-@dataclass(frozen=True, slots=True)
 class FileEvent:
-    """An event of a file. `attempts` counts the decoders that were tried on it."""
+    """An event of a file. attempts: how many decoders have tried it."""
 
     job: FileJob
     event: DecodingEvent | VideoError
@@ -51,7 +39,7 @@ class FileEvent:
 
 
 @dataclass(slots=True)
-class _Task:
+class _QueuedFile:
     job: FileJob
     attempts: int = 1
     distrust: str = ""
@@ -61,23 +49,23 @@ class _Task:
 
 @dataclass(slots=True)
 class _Slot:
-    """One decoder process and what it is asked to do."""
+    """One decoder process and its work."""
 
     actor: Any
-    identity: Any  # reference to its process id, asked before anything else: later it would wait behind a file
+    identity: Any  # reference to its process id, requested first: later it would wait behind a file
     process_id: int | None = None
-    tasks: deque[_Task] = field(default_factory=deque)
-    events: deque[Any] = field(default_factory=deque)  # references to coming events, in order
+    tasks: deque[_QueuedFile] = field(default_factory=deque)
+    events: deque[Any] = field(default_factory=deque)  # references to requested events, in order
     head_since: float = 0.0
     files: int = 0
 
 
 class DecoderPool:
-    """Decodes files by several decoder processes; `run` yields their events as they come.
+    """Decodes files in several processes; `run` yields their events as they come.
 
-    An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the file
-    at hand: it is tried once more in a fresh decoder, after a Restart event, and then ends in a VideoError. Files
-    that waited behind it are not charged.
+    An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the current
+    file: after a Restart event it is tried once more in a fresh decoder, and then ends in a VideoError. Files queued
+    behind it are not charged.
     """
 
     def __init__(self, spawn: Callable[[], Any], count: int, limits: DecoderLimits) -> None:
@@ -85,13 +73,13 @@ class DecoderPool:
         self._limits = limits
         self._slots = [self._new_slot() for _ in range(count)]
         self._draining = False
-        self._warm = False  # decoders take a while to start, which is not a lack of decoders
+        self._warm = False  # waiting for the first decoders to start is not a lack of decoders
         self._deaths_at_start = 0
         self.waiting_seconds = 0.0
         self.notes: list[str] = []  # tracebacks of decoders, for the log
 
     def drain(self) -> None:
-        """Begin no further file."""
+        """Start no more files."""
         self._draining = True
 
     def close(self) -> None:
@@ -102,19 +90,18 @@ class DecoderPool:
     def run(
         self, jobs: Iterable[FileJob], is_settled: Callable[[], bool] = lambda: False
     ) -> Iterator[FileEvent | None]:
-        """Events of all files; those of one file in order, ending with Decoded or a VideoError. None now and then.
+        """Events of all files; those of one file come in order and end with Decoded or a VideoError.
 
-        Once `is_settled` says so no other file is handed to a decoder.
-
-        Raises ResourceError where decoders die as they start: no file is to blame for that.
+        Yields None now and then, as a sign of life. Once `is_settled` returns True, no more files are
+        started. Raises ResourceError if decoders die while starting, for which no file is to blame.
         """
-        waiting = deque(_Task(job) for job in jobs)
+        waiting = deque(_QueuedFile(job) for job in jobs)
         while True:
             if is_settled():
                 waiting.clear()
             if self._draining:
                 waiting.clear()
-                for slot in self._slots:  # what waits behind the file at hand; its events are not taken
+                for slot in self._slots:  # drop files queued behind the current one, and their events
                     slot.tasks = deque(list(slot.tasks)[:1])
             for slot in self._slots:
                 self._fill(slot, waiting)
@@ -124,12 +111,12 @@ class DecoderPool:
             started = time.monotonic()
             ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
             self.waiting_seconds += (time.monotonic() - started) * self._warm
-            ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none has to starve
+            ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none starves
             self._warm |= bool(ready)
             for reference in ready:
                 yield from self._take(busy[reference], waiting)
-            yield None  # whoever waits for us hears that we live
-            # Asked again: the caller may have been long over the events, and that is not charged to a decoder.
+            yield None  # a sign of life
+            # Check again: the caller may have been slow with the events, and no decoder is charged for that.
             silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
             for reference, slot in busy.items():
                 if slot.tasks and (error := self._verdict(slot, reference in silent)):
@@ -139,22 +126,22 @@ class DecoderPool:
         actor = self._spawn()
         return _Slot(actor, actor.process_id.remote(), head_since=time.monotonic())
 
-    def _fill(self, slot: _Slot, waiting: deque[_Task]) -> None:
+    def _fill(self, slot: _Slot, waiting: deque[_QueuedFile]) -> None:
         if not slot.tasks and waiting and (slot.files >= self._limits.files or not self._lives(slot)):
             self._renew(slot)
         while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
-            self._give(slot, waiting.popleft())
+            self._enqueue(slot, waiting.popleft())
         while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
             slot.events.append(slot.actor.next.remote())
 
-    def _give(self, slot: _Slot, task: _Task) -> None:
+    def _enqueue(self, slot: _Slot, task: _QueuedFile) -> None:
         if not slot.tasks:
             slot.head_since = time.monotonic()
         slot.tasks.append(task)
         slot.actor.enqueue.remote(task.job, task.distrust)
 
     def _lives(self, slot: _Slot) -> bool:
-        """Whether an idle decoder still answers; one that died meanwhile must not cost a file."""
+        """Whether an idle decoder still answers: one that died while idle must not cost a file."""
         if not self._has_started(slot):
             return True
         answer = slot.actor.process_id.remote()
@@ -162,7 +149,7 @@ class DecoderPool:
             ray.get(answer, timeout=_ANSWER_SECONDS)
         except RayError:
             return False
-        slot.events.clear()  # answered before, with nothing: they were asked for beyond the last file
+        slot.events.clear()  # all None: they were requested beyond the last file
         return True
 
     def _renew(self, slot: _Slot) -> None:
@@ -171,13 +158,15 @@ class DecoderPool:
         slot.actor, slot.identity, slot.process_id, slot.files = fresh.actor, fresh.identity, None, 0
         slot.events.clear()
 
-    def _take(self, slot: _Slot, waiting: deque[_Task]) -> Iterator[FileEvent]:
-        """Take the event at the head of a slot that is ready."""
+    def _take(self, slot: _Slot, waiting: deque[_QueuedFile]) -> Iterator[FileEvent]:
+        """Take the first event of a slot, which is ready."""
         reference = slot.events.popleft()
         try:
             event = ray.get(reference)
         except OutOfMemoryError:
-            error = VideoError(FailureClass.OUT_OF_MEMORY, "the decoder was ended since the machine ran out of memory")
+            error = VideoError(
+                FailureClass.OUT_OF_MEMORY, "the decoder was killed because the machine ran out of memory"
+            )
             yield from self._replace(slot, waiting, error)
             return
         except RayTaskError as failure:
@@ -195,7 +184,7 @@ class DecoderPool:
             return
         slot.head_since = time.monotonic()
         self._deaths_at_start = 0
-        if event is None or not slot.tasks:  # asked for more than there was
+        if event is None or not slot.tasks:  # requested beyond the last file
             return
         task = slot.tasks[0]
         if isinstance(event, Header):
@@ -207,25 +196,25 @@ class DecoderPool:
         yield FileEvent(task.job, event, task.attempts)
 
     def _has_started(self, slot: _Slot) -> bool:
-        """Whether a decoder ever answered; notes its process id and begins its clock when it first did."""
+        """Whether a decoder has ever answered. Its first answer is its process id, and starts its clock."""
         if slot.process_id is None and ray.wait([slot.identity], timeout=0)[0]:
             with suppress(RayError):
                 slot.process_id, slot.head_since = ray.get(slot.identity), time.monotonic()
         return slot.process_id is not None
 
-    def _died_at_start(self, slot: _Slot, waiting: deque[_Task], failure: RayError) -> None:
+    def _died_at_start(self, slot: _Slot, waiting: deque[_QueuedFile], failure: RayError) -> None:
         self._deaths_at_start += 1
         if self._deaths_at_start >= _MOST_DEATHS_AT_START:
             raise ResourceError(
-                f"decoders that start were expected, {self._deaths_at_start} died as they did "
-                f"({str(failure).splitlines()[0]}): is there memory, shared memory and room for processes?"
+                f"expected decoders to start; {self._deaths_at_start} died while starting "
+                f"({str(failure).splitlines()[0]}). Is there enough memory and shared memory, and room for processes?"
             )
         waiting.extendleft(reversed(slot.tasks))
         slot.tasks.clear()
         self._renew(slot)
 
     def _verdict(self, slot: _Slot, silent: bool) -> VideoError | None:
-        """Why a decoder must go, if it must: for its memory, or, where it is `silent`, for the time it has been."""
+        """Why a decoder must be replaced, if it must: its memory, or how long it has been silent."""
         started = self._has_started(slot)
         memory = private_memory_bytes(slot.process_id) if slot.process_id else None
         if memory is not None and memory > self._limits.memory_bytes:
@@ -236,11 +225,11 @@ class DecoderPool:
             task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds
         )
         if silent and time.monotonic() - slot.head_since > limit + (0.0 if started else _START_SECONDS):
-            return VideoError(FailureClass.TIMED_OUT, f"the decoder gave nothing for {limit:.0f} s")
+            return VideoError(FailureClass.TIMED_OUT, f"the decoder returned nothing for {limit:.0f} s")
         return None
 
-    def _replace(self, slot: _Slot, waiting: deque[_Task], error: VideoError) -> Iterator[FileEvent]:
-        """Put a fresh decoder in a slot; its file gets another try there or fails with `error`."""
+    def _replace(self, slot: _Slot, waiting: deque[_QueuedFile], error: VideoError) -> Iterator[FileEvent]:
+        """Replace the decoder of a slot. Its file is tried again in the new one, or fails with `error`."""
         if not slot.tasks:
             self._renew(slot)
             return
@@ -251,8 +240,8 @@ class DecoderPool:
         if task.attempts >= _ATTEMPTS:
             yield FileEvent(task.job, error, task.attempts)
             return
-        if self._draining:  # begun again it would be another file to wait for
+        if self._draining:  # a second try would be one more file to wait for
             return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        self._give(slot, _Task(task.job, task.attempts + 1, error.message))
+        self._enqueue(slot, _QueuedFile(task.job, task.attempts + 1, error.message))

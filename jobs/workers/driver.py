@@ -1,4 +1,4 @@
-"""The loop that keeps extractors busy with shards and survives their deaths."""
+"""The loop that keeps extractors busy with shards, and replaces those that die."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["Driver", "PlannedShard"]
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
-_LONGEST_TURN_SECONDS = 5.0  # of this loop that is charged to a silent worker: the loop itself may have been held up
-_STALL_SECONDS = 1800.0  # without a sign of life an extractor is taken for dead; a commit on slow storage gives none
-_LOAD_SECONDS = 600.0  # that starting an extractor and loading its network may take
+_LONGEST_TURN_SECONDS = 5.0  # most that one turn of the loop adds to a worker's silence: the loop itself may be held up
+_STALL_SECONDS = 1800.0  # of silence, after which an extractor counts as dead; a commit on slow storage is silent
+_LOAD_SECONDS = 600.0  # for an extractor to start and load its network
 _LOAD_ATTEMPTS = 3
 
 Event = ShardProgress | ShardCommitted
@@ -32,7 +32,7 @@ Event = ShardProgress | ShardCommitted
 
 @dataclass(frozen=True, slots=True)
 class PlannedShard:
-    """A shard that is not committed, and how much of it there is to do."""
+    """A shard that is not committed, and its estimated size."""
 
     name: str
     jobs: tuple[FileJob, ...]
@@ -41,9 +41,9 @@ class PlannedShard:
 
 @dataclass(slots=True)
 class _Worker:
-    """An extractor. awaited: reference to the end of its loading, or generator of its shard's events; None when idle.
+    """An extractor. awaited: reference to the result of `load`, or generator of its shard's events; None when idle.
 
-    silent_seconds: since it was heard of. last_started: the file that it began last and has not finished.
+    silent_seconds: since its last event. last_started: the file that it started last and has not finished.
     """
 
     actor: Any
@@ -56,9 +56,9 @@ class _Worker:
 class Driver:
     """Runs shards on extractors until none is left.
 
-    `run` yields every event. An extractor that dies, or is silent too long, is replaced and its shard put back: what
-    it staged stays. Correctness never depends on a dead worker being dead (see docs/format.md, commit).
-    require_alive: raises where Ray itself is gone, for which no shard is to blame.
+    `run` yields every event. An extractor that dies, or is silent too long, is replaced, and its shard is queued again:
+    what it staged stays. Results are correct even if a worker taken for dead lives on (docs/format.md, commit).
+    require_alive: raises if Ray itself is gone, for which no shard is to blame.
     """
 
     def __init__(
@@ -86,19 +86,21 @@ class Driver:
         self._draining = False
         self._looked = time.monotonic()
         self.given_up: list[str] = []
-        self.notes: tuple[str, ...] = ()  # what the user should know about the weights, once a network is loaded
+        self.notes: tuple[str, ...] = ()  # on the weights, for the user, once a network is loaded
 
     def start(self) -> None:
-        """Start the extractors; returns when the first has its network. Raises what loading it raises."""
+        """Start the extractors; returns when the first has loaded its network. Raises what loading raises."""
         self._workers = [self._spawn() for _ in range(self._count)]
         self._looked = time.monotonic()
         while all(worker.awaited is not None for worker in self._workers):
             for _ in self._turn():
-                raise AssertionError("an extractor told of a shard that it was not given")
+                raise AssertionError("an extractor reported a shard that it was not given")
 
     def run(self, shards: Sequence[PlannedShard], draining: Callable[[], bool]) -> Iterator[Event]:
-        """Run all shards, the largest first. `draining` is asked between events: once it is true, extractors finish
-        the videos at hand and begin no other. It may raise to end the run.
+        """Run all shards, the largest first.
+
+        draining: called between events. Once it returns True, extractors finish the videos in progress and start no
+        more. It may raise to end the run.
         """
         self._waiting = sorted(shards, key=lambda shard: shard.estimated_bytes)
         while True:
@@ -115,14 +117,16 @@ class Driver:
             yield from self._turn()
 
     def close(self) -> None:
-        """End the extractors and, with them, their decoders."""
+        """Kill the extractors, and with them their decoders."""
         for worker in self._workers:
-            with suppress(RayError, RuntimeError):  # a cluster whose head is gone must not hide why
+            with suppress(
+                RayError, RuntimeError
+            ):  # if the cluster's head is gone, this must not hide the error that says so
                 ray.kill(worker.actor)
         self._workers = []
 
     def _turn(self) -> Iterator[Event]:
-        """Wait a moment, take what every extractor has to say, and look for those that have gone silent."""
+        """Wait a moment, take the events that are ready, and replace extractors that are silent too long."""
         awaited = {worker.awaited: worker for worker in self._workers if worker.awaited is not None}
         ray.wait(list(awaited), num_returns=1, timeout=_POLL_SECONDS)
         ready = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)[0]
@@ -135,7 +139,7 @@ class Driver:
                 continue
             worker.silent_seconds += turn
             if worker.shard is not None and worker.silent_seconds > _STALL_SECONDS:
-                self._crashed(worker, FailureClass.TIMED_OUT, "the extractor gave no sign of life")
+                self._crashed(worker, FailureClass.TIMED_OUT, "the extractor showed no sign of life")
             elif worker.shard is None and worker.silent_seconds > _LOAD_SECONDS:
                 self._not_loaded(worker, f"none was ready within {_LOAD_SECONDS:.0f} s")
 
@@ -152,8 +156,8 @@ class Driver:
                 raise cause from None
             _LOG.error("an extractor failed to load the network: %s", error)
             raise ResourceError(
-                f"a loaded network was expected, loading it failed: {_first_line(cause)}: "
-                "is there enough memory on the device? Try fewer --extractors or a smaller --model"
+                f"expected the network to load; it failed: {_first_line(cause)}. "
+                "Is there enough memory on the device? Try fewer --extractors or a smaller --model"
             ) from None
         except RayError as error:
             self._not_loaded(worker, _first_line(error))
@@ -163,9 +167,9 @@ class Driver:
         yield from ()
 
     def _not_loaded(self, worker: _Worker, reason: str) -> None:
-        """Try again, or go on without the worker while there are others."""
+        """Start another worker, or continue without it while there are others."""
         self._require_alive()
-        _LOG.warning("an extractor died while it loaded the network: %s", reason)
+        _LOG.warning("an extractor died while loading the network: %s", reason)
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._load_failures += 1
@@ -173,8 +177,8 @@ class Driver:
             self._workers.append(self._spawn())
         elif not self._workers:
             raise ResourceError(
-                f"an extractor with its network loaded was expected, {self._load_failures} did not get there "
-                f"({reason}): is there enough memory, and are the GPUs free? Try fewer --extractors"
+                f"expected an extractor to load its network; {self._load_failures} failed "
+                f"({reason}). Is there enough memory, and are the GPUs free? Try fewer --extractors"
             )
 
     def _assign(self, worker: _Worker, shard: PlannedShard) -> None:
@@ -193,7 +197,7 @@ class Driver:
             return
         except RayTaskError as error:
             cause = _cause(error)
-            if isinstance(cause, MSNetError):  # a full disk, a store that was altered: no restart mends it
+            if isinstance(cause, MSNetError):  # such as a full disk or an altered store: a restart would not help
                 raise cause from None
             _LOG.error("%s: the extractor failed: %s", worker.shard.name, error)
             self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, f"the extractor failed: {_first_line(cause)}")
@@ -214,7 +218,7 @@ class Driver:
         yield event
 
     def _crashed(self, worker: _Worker, failure: FailureClass, message: str) -> None:
-        """Replace a worker and put its shard back, or give the shard up when no file is to blame."""
+        """Replace a worker and queue its shard again, or give the shard up if no file is to blame."""
         self._require_alive()
         shard = worker.shard
         assert shard is not None
@@ -232,7 +236,7 @@ class Driver:
 
 
 def _cause(error: RayTaskError) -> Exception:
-    """The exception that a remote call raised, as it was raised there."""
+    """The exception that was raised inside a remote call."""
     return error.cause if isinstance(error.cause, Exception) else error
 
 

@@ -1,4 +1,4 @@
-"""What an extractor tells the driver while it works on a shard."""
+"""What an extractor reports to the driver while it works on a shard."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ShardCommitted", "ShardProgress", "StageSeconds"]
 class StageSeconds:
     """Seconds by stage. `decode` and `transform` are spent in decoders, the others in extractors.
 
-    waiting: the extractor had no frames to work on. write: everything of the extractor that is not the network.
+    waiting: the extractor had no frames to work on. write: all else that the extractor does beside the network.
     """
 
     decode: float = 0.0
@@ -24,18 +24,18 @@ class StageSeconds:
     waiting: float = 0.0
 
     def add(self, other: StageSeconds) -> None:
-        """Add another's seconds to these."""
+        """Add the seconds of another record to these."""
         for stage in fields(self):
             setattr(self, stage.name, getattr(self, stage.name) + getattr(other, stage.name))
 
 
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
-    """What happened since the last event: files begun, items done or failed, seconds spent. All may be empty."""
+    """What happened since the last event: files started, items done or failed, seconds spent. All may be empty."""
 
     shard: str
     attempt: str
-    started: tuple[str, ...] = ()  # paths of files whose decoding began
+    started: tuple[str, ...] = ()  # paths of files whose decoding started
     finished: tuple[ItemDone | Failure, ...] = ()
     notes: tuple[str, ...] = ()  # lines for the log
     seconds: StageSeconds = field(default_factory=StageSeconds)
@@ -43,7 +43,7 @@ class ShardProgress:
 
 @dataclass(frozen=True, slots=True)
 class ShardCommitted:
-    """Last event of a shard that was finished. `won` is False where another attempt had committed it before."""
+    """Last event of a finished shard. won: False if another attempt committed it first."""
 
     shard: str
     won: bool

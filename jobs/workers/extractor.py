@@ -1,4 +1,4 @@
-"""One device at work: frames from its decoders, through the network, into the store, a shard at a time."""
+"""An extractor: frames from its decoders, through the network on one device, into the store, shard by shard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ray
@@ -21,8 +22,9 @@ from extractor.store.commits.commit import CommitStatus, commit_shard
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
 from jobs.cluster.devices import Workers, torch_device
+from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder import Decoder
-from jobs.workers.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from jobs.workers.events import ShardCommitted, ShardProgress, StageSeconds
 from schemas.errors import StorageError, VideoError, WeightsError
 from schemas.layout import StorePaths
@@ -31,12 +33,12 @@ from schemas.records import Decoded, Failure, FileJob, Header, Restart
 __all__ = ["Extractor", "ExtractorSettings", "ShardTask"]
 
 _REPORT_SECONDS = 1.0
-_ROUNDS = 3
+_ROUNDS = 3  # of extracting and committing a shard
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractorSettings:
-    """What an extractor needs to know. `weights` is as `extractor.load_model` takes it."""
+    """What all extractors of a run share. weights: as `extractor.load_model` takes them."""
 
     paths: StorePaths
     run: Run
@@ -47,10 +49,10 @@ class ExtractorSettings:
 
 @dataclass(frozen=True, slots=True)
 class ShardTask:
-    """A shard to finish: all of its files. lease_token: of the driver's lease on the store.
+    """A shard to finish, with all of its files. lease_token: of the driver's lease on the store.
 
-    one_by_one: begin a file only when the one before is finished, so that a crash tells which file it was.
-    poisonous: files that are not tried any more, with the error they fail with.
+    one_by_one: start a file only when the previous one is finished, so that a crash shows which file caused it.
+    poisonous: files that are not tried any more, each with the error that it fails with.
     """
 
     shard: str
@@ -66,9 +68,9 @@ class ShardTask:
 
 
 class Extractor:
-    """Runs shards on one device. Plain Python; `ray.remote` makes an actor of it.
+    """Extracts shards on one device. A plain class; `ray.remote` makes an actor of it.
 
-    Two calls at a time: `run_shard`, and `drain` beside it.
+    Takes two calls at a time: `drain` while `run_shard` runs.
     """
 
     def __init__(self, settings: ExtractorSettings) -> None:
@@ -79,9 +81,9 @@ class Extractor:
         self._pool: DecoderPool | None = None
 
     def load(self) -> tuple[str, ...]:
-        """Load the network and start the decoders; gives what the user should know about the weights.
+        """Load the network and start the decoders; returns notes on the weights, for the user.
 
-        Not done on construction: what a constructor raises reaches the caller as the death of the actor.
+        Not done by the constructor: if that raises, the caller only sees the actor die.
         """
         torch.set_num_threads(self._settings.workers.threads)
         self._network = load_network(self._config, self._settings.weights, torch_device(self._settings.workers.gpu))
@@ -90,27 +92,28 @@ class Extractor:
         return tuple(self._network.notes)
 
     def _require_same_weights(self) -> None:
-        """The file was read anew, here: it may have been overwritten since, or be another one on this node."""
+        """Check what was loaded: the file may have been overwritten, or be another one on this node."""
         found = self._network.spec.weights_sha256
         if self._settings.weights != RANDOM_WEIGHTS and found != self._config.weights:
             raise WeightsError(
-                f"the weights that the store was made with were expected (SHA-256 {self._config.weights}), "
-                f"{self._settings.weights} has {found} on {platform.node()}: was it overwritten?"
+                f"expected the weights that the store was made with (SHA-256 {self._config.weights}); "
+                f"{self._settings.weights} has {found} on {platform.node()}. Was it overwritten? Restore it, or give "
+                "--weights with the path of the right ones"
             )
 
     def drain(self) -> None:
-        """Finish the files at hand, begin no other."""
+        """Finish the files in progress and start no more."""
         self._draining.set()
         if self._pool is not None:  # None while the network is being loaded
             self._pool.drain()
 
     def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
-        """Extract what is not staged yet, then commit; events as it goes."""
-        torch.set_num_threads(self._settings.workers.threads)  # calls may come on another thread than the constructor's
+        """Extract what is not staged yet, then commit the shard; yields events on the way."""
+        torch.set_num_threads(self._settings.workers.threads)  # a call may run in another thread than `load`
         attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
-        shard = _ShardRun(task, attempt, self._settings, self._network)
+        shard = _ShardAttempt(task, attempt, self._settings, self._network)
         yield from shard.fail_poisonous()
-        for _ in range(_ROUNDS):  # more than one where a staged file turns out damaged
+        for _ in range(_ROUNDS):  # another one if a staged file turns out to be damaged
             yield from self._extract(shard, task.one_by_one)
             if self._draining.is_set():
                 return
@@ -120,12 +123,12 @@ class Extractor:
                 yield ShardCommitted(task.shard, status is CommitStatus.WON)
                 return
         raise StorageError(
-            f"what is staged of {task.shard} was expected to read as it was written, it was damaged {_ROUNDS} times: "
-            "the storage is not reliable"
+            f"expected staged files of {task.shard} to read as they were written; they were damaged {_ROUNDS} times. "
+            "The storage is not reliable: check it, or use another"
         )
 
-    def _extract(self, shard: _ShardRun, one_by_one: bool) -> Iterator[ShardProgress]:
-        """Extract what is left of a shard; ends early where another attempt commits it meanwhile."""
+    def _extract(self, shard: _ShardAttempt, one_by_one: bool) -> Iterator[ShardProgress]:
+        """Extract what is left of a shard; ends early if another attempt commits it meanwhile."""
         assert self._pool is not None
         if self._draining.is_set() or shard.is_committed():
             return
@@ -145,15 +148,15 @@ class Extractor:
 
     def _spawn_decoder(self) -> Any:
         node = ray.get_runtime_context().get_node_id()
-        # The extractor reserved the decoders' cores with its own, all or nothing: decoders that asked for theirs
-        # one by one could wait for ever on a node that has an extractor's core left but none for its decoders.
+        # The extractor reserves its decoders' cores with its own. If decoders asked for theirs one by one, they could
+        # wait forever on a node that has a core left for an extractor but none for its decoders.
         actor = ray.remote(Decoder).options(
             num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )
         return actor.remote(self._config)
 
 
-class _ShardRun:
+class _ShardAttempt:
     """One attempt at one shard."""
 
     def __init__(self, task: ShardTask, attempt: Attempt, settings: ExtractorSettings, network: Any) -> None:
@@ -172,14 +175,14 @@ class _ShardRun:
         self._committed = False
 
     def is_committed(self) -> bool:
-        """Whether an attempt has committed the shard; the store is asked once a second at most."""
+        """Whether any attempt has committed the shard; looks at the store once a second at most."""
         now = time.monotonic()
         if now - self._looked > _REPORT_SECONDS:
             self._looked, self._committed = now, self._paths.commit(self.task.shard).exists()
         return self._committed
 
     def remaining(self) -> list[FileJob]:
-        """Files with the items of theirs that no attempt has staged."""
+        """Files with items that no attempt has staged, and those items."""
         staged = staged_items(self._paths, self._settings.run, self.task.shard)
         jobs = []
         for job in self.task.jobs:
@@ -201,11 +204,12 @@ class _ShardRun:
         yield from self.report()
 
     def handle(self, event: FileEvent) -> Iterator[ShardProgress]:
-        """Take an event of a decoder; in a shard that runs one by one, report that a file is begun."""
+        """Handle an event of a decoder. A shard that runs one by one reports the start of each file."""
         began, network = time.perf_counter(), self._runner.network_seconds
         file = self._files.get(event.job)
         if file is None:
-            file = self._files[event.job] = FileAssembly(event.job, self._runner, self._open_writer, self._finish)
+            writer_of = partial(StagedItemWriter, self._attempt)
+            file = self._files[event.job] = FileAssembly(event.job, self._runner, writer_of, self._finish)
             self._started.append(event.job.path)
             if self.task.one_by_one:
                 yield from self.report()
@@ -219,32 +223,32 @@ class _ShardRun:
         self._count(began, network)
 
     def report_now_and_then(self) -> Iterator[ShardProgress]:
-        """A report where the last one is a while ago, also of nothing: it is a sign of life."""
+        """Report if the last report is a second old, even if nothing happened: it is a sign of life."""
         if time.monotonic() - self._reported > _REPORT_SECONDS:
             yield from self.report()
 
     def flush(self) -> None:
-        """Run what waits for a batch, and stage it."""
+        """Compute the frames that wait for a full batch, and stage the results."""
         began, network = time.perf_counter(), self._runner.network_seconds
         self._runner.flush()
         self._settle()
         self._count(began, network)
 
     def cancel(self) -> None:
-        """Leave no unfinished file behind."""
+        """Discard unfinished files."""
         for file in self._files.values():
             file.cancel()
         self._files.clear()
 
     def commit(self) -> CommitStatus:
-        """Write the shard from staging and publish it."""
+        """Write the shard from the staged items and publish it."""
         began = time.perf_counter()
-        result = commit_shard(self._attempt, self.task.video_ids)
+        status = commit_shard(self._attempt, self.task.video_ids)
         self.seconds.write += time.perf_counter() - began
-        return result.status
+        return status
 
     def report(self) -> Iterator[ShardProgress]:
-        """What happened since the last report."""
+        """Report what happened since the last report."""
         yield ShardProgress(
             self.task.shard,
             self._attempt.name,
@@ -257,11 +261,8 @@ class _ShardRun:
         self._reported = time.monotonic()
 
     def note(self, lines: list[str]) -> None:
-        """Lines for the log."""
+        """Add lines to the next report, for the log."""
         self._notes += lines
-
-    def _open_writer(self, video_id: str) -> StagedItemWriter:
-        return StagedItemWriter(self._attempt, video_id)
 
     def _finish(self, result: ItemDone | Failure) -> None:
         if isinstance(result, Failure):
@@ -282,9 +283,9 @@ class _ShardRun:
     def _note(self, event: FileEvent) -> None:
         match event.event:
             case Header(info=info) if info.flags:
-                self._notes.append(f"{event.job.path}: not trusted to decord ({', '.join(info.flags)})")
+                self._notes.append(f"{event.job.path}: not decoded by decord ({', '.join(info.flags)})")
             case Restart(reason=reason):
-                self._notes.append(f"{event.job.path}: begun again: {reason}")
+                self._notes.append(f"{event.job.path}: restarted: {reason}")
             case Decoded() as decoded:
                 self.seconds.decode += decoded.decode_seconds
                 self.seconds.transform += decoded.transform_seconds

@@ -1,4 +1,4 @@
-"""How often each shard's extractor crashed, kept in the store so that it survives the run."""
+"""Crashes of extractors by shard, kept in the store so that they survive the run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from schemas.layout import StorePaths
 __all__ = ["Ledger", "ShardHistory", "Suspect"]
 
 _BEFORE_ONE_BY_ONE = 3
-_BEFORE_VERDICT = 2  # crashes of one file while nothing else was at hand; once may be bad luck
-_MOST_CRASHES = 10  # that no file is to blame for, before a shard is given up
+_BEFORE_VERDICT = 2  # crashes at one file while no other was in progress; one may be bad luck
+_MOST_CRASHES = 10  # of a shard, without a file to blame, before it is given up
 _MAX_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(slots=True)
 class Suspect:
-    """A file that was alone at hand when its extractor died, how often, and how it died last."""
+    """A file that was alone in progress when its extractor died: how often, and how the extractor died last."""
 
     path: str
     failure: FailureClass
@@ -32,23 +32,23 @@ class Suspect:
 
 @dataclass(slots=True)
 class ShardHistory:
-    """What went wrong with a shard so far. crashes: of its extractor, all of them."""
+    """Crashes of a shard's extractors: how many in all, and the files suspected of them."""
 
     crashes: int = 0
     suspects: list[Suspect] = field(default_factory=list)
 
     @property
     def one_by_one(self) -> bool:
-        """Whether its files are to be run alone, to find the one that kills."""
+        """Whether to run its files one at a time, to find the one that kills."""
         return self.crashes >= _BEFORE_ONE_BY_ONE
 
     @property
     def hopeless(self) -> bool:
-        """Whether to leave it: it crashes, and no file is to blame."""
+        """Whether to give the shard up: it keeps crashing, and no file is to blame."""
         return self.crashes - sum(suspect.crashes for suspect in self._guilty()) >= _MOST_CRASHES
 
     def poisonous(self) -> tuple[tuple[str, VideoError], ...]:
-        """Files that are not tried any more, and why."""
+        """Files that are not tried any more, each with the error that it fails with."""
         return tuple((suspect.path, VideoError(suspect.failure, suspect.message)) for suspect in self._guilty())
 
     def _guilty(self) -> list[Suspect]:
@@ -59,20 +59,20 @@ _ADAPTER = TypeAdapter(ShardHistory)
 
 
 class Ledger:
-    """History of every shard that ever crashed, one small file each."""
+    """The history of every shard that ever crashed, one small file each."""
 
     def __init__(self, paths: StorePaths) -> None:
         self._folder = paths.ledger
 
     def history(self, shard: str) -> ShardHistory:
-        """What is known of a shard; nothing where its file is missing or not as it was written."""
+        """The history of a shard; an empty one if its file is missing or damaged."""
         try:
             return _ADAPTER.validate_python(decode_json(read_bounded(self._file(shard), _MAX_BYTES), Kind.CRASHES))
         except (OSError, StoreError, ValueError):
             return ShardHistory()
 
     def crashed(self, shard: str, at_hand: str | None, failure: FailureClass, message: str) -> ShardHistory:
-        """Note a crash; `at_hand` is the file that was begun and not finished. It counts where files run one by one."""
+        """Add a crash. at_hand: the file that was started and not finished; suspected only if files run one by one."""
         history = self.history(shard)
         if history.one_by_one and at_hand is not None:
             known = next((suspect for suspect in history.suspects if suspect.path == at_hand), None)

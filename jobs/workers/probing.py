@@ -1,4 +1,4 @@
-"""Demuxing every file of a dataset before anything is planned, in processes that a bad file may kill."""
+"""Demux every file of a dataset before planning it, in processes that a bad file may kill."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from schemas.records import FileJob
 __all__ = ["probe_files"]
 
 _FILES_A_CALL = 32
-_START_SECONDS = 120.0  # that processes may take to start; no file is charged for it
-_MOST_DEATHS_AT_START = 5  # of processes, one after another
+_START_SECONDS = 120.0  # for a process to start; no file is charged for it
+_MOST_DEATHS_AT_START = 5  # of processes, in a row
 _SILENCE_SECONDS = 60.0
 _SLOWEST_STORAGE_BYTES_A_SECOND = 10e6
 
@@ -25,10 +25,10 @@ _SLOWEST_STORAGE_BYTES_A_SECOND = 10e6
 def probe_files(
     jobs: Sequence[FileJob], spawn: Callable[[], Any], processes: int
 ) -> Iterator[tuple[FileJob, list[ProbedItem]]]:
-    """What every file would give, in any order. `spawn` starts a process with the methods of `Decoder`.
+    """Yield what demuxing finds for each file, in any order. spawn: starts a process with the methods of `Decoder`.
 
-    A call that dies or is silent for too long is repeated file by file; a file that does it alone is without frames.
-    Raises ResourceError where processes do not start.
+    If a call dies or is silent too long, its files are tried again one by one; a file that does it alone fails, without
+    frames. Raises ResourceError if processes do not start.
     """
     batches = deque(list(jobs[i : i + _FILES_A_CALL]) for i in range(0, len(jobs), _FILES_A_CALL))
     idle = _start(spawn, min(processes, len(batches)))
@@ -57,13 +57,13 @@ def probe_files(
 
 
 def _start(spawn: Callable[[], Any], count: int) -> list[Any]:
-    """Processes that answer: the time they took to start is not silence of the files they get."""
+    """Start processes and wait until they answer, so that no file is charged for their start."""
     actors = [spawn() for _ in range(count)]
     return [_started(actor, spawn) for actor in actors]
 
 
 def _started(actor: Any, spawn: Callable[[], Any]) -> Any:
-    """A process that answers; another in place of one that dies as it starts."""
+    """Wait until a process answers; replace it if it dies while starting."""
     for attempt in range(1, _MOST_DEATHS_AT_START + 1):
         try:
             ray.get(actor.process_id.remote(), timeout=_START_SECONDS)
@@ -73,8 +73,8 @@ def _started(actor: Any, spawn: Callable[[], Any]) -> Any:
             if attempt == _MOST_DEATHS_AT_START:
                 reason = str(error).splitlines()[0]
                 raise ResourceError(
-                    f"processes that read files were expected to start, {attempt} did not ({reason}): is there memory,"
-                    " shared memory and room for processes?"
+                    f"expected processes that read files to start; {attempt} did not ({reason}). Is there enough "
+                    "memory and shared memory, and room for processes?"
                 ) from error
         actor = spawn()
     raise AssertionError("the last attempt returns or raises")
@@ -88,5 +88,5 @@ def _limit_seconds(running: dict[Any, tuple[Any, list[FileJob]]]) -> float:
 def _unreadable(job: FileJob, error: RayError) -> list[ProbedItem]:
     timed_out = isinstance(error, ray.exceptions.GetTimeoutError)
     failure = FailureClass.TIMED_OUT if timed_out else FailureClass.DECODER_CRASHED
-    message = "reading the file did not end" if timed_out else "reading the file ended its process"
+    message = "reading the file did not end" if timed_out else "reading the file killed its process"
     return [ProbedItem(item.video_id, failure=failure, message=message) for item in job.items]

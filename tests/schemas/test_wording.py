@@ -51,18 +51,18 @@ NAMED = {"name": "a", "steps": 1}
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"share": 0}, "SHARE was expected to be above 0.0, not 0"),
-        ({"share": 2}, "SHARE was expected to be at most 1.0, not 2"),
-        ({"count": 0}, "COUNT was expected to be at least 1, not 0"),
-        ({"count": 9}, "COUNT was expected to be below 9, not 9"),
-        ({"count": "six"}, "COUNT was expected to be a whole number, not 'six'"),
-        ({"count": 1.5}, "COUNT was expected to be a whole number, not 1.5"),
-        ({"share": "half"}, "SHARE was expected to be a number, not 'half'"),
+        ({"share": 0}, "SHARE: expected more than 0.0; got 0"),
+        ({"share": 2}, "SHARE: expected at most 1.0; got 2"),
+        ({"count": 0}, "COUNT: expected at least 1; got 0"),
+        ({"count": 9}, "COUNT: expected less than 9; got 9"),
+        ({"count": "six"}, "COUNT: expected a whole number; got 'six'"),
+        ({"count": 1.5}, "COUNT: expected a whole number; got 1.5"),
+        ({"share": "half"}, "SHARE: expected a number; got 'half'"),
         ({"count": 1, "share": 1}, "both are the same"),
         ({"counts": 1}, "COUNTS is not known: correct its name, or leave it out"),
-        ({"parts": [{"name": "a"}]}, "PARTS.0.STEPS was expected and is missing"),
+        ({"parts": [{"name": "a"}]}, "PARTS.0.STEPS: expected a value; got none"),
         ({"parts": [{"name": "a", "stepz": 1}]}, "PARTS.0.STEPZ is not known: correct its name, or leave it out"),
-        ({"parts": [{**NAMED, "kind": "wide"}]}, "PARTS.0.KIND was expected to be 'long' or 'short', not 'wide'"),
+        ({"parts": [{**NAMED, "kind": "wide"}]}, "PARTS.0.KIND: expected 'long' or 'short'; got 'wide'"),
         ({"parts": [{**NAMED, "name": "none"}]}, "PARTS.0: the name says nothing"),
         ({"parts": [NAMED] * 3}, "PARTS: List should have at most 2 items after validation, not 3"),
     ],
@@ -76,15 +76,15 @@ def test_first_refusal_is_a_sentence(values: dict[str, Any], text: str) -> None:
 def test_first_refusal_cuts_what_is_long() -> None:
     with pytest.raises(ValidationError) as caught:
         Model(count="x" * 999)
-    assert first_refusal(caught.value).startswith("count was expected to be a whole number, not 'xxx")
+    assert first_refusal(caught.value).startswith("count: expected a whole number; got 'xxx")
     assert len(first_refusal(caught.value)) < 120
 
 
 @pytest.mark.parametrize(
     ("kind", "value", "text"),
     [
-        (int, "x", "a whole number was expected, not 'x'"),
-        (Annotated[int, Field(ge=2)], "1", "at least 2 was expected, not '1'"),
+        (int, "x", "expected a whole number; got 'x'"),
+        (Annotated[int, Field(ge=2)], "1", "expected at least 2; got '1'"),
     ],
 )
 def test_first_refusal_of_a_value_without_a_name(kind: Any, value: str, text: str) -> None:

@@ -1,1 +1,1 @@
-"""How work gets into a store: runs, leases, attempts, staged items and the commit of a shard."""
+"""How items get into a store: runs, leases, attempts, staged items and the commit of a shard."""

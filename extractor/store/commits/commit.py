@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -23,60 +23,50 @@ from extractor.store.disk.shard import ShardReader, ShardWriter
 from extractor.store.tables import write_table
 from schemas.errors import DamagedShardError, StorageError, StoreError
 from schemas.layout import StorePaths
-from schemas.records import CommitRecord, Failure, StoredFile
+from schemas.records import CommitRecord, StoredFile
 
-__all__ = ["CommitResult", "CommitStatus", "commit_shard", "retire", "stored_file"]
+__all__ = ["CommitStatus", "commit_shard", "retire", "stored_file"]
 
 _BLOCK_BYTES = 8 * 1024 * 1024
 _SPARE_BYTES = 1024 * 1024
 
 
 class CommitStatus(StrEnum):
-    """What became of an attempt to commit."""
+    """Outcome of `commit_shard`: committed by this attempt (WON) or by another (LOST), or items are missing or damaged.
+
+    LOST is also the outcome for an attempt whose generation has passed. After INCOMPLETE the missing items have to be
+    staged first.
+    """
 
     WON = "won"
     LOST = "lost"
     INCOMPLETE = "incomplete"
 
 
-@dataclass(frozen=True)
-class CommitResult:
-    """Outcome of `commit_shard`.
-
-    record: of the shard as it is committed now, by this attempt (WON) or another (LOST; None where the attempt's
-    generation has passed). missing: items that still have to be staged (INCOMPLETE): never staged, or damaged.
-    """
-
-    status: CommitStatus
-    record: CommitRecord | None = None
-    missing: tuple[str, ...] = ()
-
-
 class _DamagedItemError(Exception):
-    """A staged file turned out damaged while it was merged."""
+    """A staged file was found damaged while it was merged."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
         self.path = path
 
 
-def commit_shard(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
-    """Write the shard of these items, in this order, from what is staged, and publish it.
+def commit_shard(attempt: Attempt, video_ids: Sequence[str]) -> CommitStatus:
+    """Write the shard of these items, in this order, from staging, and publish it.
 
-    Memory stays flat: rows are copied block by block. The file is read back and compared before it gets its name.
-    Of several attempts one wins; the others remove their own files and nothing else. Raises StorageError where the
-    disk takes no more; what is staged stays.
+    Rows are copied block by block, so memory stays flat. The file is read back and compared before it gets its name.
+    One of several attempts wins; the others remove their own files and nothing else. Raises StorageError if the disk
+    is full; staged items stay.
     """
     if len(set(video_ids)) != len(video_ids):
-        raise StoreError(f"every item of {attempt.shard} once was expected")
+        ((twice, _),) = Counter(video_ids).most_common(1)
+        raise StoreError(f"expected every item of {attempt.shard} once; got {twice!r} more than once")
     try:
-        if (lost := _lost(attempt)) is not None:
-            return lost
-        return _commit(attempt, video_ids)
+        return _outcome(attempt) or _commit(attempt, video_ids)
     except FileNotFoundError as error:  # the winner sweeps what this attempt was reading or writing
         _remove_own(attempt)
-        if (lost := _lost(attempt)) is not None:
-            return lost
+        if outcome := _outcome(attempt):
+            return outcome
         raise StoreError(
             f"{error.filename} vanished while {attempt.shard} was committed: something else deletes files of the store"
         ) from error
@@ -85,16 +75,17 @@ def commit_shard(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
         raise
 
 
-def _lost(attempt: Attempt) -> CommitResult | None:
+def _outcome(attempt: Attempt) -> CommitStatus | None:
+    """Whether the shard was won or lost already; None if the attempt can still win."""
     record = read_record(attempt.paths, attempt.shard)
     if record is not None and record.attempt == attempt.name:
-        return CommitResult(CommitStatus.WON, record)
+        return CommitStatus.WON
     if record is not None or next_generation(attempt.paths, attempt.shard) != attempt.generation:
-        return CommitResult(CommitStatus.LOST, record)
+        return CommitStatus.LOST
     return None
 
 
-def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
+def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitStatus:
     paths, shard = attempt.paths, attempt.shard
     with storage_errors(paths.root):
         for folder in (paths.shards, paths.commits):
@@ -102,9 +93,8 @@ def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
         fsync_folder(paths.root)
     while True:
         staged = all_staged(paths, attempt.run, shard)
-        missing = tuple(video_id for video_id in video_ids if video_id not in staged)
-        if missing:  # never staged, or swept by the winner
-            return _lost(attempt) or CommitResult(CommitStatus.INCOMPLETE, missing=missing)
+        if not staged.keys() >= set(video_ids):  # never staged, or swept by the winner
+            return _outcome(attempt) or CommitStatus.INCOMPLETE
         try:
             record = _write_files(attempt, [staged[video_id][0] for video_id in video_ids])
             break
@@ -113,14 +103,14 @@ def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitResult:
         except FileNotFoundError:  # another attempt set the same damaged file aside
             if all_staged(paths, attempt.run, shard) == staged:
                 raise
-    if (lost := _lost(attempt)) is None:
-        won = publish(paths.commit(shard), encode_record(record), is_mine=lambda data: _names(data, attempt))
-        lost = None if won else _lost(attempt)
-        if won:
+    outcome = _outcome(attempt)
+    if outcome is None:
+        if publish(paths.commit(shard), encode_record(record), is_mine=lambda data: _names(data, attempt)):
             sweep_shard(paths, shard, attempt.lease_token)
-            return CommitResult(CommitStatus.WON, record)
+            return CommitStatus.WON
+        outcome = _outcome(attempt)
     _remove_own(attempt)
-    return lost or CommitResult(CommitStatus.LOST)
+    return outcome or CommitStatus.LOST
 
 
 def _names(data: bytes, attempt: Attempt) -> bool:
@@ -137,18 +127,15 @@ def _remove_own(attempt: Attempt) -> None:
         record = read_record(attempt.paths, attempt.shard)
         if record is not None and record.attempt == attempt.name:
             return
-        own = [
-            attempt.paths.shard_data(attempt.shard, attempt.name),
-            attempt.paths.shard_rows(attempt.shard, attempt.name),
-        ]
-        remove_files(own)
+        paths, shard, name = attempt.paths, attempt.shard, attempt.name
+        remove_files((paths.shard_data(shard, name), paths.shard_rows(shard, name)))
         if record is not None:
             shutil.rmtree(attempt.staging, ignore_errors=True)
-            remove_empty_staging(attempt.paths, attempt.shard)  # the winner's sweep may have come before
+            remove_empty_staging(paths, shard)  # the winner may have swept before
 
 
 def _write_files(attempt: Attempt, items: Sequence[StagedItem]) -> CommitRecord:
-    """Write, read back and name the shard's two files; gives the record that will name them."""
+    """Write, read back and name the shard's two files; returns the record that will name them."""
     paths, shard, run = attempt.paths, attempt.shard, attempt.run
     data, fragment = paths.shard_data(shard, attempt.name), paths.shard_rows(shard, attempt.name)
     good = [item for item in items if item.failure is None]
@@ -188,7 +175,7 @@ def _write_files(attempt: Attempt, items: Sequence[StagedItem]) -> CommitRecord:
         rows=rows,
         checksums=dict(writer.checksums),
         video_ids=tuple(item.video_id for item in good),
-        failures=tuple(_failure(item) for item in items if item.failure is not None),
+        failures=tuple(item.failure for item in items if item.failure is not None),
     )
 
 
@@ -196,13 +183,8 @@ def _last(table: Any, column: str) -> int:
     return int(table[column].iloc[-1]) if len(table) else 0
 
 
-def _failure(item: StagedItem) -> Failure:
-    assert item.failure is not None
-    return item.failure
-
-
 def _merge(writer: ShardWriter, item: StagedItem, attempt: Attempt) -> dict[str, list[Any]]:
-    """Append a staged item's rows; gives its manifest columns. Raises _DamagedItemError where they cannot be read."""
+    """Append a staged item's rows and return its manifest columns; raises _DamagedItemError if it cannot be read."""
     try:
         with open_staged(item.path, attempt.run) as reader:
             for level, rows in reader.rows.items():
@@ -219,7 +201,7 @@ def _merge(writer: ShardWriter, item: StagedItem, attempt: Attempt) -> dict[str,
 
 
 def _read_back(path: Path, writer: ShardWriter, attempt: Attempt) -> None:
-    """Hold every row on disk against what was written."""
+    """Compare every row on disk with what was written."""
     try:
         with ShardReader(path, attempt.run.datasets, shard=attempt.shard) as reader:
             wrong = [name for name, value in writer.checksums.items() if reader.checksum(name) != value]
@@ -232,7 +214,7 @@ def _read_back(path: Path, writer: ShardWriter, attempt: Attempt) -> None:
 
 
 def stored_file(paths: StorePaths, path: Path, final: Path) -> StoredFile:
-    """Size and SHA-256 of `path`, under the name that it is going to have."""
+    """Size and SHA-256 of `path`, under its `final` name."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
@@ -240,10 +222,10 @@ def stored_file(paths: StorePaths, path: Path, final: Path) -> StoredFile:
 
 
 def retire(paths: StorePaths, shard: str) -> int:
-    """Take a shard out of the store, so that the next generation replaces it; gives that generation.
+    """Take a shard out of the store; returns the generation that replaces it.
 
-    Its record moves to retired/, its files stay until the next generation is committed. Only under the store's
-    lease. Works on a damaged record too.
+    Its record moves to retired/; its files stay until the next generation is committed. The caller holds the store's
+    lease. The record may be damaged.
     """
     generation = next_generation(paths, shard)
     try:

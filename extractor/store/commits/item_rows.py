@@ -23,14 +23,16 @@ _PYTHON: dict[str, type] = {"str": str, "int64": int, "float64": float, "bool": 
 def to_columns(clips: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Rows of one item's clips as {"constant": {column: value}, "listed": {column: values}}.
 
-    Raises StoreError where a column is missing or unknown, or the row ranges do not cover an item's rows in order.
+    Raises StoreError if a column is missing or unknown, or if the row ranges do not cover the item's rows in order.
     """
     if not clips:
-        raise StoreError("at least one clip was expected of a finished item: an item without any is a failure")
+        raise StoreError("expected at least one clip of a finished item; got none. Stage it as a failure")
     for row in clips:
         if row.keys() - set(_FILLED_IN) != set(_GIVEN):
             missing, unknown = set(_GIVEN) - row.keys(), row.keys() - set(MANIFEST_COLUMNS)
-            raise StoreError(f"manifest rows lack {sorted(missing)} and have the unknown {sorted(unknown)}")
+            raise StoreError(
+                f"expected the manifest's columns; {sorted(missing)} are missing, {sorted(unknown)} unknown"
+            )
     columns = {name: [_PYTHON[MANIFEST_COLUMNS[name]](row[name]) for row in clips] for name in _GIVEN}
     _require_cover(columns)
     constant = {name: values[0] for name, values in columns.items() if name not in _LISTED and _all_equal(values)}
@@ -42,9 +44,12 @@ def _all_equal(values: list[Any]) -> bool:
 
 
 def _require_cover(columns: Mapping[str, list[Any]]) -> None:
-    """Clips in order, whose rows begin at 0 and leave none out but a pair between two neighbouring windows."""
+    """Raise StoreError unless the clips are in order and their rows begin at 0 and have no gaps.
+
+    The one gap allowed is the pair between two neighbouring windows.
+    """
     if columns["clip_number"] != sorted(set(columns["clip_number"])):
-        raise StoreError("clips in ascending order, each once, were expected")
+        raise StoreError(f"expected clips in ascending order, each once; got {columns['clip_number']}")
     for level, least, gap in (("frame", 1, 0), ("pair", 0, 1)):
         starts, stops = columns[f"{level}_start"], columns[f"{level}_stop"]
         ordered = starts == sorted(starts) and stops == sorted(stops) and starts[0] == 0
@@ -53,18 +58,18 @@ def _require_cover(columns: Mapping[str, list[Any]]) -> None:
             or any(start > stop + gap for start, stop in zip(starts[1:], stops[:-1], strict=True))
             or any(stop - start < least for start, stop in zip(starts, stops, strict=True))
         ):
-            raise StoreError(f"{level} ranges that cover all rows from 0 on were expected, not {starts} {stops}")
+            raise StoreError(f"expected {level} ranges that cover all rows from 0 on; got {starts} to {stops}")
 
 
 def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Inverse of `to_columns`: every column as a list; raises ValueError or KeyError for what it did not write."""
+    """Inverse of `to_columns`: every column as a list; raises ValueError or KeyError for anything else."""
     listed, constant = dict(document["listed"]), dict(document["constant"])
     count = len(listed["clip_number"])
     if not count or any(not isinstance(values, list) or len(values) != count for values in listed.values()):
-        raise ValueError("columns of one length were expected")
+        raise ValueError("expected columns of one length")
     columns = {name: listed[name] if name in listed else [constant[name]] * count for name in _GIVEN}
     if any(type(value) is not _PYTHON[MANIFEST_COLUMNS[name]] for name in _GIVEN for value in columns[name]):
-        raise ValueError("values of the manifest's types were expected")
+        raise ValueError("expected values of the manifest's types")
     try:
         _require_cover(columns)
     except StoreError as error:
@@ -73,7 +78,7 @@ def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def levels_of(document: Mapping[str, Any]) -> dict[str, int]:
-    """Number of rows by level that the clips have together."""
+    """Number of rows of all clips together, by level."""
     columns = from_columns(document)
     return {
         "clips": len(columns["clip_number"]),

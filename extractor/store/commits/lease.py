@@ -1,9 +1,9 @@
-"""One driver at a time on a store, or on its own part of the shards, and a way on when it dies.
+"""Leases: one driver at a time on a store, or on its part of the shards; another can take over when it dies.
 
-A lease is a file leases/<name>.<number>.json, created by link, so that of several takers of one number exactly one
-has it. The highest number of a name counts, and is never removed: numbers are not used twice, and a taker that was
-asleep meanwhile finds itself overtaken. Its modification time is the heartbeat, and 0 once it is released, since
-that can be said on a full disk too.
+A lease is a file leases/<name>.<number>.json, created by link, so that exactly one of several takers of a number gets
+it. The highest number of a name counts, and is never removed: no number is used twice, and a taker that was suspended
+sees that it was overtaken. The modification time is the heartbeat. It is 0 once the lease is released, because that
+can be set on a full disk too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Self
 from pydantic import TypeAdapter
 
 from extractor.store.commits.process import has_ended, machine, process_start
-from extractor.store.disk.atomic import publish, read_bounded, remove_files, storage_errors, temporary_beside
+from extractor.store.disk.atomic import entries, publish, read_bounded, remove_files, storage_errors, temporary_beside
 from extractor.store.disk.sealed import Kind, decode_json, encode_json
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
@@ -33,9 +33,9 @@ __all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "holders", "
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
-"""A holder on another machine whose heartbeat is older than this is taken for dead."""
+"""A holder on another machine counts as dead when its heartbeat is older than this."""
 _AHEAD_SECONDS = 2 * HEARTBEAT_SECONDS
-"""A heartbeat further ahead than this is of before the clock was set back: a living holder has given another since."""
+"""A heartbeat further ahead dates from before the clock was set back: a living holder would have renewed it since."""
 
 _NAME = re.compile(r"(store|part-\d+-of-\d+)\.(\d{6,})\.json")
 _MAX_BYTES = 64 * 1024
@@ -45,9 +45,9 @@ _MAX_BYTES = 64 * 1024
 class Holder:
     """Who holds a lease: the content of its file.
 
-    machine: identity of the host's boot and process namespace, inside which `pid` means something. started: start
-    time of the process as the kernel counts it, so that a reused pid is not mistaken for it. part: (index, count),
-    the shards whose number is index modulo count; (0, 1) is the whole store.
+    machine: identity of the host's boot and process namespace, within which `pid` is valid. started: start time of the
+    process as the kernel counts it, so that a reused pid is not mistaken for it. part: (index, count), the shards whose
+    number is index modulo count; (0, 1) is the whole store.
     """
 
     host: str
@@ -59,7 +59,7 @@ class Holder:
     acquired_utc: str
 
     def covers(self, shard_index: int) -> bool:
-        """Whether the lease is for the shard with this number."""
+        """Whether the lease covers the shard with this number."""
         index, count = self.part
         return shard_index % count == index
 
@@ -72,8 +72,8 @@ class Holder:
 class Lease:
     """Context manager: holds the store, or part (index, count) of its shards, from entry to exit.
 
-    Entering raises StorageError, naming the holder, where another process holds an overlapping part. A holder that
-    is dead is replaced: at once where it ran on this machine, else when its heartbeat is `stale_seconds` old.
+    Entering raises StorageError, naming the holder, if another process holds an overlapping part. A dead holder is
+    replaced: at once if it ran on this machine, else when its heartbeat is `stale_seconds` old.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Lease:
     ) -> None:
         index, count = part
         if not 0 <= index < count:
-            raise StorageError(f"a part (index, count) with 0 <= index < count was expected, not {part}")
+            raise StorageError(f"expected a part (index, count) with 0 <= index < count; got {part}")
         self.token = secrets.token_hex(8)
         self.part = part
         self._paths = paths
@@ -100,7 +100,7 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether another process took over (this one was asleep for too long); stop writing then."""
+        """Whether another process took over because this one was suspended for too long. Then stop writing."""
         return self._lost.is_set()
 
     def __enter__(self) -> Self:
@@ -130,7 +130,7 @@ class Lease:
             part=self.part,
             acquired_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        # The number comes before the look at who lives: whoever takes it in between makes our link fail.
+        # Choose the number before checking for holders: if another process takes it in between, our link fails.
         number = 1 + max(_numbers(self._paths, self._name), default=0)
         self._refuse_if_held()
         file = self._paths.leases / f"{self._name}.{number:06d}.json"
@@ -142,10 +142,10 @@ class Lease:
                 raise StorageError(f"{self._paths.root} was taken by another process just now: try again in a moment")
         except StorageError:
             if won:
-                _release(file)  # not removed: its number must not be used again
+                _release(file)  # not removed: its number must not be reused
             raise
         older = [self._paths.leases / f"{self._name}.{n:06d}.json" for n in _numbers(self._paths, self._name)]
-        remove_files([path for path in older if path < file])
+        remove_files(path for path in older if path < file)
         return file
 
     def _refuse_if_held(self) -> None:
@@ -153,15 +153,15 @@ class Lease:
             if holder.token != self.token and holder.overlaps(self.part):
                 raise StorageError(
                     f"{self._paths.root} is in use by process {holder.pid} on {holder.host} since "
-                    f"{holder.acquired_utc}: wait for it or stop it; should it be dead, the store is free "
-                    f"{self._stale_seconds:.0f} seconds after its last sign of life"
+                    f"{holder.acquired_utc}: wait for it or stop it. If it is dead, the store is free "
+                    f"{self._stale_seconds:.0f} seconds after its last heartbeat"
                 )
 
     def _beat(self) -> None:
         assert self._file is not None
         number = int(self._file.name.split(".")[1])
         while not self._stop.wait(self._heartbeat_seconds):
-            with suppress(OSError):  # a storage that is away for a while is not a lost lease
+            with suppress(OSError):  # storage that is away for a while does not lose the lease
                 if any(other > number for other in _numbers(self._paths, self._name)) or not self._file.exists():
                     self._lost.set()
                     return
@@ -169,7 +169,7 @@ class Lease:
 
 
 def other_holders(paths: StorePaths, token: str) -> list[Holder]:
-    """Living processes with another token that hold the store, or part of it."""
+    """Living processes with another token that hold the store or part of it."""
     return [holder for holder in holders(paths) if holder.token != token]
 
 
@@ -184,11 +184,9 @@ def _numbers(paths: StorePaths, name: str) -> list[int]:
 
 
 def holders(paths: StorePaths, stale_seconds: float = STALE_SECONDS) -> list[Holder]:
-    """Holders of the newest lease of every name that are alive, or may be."""
-    if not paths.leases.is_dir():
-        return []
+    """Holders of the newest lease of every name that are, or may be, alive."""
     newest: dict[str, Path] = {}
-    for path in sorted(paths.leases.iterdir(), key=lambda path: (len(path.name), path.name)):
+    for path in sorted(entries(paths.leases), key=lambda path: (len(path.name), path.name)):
         if match := _NAME.fullmatch(path.name):
             newest[match[1]] = path
     if not newest:
@@ -217,7 +215,7 @@ def _holder_if_alive(path: Path, now: float, stale_seconds: float) -> Holder | N
 
 
 def _storage_now(folder: Path) -> float:
-    """The time by the clock that stamps this storage's files, which need not be this machine's."""
+    """The time of the storage's own clock, which stamps its files and may differ from this machine's."""
     probe = temporary_beside(folder / "clock")
     try:
         probe.touch()

@@ -1,4 +1,4 @@
-"""Who a process is, so that another one on the same machine can tell whether it still lives."""
+"""Identity of a process, so that another one on the same machine can tell whether it is still alive."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["has_ended", "machine", "process_start"]
 
 
 def machine() -> str:
-    """Identity of this boot of this host and of its process namespace: where it is equal, pids are comparable."""
+    """Identity of this host's boot and process namespace. Pids are comparable between processes with the same one."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{socket.gethostname()} {boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -20,19 +20,19 @@ def machine() -> str:
 
 
 def process_start(pid: int) -> str:
-    """Start time of a process as the kernel counts it, "" where it cannot be told."""
+    """Start time of a process as the kernel counts it, "" if it is not known."""
     fields = _stat_fields(pid)
     return fields[19] if fields else ""
 
 
 def has_ended(pid: int, started: str) -> bool:
-    """Whether the process with this pid and start time is gone (a zombie is)."""
+    """Whether the process with this pid and start time has ended. A zombie has."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # it lives and belongs to someone else
+        pass  # alive, of another user
     fields = _stat_fields(pid)
     if not fields:
         return False
@@ -40,7 +40,7 @@ def has_ended(pid: int, started: str) -> bool:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on (the name before it may hold spaces and brackets)."""
+    """Fields of /proc/PID/stat from the state on. The name before it may hold spaces and brackets."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

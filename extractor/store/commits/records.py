@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from extractor.store.disk.atomic import read_bounded
+from extractor.store.disk.atomic import entries, read_bounded
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
@@ -34,36 +34,30 @@ _ADAPTER = TypeAdapter(CommitRecord)
 
 
 def encode_record(record: CommitRecord) -> bytes:
-    """The record as JSON, with a SHA-256 over itself so that no bit of it can change unseen."""
+    """The record as JSON, with a SHA-256 over itself, so that any changed bit is detected."""
     fields = asdict(record)
     return json.dumps({"record": fields, "record_sha256": _digest(fields)}, indent=1).encode() + b"\n"
 
 
 def decode_record(data: bytes, shard: str) -> CommitRecord:
-    """Inverse of `encode_record`; raises DamagedShardError where the bytes are not as written.
+    """Inverse of `encode_record`; raises DamagedShardError if the bytes are not as written.
 
-    The files that a record names are the attempt's own in shards/, and no others: its paths are safe to follow.
+    A record may name only its attempt's own files in shards/, so its paths are safe to follow.
     """
     try:
         document = json.loads(data)
         fields = document["record"]
         record = _ADAPTER.validate_python(fields)
-        sound = document["record_sha256"] == _digest(fields) and record.shard == shard and _names_its_own(record)
+        store = StorePaths(Path())
+        own = (store.shard_data(record.shard, record.attempt), store.shard_rows(record.shard, record.attempt))
+        names_its_own = (record.data.path, record.fragment.path) == tuple(path.as_posix() for path in own)
+        sound = document["record_sha256"] == _digest(fields) and record.shard == shard and names_its_own
     except (ValueError, KeyError, TypeError, RecursionError, StoreError):
         sound = False
-    # whitespace between the values is not under the digest, so the text itself is held against what we would write
+    # The digest does not cover white space between values, so the text itself is compared with what we would write.
     if not sound or encode_record(record) != data:
-        raise DamagedShardError(
-            f"the commit record of {shard} is not as written{HOW_TO_MEND}",
-            shard=shard,
-        )
+        raise DamagedShardError(f"the commit record of {shard} is not as written{HOW_TO_MEND}", shard=shard)
     return record
-
-
-def _names_its_own(record: CommitRecord) -> bool:
-    store = StorePaths(Path())
-    own = (store.shard_data(record.shard, record.attempt), store.shard_rows(record.shard, record.attempt))
-    return (record.data.path, record.fragment.path) == tuple(path.as_posix() for path in own)
 
 
 def _digest(fields: dict[str, Any]) -> str:
@@ -71,7 +65,7 @@ def _digest(fields: dict[str, Any]) -> str:
 
 
 def read_record(paths: StorePaths, shard: str) -> CommitRecord | None:
-    """The shard's commit record, None where it is not committed; raises DamagedShardError for a damaged one."""
+    """The shard's commit record, None if it is not committed; raises DamagedShardError for a damaged record."""
     try:
         data = read_bounded(paths.commit(shard), _MAX_BYTES)
     except FileNotFoundError:
@@ -80,27 +74,23 @@ def read_record(paths: StorePaths, shard: str) -> CommitRecord | None:
 
 
 def committed(paths: StorePaths) -> dict[str, CommitRecord]:
-    """All commit records by shard name, in the order of shards; raises DamagedShardError for a damaged one."""
+    """All commit records by shard name, in the order of shards; raises DamagedShardError for a damaged record."""
     found = {shard: read_record(paths, shard) for shard in committed_names(paths)}
     return {shard: record for shard, record in found.items() if record is not None}
 
 
 def committed_names(paths: StorePaths) -> list[str]:
     """Names of the shards that have a commit record, damaged or not, in order."""
-    if not paths.commits.is_dir():
-        return []
-    matches = [_COMMITTED.fullmatch(path.name) for path in paths.commits.iterdir()]
+    matches = [_COMMITTED.fullmatch(path.name) for path in entries(paths.commits)]
     return sorted((match[1] for match in matches if match), key=lambda name: (len(name), name))
 
 
 def retired_path(paths: StorePaths, shard: str, generation: int, attempt: str) -> Path:
-    """Where a retired record lies; its name alone tells the generation, should its content be unreadable."""
+    """Where a retired record is kept. Its name holds the generation, as its content may be unreadable."""
     return paths.retired / f"{shard}.g{generation:06d}.{attempt}.json"
 
 
 def next_generation(paths: StorePaths, shard: str) -> int:
-    """Generation that a new attempt at the shard belongs to: one more than the highest that was retired, from 1."""
-    if not paths.retired.is_dir():
-        return 1
-    matches = [_RETIRED.fullmatch(path.name) for path in paths.retired.iterdir()]
+    """Generation of a new attempt at the shard: one more than the highest retired one, 1 at first."""
+    matches = [_RETIRED.fullmatch(path.name) for path in entries(paths.retired)]
     return 1 + max((int(match[2]) for match in matches if match and match[1] == shard), default=0)

@@ -1,8 +1,9 @@
-"""run.json: what a store was made with. Published once; later drivers read it and must agree."""
+"""run.json: what a store was made with. The first driver publishes it; later ones read it and must agree."""
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ _KEYS = {"format_version", "digest", "run", "datasets"}
 class Run:
     """Content of run.json.
 
-    config, shape: decide every dataset (`datasets`). compression: "none", "gzip" or "zstd". shard_bytes: what the
-    planner aims at. dataset_root: where the videos were, for people; no path in the store depends on it. versions:
-    package name to version. settings: whatever else is worth remembering that does not change features.
+    config, shape: determine every dataset (`datasets`). compression: "none", "gzip" or "zstd". shard_bytes: target size
+    of the planner. dataset_root: where the videos were, for information; no path in the store depends on it. versions:
+    version by package. settings: anything else worth recording that does not change features.
     """
 
     config: ExtractionConfig
@@ -47,7 +48,7 @@ class Run:
         return self.config.digest()
 
     def require_current(self, paths: StorePaths) -> None:
-        """Raise ConfigurationError for a store of an earlier format, which is read and not added to."""
+        """Raise ConfigurationError for a store of an earlier format, which can be read but not added to."""
         if self.config.format_version != FORMAT_VERSION:
             raise ConfigurationError(
                 f"{paths.root} is a store of format version {self.config.format_version}, to which this program cannot "
@@ -60,14 +61,19 @@ class Run:
 
 
 def write_run(paths: StorePaths, run: Run) -> Run:
-    """Publish run.json unless there is one, and give what the store has now.
+    """Publish run.json unless the store has one; returns the one that the store has now.
 
-    Raises ConfigurationError, naming the fields, where the store was made with another configuration, network shape
-    or compression, or where this machine has not what the compression needs.
+    Raises ConfigurationError, naming the fields, if the store was made with another configuration, network shape or
+    compression, or if this machine lacks what the compression needs.
     """
-    filter_options(run.compression)  # refuses now what no commit could write
-    document = {"format_version": FORMAT_VERSION, "digest": run.digest, "run": _as_json(run)}
-    document["datasets"] = [asdict(spec) for spec in run.datasets]  # for readers without our code
+    filter_options(run.compression)  # refuse now what no commit could write
+    values = {name: getattr(run, name) for name in Run.__dataclass_fields__}
+    document = {
+        "format_version": FORMAT_VERSION,
+        "digest": run.digest,
+        "run": values | {"config": run.config.model_dump(mode="json"), "shape": asdict(run.shape)},
+        "datasets": [asdict(spec) for spec in run.datasets],  # for readers without our code
+    }
     if publish(paths.run, encode_json(document, Kind.RUN)):
         keep_copy(paths, paths.run)
         return run
@@ -77,24 +83,27 @@ def write_run(paths: StorePaths, run: Run) -> Run:
         mine, theirs = getattr(there, name), getattr(run, name)
         if mine != theirs:
             raise ConfigurationError(
-                f"{name}: the store at {paths.root} has {mine!r}, asked for is {theirs!r}: "
-                "use the store's own options, or another --out"
+                f"expected the {name} of the store at {paths.root}, {mine!r}; got {theirs!r}. "
+                "Use the store's own options, or another --out"
             )
     return there
 
 
-def _as_json(run: Run) -> dict[str, Any]:
-    values = {name: getattr(run, name) for name in Run.__dataclass_fields__}
-    return values | {"config": run.config.model_dump(mode="json"), "shape": asdict(run.shape)}
-
-
 def read_run(paths: StorePaths) -> Run:
-    """Read run.json, or its copy where it is damaged; raises StoreError where neither is one this program reads."""
-    return _run_of(paths, _document(paths))
+    """Read run.json, or its copy if it is damaged; raises StoreError if this program can read neither."""
+    document = _document(paths)
+    try:
+        run = TypeAdapter(Run).validate_python(document["run"])
+        digest = document["digest"]
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError) as error:
+        raise _altered(paths.run, error) from error
+    if run.digest != digest:
+        raise StoreError(f"{paths.run} was altered: its digest is not that of its configuration. Restore it")
+    return run
 
 
 def has_seals(paths: StorePaths) -> bool:
-    """Whether a store's tables carry seals; those of older stores, whose run.json has none, do not."""
+    """Whether a store's tables carry seals. In older stores neither they nor run.json do."""
     return "seal" in _document(paths)
 
 
@@ -102,10 +111,8 @@ def _document(paths: StorePaths) -> dict[str, Any]:
     try:
         return _read_document(paths, paths.run)
     except StoreError:
-        try:
+        with suppress(StoreError):
             return _read_document(paths, paths.copy(paths.run))
-        except StoreError:
-            pass
         raise
 
 
@@ -115,7 +122,7 @@ def _read_document(paths: StorePaths, path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
             f"{paths.root} is not a store, it has no run.json: give the folder that `msnet extract --out` wrote, or "
-            "call that command again if it was interrupted while it started"
+            "repeat that command if it was interrupted while it started"
         ) from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
@@ -130,17 +137,6 @@ def _read_document(paths: StorePaths, path: Path) -> dict[str, Any]:
         return document if document.keys() == _KEYS else decode_json(data, Kind.RUN)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _altered(path, error) from error
-
-
-def _run_of(paths: StorePaths, document: dict[str, Any]) -> Run:
-    try:
-        run = TypeAdapter(Run).validate_python(document["run"])
-        digest = document["digest"]
-    except (ValueError, KeyError, TypeError, RecursionError, ConfigurationError) as error:
-        raise _altered(paths.run, error) from error
-    if run.digest != digest:
-        raise StoreError(f"{paths.run} was altered: its digest is not that of its configuration; restore it")
-    return run
 
 
 def _altered(path: Path, error: Exception) -> StoreError:

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from extractor.store.commits.item_rows import from_columns, levels_of, to_column
 from extractor.store.commits.records import next_generation
 from extractor.store.commits.run import Run
 from extractor.store.disk.atomic import (
+    entries,
     fsync_folder,
     is_temporary,
     read_bounded,
@@ -47,14 +48,14 @@ __all__ = [
 
 _MAX_FAILURE_BYTES = 1024 * 1024
 _MAX_MESSAGE = 4000
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what JSON of another make leads to
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what foreign JSON raises
 
 
 @dataclass(frozen=True)
 class Attempt:
     """One try at one shard, under a random name. Travels between processes.
 
-    lease_token: of the driver's lease; sweeping is left alone where another process holds the shard.
+    lease_token: of the driver's lease. Nothing is swept while another process holds the shard.
     """
 
     paths: StorePaths
@@ -77,31 +78,25 @@ def new_attempt(paths: StorePaths, run: Run, shard: str, lease_token: str) -> At
 
 @dataclass(frozen=True)
 class StagedItem:
-    """A staged item: its file, and either its number of rows by level or why it failed. extra: as given to `finish`."""
+    """A staged item: its file, and why it failed if it did."""
 
     video_id: str
     path: Path
-    rows: dict[str, int]
     failure: Failure | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def item_key(video_id: str) -> str:
-    """Name of an item's file: from a hash, since a video_id may hold anything that a file name may not."""
-    return hashlib.sha256(_encoded(video_id)).hexdigest()[:32]
-
-
-def _encoded(video_id: str) -> bytes:
+    """Name of an item's file: a hash, since a video_id may hold what a file name may not."""
     try:
-        return video_id.encode()
+        return hashlib.sha256(video_id.encode()).hexdigest()[:32]
     except UnicodeEncodeError as error:
-        raise StoreError(f"a video_id that can be written as UTF-8 was expected, not {video_id!r}") from error
+        raise StoreError(f"expected a video_id that can be written as UTF-8; got {video_id!r}. Rename it") from error
 
 
 class StagedItemWriter:
     """Context manager that stages one item: `append` rows as they come, then `finish`.
 
-    Leaving without `finish`, by an error or not, leaves nothing behind; `reset` starts the item anew.
+    Leaving without `finish`, by an error or not, leaves nothing behind. `reset` starts the item over.
     """
 
     def __init__(self, attempt: Attempt, video_id: str) -> None:
@@ -115,17 +110,17 @@ class StagedItemWriter:
         self._open().append(arrays)
 
     def reset(self) -> None:
-        """Forget all rows so far (another decoder starts the file over)."""
+        """Drop all rows so far (another decoder starts the file over)."""
         if self._writer is not None:
             self._writer.discard()
             self._writer = None
 
-    def finish(self, clips: Sequence[Mapping[str, Any]], extra: Mapping[str, Any] | None = None) -> bool:
-        """Publish the item with the manifest rows of its clips, in order; True when it is staged.
+    def finish(self, clips: Sequence[Mapping[str, Any]]) -> None:
+        """Publish the item with the manifest rows of its clips, in order.
 
-        `clips` has every column of the manifest but video_id, shard, file and clip_row, with row ranges that count
-        from the item's first row and cover all of its rows in order. `extra` is any JSON that `staged_items`
-        gives back. False means that the shard was committed by another attempt meanwhile and the item is not needed.
+        `clips` has every column of the manifest but video_id, shard, file and clip_row. Row ranges count from the
+        item's first row and cover all of its rows in order. If another attempt has committed the shard meanwhile, the
+        item is not needed and is dropped.
         """
         columns = to_columns(clips)
         writer = self._open()
@@ -133,24 +128,23 @@ class StagedItemWriter:
         for level in sorted({spec.level for spec in self._attempt.run.datasets}):
             if writer.rows[level] != wanted[level]:
                 raise StoreError(
-                    f"{self.video_id}: {wanted[level]} rows of {level} were announced, {writer.rows[level]} written"
+                    f"{self.video_id}: expected {wanted[level]} rows of {level}, as its clips say; "
+                    f"got {writer.rows[level]}"
                 )
-        header = {"video_id": self.video_id, "digest": self._attempt.run.digest, "rows": wanted, "columns": columns}
         try:
-            writer.close({}, header | {"extra": dict(extra or {})})
+            writer.close({}, {"video_id": self.video_id, "digest": self._attempt.run.digest, "columns": columns})
             with storage_errors(self._target.parent):
                 writer.path.replace(self._target)
                 fsync_folder(self._target.parent)
         except FileNotFoundError as error:
-            return _swept(self._attempt, error)
+            _require_committed(self._attempt, error)
         finally:
             self.reset()
-        return True
 
     def _open(self) -> ShardWriter:
         if self._writer is None:
             _make_folder(self._attempt)
-            # a chunk takes its full size on disk, and most items are a few clips
+            # A chunk takes its full size on disk, and most items are a few clips.
             rows = clip_rows(self._attempt.run.config)
             specs = [replace(spec, chunk_rows=min(spec.chunk_rows, rows)) for spec in self._attempt.run.datasets]
             self._writer = ShardWriter(temporary_beside(self._target), specs)
@@ -165,8 +159,8 @@ class StagedItemWriter:
         self.reset()
 
 
-def stage_failure(attempt: Attempt, failure: Failure) -> bool:
-    """Stage that an item failed for good; False where the shard was committed by another attempt meanwhile."""
+def stage_failure(attempt: Attempt, failure: Failure) -> None:
+    """Stage that an item failed for good. Dropped if another attempt has committed the shard meanwhile."""
     target = attempt.staging / f"{item_key(failure.video_id)}.json"
     message = failure.message.encode("utf-8", "replace").decode()[:_MAX_MESSAGE]
     fields = asdict(failure) | {"message": message}
@@ -174,8 +168,7 @@ def stage_failure(attempt: Attempt, failure: Failure) -> bool:
         _make_folder(attempt)
         write_bytes(target, encode_json({"digest": attempt.run.digest, "failure": fields}, Kind.STAGED_FAILURE))
     except FileNotFoundError as error:
-        return _swept(attempt, error)
-    return True
+        _require_committed(attempt, error)
 
 
 def _make_folder(attempt: Attempt) -> None:
@@ -186,19 +179,19 @@ def _make_folder(attempt: Attempt) -> None:
                 fsync_folder(folder)
 
 
-def _swept(attempt: Attempt, error: FileNotFoundError) -> bool:
-    """What a vanished file means: False after a commit, a StoreError otherwise."""
-    if attempt.paths.commit(attempt.shard).exists():
-        return False
-    raise StoreError(
-        f"{error.filename} vanished while {attempt.shard} was being written: something else deletes files of the store"
-    ) from error
+def _require_committed(attempt: Attempt, error: FileNotFoundError) -> None:
+    """Raise StoreError for a file that vanished, unless the shard's winner swept it."""
+    if not attempt.paths.commit(attempt.shard).exists():
+        raise StoreError(
+            f"{error.filename} vanished while {attempt.shard} was being written: something else deletes files of the "
+            "store"
+        ) from error
 
 
 def staged_items(paths: StorePaths, run: Run, shard: str) -> dict[str, StagedItem]:
-    """What any attempt at the shard has staged, by video_id; a success counts before a failure.
+    """Items that any attempt at the shard has staged, by video_id; a success takes precedence over a failure.
 
-    Files that are not whole, not of this configuration or not ours are passed over: their items are not staged.
+    Ignores files that are incomplete, of another configuration or not ours: their items are not staged.
     """
     return {video_id: found[0] for video_id, found in all_staged(paths, run, shard).items()}
 
@@ -206,22 +199,14 @@ def staged_items(paths: StorePaths, run: Run, shard: str) -> dict[str, StagedIte
 def all_staged(paths: StorePaths, run: Run, shard: str) -> dict[str, list[StagedItem]]:
     """Every staged file of every item, successes first, in a fixed order."""
     found: dict[str, list[StagedItem]] = {}
-    for path in _files(paths.staged(shard)):
-        item = _read_staged(path, run)
+    attempts = sorted(entries(paths.staged(shard)))
+    for path in (path for attempt in attempts for path in sorted(entries(attempt)) if not is_temporary(path)):
+        item = _read_staged(path, run) if path.suffix in (".h5", ".json") else None
         if item is not None:
             found.setdefault(item.video_id, []).append(item)
     for items in found.values():
         items.sort(key=lambda item: (item.failure is not None, str(item.path)))
     return found
-
-
-def _files(folder: Path) -> list[Path]:
-    files: list[Path] = []
-    with suppress(FileNotFoundError, NotADirectoryError):
-        for attempt in sorted(folder.iterdir()):
-            with suppress(FileNotFoundError, NotADirectoryError):
-                files += [path for path in sorted(attempt.iterdir()) if not is_temporary(path)]
-    return [path for path in files if path.suffix in (".h5", ".json")]
 
 
 def _read_staged(path: Path, run: Run) -> StagedItem | None:
@@ -230,10 +215,10 @@ def _read_staged(path: Path, run: Run) -> StagedItem | None:
             return _read_failure(path, run)
         with open_staged(path, run) as reader:
             header = reader.header()
-            item = StagedItem(header["video_id"], path, levels_of(header["columns"]), None, header["extra"])
+            item, rows = StagedItem(header["video_id"], path), levels_of(header["columns"])
             levels = {spec.level for spec in run.datasets}
             sound = header["digest"] == run.digest and path.stem == item_key(item.video_id)
-            return item if sound and all(reader.rows[level] == item.rows[level] for level in levels) else None
+            return item if sound and all(reader.rows[level] == rows[level] for level in levels) else None
     except (OSError, StoreError, *_MALFORMED):
         return None
 
@@ -242,7 +227,7 @@ def _read_failure(path: Path, run: Run) -> StagedItem | None:
     document = decode_json(read_bounded(path, _MAX_FAILURE_BYTES), Kind.STAGED_FAILURE)
     failure = TypeAdapter(Failure).validate_python(document["failure"])
     sound = document["digest"] == run.digest and path.stem == item_key(failure.video_id)
-    return StagedItem(failure.video_id, path, {}, failure) if sound else None
+    return StagedItem(failure.video_id, path, failure) if sound else None
 
 
 def open_staged(path: Path, run: Run) -> ShardReader:
@@ -256,6 +241,6 @@ def staged_columns(reader: ShardReader) -> dict[str, list[Any]]:
 
 
 def set_aside(path: Path) -> None:
-    """Take a damaged staged file out of the way, under a name that nothing reads, so that its item is made anew."""
+    """Rename a damaged staged file to a name that nothing reads, so that its item is extracted again."""
     with suppress(FileNotFoundError):
         path.rename(path.with_name(path.name + ".damaged"))

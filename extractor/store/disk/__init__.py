@@ -1,1 +1,1 @@
-"""What lies on disk: atomic writes, seals, HDF5 shards and their chunks."""
+"""Files on disk: atomic writes, seals, HDF5 shards and their chunks."""

@@ -1,6 +1,6 @@
 """Files that exist whole or not at all: temporary, fsync, rename or link, fsync of the folder.
 
-Killed at a random moment, a file written in place is damaged nine times in ten; written like this, never.
+If the writer is killed at a random moment, a file written in place is damaged nine times in ten; here it never is.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ import errno
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.errors import StorageError, StoreError
 
 __all__ = [
+    "entries",
     "errno_of",
     "fsync_file",
     "fsync_folder",
@@ -39,7 +40,7 @@ _SENTENCES = {
     errno.EACCES: "may not be written by this user: change its permissions or choose another place",
     errno.EPERM: "does not permit that operation: change its permissions or choose another place",
     errno.ENOTDIR: "is not a folder, or lies below a file: choose another place for the store",
-    errno.EISDIR: "is a folder where a file was expected: choose another place for the store",
+    errno.EISDIR: "is a folder, and a file is needed there: choose another place for the store",
     errno.EEXIST: "exists already as something else: choose another place for the store",
     errno.ENAMETOOLONG: "is a longer name than the file system takes: choose a shorter place for the store",
     errno.EMFILE: "cannot be opened, too many files are open: raise `ulimit -n`",
@@ -49,9 +50,10 @@ _SENTENCES = {
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what a storage refuses (full, read-only, forbidden) into a StorageError that says so about `path`.
+    """Turn a refusal of the storage (full, read-only, forbidden) into a StorageError about `path`.
 
-    Other errors pass, FileNotFoundError among them: a file that vanishes means a lost race, which callers judge.
+    Other errors pass through. FileNotFoundError is one of them: a file that vanishes means a lost race, which the
+    caller handles.
     """
     try:
         yield
@@ -63,7 +65,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def errno_of(error: BaseException) -> int:
-    """The operating system's number of an error, 0 where it has none. HDF5 reports it in its text alone."""
+    """The errno of an error, 0 if it has none. HDF5 reports it only in the message text."""
     code = getattr(error, "errno", None)
     if code is None and (found := _ERRNO.search(str(error))):
         code = found[1]
@@ -76,7 +78,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether the name is one that `temporary_beside` gives: never a finished file."""
+    """Whether the name is one that `temporary_beside` makes, so never a finished file."""
     return path.name.startswith(".") and path.name.endswith(_SUFFIX)
 
 
@@ -100,9 +102,9 @@ def _fsync(path: Path, flags: int) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name; what was written there becomes `path` when the block ends without an error.
+    """Yield a temporary name; the file written there replaces `path` when the block ends without an error.
 
-    The temporary is removed on any error, Ctrl-C included. Raises StorageError as `storage_errors` does.
+    Any error removes the temporary, Ctrl-C included. Raises StorageError as `storage_errors` does.
     """
     temporary = temporary_beside(path)
     with storage_errors(path.parent):
@@ -118,16 +120,16 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`: afterwards, and after a crash at any moment, it is the old content or the new."""
+    """Replace the content of `path` by `data`; a crash at any moment leaves the old content or the new."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def publish(path: Path, data: bytes, *, is_mine: Callable[[bytes], bool] | None = None) -> bool:
-    """Create `path` with `data` unless it exists: True for the one writer that wins, False for all others.
+    """Create `path` with `data` unless it exists. Returns True to the one writer that wins, False to all others.
 
-    On a network file system a repeated link can meet the success of its own first try, so an existing file counts
-    as won where `is_mine` (equal bytes unless given) recognises it.
+    On a network file system a retried link can fail because its own first try succeeded. So an existing file counts
+    as won if `is_mine` (equal bytes by default) recognises it.
     """
     temporary = temporary_beside(path)
     with storage_errors(path.parent):
@@ -148,20 +150,23 @@ def publish(path: Path, data: bytes, *, is_mine: Callable[[bytes], bool] | None 
 
 
 def read_bounded(path: Path, limit_bytes: int) -> bytes:
-    """Content of a file that must not be larger than `limit_bytes`; raises StoreError where it is."""
+    """Content of a file of at most `limit_bytes`; raises StoreError if it is larger."""
     with path.open("rb") as file:
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
-        raise StoreError(f"{path} was expected to hold at most {limit_bytes} bytes and holds more: it is not ours")
+        raise StoreError(f"expected at most {limit_bytes} bytes in {path}; got more. This file is not ours")
     return data
 
 
-def remove_files(paths: list[Path]) -> int:
-    """Remove files and give the bytes that they held; those that are gone already count nothing."""
-    freed = 0
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files, of which some may be gone already."""
     for path in paths:
-        with suppress(FileNotFoundError):
-            size = path.stat().st_size
-            path.unlink()
-            freed += size
-    return freed
+        path.unlink(missing_ok=True)
+
+
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, in no order; nothing if it does not exist."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []

@@ -1,7 +1,7 @@
-"""What the chunks of an HDF5 dataset may hold: packed as a store packs them, and never more rows than they claim.
+"""Checks on chunks of an HDF5 dataset: packed as a store packs them, and with no more rows than they claim.
 
-HDF5 unpacks a chunk to whatever its bytes say: three megabytes of deflate become three gigabytes of memory. So
-everything that it would believe is looked at before it is asked to read.
+HDF5 unpacks a chunk to whatever size its bytes say: three megabytes of deflate become three gigabytes of memory. So
+every size that HDF5 would trust is checked before it reads.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ZSTD_HEADER_BYTES = 18
 
 
 def require_plain(dataset: Any, path: str, most_bytes: int) -> None:
-    """Raise ValueError unless the dataset holds its own rows, in chunks that are all there, of at most `most_bytes`
-    and packed as a store packs them. Loads zstd where it is needed.
+    """Raise ValueError unless the dataset holds its own rows in complete chunks that are packed as a store packs them.
 
-    A file can claim any number of rows and keep none of them, or point into other files; neither is ours.
+    A file can claim any number of rows and hold none, or point into other files. A chunk may have `most_bytes` at most.
+    Loads zstd if it is needed.
     """
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"{path} is not a dataset")
@@ -50,7 +50,7 @@ def require_plain(dataset: Any, path: str, most_bytes: int) -> None:
 
 
 def load_zstd() -> None:
-    """Make sure that HDF5 knows zstd; raises ConfigurationError where it cannot."""
+    """Register zstd with HDF5; raises ConfigurationError if hdf5plugin is not installed."""
     if h5py.h5z.filter_avail(ZSTD_FILTER):
         return
     try:
@@ -62,7 +62,7 @@ def load_zstd() -> None:
 
 
 class ChunkGuard:
-    """Looks at every chunk of one dataset once, before it is read for the first time."""
+    """Checks every chunk of one dataset once, before its first read."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
@@ -72,15 +72,16 @@ class ChunkGuard:
         self._seen = bytearray(-(-dataset.shape[0] // self._chunk_rows))
 
     def require(self, start: int, stop: int) -> None:
-        """Raise ValueError where a chunk with one of the rows [start, stop) unpacks to more than its rows."""
+        """Raise ValueError if a chunk with any of the rows [start, stop) does not unpack to exactly its rows."""
         for chunk in range(start // self._chunk_rows, -(-stop // self._chunk_rows)):
             if not self._seen[chunk]:
-                self._look_at((chunk * self._chunk_rows, *(0 for _ in self._dataset.shape[1:])))
+                self._check((chunk * self._chunk_rows, *(0 for _ in self._dataset.shape[1:])))
                 self._seen[chunk] = 1
 
-    def _look_at(self, offset: tuple[int, ...]) -> None:
+    def _check(self, offset: tuple[int, ...]) -> None:
         info = self._dataset.id.get_chunk_info_by_coord(offset)
-        if info.filter_mask or not _CHECKSUM_BYTES <= info.size <= self._most_stored():
+        most_stored = self._chunk_bytes + self._chunk_bytes // 64 + 1024  # incompressible rows grow a little
+        if info.filter_mask or not _CHECKSUM_BYTES <= info.size <= most_stored:
             raise ValueError(f"the chunk at row {offset[0]} has {info.size} bytes, or skips its checksum")
         if self._packing is None:
             unpacked = info.size - _CHECKSUM_BYTES
@@ -90,13 +91,9 @@ class ChunkGuard:
         if unpacked != self._chunk_bytes:
             raise ValueError(f"the chunk at row {offset[0]} does not unpack to its {self._chunk_bytes} bytes")
 
-    def _most_stored(self) -> int:
-        """Bytes of a chunk on disk: what cannot be packed grows by little."""
-        return self._chunk_bytes + self._chunk_bytes // 64 + 1024
-
 
 def _zlib_bytes(stored: bytes, limit: int) -> int:
-    """Bytes that deflate would unpack, counted to one more than `limit`."""
+    """Number of bytes that deflate unpacks to, counted up to `limit` + 1."""
     try:
         return len(zlib.decompressobj().decompress(stored, limit + 1))
     except zlib.error as error:
@@ -104,7 +101,7 @@ def _zlib_bytes(stored: bytes, limit: int) -> int:
 
 
 def _zstd_bytes(stored: bytes) -> int:
-    """Bytes that a zstd frame says it unpacks to, which the filter allocates and never exceeds; -1 where it does not.
+    """Unpacked size that a zstd frame states, -1 if it states none. The filter allocates it and never exceeds it.
 
     RFC 8878, section 3.1.1.1.
     """

@@ -1,4 +1,4 @@
-"""The little of HDF5 that writing and reading shards share: a file that survives a full disk, filters, errors."""
+"""HDF5 parts that the shard writer and reader share: a file that survives a full disk, filters, errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.wording import HOW_TO_MEND
 
 __all__ = [
     "COMPRESSIONS",
-    "OutputFile",
+    "HDF5Sink",
     "filter_options",
     "open_for_reading",
     "shard_errors",
@@ -31,11 +31,11 @@ _ZSTD_LEVEL = 3
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EINTR)
 
 
-class OutputFile(io.RawIOBase):
-    """A new file for HDF5 to write into, which keeps the first error instead of handing it to HDF5.
+class HDF5Sink(io.RawIOBase):
+    """A new file for HDF5 to write to, which keeps the first error and does not pass it to HDF5.
 
     HDF5 cannot close a file whose writes fail, and the process then dies of a segmentation fault at its exit. So
-    after an error everything more is dropped, HDF5 closes in peace, and `finish` raises the error.
+    all writes after an error are dropped, HDF5 closes normally, and `finish` raises the error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,12 +85,12 @@ class OutputFile(io.RawIOBase):
         return True
 
     def check(self) -> None:
-        """Raise the first error that writing met."""
+        """Raise the first error of writing."""
         if self.error is not None:
             raise self.error
 
     def finish(self) -> None:
-        """Make the content durable and close, or raise the first error that writing met."""
+        """Make the content durable and close, or raise the first error of writing."""
         self.check()
         os.fsync(self._handle)
         self.close()
@@ -102,10 +102,11 @@ class OutputFile(io.RawIOBase):
 
 
 def open_for_reading(path: Path, cache_bytes: int) -> Any:
-    """Open an HDF5 file, with `cache_bytes` of chunk cache a dataset.
+    """Open an HDF5 file with `cache_bytes` of chunk cache per dataset.
 
-    A published file is never written again, so a lock protects nothing, and a network file system may not have any.
-    It is tried all the same: one process must open a file always with the same choice, and users open files too.
+    A published file is never written again, so a lock protects nothing, and a network file system may have no locks.
+    Locking is tried first all the same: a process must always open a file with the same choice, and users open files
+    too.
     """
     for locking in (None, False):
         try:
@@ -126,14 +127,14 @@ def filter_options(compression: str) -> dict[str, Any]:
     if compression == "zstd":
         load_zstd()
         return options | {"shuffle": True, "compression": ZSTD_FILTER, "compression_opts": (_ZSTD_LEVEL,)}
-    raise ConfigurationError(f"a compression of {', '.join(COMPRESSIONS)} was expected, not {compression!r}")
+    raise ConfigurationError(f"expected a compression among {', '.join(COMPRESSIONS)}; got {compression!r}")
 
 
 @contextmanager
 def shard_errors(path: Path, shard: str, dataset: str | None = None) -> Iterator[None]:
-    """Turn what h5py raises about content into DamagedShardError, and what the machine refuses into StorageError.
+    """Turn h5py's errors about content into DamagedShardError, and refusals of the machine into StorageError.
 
-    FileNotFoundError passes: whether a missing file is damage or a lost race is for the caller to say.
+    FileNotFoundError passes through: the caller knows whether a missing file is damage or a lost race.
     """
     try:
         yield
@@ -147,8 +148,5 @@ def shard_errors(path: Path, shard: str, dataset: str | None = None) -> Iterator
             ) from error
         where = f"{dataset} of {path}" if dataset else str(path)
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedShardError(
-            f"{where} cannot be read as written ({detail}){HOW_TO_MEND}",
-            shard=shard,
-            dataset=dataset,
-        ) from error
+        message = f"{where} cannot be read as written ({detail}){HOW_TO_MEND}"
+        raise DamagedShardError(message, shard=shard, dataset=dataset) from error

@@ -1,4 +1,4 @@
-"""Whether a place can hold a store, found out before anything is computed."""
+"""Checks that a folder can hold a store, before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _PROBE_BYTES = 64 * 1024
 
 
 def refuse_other_folder(root: Path, ours: Callable[[str], bool], what: str) -> None:
-    """Raise StorageError where the folder `root` holds anything but what is `ours` by its name, and our temporaries.
+    """Raise StorageError if the folder `root` holds anything but our temporaries and names that are `ours`.
 
-    what: in words, what it may hold. A folder that is not there is fine.
+    what: in words, what it may hold. A missing folder is fine.
     """
     with storage_errors(root):
         try:
             names = sorted(path.name for path in root.iterdir() if not is_temporary(path))
-        except (FileNotFoundError, NotADirectoryError):  # for `probe_storage` to make, or to refuse
+        except (FileNotFoundError, NotADirectoryError):  # left to `probe_storage`
             return
     others = [name for name in names if not ours(name)]
     if others:
-        raise StorageError(f"an empty folder or {what} was expected, {root} holds {others[0]!r}: give another --out")
+        raise StorageError(f"expected an empty folder or {what}; {root} holds {others[0]!r}. Give another --out")
 
 
 def probe_storage(root: Path) -> None:
-    """Make the folder `root` where it is missing and try there all that a commit needs.
+    """Make the folder `root` if it is missing, and try all that a commit needs there.
 
-    Raises StorageError with one sentence where the place is read-only, full, or cannot fsync, rename or link.
+    Raises StorageError if the folder is read-only or full, or its file system cannot fsync, rename or link.
     """
     with storage_errors(root):
         try:
@@ -79,7 +79,7 @@ def _try_everything(root: Path, folder: Path) -> None:
 
 def _lacking(root: Path, what: str, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        raise error  # says nothing about what the file system can do
+        raise error  # not a missing feature of the file system
     return StorageError(
         f"{root} is on a file system without {what} ({error.strerror}), which a store needs to survive crashes: "
         "choose a local disk, NFS or Lustre"
@@ -87,11 +87,10 @@ def _lacking(root: Path, what: str, error: OSError) -> StorageError:
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
-    """Raise StorageError where the file system of `folder` has less than `needed_bytes` left for this user."""
+    """Raise StorageError if the file system of `folder` has less than `needed_bytes` left for this user."""
     with storage_errors(folder):
         free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise StorageError(
-            f"{folder} has {free:,} bytes left where {needed_bytes:,} are needed: free some space, then run "
-            "`msnet resume`"
+            f"expected {needed_bytes:,} bytes left in {folder}; got {free:,}. Free some space, then run `msnet resume`"
         )

@@ -1,7 +1,7 @@
-"""Files of a store that carry a seal (schemas.seals), so that no bit of them changes unseen, and copies of two of them.
+"""Sealed files of a store (schemas.seals), in which any changed bit is detected, and copies of two of them.
 
-run.json and inventory.parquet say what nothing else in a store does; each has a second copy in copies/, which is read
-where the first is damaged or gone. What else is sealed is rebuilt from the shards and their records, or is of a run.
+run.json and inventory.parquet hold what nothing else in a store does. Each has a copy in copies/, which is read if the
+original is damaged or gone. Other sealed files are rebuilt from the shards and their records, or belong to a run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["Kind", "decode_json", "encode_json", "is_sound", "keep_copy", "mend"
 
 
 class Kind(StrEnum):
-    """What a sealed file is, as its seal says it: one cannot take the place of another."""
+    """Kind of a sealed file, which its seal states, so that one cannot pass for another."""
 
     RUN = "store run"
     INVENTORY = "store inventory"
@@ -38,7 +38,7 @@ def encode_json(content: Mapping[str, Any], kind: Kind) -> bytes:
 
 
 def decode_json(data: bytes, kind: Kind) -> dict[str, Any]:
-    """Inverse of `encode_json`, seal included; raises ValueError where a single bit is not as written."""
+    """Inverse of `encode_json`, seal included; raises ValueError if any bit has changed."""
     if not is_sound(data, kind):
         raise ValueError("its seal does not hold")
     document: dict[str, Any] = json.loads(data)
@@ -46,10 +46,10 @@ def decode_json(data: bytes, kind: Kind) -> dict[str, Any]:
 
 
 def is_sound(data: bytes, kind: Kind) -> bool:
-    """Whether a sealed file, JSON or Parquet, is to the bit as it was written."""
+    """Whether a sealed file, JSON or Parquet, is bit for bit as it was written."""
     if not is_sealed(data, kind):
         return False
-    # layout is not under the seal of a JSON object, so the text itself is held against what we would write
+    # The seal of a JSON object does not cover its layout, so the text itself is compared with what we would write.
     return data[:1] != b"{" or _laid_out(json.loads(data)) == data
 
 
@@ -58,10 +58,10 @@ def _laid_out(document: Mapping[str, Any]) -> bytes:
 
 
 def read_whole(path: Path) -> bytes:
-    """Content of a plain file; raises StoreError for what is none, which may have no end, and FileNotFoundError."""
+    """Content of a plain file; raises StoreError for anything else, which may be endless, and FileNotFoundError."""
     size = path.stat().st_size
     if not path.is_file():
-        raise StoreError(f"a plain file was expected at {path}: the store has been altered by hand")
+        raise StoreError(f"expected a plain file at {path}; got something else. The store has been altered by hand")
     return read_bounded(path, size)
 
 
@@ -74,19 +74,19 @@ def keep_copy(paths: StorePaths, path: Path) -> None:
 
 
 def mend(paths: StorePaths) -> list[str]:
-    """Put the copies of run.json and inventory.parquet in the place of damaged or missing ones, and make copies anew.
+    """Restore run.json and inventory.parquet from their copies if damaged or missing, and the copies from them.
 
-    Gives a sentence for each that was damaged. Files of stores without seals are left alone.
+    Returns a sentence for each file that it restored. Leaves stores without seals alone.
     """
-    told = []
+    restored = []
     for path, kind in ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY)):
         data, copy = _content(path), _content(paths.copy(path))
         if data is not None and is_sound(data, kind):
             keep_copy(paths, path)
         elif copy is not None and is_sound(copy, kind):
             write_bytes(path, copy)
-            told.append(f"{path} was {'missing' if data is None else 'damaged'}, and is as it was again: from its copy")
-    return told
+            restored.append(f"{path} was {'missing' if data is None else 'damaged'}, and was restored from its copy")
+    return restored
 
 
 def _content(path: Path) -> bytes | None:

@@ -1,4 +1,4 @@
-"""One HDF5 file of rows: written by appending, read by row ranges. A staged item is a shard of one item."""
+"""One HDF5 file of rows, written by appending and read by row ranges. A staged item is a shard of one item."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from extractor.store.disk.atomic import storage_errors
 from extractor.store.disk.chunks import ChunkGuard, require_plain
-from extractor.store.disk.hdf5 import OutputFile, filter_options, open_for_reading, shard_errors
+from extractor.store.disk.hdf5 import HDF5Sink, filter_options, open_for_reading, shard_errors
 from schemas.errors import NotFiniteError, StoreError
 from schemas.layout import MAX_CHUNK_BYTES, DatasetSpec
 from schemas.tensors import LEVELS
@@ -35,11 +35,11 @@ _HALF_EXPONENT = 0x7C00
 
 
 class ShardWriter:
-    """Writes a new HDF5 file at `path` (a temporary name: renaming is the caller's) in memory of a few megabytes.
+    """Writes a new HDF5 file at `path` (a temporary name, which the caller renames), in a few megabytes of memory.
 
     All datasets of a level grow together: `append` takes blocks of rows for whole levels. Floats are converted to
-    the dataset's format; a value that is not finite there (NaN, or above 65504 in float16) raises NotFiniteError, since
-    a saturated feature would be wrong without a word. Values too small for float16 become zero.
+    the dataset's dtype. A value that is not finite there (NaN, or above 65504 in float16) raises NotFiniteError: a
+    saturated feature would be silently wrong. Values too small for float16 become zero.
     """
 
     def __init__(self, path: Path, datasets: Sequence[DatasetSpec], compression: str = "none") -> None:
@@ -52,7 +52,7 @@ class ShardWriter:
         options = filter_options(compression)
         largest = max((spec.chunk_rows * spec.row_bytes for spec in datasets), default=0)
         with storage_errors(path.parent):
-            self._sink = OutputFile(path)
+            self._sink = HDF5Sink(path)
         self._file = h5py.File(
             self._sink, "w", libver=_LIBVER, rdcc_nbytes=max(_MIN_CACHE_BYTES, 2 * largest), track_times=False
         )
@@ -72,19 +72,19 @@ class ShardWriter:
     def append(self, arrays: Mapping[str, Array]) -> None:
         """Append rows, arrays by dataset path (rows, *shape).
 
-        Every dataset of a level that is named at all must be given, with equally many rows. Raises StoreError where
-        they are not, NotFiniteError where a value does not fit; StorageError where the disk takes no more.
+        Takes all datasets of a level or none, with equally many rows; else raises StoreError. Raises NotFiniteError if
+        a value does not fit, StorageError if the disk is full.
         """
         unknown = arrays.keys() - self._datasets.keys()
         if unknown:
-            raise StoreError(f"datasets {sorted(self._datasets)} were expected, not {sorted(unknown)}")
+            raise StoreError(f"expected datasets {sorted(self._datasets)}; got {sorted(unknown)}")
         for specs in self._levels.values():
             given = [spec for spec in specs if spec.path in arrays]
             if not given:
                 continue
             counts = {spec.path: len(arrays[spec.path]) for spec in given}
             if len(given) != len(specs) or len(set(counts.values())) != 1:
-                raise StoreError(f"equally many rows for {[spec.path for spec in specs]} were expected, not {counts}")
+                raise StoreError(f"expected equally many rows for {[spec.path for spec in specs]}; got {counts}")
             block = {spec.path: _converted(arrays[spec.path], spec) for spec in specs}
             self._append_level(specs[0].level, block)
         with storage_errors(self.path.parent):
@@ -101,7 +101,7 @@ class ShardWriter:
             self._write_pending(level)
 
     def _write_pending(self, level: str) -> None:
-        """Write what was appended to a level: a call of HDF5 costs as much as many clips."""
+        """Write the appended rows of a level. They are buffered, as one call of HDF5 costs as much as many clips."""
         pending, self._pending[level], self._pending_bytes[level] = self._pending[level], [], 0
         if not pending:
             return
@@ -114,9 +114,9 @@ class ShardWriter:
             self.checksums[path] = zlib.crc32(rows.data.cast("B"), self.checksums[path])
 
     def close(self, attributes: Mapping[str, str | int], header: Mapping[str, Any] | None = None) -> None:
-        """Finish the file with attributes of its root and a JSON `header`, and make it durable.
+        """Finish the file with root attributes and a JSON `header`, and make it durable.
 
-        Raises StorageError where the disk did not take it all; the file is then worthless, and `discard` removes it.
+        Raises StorageError if the disk did not take all of it. Then the file is useless, and `discard` removes it.
         """
         for level in LEVELS:
             self._write_pending(level)
@@ -130,7 +130,7 @@ class ShardWriter:
             self._sink.finish()
 
     def discard(self) -> None:
-        """Give up: close and remove the file. Harmless after `close`."""
+        """Close and remove the file. Harmless after the caller has renamed it."""
         if self._file:
             self._file.close()
         self._sink.close()
@@ -139,15 +139,15 @@ class ShardWriter:
 
 
 def _converted(array: Array, spec: DatasetSpec) -> Array:
-    """A copy of `array` in the dataset's number format; raises StoreError where shape, kind or a value do not fit."""
+    """A copy of `array` in the dataset's dtype; raises StoreError if its shape, kind or a value does not fit."""
     array = np.asarray(array)
     target = np.dtype(spec.dtype)
     if array.shape[1:] != spec.shape:
-        raise StoreError(f"rows of shape {spec.shape} were expected for {spec.path}, not {array.shape[1:]}")
+        raise StoreError(f"expected rows of shape {spec.shape} for {spec.path}; got {array.shape[1:]}")
     if array.dtype.kind != "f" if target.kind == "f" else not np.can_cast(array.dtype, target, "safe"):
-        raise StoreError(f"numbers that fit {target} were expected for {spec.path}, not {array.dtype}")
+        raise StoreError(f"expected numbers that fit {target} for {spec.path}; got {array.dtype}")
     with np.errstate(over="ignore"):
-        rows: Array = np.array(array, dtype=target, order="C")  # a copy: it waits while the caller's array changes
+        rows: Array = np.array(array, dtype=target, order="C")  # a copy: the caller may reuse its array before we write
     if target.kind == "f" and not _all_finite(rows):
         bad = int(np.count_nonzero(~np.isfinite(rows)))
         raise NotFiniteError(
@@ -158,18 +158,18 @@ def _converted(array: Array, spec: DatasetSpec) -> Array:
 
 
 def _all_finite(rows: Array) -> bool:
-    if rows.dtype == np.float16:  # numpy tests float16 one value at a time; its bits are seven times faster
+    if rows.dtype == np.float16:  # testing the bits is seven times faster than numpy's isfinite
         bits = rows.view(np.uint16) & _HALF_EXPONENT
         return bool((bits != _HALF_EXPONENT).all())
     return bool(np.isfinite(rows).all())
 
 
 class ShardReader:
-    """Reads rows of a shard, checksums verified, never more in memory than was asked for.
+    """Reads rows of a shard and verifies their checksums; holds no more in memory than the requested rows.
 
-    `datasets` says what must be there; shapes, number formats and row counts are held against it on opening, so
-    that a damaged or hostile file is refused before anything is allocated for it. Raises FileNotFoundError for a
-    missing file, DamagedShardError (with the dataset, where one is to blame) for one that is not as written.
+    `datasets` lists what must be there. Shapes, dtypes and row counts are checked against it on opening, so that a
+    damaged or hostile file is refused before anything is allocated for it. Raises FileNotFoundError for a missing
+    file, DamagedShardError (with the dataset, if one is to blame) for a file that is not as written.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class ShardReader:
             raise
 
     def open(self, spec: DatasetSpec) -> None:
-        """Hold one more dataset against `spec`, and open it."""
+        """Check one more dataset against `spec`, and open it."""
         with shard_errors(self.path, self.shard, spec.path):
             for name in (spec.level, spec.path):
                 if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):
@@ -199,7 +199,7 @@ class ShardReader:
             dataset = self._file[spec.path]
             require_plain(dataset, spec.path, max(spec.row_bytes, MAX_CHUNK_BYTES))
             if dataset.shape[1:] != spec.shape or dataset.dtype != np.dtype(spec.dtype):
-                raise ValueError(f"rows are {dataset.dtype} {dataset.shape[1:]}, expected {spec.dtype} {spec.shape}")
+                raise ValueError(f"expected {spec.dtype} {spec.shape} rows; got {dataset.dtype} {dataset.shape[1:]}")
             rows = dataset.shape[0]
             level = [path for path in self._datasets if path.startswith(f"{spec.level}/")]
             if level and rows != self.rows[spec.level]:
@@ -210,7 +210,7 @@ class ShardReader:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Attributes of the file's root."""
+        """Attributes of the root group."""
         with shard_errors(self.path, self.shard):
             return dict(self._file.attrs)
 
@@ -232,7 +232,7 @@ class ShardReader:
         with shard_errors(self.path, self.shard, path):
             dataset = self._datasets[path]
             if not 0 <= start <= stop <= dataset.shape[0]:
-                raise ValueError(f"rows {start} to {stop} of {dataset.shape[0]} were asked for")
+                raise ValueError(f"expected a range of its {dataset.shape[0]} rows; got {start} to {stop}")
             self._guards[path].require(start, stop)
             rows: Array = dataset[start:stop]
             return rows
@@ -247,14 +247,14 @@ class ShardReader:
             yield self.read(path, start, min(rows, start + step))
 
     def checksum(self, path: str) -> int:
-        """CRC-32 over all rows of a dataset in order, as they are numbers in memory (little-endian)."""
+        """CRC-32 over all rows of a dataset in order, as little-endian numbers."""
         value = 0
         for block in self.blocks(path):
             value = zlib.crc32(np.ascontiguousarray(block).data.cast("B"), value)
         return value
 
     def close(self) -> None:
-        """Close the file; harmless when it is closed."""
+        """Close the file. Harmless if it is closed."""
         self._datasets.clear()
         self._guards.clear()
         with suppress(OSError, RuntimeError, ValueError):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gebd.heads.run_folder import Epoch
-from jobs.cli.app import goes_on
+from jobs.cli.app import resumable
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd.annotations import gebd_app
 from jobs.cli.gebd.tables import print_comparison
@@ -25,7 +25,7 @@ _EVERY = 10  # epochs per line of progress
 
 
 @gebd_app.command()
-@goes_on
+@resumable
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for all results.")] = Path("msnet-gebd-demo"),
     weights: Annotated[

@@ -20,7 +20,7 @@ from gebd.heads.train import train_head
 from gebd.heads.trained import load_head
 from gebd.metric.predictions import write_predictions
 from gebd.metric.tracks import write_tracks
-from jobs.cli.app import goes_on
+from jobs.cli.app import resumable
 from jobs.cli.display import notice, paragraph
 from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
@@ -83,7 +83,7 @@ def _head_options(
 
 
 @gebd_app.command()
-@goes_on
+@resumable
 @takes(config=_head_options)
 def train(
     store: Store,

@@ -11,14 +11,14 @@ import typer
 from tqdm import tqdm
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
-from jobs.cli.app import INTERRUPTED, goes_on
+from jobs.cli.app import INTERRUPTED, resumable
 from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
 from jobs.cli.parameters import Device, DeviceChoice
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import lacks_bfloat16
-from jobs.run.signals import Interruptions
+from jobs.cluster.signals import Interruptions
 from training.config import RECIPES, TrainingPrecision, read_config
 from training.train import LOGS, Progress, train as run_training
 
@@ -37,7 +37,7 @@ _IN_WORDS = {
 
 
 @weights_app.command()
-@goes_on
+@resumable
 def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for state, logs and checkpoint.", show_default=False)

@@ -106,10 +106,9 @@ class MemoryWriter:
         for path, array in rows.items():
             self.appended[path].append(np.array(array))
 
-    def finish(self, clips: Sequence[Mapping[str, Any]]) -> bool:
+    def finish(self, clips: Sequence[Mapping[str, Any]]) -> None:
         assert self.clips is None
         self.clips = [dict(clip) for clip in clips]
-        return True
 
     def reset(self) -> None:
         self.resets += 1

@@ -33,7 +33,7 @@ def attempt(tmp_path: Path) -> Any:
 
 @pytest.fixture
 def crashing(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """Runs a mode of crashing.py in a process of its own and gives what it found."""
+    """Runs a mode of crashing.py in its own process and returns what it found."""
 
     def run(mode: str, rounds: int | None = None) -> dict[str, Any]:
         folder = tmp_path / f"{mode}{rounds or ''}"

@@ -1,6 +1,6 @@
 """Processes that are killed, race and run out of disk: `python -m tests.extractor.store.crashing MODE FOLDER [ROUNDS]`.
 
-A process of its own, so that it can fork many children cheaply. Prints what it found as one JSON object.
+Runs in its own process, so that it can fork many children cheaply. Prints what it found as one JSON object.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from tests.extractor.store.making import (
 
 
 def forked(work: Callable[[], str], then: Callable[[], object] = lambda: None) -> tuple[int, int]:
-    """(pid, end of a pipe from which the child's answer is read). The child does `then` after it has answered."""
+    """Fork a child; returns (pid, read end of a pipe for its answer). The child calls `then` after it has answered."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -70,7 +70,7 @@ def answer(pid: int, reader: int) -> str:
 
 
 def kill_writers(folder: Path, rounds: int = 25) -> dict[str, Any]:
-    """A file that is rewritten all the time, its writer killed again and again: how often it was not whole."""
+    """Kill the writer of a file that is rewritten all the time, again and again: how often was it not whole?"""
     rng = random.Random(0)
     path = folder / "file"
     write_bytes(path, b"0" * 100_000)
@@ -93,7 +93,7 @@ def kill_writers(folder: Path, rounds: int = 25) -> dict[str, Any]:
 
 
 def kill_attempts(folder: Path, rounds: int = 20) -> dict[str, Any]:
-    """Attempts at some shards killed at random moments, each starting from what is there: is anything lost?"""
+    """Kill attempts at some shards at random moments; each continues from what is there. Is anything lost?"""
     rng = random.Random(1)
     shards = [[f"{s}/{k}.mp4" for k in range(4)] + [f"{s}/bad.mp4"] for s in range(max(3, rounds // 8))]
     paths = StorePaths(folder / "killed")
@@ -136,7 +136,7 @@ def kill_attempts(folder: Path, rounds: int = 20) -> dict[str, Any]:
 
 
 def race_commits(folder: Path, rounds: int = 8) -> dict[str, Any]:
-    """Three attempts commit one shard at once, from one staging: who won, and what is left."""
+    """Three attempts commit one shard at once, from the same staging: who won, and what is left?"""
     outcomes: Counter[str] = Counter()
     leftovers = wrong = 0
     video_ids = ["a.mp4", "b.mp4"]
@@ -153,7 +153,7 @@ def race_commits(folder: Path, rounds: int = 8) -> dict[str, Any]:
 
         def commit(attempt: Any, start: float = start) -> str:
             time.sleep(max(0.0, start - time.time()))
-            return str(commit_shard(attempt, video_ids).status)
+            return str(commit_shard(attempt, video_ids))
 
         children = [forked(lambda attempt=attempt: commit(attempt)) for attempt in attempts]
         answers = [answer(*child) for child in children]
@@ -165,7 +165,7 @@ def race_commits(folder: Path, rounds: int = 8) -> dict[str, Any]:
 
 
 def race_leases(folder: Path, rounds: int = 10, takers: int = 4) -> dict[str, Any]:
-    """A holder is killed and several processes take over at once: how many hold the store at a time."""
+    """A holder is killed and several processes take over at once: how many hold the store at a time?"""
     counts: Counter[int] = Counter()
     errors: Counter[str] = Counter()
     paths = StorePaths(folder)
@@ -222,7 +222,7 @@ def fill_disk(folder: Path) -> dict[str, Any]:
     stage(attempt, "a.mp4", clips=40)
     limited(20_000, lambda: commit_shard(attempt, ["a.mp4"]))
     left += [path.name for path in paths.shards.iterdir()]
-    status = str(commit_shard(attempt, ["a.mp4"]).status)
+    status = str(commit_shard(attempt, ["a.mp4"]))
     assert len(item_arrays(run, 40, 0)["frames/index"]) == committed(paths)[shard_name(0)].rows["frames"]
     return {"said": said, "left": left, "status": status, "digest": read_run(paths).digest == run.digest}
 
@@ -240,7 +240,7 @@ def long_item(folder: Path, rounds: int = 1) -> dict[str, Any]:
             writer.append(block)
         last = {"frame_stop": 8 * rounds * frames, "pair_stop": 8 * rounds * frames - 1}
         writer.finish([item_clips(run, 1)[0] | last])
-    assert commit_shard(attempt, ["long.mp4"]).status == "won"
+    assert commit_shard(attempt, ["long.mp4"]) == "won"
     return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 

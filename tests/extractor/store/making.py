@@ -1,4 +1,4 @@
-"""Small stores of seeded numbers. Loaded by path from the conftest files, since tests are no package."""
+"""Small stores of seeded numbers."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def item_arrays(run: Run, clips: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
-    """Manifest rows of such an item, as the pipeline hands them to the store."""
+    """Manifest rows of such an item, as the pipeline passes them to the store."""
     size = run.config.num_frames or 4
     hop = min(run.config.hop or size, size)
     pair_hop = hop if hop < size else size - 1
@@ -98,17 +98,17 @@ def item_clips(run: Run, clips: int) -> list[dict[str, Any]]:
     ]
 
 
-def stage(attempt: Any, video_id: str, clips: int = 2, seed: int = 0, change: Callable | None = None) -> bool:
+def stage(attempt: Any, video_id: str, clips: int = 2, seed: int = 0, change: Callable | None = None) -> None:
     arrays = item_arrays(attempt.run, clips, seed)
     if change is not None:
         change(video_id, arrays)
     with StagedItemWriter(attempt, video_id) as writer:
         writer.append(arrays)
-        return writer.finish(item_clips(attempt.run, clips), {"seconds": 1.5})
+        writer.finish(item_clips(attempt.run, clips))
 
 
-def fail(attempt: Any, video_id: str, failure: FailureClass = FailureClass.CORRUPT) -> bool:
-    return stage_failure(attempt, Failure(video_id, failure, f"{video_id} is broken", 2, 0.5))
+def fail(attempt: Any, video_id: str, failure: FailureClass = FailureClass.CORRUPT) -> None:
+    stage_failure(attempt, Failure(video_id, failure, f"{video_id} is broken", 2, 0.5))
 
 
 def make_inventory(shards: Sequence[Sequence[str]]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Reads a store as docs/format.md says, with nothing of ours."""
+"""Reads a store as docs/format.md says, without our own readers."""
 
 from __future__ import annotations
 

@@ -14,10 +14,12 @@ import pytest
 
 from extractor.store import FeatureStore, read_inventory, write_inventory, write_manifest_cache
 from extractor.store.commits.records import committed
+from extractor.store.disk.sealed import Kind
 from extractor.store.table_columns import columns_of, joined, typed_inventory, updated
-from extractor.store.tables import merge_fragments, read_table_columns, write_table
+from extractor.store.tables import encode_table, merge_fragments, read_table_columns
 from schemas.errors import StoreError
 from schemas.manifest import MANIFEST_COLUMNS
+from schemas.seals import sealed
 from schemas.table_columns import COLUMN_TYPES
 from tests.extractor.store.making import make_inventory, make_store
 
@@ -104,8 +106,9 @@ def test_stores_without_such_columns_are_read_as_ever(tmp_path: Path) -> None:
 
 def test_inventory_that_cannot_be_read_is_told_and_not_taken_for_one_without_columns(tmp_path: Path) -> None:
     paths = with_table(tmp_path / "store", table_of(["a.mp4"], label=("Int64", [1])))
-    paths.inventory.write_bytes(paths.inventory.read_bytes()[:-20])
-    with pytest.raises(StoreError, match="cannot be read"):
+    for path in (paths.inventory, paths.copy(paths.inventory)):
+        path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(StoreError, match="is not as it was written"):
         len(FeatureStore(paths.root))
 
 
@@ -115,7 +118,7 @@ def test_columns_of_other_types_in_an_inventory_are_passed_over(tmp_path: Path) 
     frame = read_inventory(paths)
     count = len(frame)
     odd = frame.assign(lists=[[1]] * count, times=pd.Timestamp("2024-01-01"), whole=np.arange(count), yes=True)
-    write_table(paths.inventory, odd)
+    paths.inventory.write_bytes(sealed(encode_table(odd), Kind.INVENTORY))
     found = read_inventory(paths)
     assert found.dtypes.iloc[len(frame.columns) :].astype(str).to_dict() == {"whole": "Int64", "yes": "boolean"}
 

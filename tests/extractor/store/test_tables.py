@@ -75,7 +75,7 @@ def test_compression_that_cannot_be_done_is_refused_before_anything_is_written(t
     with pytest.raises(ConfigurationError, match=r"pip install 'msnet-features\[zstd\]'"):
         write_run(paths, make_run(compression="zstd"))
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ConfigurationError, match="none, gzip, zstd was expected, not 'lzma'"):
+    with pytest.raises(ConfigurationError, match="among none, gzip, zstd; got 'lzma'"):
         write_run(paths, make_run(compression="lzma"))
     assert write_run(paths, make_run(compression="gzip")) == make_run(compression="gzip")
 
@@ -238,7 +238,7 @@ def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):
     assert run.config.edges is Edges.ZEROS
     with pytest.raises(ConfigurationError, match="format version 1, to which this program cannot add"):
         run.require_current(paths)
-    with pytest.raises(ConfigurationError, match="format_version: the store has 1, asked for is 2"):
+    with pytest.raises(ConfigurationError, match="format_version: expected 1, got 2"):
         write_run(paths, make_run())
     manifest = FeatureStore(paths.root).manifest
     assert manifest["pixel_aspect"].isna().all() and len(manifest) == 8

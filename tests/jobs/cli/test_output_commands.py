@@ -1,4 +1,4 @@
-"""Every command that writes a file refuses, before it works, to replace one that it did not write."""
+"""Before any work, every command that writes a file refuses to replace one that it did not write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.extractor.models.checkpoint_factory import random_state
 from tests.gebd.boundary_stores import make_videos
 from tests.jobs.conftest import Call, refused
 
-COMMANDS: dict[str, tuple[str, ...]] = {  # what they read is there, and nothing that they could work on
+COMMANDS: dict[str, tuple[str, ...]] = {  # their inputs exist, but are of no use to them
     "predict": ("gebd", "predict", "head", "STORE", "--annotations", "t.json"),
     "detect": ("gebd", "detect", "STORE", "--annotations", "t.json"),
     "evaluate": ("gebd", "evaluate", "p.json", "t.json"),
@@ -30,7 +30,7 @@ ALL = pytest.mark.parametrize("command", COMMANDS)
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which commands are called."""
+    """The working directory of the commands."""
     (tmp_path / "STORE").mkdir()
     for name in ("head", "p.json", "t.json", "v.mp4", "foreign", "STORE/run.json"):
         (tmp_path / name).write_text(f"{name}, not ours")
@@ -56,7 +56,7 @@ def test_inputs_are_refused_always(command: str, force: tuple[str, ...], call: C
     assert read
     for name in read:
         line = refused(call, place, *arguments, "--out", name, *force)
-        assert "a file that is not read was expected for --out" in line and "--force" not in line
+        assert "expected a file that is not read for --out" in line and "--force" not in line
 
 
 @ALL
@@ -67,8 +67,8 @@ def test_help_tells_of_force(command: str, call: Call) -> None:
 
 @pytest.mark.parametrize("command", ["predict", "detect"])
 def test_scores_are_guarded_too(command: str, call: Call, place: Path) -> None:
-    said = {"foreign": "was expected for --scores, foreign exists", "t.json": "for --scores, t.json is t.json"}
-    for name, sentence in {**said, "new.json": "for --out and --scores, both are new.json"}.items():
+    said = {"foreign": "for --scores; foreign exists", "t.json": "for --scores; t.json is t.json"}
+    for name, sentence in {**said, "new.json": "for --out and --scores; both are new.json"}.items():
         assert sentence in refused(call, place, *COMMANDS[command], "--out", "new.json", "--scores", name)
 
 
@@ -89,7 +89,12 @@ def test_earlier_outputs_of_gebd_are_replaced_and_altered_ones_are_not(call: Cal
         (place / name).write_bytes(content[:-30] + bytes([content[-30] ^ 1]) + content[-29:])
         assert "--force" in refused(call, place, "gebd", *arguments, "--out", name)
         code, out, err = call("gebd", *arguments, "--out", name, "--force")
-        assert code == 0 and name in out and err.startswith(f"--force: {name} (") and "is going to be" in err
+        assert (
+            code == 0
+            and name in out
+            and err.startswith(f"--force: {name} (")
+            and "will be replaced" in " ".join(err.split())
+        )
         assert (place / name).read_bytes() == content
     for name, other in (("found.json", "report.json"), ("timeline.png", "f1.png"), ("report.json", "plain.json")):
         assert "--force" in refused(call, place, "gebd", *commands[name], "--out", other)

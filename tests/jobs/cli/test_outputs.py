@@ -1,4 +1,4 @@
-"""No command replaces a file that it did not write, unless it is told to; an input never."""
+"""No command replaces a file that it did not write unless told to, and never an input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from schemas.errors import UsageError
 
 def check(*outputs: OutputFile, inputs: Sequence[Path] = (), force: bool = False) -> list[str]:
     said: list[str] = []
-    check_outputs(outputs, inputs, force=force, tell=said.append)
+    check_outputs(outputs, inputs, force=force, notify=said.append)
     return said
 
 
@@ -42,7 +42,7 @@ def test_new_files_and_earlier_outputs_may_be_written(place: Path) -> None:
 
 
 def test_foreign_files_are_replaced_by_force_alone_which_says_so(place: Path) -> None:
-    with pytest.raises(UsageError, match=r"foreign exists and cannot be recognised as such: .* or --force to replace"):
+    with pytest.raises(UsageError, match=r"foreign exists and cannot be recognised as such\. .* or --force to replace"):
         check(own(place / "foreign"))
     (said,) = check(own(place / "foreign"), force=True)
     assert str(place / "foreign") in said and "7 bytes" in said and "replaced" in said
@@ -64,14 +64,14 @@ def test_inputs_are_never_replaced(kind: str, force: bool, place: Path, monkeypa
         "below": (place / "other" / "part", place / "folder"),
         "relative": (Path("../own"), place / "link"),
     }[kind]
-    with pytest.raises(UsageError, match="a file that is not read was expected for --out") as refusal:
+    with pytest.raises(UsageError, match="expected a file that is not read for --out") as refusal:
         check(own(out), inputs=[read], force=force)
     assert "--force" not in str(refusal.value)
 
 
 def test_two_outputs_are_two_files(place: Path) -> None:
     scores = OutputFile(place / "folder" / ".." / "new", option="--scores")
-    with pytest.raises(UsageError, match="two files were expected for --out and --scores"):
+    with pytest.raises(UsageError, match="expected two files for --out and --scores"):
         check(OutputFile(place / "new"), scores, force=True)
 
 
@@ -81,7 +81,7 @@ def test_folders_devices_and_links_to_nothing_are_no_files(place: Path) -> None:
     for name in ("folder", "pipe"):
         with pytest.raises(UsageError, match="is a folder or a device"):
             check(OutputFile(place / name), force=True)
-    with pytest.raises(UsageError, match="make it first"):
+    with pytest.raises(UsageError, match="Make it first"):
         check(OutputFile(place / "nowhere" / "new"))
     with pytest.raises(UsageError, match="dangling exists"):
         check(own(place / "dangling"))
@@ -91,7 +91,7 @@ def test_folders_devices_and_links_to_nothing_are_no_files(place: Path) -> None:
 def test_all_is_checked_before_anything_is_said(place: Path) -> None:
     said: list[str] = []
     with pytest.raises(UsageError):
-        check_outputs([OutputFile(place / "foreign"), OutputFile(place / "folder")], [], force=True, tell=said.append)
+        check_outputs([OutputFile(place / "foreign"), OutputFile(place / "folder")], [], force=True, notify=said.append)
     assert said == []
 
 

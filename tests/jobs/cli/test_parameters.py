@@ -15,7 +15,8 @@ from jobs.cli.parameters import (
     takes,
     work_options,
 )
-from jobs.run.options import Options, Request
+from jobs.cluster.options import Options
+from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 
 
@@ -40,7 +41,7 @@ def test_parse_bytes_reads_sizes_as_people_write_them(text: str, count: int) -> 
     "text", ["", "0", "-1", "0MiB", "0.2", "five", "1e9", "MiB", "1 000", "12XB", "1..5G", "nan", "5i"]
 )
 def test_parse_bytes_refuses_what_is_no_size(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="a size like 256MiB or 2GB was expected"):
+    with pytest.raises(ConfigurationError, match=r"expected a size; got .* Give one like 256MiB or 2GB"):
         parse_bytes(text)
 
 
@@ -53,7 +54,7 @@ def test_parse_part_counts_from_1() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "0/4", "5/4", "-1/4", "1/0", "a/b", "1/2/3", "1.5/2", "1 / 4 x"])
 def test_parse_part_refuses_what_is_no_part(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="a part like 1/4, counted from 1"):
+    with pytest.raises(ConfigurationError, match=r"expected a part, counted from 1; got .* Give one like 1/4"):
         parse_part(text)
 
 

@@ -1,4 +1,4 @@
-"""The command line refuses: what is wrong is one sentence, nothing is damaged, nothing starts."""
+"""Refusals of the command line: one sentence, nothing is damaged, nothing starts."""
 
 from __future__ import annotations
 
@@ -56,26 +56,35 @@ def test_unusable_tables_are_refused(name: str, content: bytes, call: Call, tmp_
     ("options", "words"),
     [
         (("--model", "msnet_resnet19"), "the name of a network; got 'msnet_resnet19'"),
-        (("--outputs", "clips"), "not 'clips'"),
+        (("--outputs", "clips"), "got 'clips'"),
         (("--outputs", ""), "at least one tensor"),
         (("--outputs", "motion:40"), "at most 28 cells"),
         (("--model", "tsn_resnet18", "--outputs", "motion"), "no MotionSqueeze module"),
         (("--outputs", "logits"), "no classifier"),
         (("--model", "msnet_en_resnet18"), "--sampling segments"),
-        (("--num-frames", "0"), "--num-frames was expected"),
-        (("--hop", "0"), "--hop was expected to be at least 1, not 0"),
-        (("--rate-hz", "-5"), "--rate-hz was expected to be frames a second, or 0 for every frame, not -5"),
-        (("--rate-hz", "nan"), "--rate-hz was expected to be frames a second"),
-        (("--sampling", "dense", "--num-frames", "8"), "--num-frames is for --sampling windows, segments or clips"),
-        (("--sampling", "segments", "--rate-hz", "10"), "--rate-hz is for --sampling windows, dense or clips"),
-        (("--sampling", "segments", "--hop", "8"), "--hop is for --sampling windows or clips and"),
-        (("--clips", "1"), "--clips is for --sampling segments"),
-        (("--shard-bytes", "much"), "a size like 256MiB"),
-        (("--decoder-memory", "0"), "a size like 256MiB"),
+        (("--num-frames", "0"), "--num-frames: expected"),
+        (("--hop", "0"), "--hop: expected at least 1; got 0"),
+        (("--rate-hz", "-5"), "a rate in frames per second, or 0 for every frame; got -5. Give --rate-hz"),
+        (("--rate-hz", "nan"), "expected a rate in frames per second, or 0 for every frame; got nan"),
+        (
+            ("--sampling", "dense", "--num-frames", "8"),
+            "expected --num-frames only with --sampling windows, segments or clips; got dense",
+        ),
+        (
+            ("--sampling", "segments", "--rate-hz", "10"),
+            "expected --rate-hz only with --sampling windows, dense or clips; got segments",
+        ),
+        (
+            ("--sampling", "segments", "--hop", "8"),
+            "expected --hop only with --sampling windows or clips; got segments",
+        ),
+        (("--clips", "1"), "expected --clips only with --sampling segments; got windows"),
+        (("--shard-bytes", "much"), "Give one like 256MiB"),
+        (("--decoder-memory", "0"), "Give one like 256MiB"),
         (("--decoder-memory", "1"), "at least 256MiB"),
-        (("--size", "7"), "--size was expected to be at least 32, not 7"),
+        (("--size", "7"), "--size: expected at least 32; got 7"),
         (("--model", "msnet_resnet19"), "Did you mean msnet_resnet18?"),
-        (("--part", "3/2"), "a part like 1/4"),
+        (("--part", "3/2"), "Give one like 1/4"),
         (("--device", "gpu", "--extractors", "99"), "expected"),
     ],
 )
@@ -95,7 +104,7 @@ def test_options_that_cannot_be_are_refused(
         (("export", "S", "--out", "E", "--format", "csv"), "'csv' is not one of 'npy', 'safetensors'"),
         (("weights", "picture", "v.mp4", "--out", "p.png", "--at", "1", "--at", "x"), "'x'"),
         (("extract", "V", "--out", "S", "--num-frames", "six"), "'six'"),
-        (("extract", "V", "--out", "S", "--threads", "0"), "at least 1 was expected, not '0'"),
+        (("extract", "V", "--out", "S", "--threads", "0"), "expected at least 1; got '0'"),
     ],
 )
 def test_values_of_another_kind_are_refused_by_option_and_value(
@@ -110,7 +119,7 @@ def test_values_of_another_kind_are_refused_by_option_and_value(
 
 
 def leftovers(store: Path) -> set[str]:
-    """What a run that could not begin left of a store: its log may stay."""
+    """What a run that could not start left in the store, except its log, which may stay."""
     return {path.name for path in store.iterdir()} - {"logs", "leases"} if store.is_dir() else set()
 
 
@@ -138,10 +147,10 @@ def test_store_of_another_configuration_is_refused_by_the_field(call: Call, vide
     store = make_store(videos.parent / "store", model="msnet_resnet34", num_frames=8)
     command = ("extract", videos, "--out", store.root, *RANDOM, "--size", "128", "--model", "msnet_resnet34")
     line = refused(call, videos.parent, *command)
-    assert "size: the store has 224, asked for is 128" in line
+    assert "size: expected 224, got 128" in line
     line = refused(call, videos.parent, *command, "--sampling", "dense")
-    assert "sampling: the store has 'windows', asked for is 'dense'" in line
-    assert "None" not in line  # a hop that dense does not have is no difference of its own
+    assert "sampling: expected 'windows', got 'dense'" in line
+    assert "None" not in line  # the hop, which dense lacks, is not a difference of its own
 
 
 @pytest.mark.parametrize("rescan", [False, True])
@@ -153,12 +162,12 @@ def test_dataset_that_was_moved_is_asked_for(rescan: bool, call: Call, tmp_path:
     write_run(paths, run)
     write_inventory(paths, make_inventory([["a.mp4"]]))
     line = refused(call, tmp_path, "resume", paths.root, *(["--rescan"] if rescan else []))
-    assert f"expected at {tmp_path / 'moved'}, which is not there now" in line and "--videos" in line
+    assert f"expected the dataset at {tmp_path / 'moved'}; nothing is there" in line and "--videos" in line
 
 
 @pytest.mark.parametrize("rescan", [False, True])
 def test_resume_refuses_a_dataset_that_is_not_there(rescan: bool, call: Call, tmp_path: Path) -> None:
-    """Also where nothing of it would be read, as in a finished store."""
+    """Even if nothing of it would be read, as in a finished store."""
     paths = make_store(tmp_path / "store")
     flags = ("--weights", "random", *(["--rescan"] if rescan else []))
     line = refused(call, tmp_path, "resume", paths.root, "--videos", tmp_path / "nowhere", *flags)
@@ -168,14 +177,14 @@ def test_resume_refuses_a_dataset_that_is_not_there(rescan: bool, call: Call, tm
 def test_a_table_that_is_gone_is_not_asked_for_once_it_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.run.extraction._run", lambda task, *_: task)
+    monkeypatch.setattr("jobs.run.extraction._run", lambda wanted: wanted)
     settings = {"videos": str(tmp_path / "gone.csv"), "weights": "random"}
     paths = StorePaths(tmp_path / "store")
     paths.root.mkdir()
     write_run(paths, replace(make_run(), settings=settings, dataset_root=str(tmp_path)))
     write_inventory(paths, make_inventory([["a.mp4"]]))
-    task: Any = resume(paths.root)
-    assert (task.root, task.listing) == (tmp_path, None)
+    wanted: Any = resume(paths.root)
+    assert (wanted.root, wanted.listing) == (tmp_path, None)
 
 
 def test_layout_of_a_store_that_is_there_is_not_given_again(call: Call, videos: Path) -> None:
@@ -183,8 +192,8 @@ def test_layout_of_a_store_that_is_there_is_not_given_again(call: Call, videos: 
     command = ("extract", videos, "--out", store.root, *RANDOM)
     for option, value in (("--shard-bytes", "2MB"), ("--limit", "1")):
         line = refused(call, videos.parent, *command, option, value)
-        assert line.startswith(f"msnet: {option} is for a new store")
-    assert "new store" not in refused(call, videos.parent, *command, "--shard-bytes", "1MB")  # its own, as it is
+        assert line.startswith(f"msnet: expected {option} only for a new store")
+    assert "new store" not in refused(call, videos.parent, *command, "--shard-bytes", "1MB")  # the store's own value
 
 
 def test_places_that_cannot_hold_a_store_are_refused(call: Call, videos: Path) -> None:
@@ -234,7 +243,7 @@ def test_unknown_videos_classes_and_tensors_are_refused(call: Call, store: Store
     line = refused(call, tmp_path, "resume", store.root, "--retry-failed", "tired")
     assert "'tired'" in line and FailureClass.TIMED_OUT in line
     line = refused(call, tmp_path, "resume", store.root, "--retry-failed", "corrupt,timd_out")
-    assert line.endswith("did you mean timed_out?")
+    assert line.endswith("Did you mean timed_out?")
     line = refused(call, tmp_path, "export", store.root, "--out", tmp_path / "out", "--tensors", "colour")
     assert "colour" in line
 

@@ -35,7 +35,7 @@ def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> 
     assert (code, first) == (0, str(tmp_path / "tsn.safetensors"))
     assert max(map(len, lines)) <= 80
     heads = [line.split(":")[0].strip() for line in lines if ": " in line and not line.startswith("    ")]
-    assert heads == ["architecture", "licence", "recipe", "numbers"]  # what is empty is not told
+    assert heads == ["architecture", "licence", "recipe", "numbers"]  # empty fields are not shown
     assert "null" not in out and "num_segments 8, feature_dim 512" in out
     assert re.fullmatch(r"  SHA-256    [0-9a-f]{64}", next(line for line in lines if "SHA-256" in line))
     assert lines[-1] == "it fits tsn_resnet18"
@@ -58,9 +58,9 @@ def test_weights_of_another_family_are_refused_with_what_to_do(call: Call, video
     command = ("extract", videos, "--out", folder / "file" / "store", "--model", "msnet_resnet18", "--weights")
     line = refused(call, folder, *command, folder / "tsn_resnet18.safetensors")
     assert line.endswith(
-        "; use --model tsn_resnet18, or convert the checkpoint that it was made from again, with --model msnet_resnet18"
+        ". Use --model tsn_resnet18, or convert the original checkpoint again with --model msnet_resnet18"
     )
-    (folder / "file").touch()  # where no store can be: the weights are looked at before
+    (folder / "file").touch()  # no store can be made here: the weights are checked first
     assert "cannot be made a folder" in refused(call, folder, *command, folder / "msnet_resnet18.safetensors")
 
 
@@ -96,7 +96,7 @@ def test_usage_errors_end_with_1_and_no_traceback(arguments: tuple[str, ...], ca
     assert "Error: " in err
 
 
-GOING_ON = [  # a command, and what it calls
+RESUMABLE = [  # a command, and the function it calls
     ("extract videos --out out", "extract.extract_videos"),
     ("resume out", "extract.resume_store"),
     ("export store --out out", "stores.export_store"),
@@ -117,9 +117,9 @@ BEGUN_ANEW = [
 
 
 @pytest.mark.parametrize(
-    ("command", "work", "kept"), [(*each, True) for each in GOING_ON] + [(*each, False) for each in BEGUN_ANEW]
+    ("command", "work", "kept"), [(*each, True) for each in RESUMABLE] + [(*each, False) for each in BEGUN_ANEW]
 )
-def test_interrupted_command_says_that_it_goes_on_only_where_it_does(
+def test_interrupted_command_says_that_it_continues_only_if_it_does(
     command: str, work: str, kept: bool, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: object, **options: object) -> None:
@@ -128,7 +128,7 @@ def test_interrupted_command_says_that_it_goes_on_only_where_it_does(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(f"jobs.cli.{work}", interrupt)
     code, out, err = call(*command.split())
-    promise = "; what was finished is kept, and the same command goes on" if kept else ""
+    promise = "; what was finished is kept. Run the same command again to continue" if kept else ""
     assert (code, out, err.splitlines()[-1]) == (130, "", f"msnet: interrupted{promise}")
 
 
@@ -214,12 +214,12 @@ def test_report_names_the_videos_that_are_odd(call: Call, store: StorePaths, mon
     monkeypatch.setattr(FeatureStore, "manifest", manifest)
     monkeypatch.setenv("COLUMNS", "60")
     _, out, _ = call("report", store.root)
-    assert all(len(line) <= 60 or str(store.root) in line for line in out.splitlines())  # a path is not broken
+    assert all(len(line) <= 60 or str(store.root) in line for line in out.splitlines())  # paths are not broken
     heads, _, below = out.partition("\n\n")
     assert [line.split()[-1] for line in heads.splitlines()[2:]] == ["1", "1", "0", "0", "2", "2", "2", "1"]
     assert heads.endswith("    long                          2\n    container:mpegts              1")
     assert below.split("\n\n")[:-2] == [
-        "begun again by another decoder: 1\n  a.mp4: decord counts 3 frames, demuxing 4",
+        "restarted with another decoder: 1\n  a.mp4: decord counts 3 frames, demuxing 4",
         "with made-up times: 1\n  b.mp4",
         "with damaged frames kept: 2\n  b.mp4: 3\n  e.mp4: 7",
         "flagged, so decoded by PyAV: 2\n  a.mp4: container:mpegts, long\n  e.mp4: long",
@@ -300,7 +300,7 @@ else:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_broken_pipe_ends_as_other_tools_do(unbuffered: str, store: StorePaths) -> None:
-    """As in `msnet show ... | head`: 141, by SIGPIPE, and not a word."""
+    """As in `msnet show ... | head`: 141, for SIGPIPE, silently."""
     commands = (f"show|{store.root}|b.mp4", "weights|list", "--help", "--version")
     reading, writing = os.pipe()
     os.close(reading)

@@ -52,7 +52,7 @@ def test_nothing_but_text_and_breaks_passes(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_click_writes_no_bytes_past_the_guard(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it does where it takes a stream's encoding for misconfigured."""
+    """Which it does if it takes a stream's encoding for misconfigured."""
     out = stream(encoding)
     monkeypatch.setattr(sys, "stdout", out)
     with guarded_streams():
@@ -123,10 +123,10 @@ def test_process_ends_by_its_own_code_where_letters_are_lacking(encoding: str, n
 
 def test_traceback_of_an_unforeseen_error_is_guarded() -> None:
     script = """
-import jobs.cli, msnet_features
+import jobs.cli.main, msnet_features
 def fail():
     raise ValueError("a\\x1b[2Jb \\u2192")
-jobs.cli.main = fail
+jobs.cli.main.main = fail
 msnet_features.main()
 """
     ended = run(script, "ascii")

@@ -1,4 +1,4 @@
-"""Columns of a user's table, from the table to the manifest, by the command line."""
+"""Columns of a user's table, from the table to the manifest, through the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(place: Path, header: str, *rows: str) -> Path:
 
 
 def by_video(frame: pd.DataFrame, *names: str) -> dict[str, list[Any]]:
-    """Values of columns by video, which must be the same in all rows of it; None where they are missing."""
+    """Values of columns by video, which must agree in all of its rows; None if missing."""
     values = frame[["video_id", *names]].drop_duplicates()
     assert values["video_id"].is_unique
     values = values.set_index("video_id").astype("object")
@@ -62,14 +62,14 @@ def test_columns_of_a_table_are_in_the_manifest_and_follow_the_table(call: Call,
     assert by_video(read_inventory(FeatureStore(store).paths), *TYPES) == expected | failed
 
     before = len(decoded(store))
-    write_video(tmp_path / "bad.mp4", frames=40, size=(96, 128), seed=8)  # mended
+    write_video(tmp_path / "bad.mp4", frames=40, size=(96, 128), seed=8)  # repaired
     table(tmp_path, "path,start_seconds,end_seconds,label,fold", "a.mp4,,,cat,1", "bad.mp4,,,dog,2", "late.mp4,,,cat,")
     resumed = msnet("resume", store, "--rescan", "--retry-failed", "all", "--device", "cpu")
     assert resumed.process.returncode == 0, resumed.err
     said = " ".join(resumed.err.split())
     assert "columns of the table are taken over (new: fold; changed: label (str, was Int64))" in said
     assert "columns that the table no longer has are kept: split, code, table_codec, score" in said
-    assert len(decoded(store)) == before + 2  # what is finished is not decoded again for its label
+    assert len(decoded(store)) == before + 2  # finished videos are not decoded again for new labels
     manifest = FeatureStore(store).manifest
     assert by_video(manifest, "label", "fold", "code") == {
         "a.mp4": ["cat", 1, "007"],

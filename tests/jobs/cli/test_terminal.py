@@ -1,4 +1,4 @@
-"""Whatever a command prints, to a terminal or into a pipe: no control character of anybody's, and the right code."""
+"""Whatever a command prints, to a terminal or a pipe: no foreign control characters, and the right exit code."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Catching:
         try:
             while data := os.read(self._ours, 65536):
                 self._bytes += data
-        except OSError:  # how a terminal says that its other end is closed
+        except OSError:  # the other end of the terminal is closed
             return
 
     def text(self) -> str:
@@ -64,7 +64,7 @@ class Catching:
 
 @pytest.fixture(params=[("ascii", True), ("latin-1", True), ("utf-8", True), ("ascii", False), ("utf-8", False)])
 def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """Runs `msnet` in this process; code, standard output and error, in which only our own breaks and bars move."""
+    """Runs `msnet` in this process; returns exit code, output and error, which hold no foreign control characters."""
     encoding, terminal = request.param
     monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
     monkeypatch.setenv("COLUMNS", "80")
@@ -76,7 +76,7 @@ def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> See
             patched.setattr(sys, "stderr", err.stream)
             main([str(argument) for argument in arguments])
         told, complained = out.text(), err.text()
-        allowed = {"\n", "\r"} if terminal else {"\n"}  # \r: of bars, on the standard error
+        allowed = {"\n", "\r"} if terminal else {"\n"}  # \r: of bars, on standard error
         assert {letter for letter in told if not letter.isprintable()} <= {"\n"}
         assert {letter for letter in complained if not letter.isprintable()} <= allowed
         assert "Traceback" not in complained
@@ -88,7 +88,7 @@ def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> See
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in a folder of such a name, too."""
+    """A store with hostile ids, in a folder with a hostile name."""
     return make_store(tmp_path_factory.mktemp("stores") / "st\x1b[31more", IDS).root
 
 
@@ -107,7 +107,7 @@ def paths(of: typer.Typer, before: tuple[str, ...] = ()) -> Iterator[tuple[str, 
         yield from paths(group.typer_instance, (*before, group.name))
 
 
-ARGUMENTS: dict[str, list[str]] = {  # of a command that comes to nothing, as what it is given is not there
+ARGUMENTS: dict[str, list[str]] = {  # of commands that fail because their inputs do not exist
     "extract": [EVIL, "--out", "store"],
     "plan": [EVIL],
     "export": [EVIL, "--out", "out"],
@@ -169,7 +169,7 @@ def test_commands_on_a_store(seen: Seen, hostile: Path, other: Path, tmp_path: P
     assert code == 1 and err.count("\n") == 1
     code, out, _ = seen("export", hostile, "--out", tmp_path / "out")
     assert code == 0
-    index = json.loads((tmp_path / "out" / "index.json").read_text())  # files hold the very id
+    index = json.loads((tmp_path / "out" / "index.json").read_text())  # files hold the id itself
     assert set(index["videos"]) == {TITLE, LINES, TURNED, C1}
 
 

@@ -1,4 +1,4 @@
-"""What writes below the folder of a Ray's session is ended with its driver; who reads there is not."""
+"""Processes that write below the folder of a Ray session are killed with its driver; readers are not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def log_of(session: Path) -> str:
 
 
 def test_guard_ends_those_who_write_in_the_session(tmp_path: Path, holders: list[subprocess.Popen[bytes]]) -> None:
-    session = tmp_path / "session_[1]"  # a pattern's letters are taken as they are
+    session = tmp_path / "session_[1]"  # special characters of patterns are literal
     writer = start(holders, HOLD, log_of(session), "a")
     reader = start(holders, HOLD, log_of(session), "r")
     other = start(holders, HOLD, log_of(tmp_path / "session_1"), "a")
@@ -70,7 +70,7 @@ def test_guard_outlives_a_killed_driver(
 ) -> None:
     session = tmp_path / "session_1"
     driver = start(holders, DRIVER, str(session), session_is)
-    if session_is == "unknown":  # it is known by the driver's number, which Ray puts there
+    if session_is == "unknown":  # it is found by the driver's PID, which Ray puts in the name
         session = tmp_path / f"session_2026-01-01_00-00-00_000000_{driver.pid}"
     writer = start(holders, HOLD, log_of(session), "a")
     driver.kill()

@@ -1,4 +1,4 @@
-"""What Ray needs is tried before it is started."""
+"""What Ray needs is tested before it starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from schemas.errors import ResourceError
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A folder with a short path: those of pytest are too long for a socket of Ray's."""
+    """A folder with a short path: pytest's are too long for Ray's sockets."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         yield Path(folder)
 
@@ -33,13 +33,13 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def unset(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("RAY_TMPDIR", "TMPDIR", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
-        monkeypatch.setenv(name, "")  # so that it is put back, however a test leaves it
+        monkeypatch.setenv(name, "")  # so that it is restored, however the test leaves it
         monkeypatch.delenv(name)
     return monkeypatch
 
 
 def folder_of_length(place: Path, length: int) -> Path:
-    """A folder below a place in which Ray's longest socket has a path of so many bytes."""
+    """A folder below `place` in which the longest path of Ray's sockets has `length` bytes."""
     rest = len(f"/ray/session_{'0' * 26}_{os.getpid()}/sockets/plasma_store")
     room = length - rest - len(os.fsencode(place)) - 1
     (place / ("x" * room)).mkdir()
@@ -86,7 +86,9 @@ def test_a_machine_that_cannot_connect_to_itself_is_refused(monkeypatch: pytest.
         raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
 
     monkeypatch.setattr(socket, "create_connection", unreachable)
-    with pytest.raises(ResourceError, match=r"127.0.0.1; it cannot \(Network is unreachable\). Bring the loopback"):
+    with pytest.raises(
+        ResourceError, match=r"reach itself at 127.0.0.1; it cannot \(Network is unreachable\). Bring the loopback"
+    ):
         require_loopback()
 
 
@@ -97,7 +99,7 @@ def test_a_local_ray_has_a_token_of_its_own(unset: pytest.MonkeyPatch) -> None:
     token = os.environ["RAY_AUTH_TOKEN"]
     assert len(token) == 64
     prepare_environment(local=True)
-    assert os.environ["RAY_AUTH_TOKEN"] == token  # Ray keeps the first one of a process
+    assert os.environ["RAY_AUTH_TOKEN"] == token  # in one process, Ray keeps the first
 
 
 def test_the_users_token_is_left_alone(unset: pytest.MonkeyPatch) -> None:

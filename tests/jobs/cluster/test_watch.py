@@ -1,4 +1,4 @@
-"""A thread notices that Ray is gone or does not come up, and gets the main thread out of whatever it waits for."""
+"""A thread notices that Ray is gone or does not come up, and interrupts the main thread, whatever it waits for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.cluster import watch as ray_watch
+from jobs.cluster.signals import interruptible_from_threads
 from jobs.cluster.watch import Peer, RayWatch
-from jobs.run.signals import leaving_from_elsewhere
 from schemas.errors import ResourceError
 
 
@@ -57,8 +57,8 @@ def test_peer_that_came_back_is_waited_for_anew(server: socket.socket) -> None:
 
 
 def test_main_thread_leaves_where_ray_is_gone(server: socket.socket) -> None:
-    said = "expected Ray to run until the end; its process raylet no longer answers, .*: run it again"
-    with leaving_from_elsewhere() as leave, RayWatch(leave, "Ray", "run it again") as watch:
+    said = "expected Ray to run until the end; its process raylet no longer answers: .*, run it again"
+    with interruptible_from_threads() as leave, RayWatch(leave, "Ray", "run it again") as watch:
         watch.came_up([peer(server)])
         watch.require_alive()
         server.close()
@@ -71,7 +71,7 @@ def test_main_thread_leaves_where_ray_is_gone(server: socket.socket) -> None:
 
 def test_main_thread_leaves_where_ray_does_not_come_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_watch, "_START_SECONDS", 0.1)
-    with leaving_from_elsewhere() as leave, RayWatch(leave, "Ray", "") as watch:
+    with interruptible_from_threads() as leave, RayWatch(leave, "Ray", "") as watch:
         with pytest.raises(KeyboardInterrupt):
             time.sleep(60)
         with pytest.raises(ResourceError, match="expected Ray to come up within 0 s; it did not"):
@@ -79,7 +79,7 @@ def test_main_thread_leaves_where_ray_does_not_come_up(monkeypatch: pytest.Monke
 
 
 def test_end_on_purpose_is_no_trouble(server: socket.socket) -> None:
-    with leaving_from_elsewhere() as leave, RayWatch(leave, "Ray", "") as watch:
+    with interruptible_from_threads() as leave, RayWatch(leave, "Ray", "") as watch:
         watch.came_up([peer(server)])
         watch.rest()
         server.close()
@@ -89,9 +89,9 @@ def test_end_on_purpose_is_no_trouble(server: socket.socket) -> None:
 STUCK = """
 import socket, time
 from jobs.cluster import watch as ray_watch
-from jobs.run.signals import leaving_from_elsewhere
+from jobs.cluster.signals import interruptible_from_threads
 ray_watch._LOOK_SECONDS, ray_watch._LEAVE_SECONDS, ray_watch._ASK_SECONDS = 0.05, 0.5, 0.1
-with leaving_from_elsewhere() as leave, ray_watch.RayWatch(leave, "Ray", "run it again") as watch:
+with interruptible_from_threads() as leave, ray_watch.RayWatch(leave, "Ray", "run it again") as watch:
     with socket.create_server(("127.0.0.1", 0)) as server:
         watch.came_up([ray_watch.Peer("raylet", *server.getsockname())])
     while True:

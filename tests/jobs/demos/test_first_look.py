@@ -37,7 +37,7 @@ def interrupted(request: pytest.FixtureRequest, call: Call, tmp_path: Path, monk
 def test_demo_of_another_seed_is_refused(interrupted: str, call: Call, tmp_path: Path) -> None:
     line = refused(call, tmp_path, *COMMANDS[interrupted], "--seed", "5", "--out", tmp_path / "demo")
     assert f"{tmp_path / 'demo'} holds a demonstration" in line
-    assert "(seed: it has 0, asked for is 5)" in line and line.endswith("or another --out")
+    assert "(seed: expected 0, got 5)" in line and line.endswith("or another --out")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_demo_of_another_number_of_videos_is_refused(
     interrupted: str, option: str, has: int, call: Call, tmp_path: Path
 ) -> None:
     line = refused(call, tmp_path, *COMMANDS[interrupted], f"--{option}", "9", "--out", tmp_path / "demo")
-    assert f"({option.replace('-', '_')}: it has {has}, asked for is 9)" in line
+    assert f"({option.replace('-', '_')}: expected {has}, got 9)" in line
 
 
 @pytest.mark.parametrize("interrupted", COMMANDS, indirect=True)
@@ -80,7 +80,7 @@ def test_demo_that_was_interrupted_among_its_videos_keeps_its_seed(
     monkeypatch.setattr(f"{module}.extract", interrupt)
     monkeypatch.setattr(f"{module}.write_demo_videos", interrupt)
     assert call(*command)[0] == 130
-    assert "seed: it has 0" in refused(call, tmp_path, *command, "--seed", "8")
+    assert "seed: expected 0" in refused(call, tmp_path, *command, "--seed", "8")
     monkeypatch.setattr(f"{module}.write_demo_videos", write_small_videos)
     assert call(*command)[0] == 130
     assert len(list(tmp_path.rglob("demo_*.mp4"))) in (2, 4 + 2)
@@ -92,7 +92,7 @@ def test_demo_in_a_folder_of_others_is_refused(name: str, call: Call, tmp_path: 
     path.parent.mkdir(parents=True)
     path.write_text("mine")
     line = refused(call, tmp_path, "demo", "--out", tmp_path / "mine")
-    assert f"holds {Path(name).parts[0]!r}: give another --out" in line
+    assert f"holds {Path(name).parts[0]!r}. Give another --out" in line
 
 
 def test_demo_where_no_folder_can_be_is_refused(call: Call, tmp_path: Path) -> None:

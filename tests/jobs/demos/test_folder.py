@@ -18,11 +18,9 @@ def test_begin_demo_names_all_that_differs(tmp_path: Path) -> None:
     begin = functools.partial(begin_demo, tmp_path / "demo")
     begin(SEED_0)
     begin(SEED_0)
-    with pytest.raises(
-        ConfigurationError, match=r"\(videos: it has 6, asked for is 4; seed: it has 0, asked for is 8\)"
-    ):
+    with pytest.raises(ConfigurationError, match=r"\(videos: expected 6, got 4; seed: expected 0, got 8\)"):
         begin({"videos": 4, "seed": 8})
-    with pytest.raises(ConfigurationError, match="training_videos: it has None, asked for is 60"):
+    with pytest.raises(ConfigurationError, match="training_videos: expected None, got 60"):
         begin({"training_videos": 60, "seed": 0})
 
 

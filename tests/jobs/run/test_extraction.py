@@ -1,4 +1,4 @@
-"""From a folder to a store and back, by the command line, as a user runs it."""
+"""From a folder to a store and back, through the command line, as users run it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WINDOWS = (*SMALL, "--sampling", "windows", "--rate-hz", "10")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four videos, in folders of their own, and two broken ones."""
+    """Four good videos and two broken ones, in two folders."""
     folder = tmp_path_factory.mktemp("data") / "videos"
     for i in range(4):
         write_video(folder / "good" / f"video_{i}.mp4", frames=40, fps=25, size=(96, 128), seed=i)
@@ -114,18 +114,18 @@ def test_resume_retries_and_rescans(finished: tuple[Path, Running], folder: Path
     shutil.copytree(folder, tmp_path / "videos")
     store = tmp_path / "store"
     files = sum(path.is_file() for path in folder.rglob("*"))
-    limit = ("--limit", str(files))  # which a rescan lifts
+    limit = ("--limit", str(files))  # a rescan lifts it
     assert msnet("extract", tmp_path / "videos", "--out", store, *limit, *WINDOWS).process.returncode == 2
     count = len(decoded(store))
     bad = tmp_path / "videos" / "bad"
-    write_video(bad / "empty.mp4", frames=30, size=(96, 128), seed=8)  # mended
+    write_video(bad / "empty.mp4", frames=30, size=(96, 128), seed=8)  # repaired
     write_video(tmp_path / "videos" / "zz_new.mp4", frames=30, size=(96, 128), seed=9)
     resumed = msnet("resume", store, "--retry-failed", "cannot_open", "--rescan", "--device", "cpu")
     assert resumed.process.returncode == 2, resumed.err
     features = FeatureStore(store)
     assert {"zz_new.mp4", "bad/empty.mp4"} <= set(features.video_ids)
     assert len(features.failures) == 1
-    assert len(decoded(store)) - count == 3  # the new one, the mended one, the one that is still broken
+    assert len(decoded(store)) - count == 3  # the new one, the repaired one, the one still broken
 
 
 @pytest.mark.slow

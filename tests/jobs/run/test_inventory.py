@@ -26,7 +26,7 @@ def run_with(shard_bytes: int) -> Run:
 
 
 def probed(job: FileJob) -> Sequence[ProbedItem]:
-    """Every item has a frame count that depends on its id; files called bad tell nothing."""
+    """Every item has a frame count that depends on its id; files called bad have no probed items."""
     if "bad" in job.path:
         return []
     return [ProbedItem(item.video_id, 2.0, 8 + len(item.video_id), 3) for item in job.items]
@@ -49,7 +49,7 @@ def random_listing(seed: int) -> Listing:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_jobs_come_back_from_the_inventory(seed: int, tmp_path: Path) -> None:
-    """Through parquet and back: the same files with the same items, each file in runs of a bounded number of items."""
+    """Through parquet and back: the same files and items, in jobs of a bounded number of items."""
     listing = random_listing(seed)
     frame = build_inventory(listing, probed, run_with(random.Random(seed).choice([1, 10**5, 10**9])))
     paths = StorePaths(tmp_path)

@@ -51,7 +51,7 @@ NATIVE = """
 import os, sys
 from pathlib import Path
 from jobs.cli.streams import guard_streams
-from jobs.run.logs import native_errors_to
+from jobs.cluster.native_output import native_errors_to
 guard_streams()
 before = sys.stderr
 with native_errors_to(Path(sys.argv[1]) if sys.argv[1] else None):

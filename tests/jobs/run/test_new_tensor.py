@@ -14,7 +14,7 @@ from extractor.pipeline.files import FileAssembly
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store import FeatureStore, Run, StagedItemWriter, commit_shard, new_attempt, write_run
 from extractor.video import decode, list_videos
-from jobs.run.options import Request, resolve
+from jobs.run.request import Request, resolve
 from schemas.config import Sampling
 from schemas.errors import ConfigurationError
 from schemas.layout import StorePaths

@@ -14,7 +14,7 @@ CPU, GPU = Workers(1, 2, 1, False, 16), Workers(1, 2, 1, True, 256)
 
 
 def outcome(stored: int, failed: int, total: int, **fields: object) -> Outcome:
-    """Of `total` videos, what is neither stored nor failed is left."""
+    """An outcome of `total` videos; those neither stored nor failed are left."""
     ids = [str(number) for number in range(total)]
     after = Standing(
         done=frozenset(ids[:stored]),
@@ -76,7 +76,12 @@ def test_unfinished_shards_count_though_all_their_videos_are_done() -> None:
         (CPU, StageSeconds(decode=9, transform=1, network=5, write=1, waiting=6), "decode", "--decoders 4"),
         (CPU, StageSeconds(decode=1, transform=9, network=5, write=1, waiting=6), "transform", "--decoders 4"),
         (CPU, StageSeconds(decode=9, network=5, write=1, waiting=1), "network", "a GPU"),
-        (CPU, StageSeconds(decode=0.2, network=0.5, write=0.1, waiting=6), "network", "a GPU"),  # for the first video
+        (
+            CPU,
+            StageSeconds(decode=0.2, network=0.5, write=0.1, waiting=6),
+            "network",
+            "a GPU",
+        ),  # waiting for the first video
         (GPU, StageSeconds(decode=9, network=5, write=1, waiting=1), "network", "--dtype float16"),
         (GPU, StageSeconds(network=2, write=5, waiting=1), "write", "--outputs"),
     ],

@@ -1,4 +1,4 @@
-"""What `plan` says and how it ends, from plans that need no video."""
+"""Output and exit code of `plan`, for plans made without videos."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ GOOD, BROKEN, SEGMENTED = (FileJob(f"/{name}.mp4", (Item(name),), 1, 1) for name
 
 
 class Trying:
-    """Stands for a decoder: tells of each file how its decoding ended; `None` is the death of its process."""
+    """Stands in for a decoder: returns how decoding each file ended; `None` means that the process died."""
 
     def __init__(self, endings: dict[FileJob, Any]) -> None:
         self.endings, self.queue = endings, []

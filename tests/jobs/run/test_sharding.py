@@ -15,7 +15,7 @@ def files_of(*sizes: int) -> list[PlannedFile]:
 
 
 def random_files(seed: int) -> tuple[list[PlannedFile], int, int]:
-    """Files, shard_bytes and min_shards; now and then without any estimate, or with one giant."""
+    """Files, shard_bytes and min_shards; some without any estimates, some with one giant."""
     state = random.Random(seed)
     sizes = [state.choice([0, 1, 7, 100, 1000]) * state.randint(0, 9) for _ in range(state.randint(1, 60))]
     if seed % 5 == 0:

@@ -95,7 +95,7 @@ def test_a_row_that_windows_share_counts_for_each_of_them(tmp_path):
 
 @pytest.mark.parametrize(("factor", "equal"), [(0.5, True), (2.0, False)])
 def test_norm_beyond_the_step_is_held_against_the_bound(tmp_path, factor, equal):
-    """In float32 the step is nothing, so a relative change of the whole clip is the share itself."""
+    """Float32 has no step, so a relative change of the whole clip is the share itself."""
     make_store(tmp_path / "one", store_dtype="float32")
 
     def change(video_id, arrays):

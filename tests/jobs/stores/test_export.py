@@ -143,7 +143,7 @@ def test_a_folder_with_other_files_is_not_written_into(store, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "thesis.tex").write_text("years of work")
-    with pytest.raises(StorageError, match=r"an empty folder or an export was expected, .* holds 'thesis.tex': give"):
+    with pytest.raises(StorageError, match=r"expected an empty folder or an export; .* holds 'thesis.tex'. Give"):
         export_store(store.root, out)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 

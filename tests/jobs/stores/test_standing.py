@@ -32,7 +32,7 @@ WORKERS = Workers(1, 2, 1, False, 16)
 
 @pytest.fixture
 def interrupted(tmp_path: Path) -> tuple[StorePaths, Run]:
-    """A shard that is committed, one of which two videos are staged and one has failed, one that is not begun."""
+    """One shard committed, one with two videos staged and one failed, one not begun."""
     paths = StorePaths(tmp_path / "store")
     paths.root.mkdir()
     run = write_run(paths, make_run())
@@ -132,7 +132,7 @@ def test_report_names_failed_videos_of_shards_that_are_not_committed(
     _, out, _ = call("report", interrupted[0].root)
     lines = out.splitlines()
     assert "  bad.mp4: bad.mp4 is broken" in lines and "  bad2.mp4: bad2.mp4 is broken" in lines
-    assert f"to go on: msnet resume {interrupted[0].root}; then, to try them again: msnet" in " ".join(out.split())
+    assert f"to continue: msnet resume {interrupted[0].root}; then, to try them again: msnet" in " ".join(out.split())
 
 
 def test_report_of_a_store_without_its_inventory(store: StorePaths, call: Call) -> None:
@@ -143,7 +143,7 @@ def test_report_of_a_store_without_its_inventory(store: StorePaths, call: Call) 
 
 @pytest.mark.parametrize("again_done", [True, False])
 def test_a_video_of_two_shards_is_counted_once(store: StorePaths, again_done: bool) -> None:
-    """A failed one that was tried again in a new shard, and whose first shard was made anew, with it, or is to be."""
+    """A failed video was tried again in a new shard; its first shard was extracted again with it, or will be."""
     run = FeatureStore(store.root).run
     ids = ["a.mp4", "b.mp4", "bad.mp4"]
     write_inventory(store, make_inventory([ids, ["c/d.mp4", "e.mp4"], ["bad.mp4"]]), replace=True)

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from extractor.store import FeatureStore, Lease, new_attempt, write_inventory, write_run
-from jobs.stores.status import Status, show, status
+from jobs.stores.status import StoreStatus, store_status, video_summary
 from schemas.errors import StoreError
 from schemas.layout import StorePaths, shard_name
 from tests.extractor.store.making import fail, make_inventory, make_run, stage
 
 
-def counts(found: Status) -> tuple[int, ...]:
+def counts(found: StoreStatus) -> tuple[int, ...]:
     """Of videos done, failed, staged and left."""
     stand = found.standing
     return len(stand.done), len(stand.failed), len(stand.staged), len(stand.left)
 
 
 def test_status_of_a_finished_store(store: StorePaths) -> None:
-    found = status(store.root)
+    found = store_status(store.root)
     assert (found.shards, found.shards_committed, found.standing.videos) == (2, 2, 5)
     assert counts(found) == (4, 1, 0, 0)
     assert (found.standing.clips, dict(found.standing.by_class), found.at_work) == (8, {"corrupt": 1}, ())
@@ -32,11 +32,11 @@ def test_status_counts_every_video_once(store: StorePaths) -> None:
     next(store.commits.glob("shard-00001*")).unlink()
     attempt = new_attempt(store, FeatureStore(store.root).run, shard_name(1), "token")
     stage(attempt, "c/d.mp4")
-    found = status(store.root)
+    found = store_status(store.root)
     assert (found.shards, found.shards_committed) == (2, 1)
     assert counts(found) == (2, 1, 1, 1)
     fail(attempt, "e.mp4")
-    found = status(store.root)
+    found = store_status(store.root)
     assert counts(found) == (2, 2, 1, 0)
 
 
@@ -44,7 +44,7 @@ def test_status_of_a_store_that_was_only_planned(tmp_path: Path) -> None:
     paths = StorePaths(tmp_path)
     write_run(paths, make_run())
     write_inventory(paths, make_inventory((("a", "b"), ("c",))))
-    found = status(tmp_path)
+    found = store_status(tmp_path)
     assert (counts(found), found.standing.clips, found.bytes) == ((0, 0, 0, 3), 0, 0)
 
 
@@ -52,28 +52,28 @@ def test_status_of_a_failed_video_that_is_tried_again(store: StorePaths) -> None
     """It stands in a new shard of the inventory as well, and is left until that shard has it."""
     shards = (("a.mp4", "b.mp4", "bad.mp4"), ("c/d.mp4", "e.mp4"), ("bad.mp4",))
     write_inventory(store, make_inventory(shards), replace=True)
-    found = status(store.root)
+    found = store_status(store.root)
     assert counts(found) == (4, 0, 0, 1)
     stage(new_attempt(store, FeatureStore(store.root).run, shard_name(2), "token"), "bad.mp4")
-    found = status(store.root)
+    found = store_status(store.root)
     assert counts(found) == (4, 0, 1, 0)
 
 
 def test_status_names_who_is_at_work(store: StorePaths) -> None:
     with Lease(store):
-        assert len(status(store.root).at_work) == 1
+        assert len(store_status(store.root).at_work) == 1
 
 
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_status_of_no_store_is_a_sentence(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreError, match=r"is not a store"):
-        status(tmp_path / name)
+        store_status(tmp_path / name)
     assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_show_summarises_the_tensors_of_a_video(store: StorePaths) -> None:
-    found = show(store.root, "b.mp4")
+    found = video_summary(store.root, "b.mp4")
     tensors = FeatureStore(store.root).video("b.mp4")
     assert (found.video_id, found.failure, list(found.clips["clip_number"])) == ("b.mp4", "", [0, 1])
     assert [tensor.name for tensor in found.tensors] == list(tensors)
@@ -85,7 +85,7 @@ def test_show_summarises_the_tensors_of_a_video(store: StorePaths) -> None:
 
 
 def test_show_tells_why_a_video_failed(store: StorePaths) -> None:
-    found = show(store.root, "bad.mp4")
+    found = video_summary(store.root, "bad.mp4")
     assert found.failure == "corrupt: bad.mp4 is broken"
     assert (len(found.clips), found.tensors) == (0, ())
 
@@ -93,23 +93,23 @@ def test_show_tells_why_a_video_failed(store: StorePaths) -> None:
 @pytest.mark.parametrize(
     ("asked", "advice"),
     [
-        ("d", "did you mean 'bad.mp4' or 'c/d.mp4'?"),
-        ("D.MP4", "did you mean 'bad.mp4' or 'c/d.mp4'?"),
-        ("c-d.mp4", "did you mean 'c/d.mp4'"),
-        ("somebody else", "the manifest lists those it has"),
-        ("", "the manifest lists those it has"),
+        ("d", "Did you mean 'bad.mp4' or 'c/d.mp4'?"),
+        ("D.MP4", "Did you mean 'bad.mp4' or 'c/d.mp4'?"),
+        ("c-d.mp4", "Did you mean 'c/d.mp4'"),
+        ("somebody else", "The manifest lists those it has"),
+        ("", "The manifest lists those it has"),
     ],
 )
 def test_show_of_an_unknown_video_suggests_what_was_meant(store: StorePaths, asked: str, advice: str) -> None:
-    with pytest.raises(StoreError, match=re.escape(f"it has no {asked!r}: {advice}")) as caught:
-        show(store.root, asked)
+    with pytest.raises(StoreError, match=re.escape(f"got {asked!r}. {advice}")) as caught:
+        video_summary(store.root, asked)
     assert "video_ids" not in str(caught.value)
 
 
 def test_show_of_a_video_that_is_not_extracted_yet_says_so(store: StorePaths) -> None:
     next(store.commits.glob("shard-00001*")).unlink()
     with pytest.raises(StoreError, match=r"e\.mp4 is not extracted yet: run `msnet resume"):
-        show(store.root, "e.mp4")
+        video_summary(store.root, "e.mp4")
 
 
 def test_altered_run_is_refused(store: StorePaths) -> None:
@@ -118,4 +118,4 @@ def test_altered_run_is_refused(store: StorePaths) -> None:
     for path in (store.run, store.copy(store.run)):
         path.write_text(json.dumps(document))
     with pytest.raises(StoreError, match="seal does not hold"):
-        status(store.root)
+        store_status(store.root)

@@ -22,7 +22,7 @@ def data_file(paths: StorePaths, shard: str = "shard-00000") -> Path:
 
 
 def owners(path: Path) -> dict[str, list[range]]:
-    """Where in the file the chunks of every dataset lie."""
+    """Offsets of the chunks of every dataset in the file."""
     found: dict[str, list[range]] = {}
 
     def visit(name, dataset):
@@ -36,7 +36,7 @@ def owners(path: Path) -> dict[str, list[range]]:
 
 
 def flip(path: Path, offset: int, bit: int) -> bytes:
-    """Change one bit and give the content that was."""
+    """Flip one bit and return the original content."""
     before = path.read_bytes()
     after = bytearray(before)
     after[offset] ^= 1 << bit

@@ -187,4 +187,4 @@ def test_what_does_not_fit_is_refused_before_anything_is_computed(place: Path, c
     with pytest.raises(UsageError, match="does not exist"):
         evaluate_weights(place / "msnet_resnet18.safetensors", real=place / "none", sizes=SIZES, report=report)
     code, text, err = call(tsn, "--out", tmp_path / "nowhere" / "a.json")
-    assert (code, text) == (1, "") and "make it first" in err
+    assert (code, text) == (1, "") and "Make it first" in err

@@ -44,7 +44,7 @@ def committed(store: Path) -> set[str]:
 
 
 def disturb(dataset: Path, store: Path, role: str, random_state: random.Random) -> None:
-    """Run, kill one process of `role` at a random moment, and see the run or a resume through to the end."""
+    """Run, kill one process of `role` at a random moment, and wait for the run or a resume to end."""
     run = Running("extract", dataset, "--out", store, *options())
     wanted = random_state.randint(0, VIDEOS - 2)
     done = lambda: len(staged(store)) + 3 * len(committed(store)) >= wanted and run.workers("Decoder")  # noqa: E731
@@ -71,7 +71,7 @@ def disturb(dataset: Path, store: Path, role: str, random_state: random.Random) 
 
 
 def assert_not_decoded_again(store: Path, dataset: Path, before: dict[str, set[str]], begun: set[str]) -> None:
-    """No file that was staged at the kill was begun by an attempt that came after it."""
+    """No attempt after the kill started a file that was staged before it."""
     later = {path for attempt, path in decoded(store) if attempt not in begun | set().union(*before.values(), set())}
     finished = {str(dataset / f"video_{i:02d}.mp4") for i in range(VIDEOS) if item_key(f"video_{i:02d}.mp4") in before}
     assert not later & finished

@@ -1,4 +1,4 @@
-"""The pool against decoders that do what the name of the file says: work, refuse, die, hang, swell."""
+"""The pool with fake decoders that do what a file's name says: work, refuse, die, hang, grow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import ray
 
-from jobs.workers.decoder_pool import DecoderLimits, DecoderPool, FileEvent
+from jobs.cluster.options import DecoderLimits
+from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Decoded, FileJob, FrameChunk, Header, Item, PixelGrid, Restart, VideoInfo
 
@@ -37,7 +38,7 @@ def fakes_by_value() -> Iterator[None]:
 
 
 class FakeDecoder:
-    """Speaks like `jobs.workers.decoder.Decoder`. A file's name is its behaviour, then "@" and anything."""
+    """Has the methods of `jobs.workers.decoder.Decoder`. A file's name is its behaviour, then "@" and anything."""
 
     def __init__(self) -> None:
         self.files: list[tuple[str, str]] = []
@@ -108,7 +109,7 @@ Pools = Callable[..., DecoderPool]
 
 @pytest.fixture
 def pools() -> Iterator[Pools]:
-    """Makes pools; `spawned` of one counts its decoders."""
+    """Makes pools; `spawned` lists the decoders of a pool."""
     made = []
 
     def make(count: int = 1, **limits: Any) -> DecoderPool:
@@ -129,7 +130,7 @@ def pools() -> Iterator[Pools]:
 
 
 def file_events(pool: DecoderPool, jobs: list[FileJob]) -> Iterator[FileEvent]:
-    """What happened to files; signs of life are left out."""
+    """Events of files, without signs of life."""
     return (event for event in pool.run(jobs) if event is not None)
 
 
@@ -181,7 +182,7 @@ def test_refused_file_is_not_tried_again(pools: Pools) -> None:
 CRASHES = [
     ("raises", FailureClass.DECODER_CRASHED, "a decoder's own words"),
     ("dies", FailureClass.DECODER_CRASHED, "died"),
-    ("hangs", FailureClass.TIMED_OUT, "gave nothing"),
+    ("hangs", FailureClass.TIMED_OUT, "returned nothing"),
     ("swells", FailureClass.OUT_OF_MEMORY, "0.4 GiB"),
 ]
 FAST = ("dies", "hangs_late", "swells")
@@ -252,7 +253,7 @@ def test_decoders_are_replaced_after_so_many_files(pools: Pools) -> None:
 
 
 def test_slow_consumer_is_not_taken_for_a_silent_decoder(pools: Pools) -> None:
-    """All decoders have an event ready most of the time; whoever has to wait for the consumer is not charged."""
+    """All decoders have an event ready most of the time; those that wait for the consumer are not charged."""
     jobs = [job(f"good@{i}") for i in range(4)]
     found = defaultdict(list)
     for event in file_events(pools(2, silence_seconds=0.8), jobs):
@@ -273,14 +274,14 @@ def test_one_long_pause_of_the_consumer_is_not_charged(pools: Pools) -> None:
 
 @pytest.mark.slow
 def test_long_file_may_be_silent_for_longer(pools: Pools) -> None:
-    """By its size, before anything is known of it."""
+    """By its size, before its duration is known."""
     large = FileJob("/nowhere/hangs@", (Item("large"),), size_bytes=200_000)
     small = FileJob("/nowhere/hangs@", (Item("small"),), size_bytes=0)
     pool = pools(2, silence_seconds=1.0)
     ends = {event.job: event.event.message for event in file_events(pool, [small, large])}
     assert ends == {
-        small: "the decoder gave nothing for 1 s",
-        large: "the decoder gave nothing for 3 s",
+        small: "the decoder returned nothing for 1 s",
+        large: "the decoder returned nothing for 3 s",
     }
 
 

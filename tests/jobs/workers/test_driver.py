@@ -1,4 +1,4 @@
-"""The driver against extractors that do what the names of their files say."""
+"""The driver with fake extractors that do what the names of their files say."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from jobs.cluster.devices import Workers
+from jobs.cluster.options import DecoderLimits
 from jobs.workers import driver
-from jobs.workers.decoder_pool import DecoderLimits
 from jobs.workers.driver import Driver, PlannedShard
 from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.extractor import ExtractorSettings, ShardTask
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class FakeExtractor:
-    """Speaks like `jobs.workers.extractor.Extractor`; its store is for notes, its weights say how loading goes.
+    """Has the methods of `jobs.workers.extractor.Extractor`; its store holds notes, its weights say how loading ends.
 
     Notes every task in the folder. A file's name is what happens at it, then "@" and anything.
     """
@@ -68,7 +68,7 @@ class FakeExtractor:
             kind = kind.removeprefix("once_")
         match kind.removeprefix("early_"):
             case "dies":
-                time.sleep(0.2)  # so that what was told before arrives
+                time.sleep(0.2)  # so that earlier events arrive
                 os._exit(1)
             case "raises":
                 raise RuntimeError("a defect")
@@ -76,7 +76,7 @@ class FakeExtractor:
                 raise StorageError("the disk is full")
             case "slow":
                 time.sleep(1.0)
-            case "waits":  # for four shards to have begun, this one among them
+            case "waits":  # until four shards have started, including this one
                 while len(tasks(self.folder)) < 4:
                     time.sleep(0.02)
 
@@ -86,7 +86,7 @@ Drivers = Callable[..., Driver]
 
 @pytest.fixture
 def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drivers]:
-    """Makes drivers whose store, and whose extractors' notes, lie in `tmp_path`."""
+    """Makes drivers whose store, and whose extractors' notes, are in `tmp_path`."""
     monkeypatch.setattr(driver, "Extractor", FakeExtractor)
     made = []
 
@@ -184,7 +184,7 @@ def test_weights_that_do_not_load_end_the_start_by_their_own_sentence(drivers: D
 
 @pytest.mark.slow
 def test_extractor_that_dies_on_loading_is_given_up(drivers: Drivers) -> None:
-    with pytest.raises(ResourceError, match=r"3 did not get there") as caught:
+    with pytest.raises(ResourceError, match=r"expected an extractor to load its network; 3 failed \(") as caught:
         drivers(loading="dies").start()
     assert len(str(caught.value).splitlines()) == 1
 

@@ -7,8 +7,8 @@ import pytest
 
 from extractor.store import commit_shard, new_attempt, read_run, write_inventory, write_run
 from jobs.cluster.devices import Workers
+from jobs.cluster.options import DecoderLimits
 from jobs.workers import extractor as extractor_actor
-from jobs.workers.decoder_pool import DecoderLimits
 from jobs.workers.events import ShardCommitted
 from jobs.workers.extractor import Extractor, ExtractorSettings, ShardTask
 from schemas.layout import StorePaths
@@ -19,7 +19,7 @@ VIDEOS = ("a.mp4", "b.mp4")
 
 
 class SlowPool:
-    """Decoders that are at work until the batch is settled; the shard is committed by another attempt meanwhile."""
+    """Decoders that work until the batch is settled; meanwhile another attempt commits the shard."""
 
     waiting_seconds = 0.0
 
@@ -55,7 +55,7 @@ def test_shard_that_another_attempt_commits_is_left_to_it(
 
     monkeypatch.setattr(extractor_actor, "NetworkRunner", lambda *args, **options: None)
     monkeypatch.setattr(extractor_actor, "_REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(extractor_actor._ShardRun, "flush", lambda self: None)
+    monkeypatch.setattr(extractor_actor._ShardAttempt, "flush", lambda self: None)
     settings = ExtractorSettings(paths, read_run(paths), "random", Workers(1, 1, 1, False, 8), DecoderLimits())
     extractor, pool = Extractor(settings), SlowPool(commit)
     extractor._network, extractor._pool = None, pool  # type: ignore[assignment]

@@ -48,7 +48,7 @@ def test_shard_that_crashes_without_a_culprit_is_given_up_in_the_end(ledger: Led
 
 
 def test_shard_with_a_new_suspect_each_time_is_given_up_too(ledger: Ledger) -> None:
-    """As where the device is broken, not a file."""
+    """As when the device is broken, not a file."""
     histories = [ledger.crashed(SHARD, f"/{number}.mp4", *CRASH) for number in range(10)]
     assert [history.hopeless for history in histories] == [False] * 9 + [True]
     assert histories[-1].poisonous() == ()

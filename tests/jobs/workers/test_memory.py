@@ -1,4 +1,4 @@
-"""Memory of an extraction does not depend on how many videos there are, or how long they are."""
+"""The memory of an extraction depends neither on the number of videos nor on their length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demuxing a dataset by processes that files may kill."""
+"""Demuxing a dataset in processes that files may kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class FakeProber:
-    """Tells so many frames as a file's name says, or dies, raises or hangs where the name is that."""
+    """Finds as many frames as the path has letters, or dies, raises or hangs if the name says so."""
 
     def process_id(self) -> int:
         return os.getpid()
@@ -92,7 +92,7 @@ def test_time_that_a_process_takes_to_start_is_charged_to_no_file(monkeypatch: p
 
 
 def test_processes_that_do_not_start_are_named() -> None:
-    with pytest.raises(ResourceError, match="expected to start, 5 did not"):
+    with pytest.raises(ResourceError, match="expected processes that read files to start; 5 did not"):
         probed(["good@1"], start=lambda: spawn(StillbornProber))
 
 

@@ -1,4 +1,4 @@
-"""Ray that does not come up, or dies under a command: one sentence, within the time that the tests wait for it."""
+"""If Ray does not come up, or dies during a command, the command ends in time with one sentence."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 VIDEOS = 12
-NOTICED_SECONDS = 60.0  # twice what is meant to be enough: the machine may have other work
+NOTICED_SECONDS = 60.0  # twice what should be enough: the machine may be busy
 GONE = "msnet: expected {} to run until the end; its process {} no longer answers"
 
 
@@ -53,7 +53,7 @@ def extraction(videos: Path, store: Path, *more: str) -> Running:
 
 
 def ray_process(place: Path, name: str) -> int | None:
-    """The process of the one Ray in a folder that runs a program."""
+    """The process that runs a program, of the only Ray in a folder."""
     for pid in processes_of(f"{place}/*"):
         try:
             program = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]
@@ -74,7 +74,7 @@ def wait_until(run: Running, phase: str, store: Path) -> None:
 
 
 def assert_one_sentence(run: Running, start: str, code: int = 1) -> str:
-    """A run ended by an error that is told in the last line, with nothing of Ray's own around it."""
+    """A run ended with an error in its last line, without any output of Ray."""
     assert run.process.returncode == code, run.err
     assert run.out == ""
     for noise in ("state-dump", "\x1b[", "Traceback", ".cc:", ".h:"):
@@ -93,7 +93,7 @@ def test_end_of_rays_processes_is_told(name: str, phase: str, videos: Path, plac
     run.kill(ray_process(place, name))
     run.end(NOTICED_SECONDS)
     line = assert_one_sentence(run, GONE.format("Ray", name))
-    assert line.endswith(f"run `msnet resume {store}`, what is finished is kept")
+    assert line.endswith(f"run `msnet resume {store}`; what is finished is kept")
     assert not processes_of(f"{place}/*")
     assert not list(store.glob("ledger/*"))  # no shard is to blame
     if phase == "extraction":
@@ -105,14 +105,14 @@ def test_end_of_rays_processes_is_told(name: str, phase: str, videos: Path, plac
 def test_ray_that_hangs_while_it_starts_is_told(name: str, videos: Path, place: Path, tmp_path: Path) -> None:
     run = extraction(videos, tmp_path / "store")
     run.wait_for(lambda: ray_process(place, name))
-    if name == "gcs_server":  # once it listens it keeps its clients in C++
+    if name == "gcs_server":  # once it listens, it holds its clients in C++
         run.wait_for(lambda: list(place.glob("ray/session_2*/gcs_server_port_*")))
     stopped = ray_process(place, name)
     assert stopped is not None
     os.kill(stopped, signal.SIGSTOP)
     run.end(2 * NOTICED_SECONDS)
     assert_one_sentence(run, "msnet: expected Ray to ")
-    time.sleep(3.0)  # where the process had to end itself, its guard is still at work
+    time.sleep(3.0)  # if the process had to end itself, its guard may still be at work
     assert not processes_of(f"{place}/*")
 
 
@@ -133,7 +133,7 @@ def test_machine_without_loopback_is_told(videos: Path, place: Path, tmp_path: P
     ended = subprocess.run([*command, *SMALL], capture_output=True, text=True, timeout=NOTICED_SECONDS, check=False)
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("msnet: expected that this machine can connect to itself at 127.0.0.1; it cannot (")
+    assert line.startswith("msnet: expected this machine to reach itself at 127.0.0.1; it cannot (")
 
 
 def test_long_path_of_tmpdir_and_no_home_do_not_matter(
@@ -146,14 +146,14 @@ def test_long_path_of_tmpdir_and_no_home_do_not_matter(
     monkeypatch.setenv("HOME", "/nowhere")
     run = Running("extract", videos, "--out", tmp_path / "store", *SMALL, "--limit", "2")
     assert run.end() == 0, run.err
-    assert "Ray's files lie in /tmp/ray" in " ".join(run.err.split())
+    assert "Ray's files are in /tmp/ray" in " ".join(run.err.split())
     assert list(long.glob("ray*")) == []
 
 
 NICENESS = """
 import os, ray
-from jobs.cluster.machines import cluster
-from jobs.run.options import Options
+from jobs.cluster.cluster import cluster
+from jobs.cluster.options import Options
 with cluster(Options(device="cpu", extractors=1)):
     print(os.nice(0), ray.get(ray.remote(lambda: os.nice(0)).remote()))
 """
@@ -168,7 +168,7 @@ def test_workers_are_as_nice_as_the_command(place: Path) -> None:
 
 @pytest.fixture
 def head(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of a cluster that asks for a token, as `ray start --head` makes it."""
+    """Address of a cluster that asks for a token, started by `ray start --head`."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--port=0", "--num-cpus=2", "--block"]
@@ -200,8 +200,8 @@ def test_token_that_is_missing_or_wrong_is_told(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "1" * 64)
     run = extraction(videos, tmp_path / "store", "--ray-address", head)
     run.end(NOTICED_SECONDS)
-    assert_one_sentence(run, f"{start}another one came: set RAY_AUTH_MODE=token")
+    assert_one_sentence(run, f"{start}got another one. Set RAY_AUTH_MODE=token")
     monkeypatch.delenv("RAY_AUTH_MODE")
     run = extraction(videos, tmp_path / "store", "--ray-address", head)
     run.end(NOTICED_SECONDS)
-    assert_one_sentence(run, f"{start}none came: set RAY_AUTH_MODE=token")
+    assert_one_sentence(run, f"{start}got none. Set RAY_AUTH_MODE=token")

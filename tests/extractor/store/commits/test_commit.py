@@ -42,10 +42,10 @@ def names(folder):
 
 def test_commit_names_its_files_and_sweeps_its_staging(attempt):
     stage_all(attempt)
-    result = commit_shard(attempt, IDS)
-    record = result.record
-    assert result.status is CommitStatus.WON
-    assert committed(attempt.paths) == {"shard-00000": record}
+    assert commit_shard(attempt, IDS) is CommitStatus.WON
+    assert list(committed(attempt.paths)) == ["shard-00000"]
+    record = read_record(attempt.paths, "shard-00000")
+    assert record.attempt == attempt.name
     assert record.video_ids == ("b.mp4", "a.mp4")
     assert [failure.video_id for failure in record.failures] == ["bad.mp4"]
     assert record.failures[0].attempts == 2
@@ -68,16 +68,15 @@ def test_rows_lie_in_the_order_of_the_items(attempt):
 
 def test_shard_of_failures_alone_is_a_shard(attempt):
     fail(attempt, "bad.mp4")
-    assert commit_shard(attempt, ["bad.mp4"]).status is CommitStatus.WON
+    assert commit_shard(attempt, ["bad.mp4"]) is CommitStatus.WON
     store = FeatureStore(attempt.paths.root)
     assert len(store.manifest) == 0
     assert store.failures["video_id"].tolist() == ["bad.mp4"]
 
 
-def test_missing_items_are_named_and_nothing_is_written(attempt):
+def test_nothing_is_written_while_items_are_missing(attempt):
     stage(attempt, "a.mp4")
-    result = commit_shard(attempt, IDS)
-    assert (result.status, result.missing) == (CommitStatus.INCOMPLETE, ("b.mp4", "bad.mp4"))
+    assert commit_shard(attempt, IDS) is CommitStatus.INCOMPLETE
     assert names(attempt.paths.shards) == []
 
 
@@ -85,12 +84,12 @@ def test_second_attempt_loses_and_removes_only_its_own(attempt):
     stage_all(attempt)
     other = new_attempt(attempt.paths, attempt.run, attempt.shard, "token")
     stage_all(other)
-    record = commit_shard(attempt, IDS).record
-    before = names(attempt.paths.shards)
-    result = commit_shard(other, IDS)
-    assert (result.status, result.record) == (CommitStatus.LOST, record)
+    commit_shard(attempt, IDS)
+    before, record = names(attempt.paths.shards), read_record(attempt.paths, attempt.shard)
+    assert commit_shard(other, IDS) is CommitStatus.LOST
+    assert read_record(attempt.paths, attempt.shard) == record
     assert names(attempt.paths.shards) == before
-    assert commit_shard(attempt, IDS).status is CommitStatus.WON  # asked again, it still is the winner
+    assert commit_shard(attempt, IDS) is CommitStatus.WON  # asked again, it still is the winner
 
 
 def test_attempt_that_loses_at_the_last_moment_removes_its_files(attempt, monkeypatch):
@@ -100,14 +99,13 @@ def test_attempt_that_loses_at_the_last_moment_removes_its_files(attempt, monkey
 
     def other_first(source, target, **options):
         monkeypatch.setattr(os, "link", link)
-        assert commit_shard(other, IDS).status is CommitStatus.WON
+        assert commit_shard(other, IDS) is CommitStatus.WON
         stage(attempt, "a.mp4")  # after the winner has swept
         link(source, target, **options)
 
     monkeypatch.setattr(os, "link", other_first)
-    result = commit_shard(attempt, IDS)
-    assert result.status is CommitStatus.LOST
-    assert result.record.attempt == other.name
+    assert commit_shard(attempt, IDS) is CommitStatus.LOST
+    assert read_record(attempt.paths, attempt.shard).attempt == other.name
     assert all(other.name in name for name in names(attempt.paths.shards))
     assert names(attempt.paths.staging) == []
     assert verify_store_is_sound(attempt)
@@ -123,7 +121,7 @@ def test_winner_leaves_no_staging_where_a_loser_removes_the_same_folders(attempt
         rmdir(folder)
 
     monkeypatch.setattr(Path, "rmdir", loser_first)
-    assert commit_shard(attempt, IDS).status is CommitStatus.WON
+    assert commit_shard(attempt, IDS) is CommitStatus.WON
     assert names(attempt.paths.staging) == []
 
 
@@ -142,7 +140,7 @@ def test_repeated_link_that_meets_its_own_success_is_won(attempt, monkeypatch):
         link(source, target, **options)
 
     monkeypatch.setattr(os, "link", link_twice)
-    assert commit_shard(attempt, IDS).status is CommitStatus.WON
+    assert commit_shard(attempt, IDS) is CommitStatus.WON
     assert verify_store_is_sound(attempt)
 
 
@@ -174,8 +172,7 @@ def test_damaged_staged_file_is_set_aside_and_another_attempts_is_used(attempt):
         stage(one, "a.mp4", seed=1)
     first = staged_items(attempt.paths, attempt.run, attempt.shard)["a.mp4"].path
     flip_data(first)
-    result = commit_shard(attempt, ["a.mp4"])
-    assert result.status is CommitStatus.WON
+    assert commit_shard(attempt, ["a.mp4"]) is CommitStatus.WON
     assert verify_store_is_sound(attempt)
 
 
@@ -183,11 +180,11 @@ def test_damaged_staged_file_without_another_has_to_be_made_anew(attempt):
     stage_all(attempt)
     item = staged_items(attempt.paths, attempt.run, attempt.shard)["a.mp4"]
     flip_data(item.path)
-    result = commit_shard(attempt, IDS)
-    assert (result.status, result.missing) == (CommitStatus.INCOMPLETE, ("a.mp4",))
+    assert commit_shard(attempt, IDS) is CommitStatus.INCOMPLETE
+    assert staged_items(attempt.paths, attempt.run, attempt.shard).keys() == set(IDS) - {"a.mp4"}
     assert [path.name for path in attempt.paths.shards.iterdir()] == []
     stage(attempt, "a.mp4")
-    assert commit_shard(attempt, IDS).status is CommitStatus.WON
+    assert commit_shard(attempt, IDS) is CommitStatus.WON
 
 
 def flip_data(path):
@@ -213,13 +210,13 @@ def test_storage_that_reads_back_something_else_is_refused(attempt, monkeypatch)
 def test_full_disk_is_noticed_before_writing_and_staging_stays(attempt, monkeypatch):
     stage_all(attempt)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
-    with pytest.raises(StorageError, match=r"has [\d,]+ bytes left where [\d,]+ are needed"):
+    with pytest.raises(StorageError, match=r"expected [\d,]+ bytes left in .*; got [\d,]+\. Free"):
         commit_shard(attempt, IDS)
     assert staged_items(attempt.paths, attempt.run, attempt.shard).keys() == set(IDS)
 
 
 def test_files_that_vanish_without_a_commit_are_an_error(attempt, monkeypatch):
-    from extractor.store import commit
+    from extractor.store.commits import commit
 
     stage_all(attempt)
 
@@ -246,9 +243,9 @@ def test_retired_shard_is_replaced_by_the_next_generation(store):
         attempt = new_attempt(store, run, "shard-00000", lease.token)
         assert attempt.generation == next_generation(store, "shard-00000") == 2
         stage_all(attempt)
-        assert commit_shard(late, IDS).status is CommitStatus.LOST  # its generation has passed
-        record = commit_shard(attempt, IDS).record
-        assert record.generation == 2
+        assert commit_shard(late, IDS) is CommitStatus.LOST  # its generation has passed
+        commit_shard(attempt, IDS)
+        assert read_record(store, "shard-00000").generation == 2
         assert not (store.root / old.data.path).exists()
         assert retire(store, "shard-00000") == 3
     assert len(names(store.retired)) == 2
@@ -294,7 +291,7 @@ def test_record_that_names_other_files_is_refused(store, field, path):
     store.commit("shard-00000").write_bytes(changed)
     assert [damage.file for damage in verify_store(store.root).damages] == ["commits/shard-00000.json"]
     kept = names(store.shards)
-    assert sweep(store, "token").files == 0
+    sweep(store, "token")
     assert names(store.shards) == kept
 
 
@@ -319,10 +316,9 @@ def test_sweep_leaves_what_may_still_be_needed(store):
     attempt = new_attempt(store, run, "shard-00007", "token")
     stage(attempt, "z.mp4")
     with Lease(store) as lease:
-        assert sweep(store, "another").files == 0
+        sweep(store, "another")
         assert lost.exists()
-        swept = sweep(store, lease.token)
-    assert (swept.files, swept.bytes) == (1, 10)
+        sweep(store, lease.token)
     assert pending.exists()
     assert not lost.exists()
     assert staged_items(store, run, "shard-00007").keys() == {"z.mp4"}
@@ -330,7 +326,7 @@ def test_sweep_leaves_what_may_still_be_needed(store):
 
 
 def test_sweep_looks_at_the_leases_once(tmp_path, monkeypatch):
-    from extractor.store import sweeping
+    from extractor.store.commits import sweeping
 
     store = make_store(tmp_path / "store", [(f"{k}.mp4",) for k in range(4)], clips=1)
     looks = []
@@ -339,8 +335,8 @@ def test_sweep_looks_at_the_leases_once(tmp_path, monkeypatch):
     for k in range(4):
         (store.shards / f"shard-{k:05d}.abc.h5").write_bytes(b"x")
     with Lease(store, (1, 2)):
-        swept = sweep(store, "another")
-    assert (swept.files, len(looks)) == (2, 1)
+        sweep(store, "another")
+    assert len(looks) == 1
     assert [path.name for path in sorted(store.shards.glob("*.abc.h5"))] == ["shard-00001.abc.h5", "shard-00003.abc.h5"]
 
 

@@ -119,5 +119,5 @@ def test_probe_refuses_a_file_in_the_place_of_the_folder(tmp_path):
 
 def test_require_space_says_how_much_is_missing(tmp_path):
     require_space(tmp_path, 1)
-    with pytest.raises(StorageError, match=r"has [\d,]+ bytes left where [\d,]+ are needed"):
+    with pytest.raises(StorageError, match=r"expected [\d,]+ bytes left in .*; got [\d,]+\. Free"):
         require_space(tmp_path, 10**18)

@@ -97,7 +97,7 @@ def test_manifest_of_which_a_bit_flipped_is_not_used(store):
 def test_what_has_no_end_is_not_read(store):
     store.inventory.unlink()
     store.inventory.symlink_to("/dev/zero")
-    with pytest.raises(StoreError, match="plain file was expected"):
+    with pytest.raises(StoreError, match="expected a plain file"):
         read_whole(store.inventory)
     assert len(read_inventory(store)) == 5
     keep_copy(store, store.run)

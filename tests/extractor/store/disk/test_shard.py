@@ -21,7 +21,7 @@ SPECS = (
 
 
 def write(path: Path, blocks=((2, 3), (1, 6)), compression="none") -> dict[str, np.ndarray]:
-    """A file of blocks of (clips, frames); gives what is in it."""
+    """Write a file of blocks of (clips, frames); returns its content."""
     rng = np.random.default_rng(0)
     writer = ShardWriter(path, SPECS, compression)
     kept = {spec.path: [] for spec in SPECS}
@@ -145,7 +145,7 @@ def test_reader_refuses_rows_that_are_not_there(tmp_path):
 
 
 def hostile(path: Path, **changes) -> None:
-    """A file like ours with `frames/index` made otherwise."""
+    """A file like ours, but with another `frames/index`."""
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
         file.create_dataset("clips/feature", (0, 3), "f2", maxshape=(None, 3), chunks=(4, 3), fletcher32=True)
         rows = file.create_dataset("frames/feature", (4, 5), "f4", maxshape=(None, 5), chunks=(4, 5), fletcher32=True)

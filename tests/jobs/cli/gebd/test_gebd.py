@@ -212,7 +212,7 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         (("train", "STORE", "train.json", "--out", "new", "--validation", "nothing.txt"), "one id per line"),
         (
             ("train", "STORE", "train.json", "--out", "new", "--rate-hz", "0"),
-            "rate_hz (--rate-hz) was expected to be above 0",
+            "rate_hz (--rate-hz): expected more than 0",
         ),
         (("predict", "STORE", "STORE", "--out", "p.json"), "Give the folder that `msnet gebd train --out` wrote"),
         (("detect", "STORE", "--out", "p.txt"), "expected a name ending in .json or .pkl"),

@@ -64,7 +64,7 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     monkeypatch.setattr(_Display, "show", interrupted)
     arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
     code, said, told = call(*arguments)
-    assert code == 130 and "the same command goes on" in told and "checkpoint after 1 of 3 steps" in said
+    assert code == 130 and "Run the same command again" in told and "checkpoint after 1 of 3 steps" in said
     assert "losses.csv" in said and "evaluations.csv" not in said
     monkeypatch.setattr(_Display, "show", show)
     code, _, told = call(*arguments)
@@ -106,7 +106,7 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
     videos.mkdir()
     (videos / "walk.mp4").write_bytes(b"")
     code, said, told = call("weights", "train", "--config", config, "--out", videos)
-    assert code == 1 and not said and "an empty folder or a training was expected" in told
+    assert code == 1 and not said and "expected an empty folder or a training" in told
     assert [path.name for path in videos.iterdir()] == ["walk.mp4"]
     code, _, told = call("weights", "train", "--config", config, "--out", videos / "walk.mp4")
     assert code == 1 and "cannot be made a folder" in told

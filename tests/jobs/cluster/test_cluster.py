@@ -1,4 +1,4 @@
-"""Starting a local Ray and joining a cluster: what is refused before anything is tried, and what is left behind."""
+"""Starting a local Ray and joining a cluster: what is refused early, and what is left behind."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import ray
 from ray.cluster_utils import Cluster as SeveralNodes
 
 from extractor.store import FeatureStore
-from jobs.cluster.machines import _remove_session, _require_answer, cluster
-from jobs.run.options import Options
+from jobs.cluster.cluster import _remove_session, _require_answer, cluster
+from jobs.cluster.options import Options
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from tests.jobs.running import SMALL, lines_with, msnet
 from tests.videos import write_video
@@ -31,7 +31,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_what_is_no_address_is_refused(address: str) -> None:
     with (
-        pytest.raises(ConfigurationError, match="`auto` or host:port was expected for --ray-address, not "),
+        pytest.raises(ConfigurationError, match="expected `auto` or host:port for --ray-address; got "),
         cluster(Options(ray_address=address)),
     ):
         pass
@@ -41,9 +41,12 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 def test_address_where_nobody_listens_is_refused(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # taken, and not listening
+        bound.bind(("127.0.0.1", 0))  # bound, but not listening
         address = f"{host}:{bound.getsockname()[1]}"
-        said = r"no Ray cluster answers at \S+ \(.+\): start one with `ray start --head`, or leave --ray-address out"
+        said = (
+            r"expected a Ray cluster at \S+; none answers \(.+\)\. "
+            "Start one with `ray start --head`, or leave --ray-address out"
+        )
         with pytest.raises(ResourceError, match=said), cluster(Options(ray_address=address)):
             pass
         monkeypatch.setenv("RAY_ADDRESS", address)
@@ -82,7 +85,7 @@ def test_local_ray_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> N
         session = machines.session
         assert session is not None and session.is_dir()
         assert ray.get(ray.remote(lambda: 3).remote()) == 3
-        assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)  # Ray's own habit is 15 more
+        assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)  # Ray by itself adds 15
     assert not session.exists()
     with pytest.raises(KeyboardInterrupt), cluster(Options(device="cpu", extractors=1)) as machines:
         session = machines.session
@@ -91,14 +94,14 @@ def test_local_ray_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> N
     with pytest.raises(KeyError), cluster(Options(device="cpu", extractors=1)) as machines:
         session = machines.session
         raise KeyError
-    assert session is not None and session.is_dir()  # its logs may say why
+    assert session is not None and session.is_dir()  # its logs may say why it failed
     shutil.rmtree(session)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """Of a cluster of three nodes, one of them without cores, all on this machine."""
+    """Address of a cluster of three nodes on this machine, one of them without cores."""
     nodes = SeveralNodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes.add_node(num_cpus=2)
     nodes.add_node(num_cpus=4)
@@ -123,7 +126,7 @@ def test_cluster_is_joined_where_every_node_sees_store_and_dataset(address: str,
 def test_cluster_that_does_not_see_the_dataset_is_refused(address: str, tmp_path: Path) -> None:
     options = Options(ray_address=address, device="cpu")
     with (
-        pytest.raises(StorageError, match=r"the dataset \(.*gone\) is not seen by 3 of the cluster's 3 nodes"),
+        pytest.raises(StorageError, match=r"see the dataset \(.*gone\); 3 of 3 do not"),
         cluster(options, store=tmp_path, dataset=tmp_path / "gone"),
     ):
         pass
@@ -133,7 +136,7 @@ def test_cluster_that_does_not_see_the_dataset_is_refused(address: str, tmp_path
 @pytest.mark.slow
 def test_cluster_without_room_is_refused(address: str, tmp_path: Path) -> None:
     options = Options(ray_address=address, device="cpu", extractors=9)
-    with pytest.raises(ResourceError, match="the cluster of 3 nodes has it for"), cluster(options, store=tmp_path):
+    with pytest.raises(ResourceError, match="the cluster of 3 nodes has room for"), cluster(options, store=tmp_path):
         pass
     assert list(tmp_path.iterdir()) == []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,7 +13,6 @@ from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkp
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.spec import NetworkSpec, describe_network
-from jobs.workers.decoder_pool import DecoderLimits
 from schemas.config import (
     DecoderPolicy,
     Edges,
@@ -29,9 +28,8 @@ from schemas.tensors import Needs, NetworkShape, output_choices
 from schemas.wording import first_refusal
 
 __all__ = [
-    "Options",
     "Request",
-    "Resolved",
+    "ResolvedRequest",
     "ResolvedWeights",
     "network_shape",
     "resolve",
@@ -51,10 +49,10 @@ _SAMPLINGS_WITH = {
 class Request:
     """What changes features. None means the default for the network and the sampling.
 
-    weights: path of a checkpoint ("A,B" for MSNet-En), "bundled", or "random". rate_hz: 0 takes every frame. outputs:
-    names of `schemas.tensors.output_choices`; "motion:4" and "motion:full" keep motion on a 4 x 4 grid and in full.
-    edges: None takes what the checkpoint was made for. What means nothing beside the rest (a hop of segments, a seed of
-    a checkpoint) is refused unless it is None.
+    weights: path of a checkpoint ("A,B" for MSNet-En), "bundled", or "random". rate_hz: sampling rate; 0 takes every
+    frame. outputs: names of `schemas.tensors.output_choices`; "motion:4" keeps motion on a 4 x 4 grid, "motion:full"
+    the whole map. edges: None takes what the checkpoint was made for. A field that the other fields make meaningless (a
+    hop of segments, a seed of a checkpoint) must be None: anything else is refused.
     """
 
     model: str = "msnet_resnet18"
@@ -76,38 +74,19 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How the work is done; nothing here changes a feature.
-
-    part: (i, n), this job takes the shards whose number is i modulo n. limit: only the first so many videos.
-    """
-
-    device: str = "auto"
-    extractors: int | None = None
-    decoders: int | None = None
-    threads: int | None = None
-    shard_bytes: int = 256 * 1024 * 1024
-    compression: str = "none"
-    limit: int | None = None
-    part: tuple[int, int] = (0, 1)
-    ray_address: str | None = None
-    limits: DecoderLimits = field(default_factory=DecoderLimits)
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """A request with everything decided. weights: as `extractor.load_model` takes it."""
+class ResolvedRequest:
+    """A request with every default filled in. weights: as `extractor.load_model` takes them."""
 
     config: ExtractionConfig
     shape: NetworkShape
     weights: str
 
 
-def resolve(request: Request) -> Resolved:
-    """Decide what was left open, and refuse what does not fit together.
+def resolve(request: Request) -> ResolvedRequest:
+    """Fill in the defaults, and refuse options that do not fit together.
 
-    Raises ConfigurationError for a network, a sampling or outputs that cannot be had, WeightsError for weights that
-    are missing, unreadable or of another network.
+    Raises ConfigurationError for a network, a sampling or outputs that are not available, WeightsError for weights
+    that are missing, unreadable or of another network.
     """
     spec = describe_network(request.model)
     _require_sampling(spec, request)
@@ -130,12 +109,7 @@ def resolve(request: Request) -> Resolved:
         raise ConfigurationError(first_refusal(error, _option)) from None
     shape = network_shape(config, weights.num_classes)
     datasets_of(config, shape)  # refuses outputs that this network does not have
-    return Resolved(config, shape, weights.source)
-
-
-def _either(samplings: tuple[Sampling, ...]) -> str:
-    *most, last = samplings
-    return f"{', '.join(most)} or {last}" if most else last
+    return ResolvedRequest(config, shape, weights.source)
 
 
 def _option(field_name: str) -> str:
@@ -147,7 +121,7 @@ def _given(value: int | None, default: int) -> int:
 
 
 def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkShape:
-    """Widths of what the configured network gives."""
+    """Widths of the configured network's outputs."""
     spec = describe_network(config.model)
     return NetworkShape(
         clip_dim=spec.feature_dim,
@@ -161,9 +135,9 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
 
 @dataclass(frozen=True, slots=True)
 class ResolvedWeights:
-    """Weights as `load_model` takes them (`source`) and what was found out about them.
+    """Weights as `load_model` takes them (`source`), and what their checkpoints say.
 
-    digest: what the configuration says of them. num_classes: of their classifier. edges: what each member was made for.
+    digest: identifies them in the configuration. num_classes: of their classifier. edges: by member, as it was made.
     """
 
     source: str
@@ -172,16 +146,17 @@ class ResolvedWeights:
     edges: tuple[Edges, ...]
 
     def declared_edges(self) -> Edges:
-        """The edges that all members were made for; ConfigurationError where they differ."""
+        """The edges that all members were made for. Raises ConfigurationError if they differ."""
         if len(set(self.edges)) > 1:
             raise ConfigurationError(
-                f"the checkpoints were made for different edges ({' and '.join(self.edges)}): choose by --edges"
+                f"expected checkpoints made for the same edges; got different edges ({' and '.join(self.edges)}). "
+                "Choose with --edges"
             )
         return self.edges[0]
 
 
 def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
-    """Look into the checkpoints; WeightsError where they are missing, unreadable or of another network."""
+    """Inspect the checkpoints. Raises WeightsError if they are missing, unreadable or of another network."""
     if weights == RANDOM_WEIGHTS:
         return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
     bundled = weights in (None, "", BUNDLED_WEIGHTS)
@@ -190,14 +165,19 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     else:
         paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
     if len(paths) != len(spec.members):
-        raise WeightsError(f"{spec.name} needs {len(spec.members)} checkpoints, A,B; {len(paths)} came: {weights}")
+        raise WeightsError(
+            f"expected {len(spec.members)} checkpoints, A,B, for {spec.name}; got {len(paths)}: {weights}. "
+            "Give --weights one path a network"
+        )
     reports = [inspect_checkpoint(path, member.name) for path, member in zip(paths, spec.members, strict=True)]
     for report in reports:
         if not report.fit.fits:
-            advice = f"; use --model {report.architecture}" if report.architecture else ""
+            advice = f". Use --model {report.architecture}" if report.architecture else ""
             if report.kind == "msnet" and not report.has_motion and spec.has_motion:
-                advice += f", or convert the checkpoint that it was made from again, with --model {spec.name}"
-            raise WeightsError(f"{report.path} does not fit {spec.name}: {report.fit.describe()}{advice}")
+                advice += f", or convert the original checkpoint again with --model {spec.name}"
+            raise WeightsError(
+                f"expected weights that fit {spec.name}; {report.path} does not: {report.fit.describe()}{advice}"
+            )
     source = BUNDLED_WEIGHTS if bundled else ",".join(map(str, paths))
     digest = ",".join(report.sha256 for report in reports)
     return ResolvedWeights(source, digest, reports[0].num_classes, tuple(report.edges for report in reports))
@@ -205,35 +185,47 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
 
 def _require_sampling(spec: NetworkSpec, request: Request) -> None:
     if spec.is_ensemble and request.sampling is not Sampling.SEGMENTS:
-        raise ConfigurationError(f"{spec.name} sees a video as segments only: use --sampling segments")
+        raise ConfigurationError(
+            f"expected --sampling segments for {spec.name}; got {request.sampling}. Use --sampling segments"
+        )
     if spec.is_ensemble and request.num_frames is not None:
-        raise ConfigurationError(f"{spec.name} has members of 8 and 16 frames by definition: leave --num-frames out")
+        raise ConfigurationError(
+            f"expected no --num-frames for {spec.name}, whose members take 8 and 16 frames; got {request.num_frames}: "
+            "leave --num-frames out"
+        )
 
 
 def _require_meaning(spec: NetworkSpec, request: Request) -> None:
-    """Refuse what was given and would change nothing, so that nobody takes it for obeyed."""
+    """Refuse options that would silently change nothing."""
     for name, samplings in _SAMPLINGS_WITH.items():
         if getattr(request, name) is not None and request.sampling not in samplings:
+            *most, last = samplings
+            choices = f"{', '.join(most)} or {last}" if most else last
             raise ConfigurationError(
-                f"{_option(name)} is for --sampling {_either(samplings)} and means nothing for "
-                f"{request.sampling}: leave it out, or choose another sampling"
+                f"expected {_option(name)} only with --sampling {choices}; got {request.sampling}. "
+                "Leave it out, or choose another sampling"
             )
     if request.edges is not None and not spec.shifted_blocks:
-        raise ConfigurationError(f"--edges is for the temporal shift, which {spec.name} does not have: leave it out")
+        raise ConfigurationError(
+            f"expected --edges only for networks with temporal shift; got {spec.name}, which has none. Leave it out"
+        )
     if request.seed is not None and request.weights != RANDOM_WEIGHTS:
-        raise ConfigurationError("--seed is for --weights random and means nothing for a checkpoint: leave it out")
+        raise ConfigurationError("expected --seed only with --weights random; got a checkpoint. Leave it out")
 
 
 def _rate(rate_hz: float | None) -> float | None:
     if rate_hz is None:
         return 10.0
     if not (math.isfinite(rate_hz) and rate_hz >= 0):
-        raise ConfigurationError(f"--rate-hz was expected to be frames a second, or 0 for every frame, not {rate_hz:g}")
+        raise ConfigurationError(
+            f"expected a rate in frames per second, or 0 for every frame; got {rate_hz:g}. "
+            "Give --rate-hz a positive number"
+        )
     return rate_hz or None
 
 
 def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
-    """Tensors to be written and the form of motion; unless chosen, all usual ones that the network has."""
+    """Tensors to write, and the form of motion. By default all usual tensors that the network has."""
     if names is None:
         usual = {name: stored for name, stored in output_choices().items() if stored.by_default}
         return tuple(
@@ -244,8 +236,8 @@ def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[st
         base, _, detail = name.partition(":")
         if base not in output_choices() or (detail and not (base == "motion" and _MOTION_FORM.fullmatch(detail))):
             raise ConfigurationError(
-                f"outputs among {', '.join(output_choices())} (motion also as motion:4, motion:full) were expected, "
-                f"not {name!r}"
+                f"expected outputs among {', '.join(output_choices())} (motion also as motion:4, motion:full); "
+                f"got {name!r}. Correct --outputs"
             )
         form = detail or form
         chosen.append(base)

@@ -10,7 +10,7 @@ from extractor.models.checkpoints.bundled import bundled_checkpoint
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.models.spec import NETWORK_NAMES, member_frames
-from jobs.run.options import Request, resolve
+from jobs.run.request import Request, resolve
 from schemas.config import Edges, Sampling
 from schemas.errors import ConfigurationError, MSNetError, WeightsError
 from schemas.tensors import NetworkShape
@@ -51,12 +51,12 @@ def test_edges_are_those_the_checkpoint_declares_unless_given(tmp_path: Path) ->
     assert resolve(asked(weights=None, edges=Edges.ZEROS)).config.edges is Edges.ZEROS
     path = save_reference(tmp_path / "reference.pth", random_state("resnet18"))
     assert resolve(asked(weights=str(path))).config.edges is Edges.ZEROS
-    with pytest.raises(ConfigurationError, match="--edges is for the temporal shift, which tsn_resnet18 does not have"):
+    with pytest.raises(ConfigurationError, match=r"expected --edges only .* temporal shift; got tsn_resnet18, which"):
         resolve(asked(model="tsn_resnet18", edges=Edges.ZEROS))
     other = tmp_path / "other.safetensors"
     save_checkpoint(other, build_network("msnet_resnet18", num_classes=11), licence="CC0-1.0")
     both = {"model": "msnet_en_resnet18", "sampling": Sampling.SEGMENTS, "weights": f"{path},{other}"}
-    with pytest.raises(ConfigurationError, match=r"different edges \(zeros and repeat\): choose by --edges"):
+    with pytest.raises(ConfigurationError, match=r"different edges \(zeros and repeat\)\. Choose with --edges"):
         resolve(asked(**both))
     assert resolve(asked(**both, edges=Edges.ZEROS)).config.edges is Edges.ZEROS
 
@@ -82,19 +82,19 @@ def test_equal_requests_have_equal_digests_however_they_are_spelled() -> None:
     [
         ({"model": "msnet_resnet19"}, "expected the name of a network; got 'msnet_resnet19'"),
         ({"model": ""}, "expected the name of a network; got ''"),
-        ({"num_frames": 1}, "--num-frames was expected"),
-        ({"num_frames": 0}, "--num-frames was expected"),
-        ({"num_frames": 5000}, "--num-frames was expected"),
+        ({"num_frames": 1}, "--num-frames: expected"),
+        ({"num_frames": 0}, "--num-frames: expected"),
+        ({"num_frames": 5000}, "--num-frames: expected"),
         ({"hop": 0}, "hop"),
         ({"sampling": Sampling.SEGMENTS, "clips": 0}, "clips"),
-        ({"rate_hz": -1.0}, "--rate-hz was expected to be frames a second, or 0"),
-        ({"rate_hz": float("nan")}, "--rate-hz was expected to be frames a second, or 0"),
-        ({"rate_hz": float("inf")}, "--rate-hz was expected to be frames a second, or 0"),
-        ({"rate_hz": 1e9}, "--rate-hz was expected to be at most 1000"),
+        ({"rate_hz": -1.0}, "expected a rate in frames per second, or 0"),
+        ({"rate_hz": float("nan")}, "expected a rate in frames per second, or 0"),
+        ({"rate_hz": float("inf")}, "expected a rate in frames per second, or 0"),
+        ({"rate_hz": 1e9}, "--rate-hz: expected at most 1000"),
         ({"size": 8}, "size"),
-        ({"outputs": ()}, "at least one tensor was expected"),
-        ({"outputs": ("clips",)}, "not 'clips'"),
-        ({"outputs": ("clip:4",)}, "not 'clip:4'"),
+        ({"outputs": ()}, "expected at least one tensor"),
+        ({"outputs": ("clips",)}, "got 'clips'"),
+        ({"outputs": ("clip:4",)}, "got 'clip:4'"),
         ({"outputs": ("motion:0",)}, "motion"),
         ({"outputs": ("motion:big",)}, "motion"),
         ({"outputs": ("motion:29",)}, "at most 28 cells"),
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(fields: dict, words: str) ->
 )
 def test_options_without_meaning_for_a_sampling_are_refused(sampling: Sampling, meaningless: dict) -> None:
     for name, value in meaningless.items():
-        with pytest.raises(ConfigurationError, match=f"--{name.replace('_', '-')} is for .* nothing for {sampling}"):
+        with pytest.raises(ConfigurationError, match=f"expected --{name.replace('_', '-')} only .*; got {sampling}"):
             resolve(asked(sampling=sampling, **{name: value}))
     for name, value in {"num_frames": 6, "rate_hz": 5.0, "hop": 4, "clips": 2}.items():
         if name not in meaningless:
@@ -128,14 +128,14 @@ def test_options_without_meaning_for_a_sampling_are_refused(sampling: Sampling, 
 
 
 def test_seed_of_a_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="--seed is for --weights random"):
+    with pytest.raises(ConfigurationError, match="expected --seed only with --weights random"):
         resolve(asked(weights=str(write_checkpoint(tmp_path / "a.pth", "msnet_resnet18")), seed=0))
 
 
 @pytest.mark.parametrize("weights", [None, "", "bundled"])
 def test_weights_are_the_bundled_ones_where_there_are_some(weights: str | None) -> None:
     resolved = resolve(asked(weights=weights))
-    assert resolved.weights == "bundled"  # a path would be another one on the next machine
+    assert resolved.weights == "bundled"  # a path would differ on another machine
     assert resolved.config.weights == sha256(bundled_checkpoint("msnet_resnet18").read_bytes()).hexdigest()
     with pytest.raises(WeightsError, match=r"none comes with this package.*random"):
         resolve(asked(model="msnet_resnet50", weights=weights))
@@ -157,9 +157,9 @@ def test_missing_or_unreadable_weights_are_refused(tmp_path: Path) -> None:
 
 def test_ensemble_wants_a_checkpoint_for_each_member() -> None:
     segments = {"model": "msnet_en_resnet18", "sampling": Sampling.SEGMENTS}
-    with pytest.raises(WeightsError, match="needs 2 checkpoints, A,B; 1 came"):
+    with pytest.raises(WeightsError, match="expected 2 checkpoints, A,B, for msnet_en_resnet18; got 1"):
         resolve(asked(weights="a.pth", **segments))
-    with pytest.raises(WeightsError, match="needs 2 checkpoints, A,B; 3 came"):
+    with pytest.raises(WeightsError, match="expected 2 checkpoints, A,B, for msnet_en_resnet18; got 3"):
         resolve(asked(weights="a.pth,b.pth,c.pth", **segments))
 
 

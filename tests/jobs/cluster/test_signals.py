@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.run.signals import Interruptions, keeping_handlers, leaving_from_elsewhere
+from jobs.cluster.signals import Interruptions, interruptible_from_threads, keeping_handlers
 from tests.jobs.running import SMALL, Running
 from training.world.videos import write_demo_videos
 
@@ -28,10 +28,10 @@ def test_signal_leaves_at_once_before_there_is_anything_to_drain(number: signal.
 def test_first_signal_drains_and_the_second_leaves(number: signal.Signals) -> None:
     with Interruptions() as interruptions:
         interruptions.drain_on_first()
-        assert not interruptions.news()
+        assert not interruptions.newly_happened()
         os.kill(os.getpid(), number)
         assert interruptions.happened
-        assert [interruptions.news(), interruptions.news()] == [True, False]
+        assert [interruptions.newly_happened(), interruptions.newly_happened()] == [True, False]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 
@@ -40,16 +40,16 @@ def test_interruption_that_python_dropped_is_raised_again(monkeypatch: pytest.Mo
     class Dropping:
         def __del__(self) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.01)  # here it is raised, and goes nowhere
+            time.sleep(0.01)  # the interruption is raised here, and dropped
 
     dropped: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: dropped.append(told.exc_type))
     with Interruptions() as interruptions:
-        interruptions.insist()
+        interruptions.raise_again()
         Dropping()
         assert dropped == [KeyboardInterrupt]
         with pytest.raises(KeyboardInterrupt):
-            interruptions.insist()
+            interruptions.raise_again()
         with pytest.raises(KeyboardInterrupt):
             interruptions.drain_on_first()
 
@@ -64,7 +64,7 @@ def test_handlers_are_put_back() -> None:
 
 @pytest.mark.parametrize("number", BOTH)
 def test_handlers_that_others_put_in_between_are_not_heard(number: signal.Signals) -> None:
-    """As those of `ray.init`."""
+    """Such as those of `ray.init`."""
     before = [signal.getsignal(number) for number in BOTH]
     with Interruptions():
         with pytest.raises(KeyboardInterrupt), keeping_handlers():
@@ -78,7 +78,7 @@ def test_handlers_that_others_put_in_between_are_not_heard(number: signal.Signal
 
 def test_another_thread_makes_the_main_one_leave() -> None:
     before = signal.getsignal(signal.SIGUSR2)
-    with pytest.raises(KeyboardInterrupt), leaving_from_elsewhere() as leave:
+    with pytest.raises(KeyboardInterrupt), interruptible_from_threads() as leave:
         assert leave is not None
         threading.Timer(0.1, leave).start()
         time.sleep(60)
@@ -90,7 +90,7 @@ def test_nobody_leaves_where_it_is_not_the_main_thread() -> None:
     yielded: list[object] = []
 
     def enter() -> None:
-        with leaving_from_elsewhere() as leave:
+        with interruptible_from_threads() as leave:
             yielded.append(leave)
 
     thread = threading.Thread(target=enter)
@@ -114,7 +114,7 @@ def test_sigterm_while_ray_starts_is_a_ctrl_c(seconds: float, tmp_path: Path) ->
     write_demo_videos(tmp_path / "videos", 1, height=64, width=64, seconds=(2.0, 3.0))
     store = tmp_path / "store"
     running = Running("extract", tmp_path / "videos", "--out", store, *SMALL)
-    running.wait_for((store / "logs").exists)  # the step before Ray
+    running.wait_for((store / "logs").exists)  # the step before Ray starts
     time.sleep(seconds)
     os.kill(running.process.pid, signal.SIGTERM)
     assert running.end() == 130
@@ -122,9 +122,9 @@ def test_sigterm_while_ray_starts_is_a_ctrl_c(seconds: float, tmp_path: Path) ->
 
 
 def test_interrupted_process_ends_by_130_where_the_interpreter_would_abort() -> None:
-    """As Ray does that was cut off while it started, for a part of a second of its start."""
+    """As Ray does when it is interrupted during a fraction of a second of its start."""
     script = """
-import atexit, os, sys, jobs.cli, msnet_features
+import atexit, os, sys, jobs.cli.main, msnet_features
 
 class Aborting:
     def __del__(self):
@@ -132,7 +132,7 @@ class Aborting:
 
 kept = Aborting()
 atexit.register(print, "exit handlers are called")
-jobs.cli.main = lambda: sys.exit(CODE)
+jobs.cli.main.main = lambda: sys.exit(CODE)
 msnet_features.main()
 """
     for code, ending in ((130, 130), (2, -signal.SIGABRT)):
