@@ -12,18 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from schemas.errors import ConfigurationError
 from schemas.tensors import output_choices
 
-__all__ = [
-    "FORMAT_VERSION",
-    "DecoderPolicy",
-    "Edges",
-    "ExtractionConfig",
-    "MotionForm",
-    "Precision",
-    "Resize",
-    "Sampling",
-    "StorageFloat",
-]
-
 FORMAT_VERSION = 2
 """Version of the store's layout. docs/format.md describes it and lists how version 1 differs."""
 

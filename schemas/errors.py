@@ -19,21 +19,6 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-__all__ = [
-    "ConfigurationError",
-    "DamagedShardError",
-    "FailureClass",
-    "InventoryError",
-    "MSNetError",
-    "NotFiniteError",
-    "ResourceError",
-    "StorageError",
-    "StoreError",
-    "UsageError",
-    "VideoError",
-    "WeightsError",
-]
-
 
 class FailureClass(StrEnum):
     """Why a video could not be extracted; the column `failure` of failures.parquet."""

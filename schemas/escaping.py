@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["as_title", "escaped", "escaped_lines"]
-
 # C0, DEL and C1; marks, embeddings, overrides and isolates of direction; line separators; lone surrogates, which
 # stand for the bytes of a file name that is not UTF-8
 _BREAKS = "\n\t"

@@ -13,18 +13,6 @@ from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
 from schemas.tensors import TENSORS, Needs, NetworkShape
 
-__all__ = [
-    "MAX_CHUNK_BYTES",
-    "DatasetSpec",
-    "StorePaths",
-    "clip_rows",
-    "datasets_of",
-    "motion_grid",
-    "pack_tied",
-    "shard_name",
-    "unpack_tied",
-]
-
 
 def shard_name(index: int) -> str:
     """Name of the shard with this index: 7 -> "shard-00007"."""

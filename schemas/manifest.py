@@ -10,18 +10,6 @@ import pandas as pd
 
 from schemas.errors import StoreError
 
-__all__ = [
-    "FAILURE_COLUMNS",
-    "INVENTORY_COLUMNS",
-    "MANIFEST_COLUMNS",
-    "empty_manifest",
-    "failures_frame",
-    "manifest_frame",
-    "manifest_from_columns",
-    "typed_columns",
-    "validate_manifest",
-]
-
 MANIFEST_COLUMNS: Mapping[str, str] = {
     # which clip
     "video_id": "str",

@@ -9,22 +9,6 @@ import numpy.typing as npt
 
 from schemas.errors import FailureClass
 
-__all__ = [
-    "CommitRecord",
-    "Decoded",
-    "DecodingEvent",
-    "Failure",
-    "FileJob",
-    "FrameChunk",
-    "Header",
-    "Item",
-    "ItemPlan",
-    "PixelGrid",
-    "Restart",
-    "StoredFile",
-    "VideoInfo",
-]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 Uint8Array = npt.NDArray[np.uint8]

@@ -13,8 +13,6 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["is_sealed", "sealed", "sealed_content"]
-
 _KEY = "seal"
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_END_BYTES = 12  # the chunk IEND

@@ -9,16 +9,6 @@ import pandas as pd
 
 from schemas.manifest import INVENTORY_COLUMNS, MANIFEST_COLUMNS
 
-__all__ = [
-    "COLUMN_TYPES",
-    "MOST_COLUMNS",
-    "TABLE_PREFIX",
-    "TableColumns",
-    "manifest_names",
-    "no_columns",
-    "shown_names",
-]
-
 TABLE_PREFIX = "table_"
 """Prefix for a column whose name the manifest or the inventory already uses."""
 

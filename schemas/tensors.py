@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["LEVELS", "TENSORS", "Needs", "NetworkShape", "StoredTensor", "output_choices"]
-
 LEVELS = ("clips", "frames", "pairs")
 """Groups of a shard. All datasets of a group have equally many rows."""
 

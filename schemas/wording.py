@@ -7,8 +7,6 @@ from reprlib import repr as short
 
 from pydantic import ValidationError
 
-__all__ = ["HOW_TO_MEND", "counted", "first_refusal"]
-
 HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
 """The end of every message about a damaged shard."""
 

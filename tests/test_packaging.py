@@ -151,3 +151,12 @@ def test_extraction_runs_beside_packages_with_our_names(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "store" / "manifest.parquet").is_file()
+
+
+def test_places_that_contributing_names_exist() -> None:
+    named = re.findall(
+        r"`((?:schemas|extractor|gebd|jobs|training|tests)/[\w/.]+)`", (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    places = [(ROOT / name, ROOT / f"{name}.py", ROOT / f"{name.rpartition('.')[0]}.py") for name in named]
+    assert len(named) > 20
+    assert [name for name, found in zip(named, places, strict=True) if not any(path.exists() for path in found)] == []

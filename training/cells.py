@@ -11,8 +11,6 @@ from torch.nn import functional as F
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from training.world import Clips
 
-__all__ = ["SEARCH_RADIUS_CELLS", "CellTruth", "cell_truth", "pool_to_cells"]
-
 SEARCH_RADIUS_CELLS = 7.0  # of the correlation window
 _COHERENT_CELLS = 0.5
 

@@ -15,18 +15,6 @@ from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
-__all__ = [
-    "ALL",
-    "HELD_OUT_SEED",
-    "RECIPES",
-    "LossWeights",
-    "Share",
-    "Stage",
-    "TrainingConfig",
-    "TrainingPrecision",
-    "read_config",
-]
-
 HELD_OUT_SEED = 1_000_000
 """Worlds with this seed and above are for evaluation; training seeds are below it."""
 

@@ -21,8 +21,6 @@ from training.config import Share, TrainingConfig
 from training.tasks.embedding import enlarge_embedding
 from training.tasks.motion import MotionTask, Task
 
-__all__ = ["GradientWorkers"]
-
 
 class GradientWorkers:
     """Compute the gradients of a step and leave them in the parameters. A context manager that ends its processes.

@@ -29,8 +29,6 @@ from training.gradients import GradientWorkers
 from training.tasks.embedding import as_stored, enlarge_embedding
 from training.tasks.motion import MotionTask, Task
 
-__all__ = ["LICENCE", "LOGS", "Progress", "Trainer", "train"]
-
 LICENCE = "Apache-2.0"
 _STATE = "state.pt"
 _CHECKPOINT = "model.safetensors"

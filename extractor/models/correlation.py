@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["NORM_EPSILON", "Tiling", "correlate", "correlate_tiles", "normalize_cells"]
-
 NORM_EPSILON = 1e-6  # inside the root, as in the reference
 # For 28 x 28 cells and P = 15 a tile's product has 2.0 times the entries that its bands use; whole rows have 2.8.
 _TILE_ROWS = 2

@@ -20,8 +20,6 @@ from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.wording import counted
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "RANDOM_WEIGHTS", "load_model", "normalize"]
-
 RANDOM_WEIGHTS = "random"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]

@@ -17,8 +17,6 @@ from extractor.models.backbones.layers import ConvNorm
 from extractor.models.correlation import NORM_EPSILON, correlate_tiles, normalize_cells
 from extractor.models.precision import full_float32
 
-__all__ = ["MotionFeatures", "MotionSqueeze", "SoftArgmax", "SoftArgmaxKind"]
-
 SoftArgmaxKind = Literal["kernel", "plain"]
 
 TEMPERATURE = 100.0  # tau of the paper

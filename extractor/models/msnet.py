@@ -18,8 +18,6 @@ from extractor.models.precision import precision_of
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError
 
-__all__ = ["MSNet", "MSNetEnsemble", "MSNetOutput", "build_network", "initialize"]
-
 
 @dataclass(frozen=True, slots=True)
 class MSNetOutput:

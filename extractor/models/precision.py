@@ -7,8 +7,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-__all__ = ["full_float32", "precision_of"]
-
 
 @contextmanager
 def full_float32(device_type: str) -> Iterator[None]:

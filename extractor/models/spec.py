@@ -11,8 +11,6 @@ from extractor.models.backbones.architecture import FEATURE_STRIDE_PX, RESNET_LA
 from schemas.config import Edges, ExtractionConfig
 from schemas.errors import ConfigurationError
 
-__all__ = ["NETWORK_NAMES", "Family", "NetworkSpec", "Reach", "describe_network", "member_frames"]
-
 Family = Literal["tsn", "tsm", "msnet"]
 
 DEFAULT_SEGMENTS = 8

@@ -17,8 +17,6 @@ from torch import Tensor
 from extractor.models.backbones.timeline import StreamTimeline
 from extractor.models.msnet import MSNet
 
-__all__ = ["DenseStream", "StreamOutput"]
-
 Int64Array = npt.NDArray[np.int64]
 
 _WHOLE = np.array([[0, np.iinfo(np.int64).max]])  # one clip of all frames

@@ -12,8 +12,6 @@ from extractor.pipeline.runner import NetworkRunner
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Decoded, DecodingEvent, Failure, FileJob, FrameChunk, Header, ItemPlan, Restart
 
-__all__ = ["FileAssembly", "ItemDone"]
-
 
 @dataclass(frozen=True, slots=True)
 class ItemDone:

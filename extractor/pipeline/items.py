@@ -15,8 +15,6 @@ from extractor.pipeline.runner import Frames, NetworkRunner
 from schemas.errors import NotFiniteError
 from schemas.records import ItemPlan
 
-__all__ = ["ClipsAssembly", "ItemAssembly", "ItemWriter", "SequenceAssembly"]
-
 _Span = tuple[int, int]
 
 

@@ -16,8 +16,6 @@ from schemas.config import ExtractionConfig
 from schemas.layout import pack_tied
 from schemas.tensors import TENSORS
 
-__all__ = ["RowMaker", "Rows", "concatenate_rows", "merge_members"]
-
 Rows = dict[str, npt.NDArray[np.generic]]
 """Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
 

@@ -19,8 +19,6 @@ from extractor.models.streaming import DenseStream
 from extractor.pipeline.rows import RowMaker, Rows
 from schemas.config import ExtractionConfig
 
-__all__ = ["NetworkRunner", "RowStream", "load_network"]
-
 Frames = npt.NDArray[np.uint8]
 Receiver = Callable[[Rows], None]
 

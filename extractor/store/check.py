@@ -23,8 +23,6 @@ from schemas.records import CommitRecord, StoredFile
 from schemas.tensors import LEVELS
 from schemas.wording import HOW_TO_MEND, counted
 
-__all__ = ["Damage", "check_inventory", "check_shard", "check_store_files", "forgotten"]
-
 
 @dataclass(frozen=True, slots=True)
 class Damage:

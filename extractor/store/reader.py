@@ -25,8 +25,6 @@ from schemas.layout import DatasetSpec, StorePaths, unpack_tied
 from schemas.records import CommitRecord
 from schemas.tensors import TENSORS
 
-__all__ = ["FeatureStore"]
-
 Array = npt.NDArray[Any]
 
 _CACHE_BYTES = 4 * 1024 * 1024

@@ -13,8 +13,6 @@ from schemas.manifest import INVENTORY_COLUMNS, typed_columns
 from schemas.table_columns import COLUMN_TYPES, manifest_names, shown_names
 from schemas.wording import counted
 
-__all__ = ["ColumnUpdate", "columns_of", "joined", "typed_inventory", "updated"]
-
 _READ_AS = {**{name: name for name in COLUMN_TYPES}, "int64": "Int64", "bool": "boolean"}
 _EXACT = 2**53  # float64 does not hold every whole number beyond
 

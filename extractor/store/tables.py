@@ -32,20 +32,6 @@ from schemas.records import CommitRecord
 from schemas.seals import sealed
 from schemas.table_columns import no_columns
 
-__all__ = [
-    "cached_manifest",
-    "encode_table",
-    "last_shards",
-    "merge_failures",
-    "merge_fragments",
-    "read_fragment",
-    "read_inventory",
-    "read_table_columns",
-    "write_inventory",
-    "write_manifest_cache",
-    "write_table",
-]
-
 _COMMITS_KEY = b"msnet_commits"
 _GROUP_ROWS = 128 * 1024
 _TRIES = 5

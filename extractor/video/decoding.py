@@ -37,8 +37,6 @@ from schemas.records import (
     VideoInfo,
 )
 
-__all__ = ["CHUNK_BYTES", "decode", "inspect_job", "plan_items", "suggested_deadline_seconds"]
-
 CHUNK_BYTES = 8 * 1024 * 1024
 """Bytes of resized frames in one chunk: 55 frames of 224 x 224."""
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
-__all__ = ["available_codec", "encode_video"]
-
 _FALLBACK = "mpeg4"  # part of every FFmpeg; libx264 is missing where FFmpeg was built without GPL parts
 
 

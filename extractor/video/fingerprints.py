@@ -10,8 +10,6 @@ from pathlib import Path
 from schemas.errors import FailureClass, VideoError
 from schemas.records import FileJob
 
-__all__ = ["IMAGE_SUFFIXES", "check_job", "fingerprint", "not_reached", "numbered_images"]
-
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 """Suffixes (lower case) of the files in a folder that count as its frames."""
 

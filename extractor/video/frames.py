@@ -12,8 +12,6 @@ from schemas.config import ExtractionConfig, Resize, Sampling
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Failure, FileJob, FrameChunk, Header, Item, PixelGrid, Restart
 
-__all__ = ["SampledFrames", "read_frames"]
-
 _MOST_BYTES = 2**31  # held at a time: 14,000 frames of 224 x 224
 
 

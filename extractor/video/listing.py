@@ -17,8 +17,6 @@ from schemas.records import FileJob, Item
 from schemas.table_columns import TableColumns
 from schemas.wording import counted
 
-__all__ = ["VIDEO_SUFFIXES", "Listing", "Skipped", "list_videos", "with_segment"]
-
 VIDEO_SUFFIXES = frozenset(
     f".{name}"
     for name in (

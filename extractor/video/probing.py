@@ -11,8 +11,6 @@ from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Failure, FileJob
 
-__all__ = ["ProbedItem", "probe"]
-
 
 @dataclass(frozen=True, slots=True)
 class ProbedItem:

@@ -11,16 +11,6 @@ from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError, FailureClass, VideoError
 from schemas.records import Item, ItemPlan
 
-__all__ = [
-    "TOLERANCE_SECONDS",
-    "clip_positions",
-    "item_frames",
-    "plan_for",
-    "plan_item",
-    "segment_positions",
-    "window_ranges",
-]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 

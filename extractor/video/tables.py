@@ -19,8 +19,6 @@ from extractor.video.column_types import TextCells, pandas_frame, typed_text, ty
 from schemas.errors import InventoryError
 from schemas.table_columns import MOST_COLUMNS, TableColumns, manifest_names, shown_names
 
-__all__ = ["Row", "Table", "read_table"]
-
 _COLUMNS = ("path", "video_id", "start_seconds", "end_seconds", "fps")
 _OTHER_NAMES = {  # of these columns in common datasets, without case and separators
     "video_id": ("id", "video", "vid", "youtubeid", "videoname", "clipid"),

@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from schemas.config import Resize
 from schemas.records import PixelGrid
 
-__all__ = ["Resizer", "orient", "pixel_grid"]
-
 Uint8Array = npt.NDArray[np.uint8]
 
 _REFERENCE_HEIGHT, _REFERENCE_WIDTH, _REFERENCE_SIZE = 240, 320, 224

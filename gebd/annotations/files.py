@@ -16,8 +16,6 @@ from gebd.annotations.unpickling import is_pickle, unpickle
 from gebd.annotations.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["MAX_FILE_BYTES", "json_bytes", "read_content", "replace_file", "write_json", "write_pickle"]
-
 MAX_FILE_BYTES = 512 * 1024 * 1024
 
 

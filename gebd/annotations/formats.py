@@ -13,8 +13,6 @@ from gebd.annotations.records import AnnotationFormat, Annotations, PerRater, Vi
 from gebd.annotations.values import mapping, number, numbers, sequence, shown, text, whole
 from schemas.errors import UsageError
 
-__all__ = ["PLAIN_HEADER", "parse", "plain_content", "recognise"]
-
 PLAIN_HEADER = "gebd-annotations"
 _PLAIN_VERSION = 1
 _CSV_NEEDED = ("video_id", "duration_seconds", "time_seconds")

@@ -20,8 +20,6 @@ from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.annotations.values import mapping, number, sequence, shown
 from schemas.errors import UsageError
 
-__all__ = ["Ambiguity", "Join", "JoinRule", "Spans", "join_videos", "listed", "tapos_starts"]
-
 _Key = TypeVar("_Key")
 _SEGMENT = re.compile(r"#[0-9.e+-]*-[0-9.e+-]*$")
 _SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")  # .mp4 and .3gp, but not the .931 of an instance's name

@@ -17,8 +17,6 @@ from typing import Any
 from gebd.annotations.values import mapping, number, numbers, sequence, shown, text
 from schemas.errors import UsageError
 
-__all__ = ["Conversion", "Rules", "convert_raw", "rater_boundaries"]
-
 _LEAST_RATERS = 3
 _NEEDED = ("fps", "num_frames", "video_duration", "f1_consis_avg")
 

@@ -15,8 +15,6 @@ from gebd.annotations.values import one_of
 from schemas.errors import UsageError
 from schemas.seals import sealed_content
 
-__all__ = ["convert", "load_annotations", "write_annotations"]
-
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
 

@@ -11,8 +11,6 @@ from types import MappingProxyType
 from gebd.annotations.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["MIN_CONSISTENCY", "AnnotationFormat", "AnnotationSummary", "Annotations", "VideoAnnotation"]
-
 PerRater = tuple[tuple[float, ...], ...]
 
 MIN_CONSISTENCY = 0.3

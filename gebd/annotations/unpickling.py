@@ -23,8 +23,6 @@ import numpy as np
 from gebd.annotations.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["MAX_INSTRUCTIONS", "is_pickle", "unpickle"]
-
 MAX_INSTRUCTIONS = 40_000_000  # the training half of Kinetics-GEBD, raw, takes about nine million
 
 _NUMBER_CODE = re.compile(r"[iu][1248]|f[248]|b1")

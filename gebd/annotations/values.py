@@ -11,8 +11,6 @@ import numpy as np
 from schemas.errors import UsageError
 from schemas.escaping import escaped
 
-__all__ = ["MAX_BOUNDARIES", "mapping", "number", "numbers", "one_of", "sequence", "shown", "text", "whole"]
-
 _Choice = TypeVar("_Choice", bound=str)
 
 MAX_BOUNDARIES = 100_000  # in one list: far more than any video has, far less than memory

@@ -31,8 +31,6 @@ from gebd.dataset.samples import Sample
 from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
-__all__ = ["BlockIndex", "GEBDDataset", "Positive"]
-
 Positive = Literal["centre", "any"]
 
 _CACHE_BYTES = 64 * 1024 * 1024

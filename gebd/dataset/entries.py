@@ -14,8 +14,6 @@ from gebd.dataset.resampling import TICK_SECONDS
 from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
-__all__ = ["Entry", "check_numbers", "checked_tensors", "entries_of"]
-
 
 @dataclass(frozen=True)
 class Entry:

@@ -19,8 +19,6 @@ from gebd.dataset.samples import RaterTimes
 from gebd.dataset.store_videos import FrameRows, StoreVideos
 from schemas.errors import StoreError, UsageError
 
-__all__ = ["Boundaries", "Slices", "VideoSamples", "index_videos"]
-
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int32Array = npt.NDArray[np.int32]

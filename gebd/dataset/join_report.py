@@ -20,14 +20,6 @@ from gebd.metric.evaluation import Evaluation
 from gebd.metric.f1 import evaluate
 from gebd.metric.picking import BoundaryPicker
 
-__all__ = [
-    "AnnotationJoin",
-    "JoinReport",
-    "SamplingReport",
-    "report_on_join",
-    "report_on_sampling",
-]
-
 _DURATION_TOLERANCE_SECONDS = 0.25
 _FPS_TOLERANCE = 0.01
 _RATE_TOLERANCE = 0.05

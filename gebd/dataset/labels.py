@@ -8,8 +8,6 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["HARD", "Raters", "combine", "flatten_raters", "rater_targets", "raters_by_consistency"]
-
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]

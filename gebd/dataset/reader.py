@@ -17,8 +17,6 @@ from extractor.store import FeatureStore
 from gebd.dataset.index import Slices, VideoSamples
 from gebd.dataset.store_videos import PAIR_TENSORS
 
-__all__ = ["BLOCKS_IN_MEMORY", "Blocks", "SliceReader"]
-
 Array = npt.NDArray[Any]
 Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]

@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from schemas.errors import StoreError
 
-__all__ = ["MAX_SAMPLES", "TICK_SECONDS", "FrameOrder", "Resampling", "frame_order", "resample", "slices"]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

@@ -11,8 +11,6 @@ from gebd.dataset.dataset import BlockIndex, GEBDDataset, Positive
 from gebd.dataset.reader import BLOCKS_IN_MEMORY, Blocks
 from schemas.errors import UsageError
 
-__all__ = ["BalancedSampler", "ShardSampler"]
-
 Int64Array = npt.NDArray[np.int64]
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from schemas.errors import UsageError
 
-__all__ = ["Batch", "RaterTimes", "Sample", "collate"]
-
 Array = npt.NDArray[Any]
 RaterTimes = tuple[tuple[float, ...], ...]
 """Boundaries of every rater, in seconds."""

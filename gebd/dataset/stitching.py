@@ -13,8 +13,6 @@ from gebd.dataset.samples import Batch, Sample
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
 
-__all__ = ["stitch"]
-
 Float64Array = npt.NDArray[np.float64]
 
 

@@ -16,8 +16,6 @@ from schemas.errors import StoreError, UsageError
 from schemas.tensors import output_choices
 from schemas.wording import counted
 
-__all__ = ["FEATURE_TENSORS", "PAIR_TENSORS", "FrameRows", "StoreVideos", "join_ranges"]
-
 Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]

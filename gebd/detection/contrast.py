@@ -7,8 +7,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["contrast", "grid_motion", "motion_scale", "smoothed", "unit_vectors"]
-
 Float64Array = npt.NDArray[np.float64]
 
 _TICK_SECONDS = 1e-6

@@ -23,8 +23,6 @@ from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
 
-__all__ = ["DetectionConfig", "detect"]
-
 _SLICE_SECONDS = 60.0  # of full displacement maps in memory at a time
 
 

@@ -12,8 +12,6 @@ from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
-__all__ = ["HeadConfig", "head_config"]
-
 Channels = Literal["frame", "motion"]
 
 

@@ -15,18 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = [
-    "MOTION_WIDTH",
-    "ContrastHead",
-    "Head",
-    "HeadName",
-    "HeadSpec",
-    "Standardise",
-    "TemporalHead",
-    "build_head",
-    "describe_motion",
-]
-
 _GRID = 4
 MOTION_WIDTH = 3 * _GRID * _GRID + 2
 """Number of values per frame that `describe_motion` returns."""

@@ -24,17 +24,6 @@ from gebd.heads.trained import TrainedHead, load_head
 from gebd.metric.picking import BoundaryPicker
 from gebd.metric.tracks import Track
 
-__all__ = [
-    "JoinOptions",
-    "Prediction",
-    "logits_of",
-    "open_dataset",
-    "pick_boundaries",
-    "predict",
-    "scored_batches",
-    "tracks_of",
-]
-
 
 @dataclass(frozen=True)
 class JoinOptions:

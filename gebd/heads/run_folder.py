@@ -25,8 +25,6 @@ from gebd.heads.splitting import Parts
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError, WeightsError
 
-__all__ = ["Epoch", "HeadFolder", "HeadState", "file_of_run"]
-
 _VERSION = 1
 _MAX_BYTES = 1 << 30
 

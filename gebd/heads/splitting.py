@@ -12,8 +12,6 @@ from gebd.annotations.records import Annotations
 from gebd.annotations.values import shown
 from schemas.errors import UsageError
 
-__all__ = ["Parts", "Validation", "split_videos", "with_validation"]
-
 Validation = Source | Annotations | Sequence[str]
 """Annotations of other videos, or ids of annotated videos."""
 

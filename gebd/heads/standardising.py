@@ -10,8 +10,6 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samples import collate
 from gebd.heads.networks import Head, Standardise, describe_motion
 
-__all__ = ["fit_standardisation"]
-
 _MOST_WINDOWS = 1000
 
 

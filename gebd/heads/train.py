@@ -33,8 +33,6 @@ from gebd.metric.predictions import write_predictions
 from gebd.metric.report import write_report
 from gebd.metric.tracks import Track, write_tracks
 
-__all__ = ["TrainingResult", "train_head"]
-
 _TOLERANCE = 0.05
 _THRESHOLDS = tuple(n / 100 for n in range(5, 100, 5))
 

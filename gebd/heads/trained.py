@@ -21,8 +21,6 @@ from gebd.metric.picking import BoundaryPicker
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, WeightsError
 
-__all__ = ["HEAD_NAME", "TrainedHead", "load_head", "save_head"]
-
 HEAD_NAME = "head.safetensors"
 """Name of the file in the folder of a run."""
 

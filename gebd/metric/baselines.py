@@ -23,16 +23,6 @@ from gebd.metric.predictions import Predictions, checked_predictions
 from schemas.errors import UsageError
 from schemas.intervals import interval_of
 
-__all__ = [
-    "Comparison",
-    "LeftOut",
-    "compare_with_baselines",
-    "leave_one_rater_out",
-    "random_boundaries",
-    "uniform",
-    "uniform_matched",
-]
-
 
 def uniform(annotations: Source | Annotations, n: int) -> dict[str, list[float]]:
     """Return `n` boundaries per video, in seconds, that divide it into n + 1 equal parts."""

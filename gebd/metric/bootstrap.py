@@ -9,8 +9,6 @@ import numpy.typing as npt
 
 from schemas.intervals import resample_sums
 
-__all__ = ["Resampled", "bootstrap"]
-
 CountArray = npt.NDArray[np.int64]
 ScoreArray = npt.NDArray[np.float64]
 

@@ -17,18 +17,6 @@ from gebd.metric.bootstrap import Resampled, bootstrap
 from gebd.metric.matching import f1_of
 from schemas.intervals import Interval, interval_of
 
-__all__ = [
-    "TOLERANCE_DIGITS",
-    "ByTolerance",
-    "Counts",
-    "Definition",
-    "Evaluation",
-    "Matching",
-    "Missing",
-    "Unit",
-    "VideoStatus",
-]
-
 Missing = Literal["penalise", "skip"]
 Unit = Literal["seconds", "frames"]
 Matching = Literal["greedy", "optimal"]

@@ -26,8 +26,6 @@ from gebd.metric.matching import best_rater, greedy_hits, optimal_hits
 from gebd.metric.predictions import Predictions, checked_predictions
 from schemas.errors import UsageError
 
-__all__ = ["TOLERANCES", "detections_inside", "evaluate", "in_frames"]
-
 TOLERANCES = tuple(n / 100 for n in range(5, 51, 5))  # the literals 0.05, 0.10, ...: products of 0.05 differ in a bit
 
 _MATCHERS = {"greedy": greedy_hits, "optimal": optimal_hits}

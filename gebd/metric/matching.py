@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["Matcher", "best_rater", "f1_of", "greedy_hits", "optimal_hits"]
-
 Matcher = Callable[[Sequence[float], Sequence[float], Sequence[float]], list[int]]
 
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 
 from schemas.errors import UsageError
 
-__all__ = ["BoundaryPicker", "PickingMethod", "prominences"]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 

@@ -15,8 +15,6 @@ from gebd.annotations.files import read_content, write_json, write_pickle
 from gebd.annotations.values import mapping, numbers, sequence, shown
 from schemas.errors import UsageError
 
-__all__ = ["Predictions", "ScoreTrack", "checked_predictions", "load_predictions", "load_scores", "write_predictions"]
-
 Predictions = Mapping[str, Sequence[float] | npt.NDArray[Any]]
 
 

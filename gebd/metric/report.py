@@ -11,8 +11,6 @@ from gebd.annotations.files import write_json
 from gebd.metric.baselines import Comparison
 from schemas.seals import sealed_content
 
-__all__ = ["comparison_content", "write_report"]
-
 
 def comparison_content(comparison: Comparison) -> dict[str, Any]:
     """Return definition, coverage, and for every method F1, precision and recall by tolerance with their intervals.

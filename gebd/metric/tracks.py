@@ -14,8 +14,6 @@ from gebd.annotations.files import read_content, write_json
 from gebd.annotations.values import mapping, numbers, shown
 from schemas.errors import UsageError
 
-__all__ = ["Track", "checked_tracks", "load_tracks", "tracks_content", "write_tracks"]
-
 
 @dataclass(frozen=True, eq=False)
 class Track:

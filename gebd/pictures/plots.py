@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COMPARISON", "TIMELINE", "VideoTimeline", "plot_comparison", "plot_timeline", "thumbnail_times"]
-
 TIMELINE, COMPARISON = "timeline", "comparison"
 """The seals (schemas.seals) of the two pictures."""
 

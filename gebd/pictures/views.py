@@ -27,8 +27,6 @@ from gebd.metric.tracks import Track
 from gebd.pictures.plots import VideoTimeline, plot_comparison, plot_timeline
 from schemas.errors import UsageError
 
-__all__ = ["motion_energy", "plot_run", "plot_video", "stored_id"]
-
 _SLICE_SECONDS = 60.0
 
 

@@ -12,8 +12,6 @@ from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from schemas import DISTRIBUTION, __version__
 
-__all__ = ["INTERRUPTED", "InterruptedHalfwayError", "app", "resumable"]
-
 INTERRUPTED = 130
 """Exit code after an interruption: 128 + SIGINT."""
 

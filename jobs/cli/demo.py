@@ -13,8 +13,6 @@ from jobs.cli.streams import say
 from jobs.cli.summaries import print_outcome
 from jobs.demos.first_look import run_demo
 
-__all__ = ["demo"]
-
 
 @app.command()
 @resumable

@@ -22,20 +22,6 @@ from jobs.run.outcome import Outcome
 from jobs.run.watcher import Watcher
 from schemas.escaping import escaped
 
-__all__ = [
-    "TerminalWatcher",
-    "bar_width",
-    "duration",
-    "notice",
-    "open_bar",
-    "paragraph",
-    "progress",
-    "rows",
-    "say_above",
-    "size",
-    "table",
-]
-
 _LINE_EVERY_SECONDS = 10.0  # without a terminal
 _ROWS = 24  # height that tqdm assumes; a bar takes one line
 _LEAST_ROOM = 20  # columns, for text wrapped below its own start

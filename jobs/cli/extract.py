@@ -23,8 +23,6 @@ from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
 
-__all__ = ["extract", "plan", "resume"]
-
 
 @app.command()
 @takes(request=request_options, options=work_options, layout=shard_options)

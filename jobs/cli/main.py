@@ -18,8 +18,6 @@ from jobs.cluster.signals import Interruptions
 from schemas.errors import MSNetError
 from schemas.wording import first_refusal
 
-__all__ = ["main"]
-
 _PIPE_BROKEN = 141  # 128 + SIGPIPE, as shells report it
 
 

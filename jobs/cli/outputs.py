@@ -27,18 +27,6 @@ from jobs.cli.display import notice
 from schemas.errors import MSNetError, UsageError
 from schemas.seals import is_sealed
 
-__all__ = [
-    "Force",
-    "OutputFile",
-    "check_outputs",
-    "check_writable",
-    "is_predictions",
-    "is_scores",
-    "sealed_as",
-    "with_listed_videos",
-]
-
-
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file even if this command did not write it.")]
 
 

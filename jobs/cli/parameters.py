@@ -18,20 +18,6 @@ from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import output_choices
 
-__all__ = [
-    "Device",
-    "DeviceChoice",
-    "Store",
-    "Videos",
-    "parse_bytes",
-    "parse_outputs",
-    "parse_part",
-    "request_options",
-    "shard_options",
-    "takes",
-    "work_options",
-]
-
 _FEATURES, _WORK = "What is extracted", "How the work is done"
 
 

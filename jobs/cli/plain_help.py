@@ -11,8 +11,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-__all__ = ["App"]
-
 
 class _Command(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:

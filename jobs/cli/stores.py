@@ -27,8 +27,6 @@ from schemas.manifest import MANIFEST_COLUMNS
 from schemas.table_columns import shown_names
 from schemas.wording import counted
 
-__all__ = ["compare", "export", "report", "show", "status", "verify"]
-
 _LISTED = 20
 _DIGITS = 12  # of a SHA-256, at least
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")

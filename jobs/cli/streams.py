@@ -16,8 +16,6 @@ from typing import Any, TextIO, cast
 
 from schemas.escaping import escaped, escaped_lines
 
-__all__ = ["Block", "Guarded", "bar_stream", "guard_streams", "guarded_streams", "say"]
-
 
 class Guarded:
     """A text stream that escapes control characters, and letters that its encoding lacks.

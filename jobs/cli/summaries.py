@@ -11,8 +11,6 @@ from jobs.run.plan import Plan
 from jobs.stores.standing import Standing
 from schemas.wording import counted
 
-__all__ = ["print_outcome", "print_plan", "standing_rows"]
-
 _LISTED = 10
 
 

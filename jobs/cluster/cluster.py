@@ -30,8 +30,6 @@ from jobs.cluster.watch import RayWatch, own_peers
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from schemas.wording import counted
 
-__all__ = ["Cluster", "cluster"]
-
 _LOG = logging.getLogger(__name__)
 _SEEN_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0

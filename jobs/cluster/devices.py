@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from schemas.errors import ConfigurationError, ResourceError
 from schemas.wording import counted
 
-__all__ = ["Workers", "choose_device", "count_gpus", "plan_cluster_workers", "plan_workers", "torch_device"]
-
 _CORES_AN_EXTRACTOR = 4  # without a GPU: more threads gain little, and fewer extractors waste cores
 _MOST_DECODERS = 16  # more do not speed up an extractor on a GPU
 

@@ -20,8 +20,6 @@ from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
-__all__ = ["RayGuard", "processes_of"]
-
 _PROCESSES = Path("/proc")
 _ROUNDS = 20  # more than one: a worker may be starting another process
 _PAUSE_SECONDS = 0.1

@@ -6,8 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-__all__ = ["available_cores", "lacks_bfloat16", "private_memory_bytes", "shared_memory_bytes"]
-
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # version 2
 _CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")  # version 1
 _CGROUP_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")

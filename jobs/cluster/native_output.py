@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["native_errors_to"]
-
 
 @contextmanager
 def native_errors_to(log: Path | None) -> Iterator[None]:

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-__all__ = ["Interruptions", "interruptible_from_threads", "keeping_handlers"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FROM_THREADS = signal.SIGUSR2
 

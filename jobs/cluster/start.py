@@ -17,8 +17,6 @@ import ray
 from jobs.cluster.signals import keeping_handlers
 from schemas.errors import ResourceError
 
-__all__ = ["init", "prepare_environment", "require_loopback", "temporary_folder", "without_ray_output"]
-
 _HOME = Path(__file__).resolve().parents[2]
 _CONNECT_SECONDS = 5.0
 _SMALL_BYTES = 65536

@@ -20,8 +20,6 @@ import ray
 
 from schemas.errors import ResourceError
 
-__all__ = ["Peer", "RayWatch", "own_peers"]
-
 _LOOK_SECONDS = 1.0
 _CONNECT_SECONDS = 3.0
 _START_SECONDS = 45.0  # it usually takes 3 to 6, on a machine at five times its capacity 30

@@ -18,8 +18,6 @@ from jobs.run.watcher import Watcher
 from schemas.config import Sampling
 from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 
-__all__ = ["DemoResult", "DemoRow", "largest_changes", "run_demo"]
-
 _MODEL = "msnet_resnet18"
 _APART_SECONDS = 0.5  # between two changes, and from the ends, where frames lack neighbours
 

@@ -11,8 +11,6 @@ from extractor.store.disk.atomic import publish, read_bounded
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from schemas.errors import ConfigurationError, StoreError
 
-__all__ = ["begin_demo"]
-
 _RECORD = "demo.json"
 _MAX_BYTES = 64 * 1024
 

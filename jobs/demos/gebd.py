@@ -32,8 +32,6 @@ from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling
 from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 
-__all__ = ["GEBDDemoPlan", "GEBDDemoResult", "run_gebd_demo"]
-
 _MOTION, _FEATURES, _TWIN, _DETECTOR = "msnet+motion", "msnet", "tsn", "no labels"
 _TWIN_MODEL = "tsn_resnet18"
 _SIZE_PX = (128, 160)

@@ -38,8 +38,6 @@ from schemas.errors import ConfigurationError, InventoryError, StorageError
 from schemas.layout import StorePaths
 from schemas.records import Failure
 
-__all__ = ["extract", "resume"]
-
 _LOG = logging.getLogger(__name__)
 
 

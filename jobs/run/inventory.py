@@ -17,8 +17,6 @@ from schemas.layout import shard_name
 from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob, Item
 
-__all__ = ["as_planned", "build_inventory", "jobs_of_shards", "limited", "split_jobs"]
-
 
 def limited(listing: Listing, limit: int | None) -> Listing:
     """The first `limit` files of a listing; None keeps all."""

@@ -12,8 +12,6 @@ from pathlib import Path
 from schemas.escaping import escaped, escaped_lines
 from schemas.layout import StorePaths
 
-__all__ = ["run_log"]
-
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _PACKAGES = ("jobs", "extractor", "msnet")
 

@@ -11,8 +11,6 @@ from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
 from schemas.wording import counted
 
-__all__ = ["LimitingStage", "Outcome"]
-
 _LEAST_SECONDS = 30.0  # of a run with a bottleneck: a shorter one mostly waited for its start
 _WAITING_SHARE = 0.25  # of an extractor's time: above it, the decoders are too slow
 

@@ -32,8 +32,6 @@ from schemas.errors import VideoError
 from schemas.layout import datasets_of
 from schemas.records import Decoded, FileJob
 
-__all__ = ["Plan", "plan"]
-
 _CALIBRATION_FILES = 3
 _CALIBRATION_SECONDS = 20.0
 

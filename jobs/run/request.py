@@ -27,15 +27,6 @@ from schemas.layout import datasets_of
 from schemas.tensors import Needs, NetworkShape, output_choices
 from schemas.wording import first_refusal
 
-__all__ = [
-    "Request",
-    "ResolvedRequest",
-    "ResolvedWeights",
-    "network_shape",
-    "resolve",
-    "resolve_weights",
-]
-
 _MOTION_FORM = re.compile("pooled|full|[1-9][0-9]?")
 _SAMPLINGS_WITH = {
     "num_frames": (Sampling.WINDOWS, Sampling.SEGMENTS, Sampling.CLIPS),

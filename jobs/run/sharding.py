@@ -9,8 +9,6 @@ from extractor.models.spec import member_frames
 from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 
-__all__ = ["ITEMS_OF_FILE", "ITEMS_OF_SHARD", "PlannedFile", "assign_shards", "item_bytes", "rows_of_item"]
-
 ITEMS_OF_FILE = 64
 """Segments that share one decoding pass. Each keeps a file open until the pass ends, hence a bound."""
 

@@ -33,8 +33,6 @@ from schemas.records import FileJob
 from schemas.table_columns import shown_names
 from schemas.wording import counted
 
-__all__ = ["StoreVideos", "probe_listing", "require_same_videos"]
-
 _NAMED = 5  # of the videos whose files were replaced
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
 

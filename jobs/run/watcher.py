@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from jobs.run.outcome import Outcome
 
-__all__ = ["Watcher"]
-
 
 class Watcher:
     """Receives the progress of a run, and ignores it. The command line overrides it to draw a progress bar."""

@@ -21,8 +21,6 @@ from extractor.store.reader import FeatureStore
 from schemas.config import StorageFloat
 from schemas.tensors import TENSORS
 
-__all__ = ["RELATIVE_NORM", "CompareReport", "compare_stores", "float16_step"]
-
 Array = npt.NDArray[Any]
 
 RELATIVE_NORM = 1e-4

@@ -19,8 +19,6 @@ from extractor.store.reader import FeatureStore
 from extractor.store.tables import write_table
 from schemas.errors import UsageError
 
-__all__ = ["CLIPS", "INDEX", "ExportFormat", "ExportReport", "export_store", "safe_name"]
-
 INDEX = "index.json"
 CLIPS = "clips.parquet"
 _SAFE = re.compile(r"[^A-Za-z0-9]+")

@@ -16,8 +16,6 @@ from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 from schemas.wording import counted
 
-__all__ = ["Standing", "of_part", "standing"]
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:

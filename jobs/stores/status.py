@@ -20,8 +20,6 @@ from schemas.errors import StorageError, StoreError
 from schemas.escaping import escaped
 from schemas.layout import StorePaths
 
-__all__ = ["StoreStatus", "TensorSummary", "VideoSummary", "store_status", "video_summary"]
-
 _SUGGESTED = 3
 _COMPARED = 20_000  # ids to compare with a misspelt one, which takes about a second
 

@@ -14,8 +14,6 @@ from gebd.pictures.plots import thumbnail_times
 from schemas.errors import InventoryError
 from schemas.records import FileJob, Item
 
-__all__ = ["Thumbnails", "thumbnails"]
-
 _SIDE_PX = 160
 _FINER = 4  # frames decoded per thumbnail, so that one is near its time
 

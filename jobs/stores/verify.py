@@ -18,8 +18,6 @@ from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 
-__all__ = ["VerifyReport", "verify_store"]
-
 
 @dataclass(frozen=True)
 class VerifyReport:

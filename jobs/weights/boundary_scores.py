@@ -13,8 +13,6 @@ from gebd.metric.predictions import Predictions
 from schemas.intervals import Interval, interval_of
 from training.evaluation.boundaries import BoundaryTruth
 
-__all__ = ["TOLERANCE", "BoundaryScores", "boundary_f1", "compare_boundaries", "spread_evenly"]
-
 TOLERANCE = 0.05
 """Fraction of the duration within which a boundary counts as found."""
 

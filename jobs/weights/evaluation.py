@@ -45,21 +45,6 @@ from training.evaluation.sequences import (
 from training.evaluation.texture import TEXTURED_ABOVE
 from training.world import World, WorldConfig
 
-__all__ = [
-    "AGAINST",
-    "DEFINITIONS",
-    "NETWORK",
-    "PIXELS",
-    "SHORT",
-    "SPREAD",
-    "BoundaryResults",
-    "RealVideoResults",
-    "Report",
-    "Sizes",
-    "WeightsEvaluation",
-    "evaluate_weights",
-]
-
 _SEED = HELD_OUT_SEED + 1  # HELD_OUT_SEED itself is for evaluations during training
 
 DEFINITIONS = {

@@ -11,8 +11,6 @@ from extractor.models.loading import RANDOM_WEIGHTS, load_model
 from extractor.models.msnet import MSNet
 from schemas.errors import WeightsError
 
-__all__ = ["TWIN_WEIGHTS", "LoadedWeights", "load_weights"]
-
 TWIN_WEIGHTS = Path("weights/tsn_resnet18.safetensors")
 """Path, in a checkout of the repository, of the TSN trained like the bundled MSNet."""
 

@@ -18,8 +18,6 @@ from schemas.records import FileJob
 from training.evaluation.passes import run_sequence
 from training.evaluation.picture import Moment
 
-__all__ = ["see_moments"]
-
 
 def see_moments(
     network: MSNet, video: Path, at_seconds: Sequence[float], *, rate_hz: float = 10.0, size: int = 224

@@ -15,8 +15,6 @@ from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
 from schemas.records import DecodingEvent, FileJob
 
-__all__ = ["Decoder"]
-
 
 class Decoder:
     """Decodes the files of a queue, one event per call. A plain class; `ray.remote` makes an actor of it."""

@@ -18,8 +18,6 @@ from jobs.cluster.options import DecoderLimits
 from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
 
-__all__ = ["DecoderPool", "FileEvent"]
-
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5

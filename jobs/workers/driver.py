@@ -18,8 +18,6 @@ from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, MSNetError, ResourceError
 from schemas.records import FileJob
 
-__all__ = ["Driver", "PlannedShard"]
-
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
 _LONGEST_TURN_SECONDS = 5.0  # most that one turn of the loop adds to a worker's silence: the loop itself may be held up

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields
 from extractor.pipeline.files import ItemDone
 from schemas.records import Failure
 
-__all__ = ["ShardCommitted", "ShardProgress", "StageSeconds"]
-
 
 @dataclass(slots=True)
 class StageSeconds:

@@ -30,8 +30,6 @@ from schemas.errors import StorageError, VideoError, WeightsError
 from schemas.layout import StorePaths
 from schemas.records import Decoded, Failure, FileJob, Header, Restart
 
-__all__ = ["Extractor", "ExtractorSettings", "ShardTask"]
-
 _REPORT_SECONDS = 1.0
 _ROUNDS = 3  # of extracting and committing a shard
 

@@ -12,8 +12,6 @@ from extractor.store.disk.sealed import Kind, decode_json, encode_json
 from schemas.errors import FailureClass, StoreError, VideoError
 from schemas.layout import StorePaths
 
-__all__ = ["Ledger", "ShardHistory", "Suspect"]
-
 _BEFORE_ONE_BY_ONE = 3
 _BEFORE_VERDICT = 2  # crashes at one file while no other was in progress; one may be bad luck
 _MOST_CRASHES = 10  # of a shard, without a file to blame, before it is given up

@@ -13,8 +13,6 @@ from extractor.video.probing import ProbedItem
 from schemas.errors import FailureClass, ResourceError
 from schemas.records import FileJob
 
-__all__ = ["probe_files"]
-
 _FILES_A_CALL = 32
 _START_SECONDS = 120.0  # for a process to start; no file is charged for it
 _MOST_DEATHS_AT_START = 5  # of processes, in a row

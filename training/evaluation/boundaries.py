@@ -11,17 +11,6 @@ from torch import Tensor
 from training.evaluation.probe import STRENGTHS, fit_probe, out_of_fold
 from training.evaluation.sequences import RATE_HZ, LabelledSequence
 
-__all__ = [
-    "CONTEXT_FRAMES",
-    "F1",
-    "BoundaryProbe",
-    "BoundaryTruth",
-    "before_and_after",
-    "find_peaks",
-    "name_truth",
-    "probe_boundaries",
-]
-
 CONTEXT_FRAMES = 5
 _NEAR_FRAMES = 1  # frames this close to a boundary are labelled as boundaries when the probe is fitted
 _APART_FRAMES = 4  # two predicted boundaries are farther apart than this

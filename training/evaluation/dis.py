@@ -18,8 +18,6 @@ from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from schemas.errors import ConfigurationError
 from training.cells import pool_to_cells
 
-__all__ = ["HOW_TO_GET_DIS", "DisFlow", "in_cells", "round_trip_px"]
-
 HOW_TO_GET_DIS = "get OpenCV with pip install 'msnet-features[evaluate]'"
 
 

@@ -13,8 +13,6 @@ from training.cells import CellTruth, cell_truth
 from training.evaluation.passes import run_clips, to_pixels
 from training.world import Clips
 
-__all__ = ["NETWORK", "ZERO", "CellErrors", "MatchedCells", "MatchingScores", "compare_cells", "measure_matching"]
-
 NETWORK, ZERO = "network", "zero motion"
 
 

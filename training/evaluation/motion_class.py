@@ -13,8 +13,6 @@ from training.evaluation.probe import STRENGTHS, fit_probe, out_of_fold
 from training.evaluation.sequences import LabelledSequence
 from training.world import IGNORE, Motion
 
-__all__ = ["MOVERS", "MotionAccuracy", "Mover", "probe_motion"]
-
 Mover = Literal["actor", "camera"]
 MOVERS: tuple[Mover, ...] = ("actor", "camera")
 

@@ -13,8 +13,6 @@ from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
 from extractor.models.streaming import DenseStream
 
-__all__ = ["PassOutput", "evaluating", "run_clips", "run_sequence", "to_pixels"]
-
 _CLIPS_AT_A_TIME = 8  # limits the memory of a pass to some 60 frames of 224 x 224
 _FRAMES_AT_A_TIME = 16
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MOMENTS", "Moment", "direction_colours", "draw_moments", "round_up"]
-
 MOMENTS = "moments"
 """The seal (schemas.seals) of a picture."""
 

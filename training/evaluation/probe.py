@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["STRENGTHS", "LinearProbe", "fit_probe", "out_of_fold"]
-
 STRENGTHS = (0.03, 0.3, 3.0)
 """Candidate weights of the squared penalty; folds of the fitting part choose one."""
 

@@ -18,17 +18,6 @@ from training.evaluation.passes import PassOutput
 from training.evaluation.texture import textured
 from training.world import Clips
 
-__all__ = [
-    "DIS",
-    "STILL_BELOW_CELLS",
-    "ConfidenceScores",
-    "ErrorScores",
-    "ProceduralMatching",
-    "ProceduralScores",
-    "WorldFacts",
-    "rank_correlation",
-]
-
 DIS = "DIS optical flow"
 STILL_BELOW_CELLS = 0.05
 _RESAMPLES = 1000

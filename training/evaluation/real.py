@@ -15,16 +15,6 @@ from training.evaluation.dis import DisFlow, in_cells, round_trip_px
 from training.evaluation.passes import run_sequence
 from training.evaluation.texture import textured
 
-__all__ = [
-    "CONSISTENT_PX",
-    "MOVING_CELLS",
-    "STANDING_CELLS",
-    "AgreeingCells",
-    "RealScores",
-    "agree_with_dis",
-    "score_real",
-]
-
 CONSISTENT_PX = 1.0
 MOVING_CELLS = 1.0
 STANDING_CELLS = 0.25

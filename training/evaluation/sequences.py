@@ -11,15 +11,6 @@ from torch.nn import functional as F
 
 from training.world import Clips, World, WorldConfig
 
-__all__ = [
-    "RATE_HZ",
-    "LabelledSequence",
-    "boundary_world",
-    "label_sequences",
-    "pixel_differences",
-    "sample_clips",
-]
-
 RATE_HZ = 10.0
 _BOUNDARY_FRAMES = 100
 _BOUNDARIES = (1, 6)

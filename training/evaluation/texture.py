@@ -8,8 +8,6 @@ from torch.nn import functional as F
 
 from training.cells import pool_to_cells
 
-__all__ = ["TEXTURED_ABOVE", "texture", "textured"]
-
 TEXTURED_ABOVE = 4.0
 """Grey levels (of 255) per pixel: twice the gradient of noise with a standard deviation of 2 levels."""
 

@@ -21,8 +21,6 @@ from extractor.models.correlation import NORM_EPSILON
 from extractor.models.motion_squeeze import MotionSqueeze
 from extractor.models.msnet import MSNet
 
-__all__ = ["as_stored", "enlarge_embedding"]
-
 
 def enlarge_embedding(network: MSNet, halvings: int) -> None:
     """Scale the embedding of a built or restored network to its training size, in place, where it has an MS module.

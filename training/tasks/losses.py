@@ -12,14 +12,6 @@ from torch.nn import functional as F
 from training.cells import SEARCH_RADIUS_CELLS, CellTruth
 from training.world import IGNORE, Boundary
 
-__all__ = [
-    "boundary_loss",
-    "confidence_loss",
-    "matching_loss",
-    "motion_class_loss",
-    "regression_loss",
-]
-
 # sqrt(d^2 + s^2) - s: close to the distance, as in the metric, but smooth at 0.
 _SMOOTH_CELLS = 0.02
 # Target confidence is 1 without error and about a third at half a cell, the range that users need to tell apart.

@@ -18,8 +18,6 @@ from training.config import ALL, Share, Stage, TrainingConfig, TrainingPrecision
 from training.tasks.losses import boundary_loss, confidence_loss, matching_loss, motion_class_loss, regression_loss
 from training.world import Boundary, Clips, Motion, World, WorldConfig
 
-__all__ = ["MotionTask", "Task"]
-
 
 class Task(Protocol):
     """A source of batches and their losses: the trainer's interface to what is learned.

@@ -12,8 +12,6 @@ from training.world.config import WorldConfig
 from training.world.draw import Draw
 from training.world.layers import Look, Pose, Rates, TensorGroup
 
-__all__ = ["Camera", "Casting", "rotated"]
-
 _ZOOM_RANGE = 0.45  # largest log zoom in or out, of sprites and camera: keeps textures near their native scale
 _SHEAR_RANGE = 0.45
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["IGNORE", "Boundary", "Motion", "WorldConfig"]
-
 IGNORE = -100
 """Motion class where there is nothing to classify; the default `ignore_index` of torch."""
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["Draw", "stream_seed"]
-
 
 def stream_seed(seed: int, *indices: int) -> int:
     """A distinct seed in [0, 2^63) for every (seed, index, ...); streams of neighbouring seeds are unrelated."""

@@ -13,8 +13,6 @@ from training.world.config import WorldConfig
 from training.world.draw import Draw
 from training.world.layers import Look, Pose, Rates
 
-__all__ = ["Events", "State"]
-
 
 @dataclass
 class State:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from training.world.looks.shapes import SHAPE_REACH
 
-__all__ = ["Look", "Pose", "Rates", "TensorGroup"]
-
 
 @dataclass
 class TensorGroup:

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from training.world.config import Motion
 
-__all__ = ["classify", "deform", "invert", "linear_map", "undeform"]
-
 
 def linear_map(angle: Tensor, log_zoom: Tensor, shear: Tensor) -> Tensor:
     """(..., 2, 2): shear along x, then zoom, then rotation by `angle` radians, clockwise on the screen."""

@@ -19,8 +19,6 @@ from training.world.rendering.artefacts import Nuisances, apply_fades_
 from training.world.rendering.render import render
 from training.world.script import Script, write_script
 
-__all__ = ["Clips", "World"]
-
 
 @dataclass
 class Clips(TensorGroup):

@@ -18,8 +18,6 @@ from training.world.layers import Look, Pose, Rates
 from training.world.motion import classify, invert, linear_map
 from training.world.timing import Fades, plan_boundaries, plan_fades, remaining_frames
 
-__all__ = ["Script", "write_script"]
-
 
 @dataclass
 class Script:

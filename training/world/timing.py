@@ -12,8 +12,6 @@ from training.world.config import Boundary, WorldConfig
 from training.world.draw import Draw
 from training.world.layers import TensorGroup
 
-__all__ = ["Fades", "plan_boundaries", "plan_fades", "remaining_frames"]
-
 
 def plan_boundaries(config: WorldConfig, clips: int, draw: Draw) -> Tensor:
     """Draw boundaries: (clips, T) int64, their kind at the first frame of each new stretch, else NONE.

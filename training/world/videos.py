@@ -12,8 +12,6 @@ from extractor.video.encoding import encode_video
 from training.world.config import WorldConfig
 from training.world.scene import Clips, World
 
-__all__ = ["TRUTH_NAME", "DemoBoundary", "DemoVideo", "read_demo_videos", "write_demo_videos"]
-
 TRUTH_NAME = "boundaries.json"
 """The file beside the videos that lists their boundaries."""
 

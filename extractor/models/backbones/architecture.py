@@ -4,19 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = [
-    "FEATURE_STRIDE_PX",
-    "MOBILENET_FEATURES",
-    "MOBILENET_STEM_CHANNELS",
-    "RESNET_LAYERS",
-    "STAGE_WIDTHS",
-    "BackboneNumbers",
-    "InvertedResidualNumbers",
-    "backbone_numbers",
-    "mobilenet_plan",
-    "resnet_expansion",
-]
-
 FEATURE_STRIDE_PX = 8  # side of a cell of the motion features, in pixels of the network's input
 
 RESNET_LAYERS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

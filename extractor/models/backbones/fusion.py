@@ -12,8 +12,6 @@ from torch.nn import functional as F
 from extractor.models.backbones.layers import Activation, ConvNorm, activate
 from extractor.models.backbones.packing import PackedConv, pack
 
-__all__ = ["FoldedConv", "fuse"]
-
 Network = TypeVar("Network", bound=nn.Module)
 
 

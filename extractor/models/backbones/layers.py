@@ -7,8 +7,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Activation", "ConvNorm", "activate"]
-
 Activation = Literal["relu", "relu6", "none"]
 
 

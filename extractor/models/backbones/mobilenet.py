@@ -20,8 +20,6 @@ from extractor.models.backbones.architecture import (
 from extractor.models.backbones.layers import ConvNorm
 from extractor.models.backbones.timeline import Timeline
 
-__all__ = ["InvertedResidual", "MobileNetV2"]
-
 _LOWER_FEATURES = 7  # the MS module sits after features[6]: stride 8, 32 channels
 
 

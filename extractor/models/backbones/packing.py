@@ -17,8 +17,6 @@ from torch.nn import functional as F
 
 from extractor.models.backbones.layers import Activation, activate
 
-__all__ = ["PackedConv", "pack"]
-
 _UNARY: dict[Activation, tuple[str, list[float]]] = {
     "relu": ("relu", []),
     "relu6": ("hardtanh", [0.0, 6.0]),

@@ -15,8 +15,6 @@ from extractor.models.backbones.architecture import RESNET_LAYERS, STAGE_WIDTHS
 from extractor.models.backbones.layers import ConvNorm
 from extractor.models.backbones.timeline import Timeline
 
-__all__ = ["BasicBlock", "Bottleneck", "ResNet"]
-
 
 class _ResidualBlock(nn.Module, ABC):
     """What both kinds of block share: the skip path, and the shift of the residual branch."""

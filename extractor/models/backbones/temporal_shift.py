@@ -10,8 +10,6 @@ from torch import Tensor
 
 from schemas.config import Edges
 
-__all__ = ["SHIFT_DIVISOR", "future_slice", "past_slice", "temporal_shift"]
-
 SHIFT_DIVISOR = 8  # an eighth of the channels comes from the future, the next eighth from the past
 
 

@@ -16,8 +16,6 @@ from extractor.models.backbones.temporal_shift import future_slice, past_slice, 
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from schemas.config import Edges
 
-__all__ = ["ClipTimeline", "StreamTimeline", "Timeline"]
-
 
 class Timeline(Protocol):
     """How the temporal layers of a network get the frames before and after."""

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from schemas.errors import WeightsError
 
-__all__ = ["BUNDLED_WEIGHTS", "bundled_checkpoint", "bundled_networks", "checkpoint_path"]
-
 BUNDLED_WEIGHTS = "bundled"
 """The value of `--weights` that means them. A store records this word, not a path, which differs between machines."""
 

@@ -25,8 +25,6 @@ from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 
-__all__ = ["Checkpoint", "CheckpointKind", "Fit", "check_fit", "read_checkpoint", "restore", "save_checkpoint"]
-
 CheckpointKind = Literal["reference", "tsm", "imagenet", "msnet"]
 
 FORMAT = "msnet-features"

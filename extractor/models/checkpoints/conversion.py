@@ -9,8 +9,6 @@ from extractor.models.checkpoints.inspection import CheckpointReport, inspect_ch
 from extractor.models.spec import describe_network
 from schemas.errors import WeightsError
 
-__all__ = ["convert_checkpoint"]
-
 
 def convert_checkpoint(
     path: Path, out: Path, model: str | None = None, *, licence: str, replace: bool = False

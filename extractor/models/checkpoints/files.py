@@ -17,8 +17,6 @@ from torch import Tensor
 
 from schemas.errors import WeightsError
 
-__all__ = ["WeightsFile", "read_weights_file"]
-
 _LARGEST_FILE_BYTES = 4 << 30  # the largest network of the family has 180 MB; an optimiser's state triples that
 _MOST_TENSORS = 20_000
 _LARGEST_HEADER_BYTES = 16 << 20  # of a safetensors file

@@ -12,8 +12,6 @@ from extractor.models.checkpoints.names import is_motion_name
 from extractor.models.spec import NETWORK_NAMES, Family, describe_network
 from schemas.config import Edges
 
-__all__ = ["CheckpointReport", "inspect_checkpoint"]
-
 
 @dataclass(frozen=True, slots=True)
 class CheckpointReport:

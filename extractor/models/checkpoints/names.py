@@ -23,8 +23,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-__all__ = ["canonical_name", "is_motion_name", "plain_name", "spell_as_torchvision"]
-
 _COUNTER = "num_batches_tracked"  # inference never reads it, and old files lack it
 _CLASSIFIERS = re.compile(r"^(new_fc|fc1|fc|classifier\.1|classifier)\.(weight|bias)$")
 _SHIFTED = re.compile(r"^(layer\d\.\d+|features\.\d+)\.(conv1|conv\.0)\.net\.")

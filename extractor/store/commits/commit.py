@@ -25,8 +25,6 @@ from schemas.errors import DamagedShardError, StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord, StoredFile
 
-__all__ = ["CommitStatus", "commit_shard", "retire", "stored_file"]
-
 _BLOCK_BYTES = 8 * 1024 * 1024
 _SPARE_BYTES = 1024 * 1024
 

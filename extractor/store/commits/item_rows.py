@@ -11,8 +11,6 @@ import pandas as pd
 from schemas.errors import StoreError
 from schemas.manifest import MANIFEST_COLUMNS, manifest_from_columns
 
-__all__ = ["from_columns", "levels_of", "shard_table", "to_columns"]
-
 _FILLED_IN = ("video_id", "shard", "file", "clip_row")
 _GIVEN = tuple(name for name in MANIFEST_COLUMNS if name not in _FILLED_IN)
 _RANGES = ("frame_start", "frame_stop", "pair_start", "pair_stop")

@@ -29,8 +29,6 @@ from extractor.store.disk.sealed import Kind, decode_json, encode_json
 from schemas.errors import StorageError
 from schemas.layout import StorePaths
 
-__all__ = ["HEARTBEAT_SECONDS", "STALE_SECONDS", "Holder", "Lease", "holders", "other_holders"]
-
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
 """A holder on another machine counts as dead when its heartbeat is older than this."""

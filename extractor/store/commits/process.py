@@ -7,8 +7,6 @@ import socket
 import uuid
 from pathlib import Path
 
-__all__ = ["has_ended", "machine", "process_start"]
-
 
 def machine() -> str:
     """Identity of this host's boot and process namespace. Pids are comparable between processes with the same one."""

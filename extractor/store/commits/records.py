@@ -17,16 +17,6 @@ from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 from schemas.wording import HOW_TO_MEND
 
-__all__ = [
-    "committed",
-    "committed_names",
-    "decode_record",
-    "encode_record",
-    "next_generation",
-    "read_record",
-    "retired_path",
-]
-
 _MAX_BYTES = 256 * 1024 * 1024
 _COMMITTED = re.compile(r"(shard-\d{5,})\.json")
 _RETIRED = re.compile(r"(shard-\d{5,})\.g(\d{6,})\..+\.json")

@@ -18,8 +18,6 @@ from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import DatasetSpec, StorePaths, datasets_of
 from schemas.tensors import NetworkShape
 
-__all__ = ["Run", "has_seals", "read_run", "write_run"]
-
 _MAX_BYTES = 16 * 1024 * 1024
 _READ_VERSIONS = (1, FORMAT_VERSION)
 _KEYS = {"format_version", "digest", "run", "datasets"}

@@ -32,20 +32,6 @@ from schemas.errors import StoreError
 from schemas.layout import StorePaths, clip_rows
 from schemas.records import Failure
 
-__all__ = [
-    "Attempt",
-    "StagedItem",
-    "StagedItemWriter",
-    "all_staged",
-    "item_key",
-    "new_attempt",
-    "open_staged",
-    "set_aside",
-    "stage_failure",
-    "staged_columns",
-    "staged_items",
-]
-
 _MAX_FAILURE_BYTES = 1024 * 1024
 _MAX_MESSAGE = 4000
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what foreign JSON raises

@@ -13,8 +13,6 @@ from extractor.store.disk.atomic import entries, is_temporary, remove_files
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
 
-__all__ = ["remove_empty_staging", "sweep", "sweep_shard"]
-
 _SHARD_FILE = re.compile(r"\.?(shard-\d{5,})\..+")
 
 

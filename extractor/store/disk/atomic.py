@@ -15,21 +15,6 @@ from pathlib import Path
 
 from schemas.errors import StorageError, StoreError
 
-__all__ = [
-    "entries",
-    "errno_of",
-    "fsync_file",
-    "fsync_folder",
-    "is_temporary",
-    "publish",
-    "read_bounded",
-    "remove_files",
-    "replacing",
-    "storage_errors",
-    "temporary_beside",
-    "write_bytes",
-]
-
 _SUFFIX = ".tmp"
 _ERRNO = re.compile(r"errno = (\d+)")
 _SENTENCES = {

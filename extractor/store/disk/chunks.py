@@ -13,8 +13,6 @@ import h5py
 
 from schemas.errors import ConfigurationError
 
-__all__ = ["ZSTD_FILTER", "ChunkGuard", "load_zstd", "require_plain"]
-
 ZSTD_FILTER = 32015
 _SHUFFLE, _DEFLATE, _FLETCHER32 = h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_FLETCHER32
 _PIPELINES = ((_FLETCHER32,), (_SHUFFLE, _DEFLATE, _FLETCHER32), (_SHUFFLE, ZSTD_FILTER, _FLETCHER32))

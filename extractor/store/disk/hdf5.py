@@ -17,14 +17,6 @@ from extractor.store.disk.chunks import ZSTD_FILTER, load_zstd
 from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
 from schemas.wording import HOW_TO_MEND
 
-__all__ = [
-    "COMPRESSIONS",
-    "HDF5Sink",
-    "filter_options",
-    "open_for_reading",
-    "shard_errors",
-]
-
 COMPRESSIONS = ("none", "gzip", "zstd")
 _GZIP_LEVEL = 4
 _ZSTD_LEVEL = 3

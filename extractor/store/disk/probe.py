@@ -13,8 +13,6 @@ from pathlib import Path
 from extractor.store.disk.atomic import fsync_file, fsync_folder, is_temporary, storage_errors
 from schemas.errors import StorageError
 
-__all__ = ["probe_storage", "refuse_other_folder", "require_space"]
-
 _PROBE_BYTES = 64 * 1024
 
 

@@ -17,8 +17,6 @@ from schemas.errors import StoreError
 from schemas.layout import StorePaths
 from schemas.seals import is_sealed, sealed_content
 
-__all__ = ["Kind", "decode_json", "encode_json", "is_sound", "keep_copy", "mend", "read_whole"]
-
 
 class Kind(StrEnum):
     """Kind of a sealed file, which its seal states, so that one cannot pass for another."""

@@ -21,8 +21,6 @@ from schemas.errors import NotFiniteError, StoreError
 from schemas.layout import MAX_CHUNK_BYTES, DatasetSpec
 from schemas.tensors import LEVELS
 
-__all__ = ["ShardReader", "ShardWriter"]
-
 Array = npt.NDArray[Any]
 
 _LIBVER = ("v110", "v110")  # readable by HDF5 1.10, and all metadata carries checksums

@@ -14,8 +14,6 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Mp4Layout", "mp4_layout"]
-
 Uint64Array = npt.NDArray[np.uint64]
 
 _FIRST_KINDS = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide"})

@@ -17,8 +17,6 @@ import numpy.typing as npt
 
 from extractor.video.containers.held_stamps import RARE, interpolated, narrow, released
 
-__all__ = ["Clock", "continuous_clock", "joints", "order_in_doubt", "typical_step"]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 

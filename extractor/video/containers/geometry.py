@@ -11,8 +11,6 @@ import av
 from extractor.video.containers.orientation import read_orientation
 from extractor.video.containers.streams import exact
 
-__all__ = ["Geometry", "read_geometry"]
-
 _WIDEST_PIXEL = 16  # times as wide as high, or the reverse; real ones lie between 1/2 and 4
 
 

@@ -17,16 +17,6 @@ import numpy as np
 
 from extractor.video.containers.structure import length_prefixed_units
 
-__all__ = [
-    "EXIF_BYTES",
-    "IMAGE_CODECS",
-    "Orientation",
-    "carries_orientation",
-    "exif_orientation",
-    "orientation_of",
-    "read_orientation",
-]
-
 IMAGE_CODECS = frozenset({"apng", "bmp", "gif", "jpeg2000", "jpegls", "jpegxl", "mjpeg", "png", "tiff", "webp"})
 """Codecs whose frames are images: they may carry EXIF, and cover pictures use them."""
 

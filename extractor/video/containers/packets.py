@@ -24,16 +24,6 @@ from extractor.video.containers.structure import (
 )
 from schemas.errors import FailureClass, VideoError
 
-__all__ = [
-    "Packets",
-    "header_flags",
-    "known_stamps",
-    "packet_flags",
-    "presentation_times",
-    "read_packets",
-    "slots_in_doubt",
-]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 

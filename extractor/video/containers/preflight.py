@@ -43,8 +43,6 @@ from extractor.video.fingerprints import not_reached, numbered_images
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
-__all__ = ["MAX_DURATION_SECONDS", "MAX_ELONGATION", "MAX_FRAMES", "MAX_PIXELS", "Inspection", "inspect_video"]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 

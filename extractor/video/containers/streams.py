@@ -13,16 +13,6 @@ import av
 from extractor.video.containers.orientation import IMAGE_CODECS
 from schemas.errors import FailureClass, VideoError
 
-__all__ = [
-    "ANY_TAGS",
-    "exact",
-    "is_image",
-    "only_a_picture",
-    "open_video",
-    "opened",
-    "video_streams",
-]
-
 ANY_TAGS: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 """Arguments of `av.open` with which tags that are not UTF-8 are no error. From PyAV 19 on they never are."""
 

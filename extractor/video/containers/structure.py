@@ -8,18 +8,6 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-__all__ = [
-    "LeadingPictures",
-    "claimed_bytes",
-    "end_of_flash",
-    "extradata_signature",
-    "is_hidden",
-    "length_prefixed_units",
-    "may_interlace",
-    "opens_group",
-    "resolution_signature",
-]
-
 _EBML_HEADER, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 _HEVC_RASL, _HEVC_CRA, _HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM = (8, 9), 21, 36, 37

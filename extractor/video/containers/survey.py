@@ -23,8 +23,6 @@ from extractor.video.containers.packets import Packets, known_stamps
 from extractor.video.containers.streams import exact, open_video
 from schemas.errors import FailureClass, VideoError
 
-__all__ = ["SettledOrder", "drained", "ordinal_of", "survey", "tagged"]
-
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 

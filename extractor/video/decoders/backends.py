@@ -13,8 +13,6 @@ import numpy.typing as npt
 
 from extractor.video.containers.preflight import Inspection
 
-__all__ = ["DecodingRequest", "Misbehaved", "NativeFrame", "NativeFrames", "Tally", "distribution_version"]
-
 
 class NativeFrame(NamedTuple):
     """A sampled frame: number in output order, (H, W, 3) uint8 RGB with rotation applied, valid False if damaged."""

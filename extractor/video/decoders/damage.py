@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["calls_for_second_opinion", "means_damage", "means_truncation"]
-
 
 def _any_of(*expressions: str) -> re.Pattern[str]:
     return re.compile("|".join(expressions))

@@ -29,8 +29,6 @@ from extractor.video.decoders.damage import calls_for_second_opinion
 from extractor.video.decoders.stderr import StderrCapture
 from schemas.records import VideoInfo
 
-__all__ = ["HELD_BYTES", "decord_frames", "decord_name_and_version", "held_bytes"]
-
 HELD_BYTES = 256 * 1024 * 1024
 """Bytes of native frames above which decord does not get a file.
 

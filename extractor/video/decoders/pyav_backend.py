@@ -21,8 +21,6 @@ from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
 from schemas.records import VideoInfo
 
-__all__ = ["pyav_frames", "pyav_image_frames"]
-
 Uint8Array = npt.NDArray[np.uint8]
 
 

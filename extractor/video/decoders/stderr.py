@@ -14,8 +14,6 @@ import tempfile
 import threading
 from typing import IO
 
-__all__ = ["StderrCapture", "is_decoder_line"]
-
 _FFMPEG = re.compile(
     r"\s*\[[^\]]+ @ (?:0x)?[0-9a-f]+\]"
     r"|\s*Last message repeated \d+ times"

@@ -27,8 +27,6 @@ from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
 
-__all__ = ["AnnotationFile", "Pattern", "Stretches", "convert", "evaluate", "gebd_app", "join", "join_options"]
-
 gebd_app = App(help="Event boundaries (GEBD): annotations, heads, scores, pictures.")
 app.add_typer(gebd_app, name="gebd")
 

@@ -18,8 +18,6 @@ from jobs.cli.streams import say
 from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
 from jobs.weights.loading import TWIN_WEIGHTS
 
-__all__ = ["demo"]
-
 _PLAN = GEBDDemoPlan()
 _EVERY = 10  # epochs per line of progress
 

@@ -31,8 +31,6 @@ from jobs.cluster.devices import choose_device
 from schemas.errors import UsageError
 from schemas.wording import counted
 
-__all__ = ["detect", "predict", "train"]
-
 _DEFAULTS = HeadConfig()
 _DETECTOR = DetectionConfig()
 

@@ -19,8 +19,6 @@ from jobs.cli.streams import say
 from jobs.cluster.devices import choose_device
 from jobs.stores.thumbnails import Thumbnails, thumbnails
 
-__all__ = ["run_", "video"]
-
 plot_app = App(help="Pictures; require the extra `plot`.")
 gebd_app.add_typer(plot_app, name="plot")
 

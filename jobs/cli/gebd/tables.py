@@ -14,8 +14,6 @@ from jobs.cli.display import notice, paragraph, table
 from jobs.cli.streams import Block, say
 from schemas.wording import counted
 
-__all__ = ["print_comparison", "print_coverage", "score_cells", "spoken_warnings"]
-
 _NAMED = 3
 _FEW = 10  # videos: with fewer, resampling yields no honest interval
 

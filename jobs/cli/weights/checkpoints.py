@@ -21,8 +21,6 @@ from jobs.weights.loading import BUNDLED_MODEL
 from schemas.errors import WeightsError
 from schemas.wording import counted
 
-__all__ = ["convert", "inspect", "list_networks"]
-
 weights_app = App(help="Networks and checkpoints.")
 app.add_typer(weights_app, name="weights")
 

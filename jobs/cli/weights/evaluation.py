@@ -26,8 +26,6 @@ from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation
 from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
 from schemas.seals import sealed_content
 
-__all__ = ["evaluate"]
-
 _PARTLY_FAILED = 2
 _FULL = Sizes()
 _EVALUATION = "evaluation of weights"

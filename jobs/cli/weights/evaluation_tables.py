@@ -17,8 +17,6 @@ from training.evaluation.motion_class import MotionAccuracy
 from training.evaluation.procedural import ProceduralScores
 from training.evaluation.real import RealScores
 
-__all__ = ["print_evaluation"]
-
 Lines = list[tuple[object, ...]]
 
 

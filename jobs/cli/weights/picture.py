@@ -19,8 +19,6 @@ from jobs.weights.picture import see_moments
 from schemas.escaping import escaped
 from training.evaluation.picture import MOMENTS, draw_moments
 
-__all__ = ["picture"]
-
 
 @weights_app.command()
 def picture(

@@ -22,8 +22,6 @@ from jobs.cluster.signals import Interruptions
 from training.config import RECIPES, TrainingPrecision, read_config
 from training.train import LOGS, Progress, train as run_training
 
-__all__ = ["train"]
-
 _LINE_EVERY_SECONDS = 20.0
 _SLOW = (
     "this processor has no instructions for bfloat16, which the configuration asks for: --precision float32 is faster"

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Atlas"]
-
 
 class Atlas:
     """`tiles` (N, C, S, S) that either repeat endlessly (`periodic`) or are extended by their border values."""

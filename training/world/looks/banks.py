@@ -10,8 +10,6 @@ from training.world.looks.atlas import Atlas
 from training.world.looks.shapes import shape_bank
 from training.world.looks.textures import texture_bank
 
-__all__ = ["Banks"]
-
 
 class Banks:
     """Textures and shapes of one world; they depend on `fields_of` the configuration, seed, step and device only."""

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from training.world.draw import Draw
 
-__all__ = ["FAMILIES", "Family", "dead_leaves", "spectral_noise"]
-
 Family = Callable[[int, int, Draw], Tensor]
 
 

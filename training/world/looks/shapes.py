@@ -10,8 +10,6 @@ from torch import Tensor
 
 from training.world.draw import Draw
 
-__all__ = ["SHAPE_EXTENT", "SHAPE_PX", "SHAPE_REACH", "shape_bank"]
-
 SHAPE_REACH = 1.2
 """Largest extent of a shape from its middle, in radii."""
 

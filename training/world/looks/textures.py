@@ -8,8 +8,6 @@ from torch import Tensor
 from training.world.draw import Draw
 from training.world.looks.patterns import FAMILIES, spectral_noise
 
-__all__ = ["texture_bank"]
-
 _MIXED_SHARE = 0.2
 _TEXTURES_AT_A_TIME = 16  # limits the memory of a bank on a small machine
 

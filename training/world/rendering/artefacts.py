@@ -15,8 +15,6 @@ from torch import Tensor
 from training.world.draw import Draw
 from training.world.timing import Fades
 
-__all__ = ["Nuisances", "apply_fades_", "blur", "compress", "motion_blur"]
-
 
 class Nuisances:
     """Nuisances for `clips` clips of `times` frames; `strength` scales the fraction of clips that each kind affects.

@@ -13,8 +13,6 @@ from training.world.looks.atlas import Atlas
 from training.world.looks.shapes import SHAPE_EXTENT
 from training.world.motion import deform, invert, undeform
 
-__all__ = ["Box", "Layer", "layers_of"]
-
 
 @dataclass(frozen=True)
 class Box:

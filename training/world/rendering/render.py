@@ -12,8 +12,6 @@ from training.world.layers import Look, Pose, TensorGroup
 from training.world.looks.atlas import Atlas
 from training.world.rendering.layer import Layer, layers_of
 
-__all__ = ["Rendered", "render"]
-
 
 @dataclass
 class Rendered(TensorGroup):
