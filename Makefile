@@ -10,9 +10,18 @@ PIP := -m pip --quiet --disable-pip-version-check
 # Another torch for test-latest and test-oldest, where their own is not to be had: make test-oldest TORCH=torch==2.13.0
 TORCH ?=
 BENCH_VIDEOS ?=
+# Two workers, a file in one of them: its fixtures are made once. Files start in the order of tests/conftest.py.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# What `make quick` runs: pure functions, the store, and one tiny extraction from a video to a store.
+QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
+	tests/extractor/video/test_sampling.py tests/extractor/video/test_listing.py tests/extractor/video/test_tables.py \
+	tests/extractor/video/test_column_types.py tests/jobs/run tests/jobs/cli/test_parameters.py \
+	tests/jobs/cli/test_display.py tests/jobs/cluster/test_devices.py tests/jobs/workers/test_ledger.py \
+	tests/training/world/test_parts.py
+
 FACES := extractor extractor.store extractor.video gebd jobs
 
-.PHONY: setup demo test test-latest test-oldest check lint typecheck docs bench clean
+.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs bench clean
 
 setup: $(STAMP)
 
@@ -33,8 +42,12 @@ lint: setup
 typecheck: setup
 	$(BIN)/mypy
 
+# Between two edits.
+quick: lint typecheck
+	$(BIN)/python $(PYTEST) -m "not slow and not ray" $(QUICK)
+
 test: lint typecheck
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 # The newest versions that pyproject.toml allows on this Python, in an environment made anew.
 test-latest:
@@ -42,7 +55,7 @@ test-latest:
 	$(PYTHON) -m venv --clear $(LATEST)
 	$(LATEST)/bin/python $(PIP) install -e '.[dev]' $(TORCH)
 	$(LATEST)/bin/python -m pip list
-	$(LATEST)/bin/python -m pytest -m "not slow"
+	$(LATEST)/bin/python $(PYTEST) -m "not slow"
 
 # The oldest ones: uv reads them from pyproject.toml, so that what is promised is what is tested.
 test-oldest:
@@ -54,10 +67,10 @@ test-oldest:
 		--overrides $(OLDEST)/torch.txt --output-file $(OLDEST)/oldest.txt pyproject.toml
 	$(OLDEST)/bin/python $(PIP) install -c $(OLDEST)/oldest.txt -e '.[dev]'
 	$(OLDEST)/bin/python -m pip list
-	$(OLDEST)/bin/python -m pytest -m "not slow"
+	$(OLDEST)/bin/python $(PYTEST) -m "not slow"
 
 check: lint typecheck
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # The API reference, from the docstrings of what users import: docs/api/index.html
 docs: setup

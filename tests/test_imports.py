@@ -150,6 +150,13 @@ def test_importing_extractor_or_gebd_loads_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
+def test_loading_a_checkpoint_does_not_load_the_compiler_of_torch() -> None:
+    """Which takes seconds in every process that has a network."""
+    script = "import sys, extractor; extractor.load_model('msnet_resnet18'); print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
+
+
 def test_a_kind_of_gpu_is_named_in_device_selection_only() -> None:
     found = set()
     for module in sources():

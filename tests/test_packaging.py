@@ -138,6 +138,7 @@ def test_command_runs_beside_packages_with_our_names(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_extraction_runs_beside_packages_with_our_names(tmp_path: Path) -> None:
     """Ray puts the folder where it was started in front of its workers' module path."""

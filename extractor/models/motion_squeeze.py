@@ -57,22 +57,24 @@ class SoftArgmax(nn.Module):
         super().__init__()
         self.radius = radius
         self.kind: SoftArgmaxKind = kind
-        side = torch.arange(-radius, radius + 1)
-        dy, dx = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))  # vertical offset first
-        squared = dx.square() + dy.square()
-        order = torch.argsort(squared, stable=True)  # smallest |p| first, then row-major
-        priority = torch.empty(len(order))
-        priority[order] = torch.arange(len(order), 0, -1, dtype=torch.float32)
-        between = (dx - dx.unsqueeze(1)).square() + (dy - dy.unsqueeze(1)).square()  # (P * P, P * P), exact
-        adjacent = (between <= 2).float()  # Chebyshev distance at most 1: the candidate and its eight neighbours
+        with torch.device("cpu"):  # arithmetic on tensors without memory ("meta") loads torch's compiler, for seconds
+            side = torch.arange(-radius, radius + 1)
+            dy, dx = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))  # vertical offset first
+            squared = dx.square() + dy.square()
+            order = torch.argsort(squared, stable=True)  # smallest |p| first, then row-major
+            priority = torch.empty(len(order))
+            priority[order] = torch.arange(len(order), 0, -1, dtype=torch.float32)
+            between = (dx - dx.unsqueeze(1)).square() + (dy - dy.unsqueeze(1)).square()  # (P * P, P * P), exact
+            adjacent = (between <= 2).float()  # Chebyshev distance at most 1: the candidate and its eight neighbours
+            kernel = (TEMPERATURE * torch.exp(between.double() / (-2 * KERNEL_SIGMA_CELLS**2))).float()
         self._register("offsets", torch.stack((dx, dy)).float())
         self._register("priority", priority)
         self._register("by_priority", order.flip(0).unsqueeze(1))
         self._register("distant", 1 - adjacent)
-        self._register("kernel", (TEMPERATURE * torch.exp(between.double() / (-2 * KERNEL_SIGMA_CELLS**2))).float())
+        self._register("kernel", kernel)
 
     def _register(self, name: str, table: Tensor) -> None:
-        self.register_buffer(name, table, persistent=False)
+        self.register_buffer(name, table.to(torch.get_default_device()), persistent=False)
 
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map non-negative scores (..., P * P) of each cell's candidates to displacement, confidence and ties.

@@ -65,6 +65,7 @@ def test_the_example_of_an_annotation_file_loads() -> None:
     assert annotations["street.mp4"].rater_seconds == ((),)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_lines_of_the_documentation_lead_from_videos_to_an_f1(tmp_path: Path) -> None:
     videos = write_demo_videos(tmp_path / "VIDEOS", 8, height=64, width=80, seconds=(3.0, 4.0))

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from extractor.store import FeatureStore, read_inventory
 from schemas.manifest import MANIFEST_COLUMNS
 from tests.jobs.conftest import Call
 from tests.jobs.running import SMALL, decoded, msnet
 from tests.videos import write_video
+
+pytestmark = pytest.mark.ray
 
 HEADER = "path,start_seconds,end_seconds,label,split,code,codec,score"
 TYPES = {"label": "Int64", "split": "str", "code": "str", "table_codec": "str", "score": "float64"}

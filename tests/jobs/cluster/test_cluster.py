@@ -79,6 +79,7 @@ def test_session_is_kept_where_a_worker_had_something_to_tell(tmp_path: Path, to
     assert (tmp_path / "session").exists() is kept
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_local_ray_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> None:
     with cluster(Options(device="cpu", extractors=1)) as machines:
@@ -111,6 +112,7 @@ def address() -> Iterator[str]:
         nodes.shutdown()
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_cluster_is_joined_where_every_node_sees_store_and_dataset(address: str, tmp_path: Path) -> None:
     options = Options(ray_address=address, device="cpu", threads=1, decoders=1)
@@ -122,6 +124,7 @@ def test_cluster_is_joined_where_every_node_sees_store_and_dataset(address: str,
     assert not ray.is_initialized()
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_cluster_that_does_not_see_the_dataset_is_refused(address: str, tmp_path: Path) -> None:
     options = Options(ray_address=address, device="cpu")
@@ -133,6 +136,7 @@ def test_cluster_that_does_not_see_the_dataset_is_refused(address: str, tmp_path
     assert not ray.is_initialized()
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_cluster_without_room_is_refused(address: str, tmp_path: Path) -> None:
     options = Options(ray_address=address, device="cpu", extractors=9)
@@ -141,6 +145,7 @@ def test_cluster_without_room_is_refused(address: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_extraction_runs_on_a_cluster(address: str, tmp_path: Path) -> None:
     for seed in range(3):

@@ -106,6 +106,7 @@ def test_handlers_of_other_signals_are_heard() -> None:
     assert signal.signal(signal.SIGUSR1, before) == signal.SIG_IGN
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     "seconds", [0.5, *(pytest.param(seconds, marks=pytest.mark.slow) for seconds in (0.0, 1.0, 2.0, 3.0))]
 )

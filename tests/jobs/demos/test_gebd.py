@@ -11,6 +11,7 @@ from gebd import load_annotations
 from jobs.cli.main import main
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_demo_runs_from_files_to_an_f1_and_again(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "msnet_features", "gebd", "demo", "--out", str(tmp_path / "demo")]

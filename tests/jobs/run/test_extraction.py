@@ -12,8 +12,11 @@ import pytest
 
 from extractor.store.reader import FeatureStore
 from jobs.stores.compare import compare_stores
+from tests.jobs.conftest import Call
 from tests.jobs.running import SMALL, Running, decoded, msnet
 from tests.videos import write_video
+
+pytestmark = pytest.mark.ray
 
 WINDOWS = (*SMALL, "--sampling", "windows", "--rate-hz", "10")
 
@@ -76,33 +79,34 @@ def test_extract_again_decodes_nothing(finished: tuple[Path, Running], folder: P
     assert decoded(store) == before
 
 
-def test_extract_refuses_another_configuration(finished: tuple[Path, Running], folder: Path) -> None:
+def test_extract_refuses_another_configuration(finished: tuple[Path, Running], folder: Path, call: Call) -> None:
     store = finished[0]
-    run = msnet("extract", folder, "--out", store, *WINDOWS, "--hop", "4")
-    assert run.process.returncode == 1
-    assert run.err.count("\n") == 1 and "hop" in run.err and "another --out" in run.err
+    code, _, err = call("extract", folder, "--out", store, *WINDOWS, "--hop", "4")
+    assert code == 1
+    assert err.count("\n") == 1 and "hop" in err and "another --out" in err
 
 
-def test_resume_makes_a_damaged_store_whole_again(finished: tuple[Path, Running], tmp_path: Path) -> None:
+def test_resume_makes_a_damaged_store_whole_again(finished: tuple[Path, Running], tmp_path: Path, call: Call) -> None:
     store = copy_of(finished[0], tmp_path)
     shard = next(store.glob("shards/*.h5"))
     data = bytearray(shard.read_bytes())
     features = FeatureStore(store)
     row = features.video(features.video_ids[0], ["frame"])["frame"][0].tobytes()
+    features.close()  # HDF5 would show this process what the open file held before
     data[data.index(row) + 5] ^= 0x10
     shard.write_bytes(data)
     for name in ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet"):
         data = bytearray((store / name).read_bytes())
         data[len(data) // 3] ^= 0x01
         (store / name).write_bytes(data)
-    verified = msnet("verify", store, "--deep")
-    assert verified.process.returncode == 1
-    assert f"damaged: {shard.relative_to(store)}, frames/feature" in " ".join(verified.out.split())
+    code, verified, _ = call("verify", store, "--deep")
+    assert code == 1
+    assert f"damaged: {shard.relative_to(store)}, frames/feature" in " ".join(verified.split())
     for name in ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet"):
-        assert f"damaged: {name}: it is not as it was written" in verified.out
+        assert f"damaged: {name}: it is not as it was written" in verified
     resumed = msnet("resume", store, "--device", "cpu")
     assert resumed.process.returncode == 2, resumed.err
-    assert msnet("verify", store, "--deep").process.returncode == 0
+    assert call("verify", store, "--deep")[0] == 0
     assert compare_stores(store, finished[0]).equal
 
 
@@ -157,13 +161,13 @@ def test_parts_fill_one_store(folder: Path, finished: tuple[Path, Running], tmp_
     assert report.equal, report.differences
 
 
-def test_a_second_driver_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_second_driver_is_refused(folder: Path, tmp_path: Path, call: Call) -> None:
     store = tmp_path / "store"
     run = Running("extract", folder, "--out", store, *WINDOWS)
     run.wait_for((store / "run.json").exists)
-    second = msnet("resume", store, "--device", "cpu")
-    assert second.process.returncode == 1
-    assert "is in use by process" in second.err and second.err.count("\n") == 1
+    code, _, err = call("resume", store, "--device", "cpu")
+    assert code == 1
+    assert "is in use by process" in err and err.count("\n") == 1
     assert run.end() == 2
 
 

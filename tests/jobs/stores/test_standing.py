@@ -164,6 +164,7 @@ def test_a_video_of_two_shards_is_counted_once(store: StorePaths, again_done: bo
     assert not found.failed
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_interrupted_extraction_is_told_alike_everywhere(tmp_path: Path, call: Call) -> None:
     """With shards that are committed, one that is half done, a video that failed in it, and others."""

@@ -13,6 +13,8 @@ from jobs.stores.compare import compare_stores
 from tests.jobs.running import SMALL, Running, decoded, msnet, staged
 from tests.videos import write_video
 
+pytestmark = pytest.mark.ray
+
 VIDEOS, FRAMES = 10, 50
 ROLES = ("driver", "Extractor", "Decoder")
 

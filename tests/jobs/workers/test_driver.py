@@ -23,7 +23,7 @@ from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob, Item
 from tests.extractor.store.making import make_run
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class FakeExtractor:

@@ -17,7 +17,7 @@ from jobs.workers.probing import probe_files
 from schemas.errors import FailureClass, ResourceError
 from schemas.records import FileJob, Item
 
-pytestmark = pytest.mark.usefixtures("local_ray")
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 class FakeProber:

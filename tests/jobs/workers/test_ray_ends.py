@@ -19,6 +19,7 @@ from tests.jobs.running import SMALL, Running, msnet, staged
 from tests.videos import write_video
 
 pytestmark = [
+    pytest.mark.ray,
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="processes are found by /proc"),
 ]

@@ -87,19 +87,19 @@ def test_load_model_without_a_classifier_has_no_logits(tmp_path: Path) -> None:
 
 
 def test_load_model_reads_tsm_releases_and_says_what_they_lack(tmp_path: Path) -> None:
-    state = random_state("resnet50", motion=False)
+    state = random_state("resnet18", motion=False)
     path = save_tsm(tmp_path / "tsm.pth", state, set(blocks_of(state)))
-    tsm = load_model("tsm_resnet50", weights=path)
-    assert tsm.spec.weights_kind == "tsm" and tsm.notes == () and len(tsm.spec.shifted_blocks) == 16
-    msnet = load_model("msnet_resnet50", weights=path, seed=4)
+    tsm = load_model("tsm_resnet18", weights=path)
+    assert tsm.spec.weights_kind == "tsm" and tsm.notes == () and len(tsm.spec.shifted_blocks) == 8
+    msnet = load_model("msnet_resnet18", weights=path, seed=4)
     assert len(msnet.notes) == 1 and "no MotionSqueeze module" in msnet.notes[0] and "\n" not in msnet.notes[0]
     converted = tmp_path / "own.safetensors"
-    save_checkpoint(converted, restore(describe_network("msnet_resnet50"), read_checkpoint(path)), licence="CC0-1.0")
-    assert load_model("msnet_resnet50", weights=converted).notes[0].startswith("tsm.pth (tsm) has no MotionSqueeze")
-    again = load_model("msnet_resnet50", weights=path, seed=4)
+    save_checkpoint(converted, restore(describe_network("msnet_resnet18"), read_checkpoint(path)), licence="CC0-1.0")
+    assert load_model("msnet_resnet18", weights=converted).notes[0].startswith("tsm.pth (tsm) has no MotionSqueeze")
+    again = load_model("msnet_resnet18", weights=path, seed=4)
     assert torch.equal(msnet(frames()).motion, again(frames()).motion)
     with pytest.raises(WeightsError, match="trained with the temporal shift"):
-        load_model("tsn_resnet50", weights=path)
+        load_model("tsn_resnet18", weights=path)
 
 
 def test_load_model_shifts_the_blocks_that_the_checkpoint_names(tmp_path: Path) -> None:

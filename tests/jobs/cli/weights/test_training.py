@@ -86,6 +86,7 @@ def test_train_says_where_bfloat16_would_be_slow(
     call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.cli.weights.training.lacks_bfloat16", lambda: True)
+    config.write_text(_CONFIG.replace("steps = 3", "steps = 1"))
     arguments = ("weights", "train", "--config", config, "--device", "cpu")
     assert "bfloat16" not in call(*arguments, "--out", tmp_path / "one")[2]
     assert "--precision float32 is faster" in call(*arguments, "--out", tmp_path / "two", "--precision", "bfloat16")[2]
