@@ -79,7 +79,12 @@ def config(**fields: object) -> ExtractionConfig:
         ({"hop": 30}, 3, 90, {"clips": 3, "frames": 24, "pairs": 21}),
         ({"sampling": "clips"}, 3, 20, {"clips": 3, "frames": 24, "pairs": 21}),
         ({"sampling": "segments"}, 2, 11, {"clips": 2, "frames": 16, "pairs": 14}),
-        ({"sampling": "segments", "model": "msnet_en_resnet18"}, 2, 30, {"clips": 2, "frames": 48, "pairs": 44}),
+        (
+            {"sampling": "segments", "model": "msnet_en_resnet18", "num_frames": None},
+            2,
+            30,
+            {"clips": 2, "frames": 48, "pairs": 44},
+        ),
         ({"sampling": "dense"}, 1, 20, {"clips": 1, "frames": 20, "pairs": 19}),
         ({"sampling": "dense"}, 1, 0, {"clips": 1, "frames": 0, "pairs": 0}),
     ],
