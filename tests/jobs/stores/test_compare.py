@@ -178,7 +178,7 @@ def test_clips_that_one_lacks_are_told_without_comparing_rows(tmp_path):
     make_store(tmp_path / "one", (("a.mp4",),), clips=3)
     make_store(tmp_path / "two", (("a.mp4",),), clips=2)
     report = compare_stores(tmp_path / "one", tmp_path / "two")
-    assert report.differences == ("'a.mp4' is cut to other clips",)
+    assert report.differences == ("'a.mp4' is cut into other clips",)
     assert report.clips == 0
 
 

@@ -227,7 +227,7 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         (("join", "STORE", "train.json", "--pattern", "("), "--pattern"),
         (("join", "STORE", "train.json", "--pattern", "q(x)"), "Change the pattern q(x) to one that finds"),
         (("plot", "video", "STORE", "nobody", "--out", "a.png"), "got 'nobody'"),
-        (("plot", "video", "STORE", "v12.mp4", "--out", "a.png", "--videos", "."), "is not there"),
+        (("plot", "video", "STORE", "v12.mp4", "--out", "a.png", "--videos", "."), "it is missing"),
         (("plot", "run", "STORE", "--out", "a.png"), "Give the folder that `msnet gebd train --out` wrote"),
     ],
 )
