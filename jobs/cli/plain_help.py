@@ -13,6 +13,10 @@ from typer.core import TyperCommand, TyperGroup
 
 
 class _Command(TyperCommand):
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Write arguments as help texts name them: STORE, [VIDEO_ID]."""
+        return [piece.replace("{", "").replace("}", "").upper() for piece in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments, options, and each named group of options, in the order of the command."""
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -20,6 +24,8 @@ class _Command(TyperCommand):
             usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
             record = parameter.get_help_record(ctx)
             if record is not None:
+                if usual == "Arguments":
+                    record = (str(parameter.name).upper(), record[1])
                 name = getattr(parameter, "rich_help_panel", None) or usual
                 sections.setdefault(name, []).append(record)
         for name, records in sections.items():
