@@ -14,7 +14,7 @@ from extractor.store.commits.records import decode_record, read_record
 from extractor.store.commits.run import Run, has_seals
 from extractor.store.commits.staging import open_staged
 from extractor.store.disk.atomic import is_temporary
-from extractor.store.disk.sealed import Kind, is_sound, read_whole
+from extractor.store.disk.sealed import Kind, is_sound, read_whole, with_copies
 from extractor.store.disk.shard import ShardReader
 from extractor.store.tables import read_fragment
 from schemas.errors import DamagedShardError, StoreError
@@ -154,7 +154,7 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
 
 def _sealed_files(paths: StorePaths) -> Iterator[tuple[Path, Kind]]:
     """Every file that carries a seal, whether it exists or not, with its kind."""
-    for path, kind in ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY)):
+    for path, kind in with_copies(paths):
         yield from ((path, kind), (paths.copy(path), kind))
     yield from ((paths.manifest, Kind.MANIFEST), (paths.failures, Kind.FAILURES))
     yield from ((path, Kind.CRASHES) for path in _files(paths.ledger, "*.json"))

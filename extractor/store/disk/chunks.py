@@ -64,7 +64,8 @@ class ChunkGuard:
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
-        self._packing = _filters(dataset)[-2] if len(_filters(dataset)) > 1 else None
+        *packing, _checksum = _filters(dataset)
+        self._packing = packing[-1] if packing else None
         self._chunk_bytes = _chunk_bytes(dataset)
         self._chunk_rows = dataset.chunks[0]
         self._seen = bytearray(-(-dataset.shape[0] // self._chunk_rows))

@@ -66,9 +66,18 @@ def read_whole(path: Path) -> bytes:
 def keep_copy(paths: StorePaths, path: Path) -> None:
     """Make the copy of run.json or inventory.parquet equal to it."""
     data, copy = read_whole(path), paths.copy(path)
-    copy.parent.mkdir(exist_ok=True)
     if _content(copy) != data:
-        write_bytes(copy, data)
+        _write_copy(copy, data)
+
+
+def _write_copy(copy: Path, data: bytes) -> None:
+    copy.parent.mkdir(exist_ok=True)
+    write_bytes(copy, data)
+
+
+def with_copies(paths: StorePaths) -> tuple[tuple[Path, Kind], ...]:
+    """The files that have a copy, and their kinds."""
+    return ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY))
 
 
 def mend(paths: StorePaths) -> list[str]:
@@ -77,10 +86,11 @@ def mend(paths: StorePaths) -> list[str]:
     Returns a sentence for each file that it restored. Leaves stores without seals alone.
     """
     restored = []
-    for path, kind in ((paths.run, Kind.RUN), (paths.inventory, Kind.INVENTORY)):
+    for path, kind in with_copies(paths):
         data, copy = _content(path), _content(paths.copy(path))
         if data is not None and is_sound(data, kind):
-            keep_copy(paths, path)
+            if copy != data:
+                _write_copy(paths.copy(path), data)
         elif copy is not None and is_sound(copy, kind):
             write_bytes(path, copy)
             restored.append(f"{path} was {'missing' if data is None else 'damaged'}, and was restored from its copy")
