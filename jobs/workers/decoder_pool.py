@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +21,8 @@ _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames i
 _AHEAD_FILES = 2
 _POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 10.0  # for an idle decoder to answer, which takes a millisecond
-_START_SECONDS = 120.0  # for a process to start; no file is charged for it
-_MOST_DEATHS_AT_START = 5  # of decoders, in a row
+_START_SECONDS = 120.0  # for a process to start
+_MOST_FAILED_STARTS = 5  # in a row
 _ATTEMPTS = 2
 
 
@@ -50,10 +49,11 @@ class _Slot:
     """One decoder process and its work."""
 
     actor: Any
-    identity: Any  # reference to its process id, requested first: later it would wait behind a file
+    # References to requested answers, in order: the process id first, then events. A file is sent once the first has
+    # come, so that a process that died before it read a file is not mistaken for a file that kills it, or the reverse.
+    answers: deque[Any]
     process_id: int | None = None
     tasks: deque[_QueuedFile] = field(default_factory=deque)
-    events: deque[Any] = field(default_factory=deque)  # references to requested events, in order
     head_since: float = 0.0
     files: int = 0
 
@@ -72,7 +72,7 @@ class DecoderPool:
         self._slots = [self._new_slot() for _ in range(count)]
         self._draining = False
         self._warm = False  # waiting for the first decoders to start is not a lack of decoders
-        self._deaths_at_start = 0
+        self._failed_starts = 0
         self.waiting_seconds = 0.0
         self.notes: list[str] = []  # tracebacks of decoders, for the log
 
@@ -103,34 +103,41 @@ class DecoderPool:
                     slot.tasks = deque(list(slot.tasks)[:1])
             for slot in self._slots:
                 self._fill(slot, waiting)
-            busy = {slot.events[0]: slot for slot in self._slots if slot.tasks}
+            busy = {
+                slot.answers[0]: slot for slot in self._slots if slot.tasks or (waiting and slot.process_id is None)
+            }
             if not busy:
                 return
             started = time.monotonic()
             ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
             self.waiting_seconds += (time.monotonic() - started) * self._warm
             ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none starves
-            self._warm |= bool(ready)
             for reference in ready:
                 yield from self._take(busy[reference], waiting)
             yield None  # a sign of life
             # Check again: the caller may have been slow with the events, and no decoder is charged for that.
             silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
             for reference, slot in busy.items():
-                if slot.tasks and (error := self._verdict(slot, reference in silent)):
+                if slot.process_id is None:
+                    if reference in silent and time.monotonic() - slot.head_since > _START_SECONDS:
+                        self._failed_to_start(slot, f"no answer within {_START_SECONDS:.0f} s")
+                elif slot.tasks and (error := self._verdict(slot, reference in silent)):
                     yield from self._replace(slot, waiting, error)
 
     def _new_slot(self) -> _Slot:
         actor = self._spawn()
-        return _Slot(actor, actor.process_id.remote(), head_since=time.monotonic())
+        return _Slot(actor, deque([actor.process_id.remote()]), head_since=time.monotonic())
 
     def _fill(self, slot: _Slot, waiting: deque[_QueuedFile]) -> None:
+        if slot.process_id is None:
+            return
         if not slot.tasks and waiting and (slot.files >= self._limits.files or not self._lives(slot)):
             self._renew(slot)
+            return
         while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
             self._enqueue(slot, waiting.popleft())
-        while slot.tasks and len(slot.events) < _AHEAD_EVENTS:
-            slot.events.append(slot.actor.next.remote())
+        while slot.tasks and len(slot.answers) < _AHEAD_EVENTS:
+            slot.answers.append(slot.actor.next.remote())
 
     def _enqueue(self, slot: _Slot, task: _QueuedFile) -> None:
         if not slot.tasks:
@@ -140,25 +147,26 @@ class DecoderPool:
 
     def _lives(self, slot: _Slot) -> bool:
         """Whether an idle decoder still answers: one that died while idle must not cost a file."""
-        if not self._has_started(slot):
-            return True
         answer = slot.actor.process_id.remote()
         try:
             ray.get(answer, timeout=_ANSWER_SECONDS)
         except RayError:
             return False
-        slot.events.clear()  # all None: they were requested beyond the last file
+        slot.answers.clear()  # all None: they were requested beyond the last file
         return True
 
     def _renew(self, slot: _Slot) -> None:
         ray.kill(slot.actor)
         fresh = self._new_slot()
-        slot.actor, slot.identity, slot.process_id, slot.files = fresh.actor, fresh.identity, None, 0
-        slot.events.clear()
+        slot.actor, slot.answers, slot.head_since = fresh.actor, fresh.answers, fresh.head_since
+        slot.process_id, slot.files = None, 0
 
     def _take(self, slot: _Slot, waiting: deque[_QueuedFile]) -> Iterator[FileEvent]:
-        """Take the first event of a slot, which is ready."""
-        reference = slot.events.popleft()
+        """Take the first answer of a slot, which is ready."""
+        reference = slot.answers.popleft()
+        if slot.process_id is None:
+            self._take_process_id(slot, reference)
+            return
         try:
             event = ray.get(reference)
         except OutOfMemoryError:
@@ -173,15 +181,12 @@ class DecoderPool:
             error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {message[0]}")
             yield from self._replace(slot, waiting, error)
             return
-        except RayError as failure:
-            if not self._has_started(slot):
-                self._died_at_start(slot, waiting, failure)
-                return
+        except RayError:
             error = VideoError(FailureClass.DECODER_CRASHED, "the decoder's process died")
             yield from self._replace(slot, waiting, error)
             return
         slot.head_since = time.monotonic()
-        self._deaths_at_start = 0
+        self._warm = True
         if event is None or not slot.tasks:  # requested beyond the last file
             return
         task = slot.tasks[0]
@@ -193,27 +198,28 @@ class DecoderPool:
             slot.files += 1
         yield FileEvent(task.job, event, task.attempts)
 
-    def _has_started(self, slot: _Slot) -> bool:
-        """Whether a decoder has ever answered. Its first answer is its process id, and starts its clock."""
-        if slot.process_id is None and ray.wait([slot.identity], timeout=0)[0]:
-            with suppress(RayError):
-                slot.process_id, slot.head_since = ray.get(slot.identity), time.monotonic()
-        return slot.process_id is not None
+    def _take_process_id(self, slot: _Slot, reference: Any) -> None:
+        try:
+            slot.process_id = ray.get(reference)
+        except RayError as failure:
+            self._failed_to_start(slot, str(failure).splitlines()[0])
+            return
+        self._failed_starts = 0
+        slot.head_since = time.monotonic()
+        for task in slot.tasks:  # to be tried again in a fresh decoder
+            slot.actor.enqueue.remote(task.job, task.distrust)
 
-    def _died_at_start(self, slot: _Slot, waiting: deque[_QueuedFile], failure: RayError) -> None:
-        self._deaths_at_start += 1
-        if self._deaths_at_start >= _MOST_DEATHS_AT_START:
+    def _failed_to_start(self, slot: _Slot, reason: str) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= _MOST_FAILED_STARTS:
             raise ResourceError(
-                f"expected decoders to start; {self._deaths_at_start} died while starting "
-                f"({str(failure).splitlines()[0]}). Is there enough memory and shared memory, and room for processes?"
+                f"expected decoders to start; {self._failed_starts} in a row did not "
+                f"({reason}). Is there enough memory and shared memory, and room for processes?"
             )
-        waiting.extendleft(reversed(slot.tasks))
-        slot.tasks.clear()
         self._renew(slot)
 
     def _verdict(self, slot: _Slot, silent: bool) -> VideoError | None:
         """Why a decoder must be replaced, if it must: its memory, or how long it has been silent."""
-        started = self._has_started(slot)
         memory = private_memory_bytes(slot.process_id) if slot.process_id else None
         if memory is not None and memory > self._limits.memory_bytes:
             limit = self._limits.memory_bytes / 1024**3
@@ -222,7 +228,7 @@ class DecoderPool:
         limit = suggested_deadline_seconds(
             task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds
         )
-        if silent and time.monotonic() - slot.head_since > limit + (0.0 if started else _START_SECONDS):
+        if silent and time.monotonic() - slot.head_since > limit:
             return VideoError(FailureClass.TIMED_OUT, f"the decoder returned nothing for {limit:.0f} s")
         return None
 
@@ -242,4 +248,4 @@ class DecoderPool:
             return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        self._enqueue(slot, _QueuedFile(task.job, task.attempts + 1, error.message))
+        slot.tasks.append(_QueuedFile(task.job, task.attempts + 1, error.message))  # sent once the decoder answers

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import ray
 
 from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder_pool import DecoderPool, FileEvent
-from schemas.errors import FailureClass, VideoError
+from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, FileJob, FrameChunk, Header, Item, PixelGrid, Restart, VideoInfo
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
@@ -336,3 +337,43 @@ def test_decoder_that_died_while_idle_costs_no_file(pools: Pools) -> None:
     events = events_of(pool, [job("good@2")])[job("good@2")]
     assert kinds(events) == WHOLE
     assert {event.attempts for event in events} == {1}
+
+
+class _Unanswering(FakeDecoder):
+    """Dies whenever it is asked who it is: a process that cannot start."""
+
+    def process_id(self) -> int:
+        os._exit(1)
+
+
+def test_decoders_that_never_start_end_the_run_and_are_given_no_file() -> None:
+    pool = DecoderPool(lambda: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits())
+    with pytest.raises(ResourceError, match=r"expected decoders to start; 5 in a row did not"):
+        list(pool.run([job("good@")]))
+    pool.close()
+
+
+class _Answers:
+    """An actor's handle that lists in `asked` which of its methods were called, and whether it had answered by then."""
+
+    def __init__(self, actor: Any, asked: list[tuple[str, bool]]) -> None:
+        self._actor, self._asked = actor, asked
+        self._identity = actor.process_id.remote()
+
+    def __getattr__(self, name: str) -> Any:
+        def remote(*arguments: Any) -> Any:
+            self._asked.append((name, bool(ray.wait([self._identity], timeout=0)[0])))
+            return getattr(self._actor, name).remote(*arguments)
+
+        return SimpleNamespace(remote=remote)
+
+
+def test_no_file_is_sent_to_a_decoder_that_has_not_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its death would be taken for a failed start: a file that kills at once would end the run."""
+    monkeypatch.setattr(ray, "kill", lambda handle: None)
+    asked: list[tuple[str, bool]] = []
+    pool = DecoderPool(
+        lambda: _Answers(ray.remote(FakeDecoder).options(num_cpus=0).remote(), asked), 2, DecoderLimits()
+    )
+    assert kinds(events_of(pool, [job("dies@"), job("good@")])[job("dies@")]) == [VideoError]
+    assert [early for name, early in asked if name != "process_id"].count(False) == 0
