@@ -19,6 +19,9 @@ from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError
 
 
+_SHIFTING = (BasicBlock, Bottleneck, InvertedResidual)
+
+
 @dataclass(frozen=True, slots=True)
 class MSNetOutput:
     """What a network returns for B clips of T frames. Every tensor is float32 but `tied`, which is bool.
@@ -81,6 +84,14 @@ class MSNet(nn.Module):
         if self.motion_squeeze is None:
             return []
         return [*self.backbone.lower_modules(), self.motion_squeeze.reduction]
+
+    def temporal_layers(self) -> tuple[bool, ...]:
+        """For each layer that joins frames, in the order in which frames meet them, whether it is the MS module."""
+        blocks = [module.shifted for module in self.backbone.modules() if isinstance(module, _SHIFTING)]
+        lower = [m for part in self.backbone.lower_modules() for m in part.modules() if isinstance(m, _SHIFTING)]
+        squeeze = () if self.motion_squeeze is None else (True,)
+        below, above = sum(blocks[: len(lower)]), sum(blocks[len(lower) :])
+        return (*(False,) * below, *squeeze, *(False,) * above)
 
     def forward(self, frames: Tensor) -> MSNetOutput:
         """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`."""
@@ -183,7 +194,7 @@ def initialize(network: nn.Module, generator: torch.Generator) -> None:
             nn.init.normal_(module.weight, 0, 0.001, generator=generator)
             nn.init.zeros_(module.bias)
     for module in network.modules():
-        if isinstance(module, BasicBlock | Bottleneck | InvertedResidual) and module.has_skip:
+        if isinstance(module, _SHIFTING) and module.has_skip:
             nn.init.constant_(module.last.norm.weight, 0.5)
 
 

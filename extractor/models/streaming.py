@@ -1,42 +1,34 @@
-"""Features of one long sequence that comes in pieces; each frame is computed once.
+"""Features of sequences that come in pieces, many side by side; each frame is computed once.
 
 Cutting a sequence into overlapping chunks would recompute the network's temporal reach at every cut. Instead each
-layer that looks forward holds one frame back until its successor comes. Pieces may have any size, and the result is
-that of one uncut pass.
+layer that looks forward holds one frame back until its successor comes. Pieces may have any size and any neighbours in
+their batch, and the result is that of one uncut pass.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extractor.models.backbones.timeline import StreamTimeline
+from extractor.models.backbones.timeline import Held, PieceTimeline
+from extractor.models.motion_squeeze import MotionFeatures
 from extractor.models.msnet import MSNet
-
-Int64Array = npt.NDArray[np.int64]
-
-_WHOLE = np.array([[0, np.iinfo(np.int64).max]])  # one clip of all frames
+from extractor.models.pieces import WHOLE, BatchPlan, Gather, Int64Array, OpenSequences, Piece
 
 
 @dataclass(frozen=True, slots=True)
-class StreamOutput:
-    """What one push completed: consecutive frames, pairs and clips, each exactly once and in order.
+class BatchOutput:
+    """What a batch of pieces completed; the rows of each piece follow one another, as many as its plan says.
 
-    `frame_features` (n, D) are those of frames `first_frame`, ...; `motion` (m, C, h, w) that of frames
-    `first_motion`, ... (known earlier). `displacement` (k, 2, h, w) in cells, `confidence` (k, 1, h, w) and `tied`
-    (k, h, w) are those of pairs `first_pair`, ...; pair i is frames i and i + 1. Without an MS module these four are
-    None. `clip_features` (c, D) and `logits` (c, classes) are those of clips `first_clip`, ...; logits are None
-    without a classifier. n, m, k and c may be 0.
+    `frame_features` (n, D) and `motion` (m, C, h, w) by frame, the latter known earlier; `displacement` (k, 2, h, w) in
+    cells, `confidence` (k, 1, h, w) and `tied` (k, h, w) by pair; `clip_features` (c, D) and `logits` (c, classes) by
+    clip. A clip's feature is the mean of its frame features, summed in float64. None without an MS module, or without
+    a classifier. Float32 but `tied`, which is bool.
     """
 
-    first_frame: int
-    first_motion: int
-    first_pair: int
-    first_clip: int
     frame_features: Tensor
     motion: Tensor | None
     displacement: Tensor | None
@@ -46,42 +38,130 @@ class StreamOutput:
     logits: Tensor | None
 
 
+class SequenceStreams:
+    """Runs batches of pieces through `network`, and keeps what its layers hold back of the open sequences.
+
+    The network must be in evaluation mode: in training, batch norm would depend on what shares a batch.
+    """
+
+    def __init__(self, network: MSNet) -> None:
+        if network.training:
+            raise ValueError("expected a network in evaluation mode; got one in training mode. Call .eval() first")
+        self._network = network
+        self.open = OpenSequences(network.temporal_layers())
+        self._held: list[Held | None] = [None] * len(network.temporal_layers())
+        self._sums: Tensor | None = None  # (open clips, D), float64
+
+    @torch.no_grad()
+    def run(self, frames: Tensor, plan: BatchPlan) -> BatchOutput:
+        """Run the frames (N, 3, H, W) of a planned batch, float and normalised, piece after piece.
+
+        If it raises, nothing has changed, and the same pieces can be planned again in smaller batches.
+        """
+        rows = _RowTable(plan, self._network.device)
+        timeline = PieceTimeline(plan, rows, self._held, self._network.spec.edges)
+        features, motion = self._network.run(frames, timeline)
+        clip_features, sums = self._means(features, plan, rows)
+        output = self._output(features, motion, clip_features)
+        self._held, self._sums = timeline.kept, sums
+        self.open.advance(plan)
+        return output
+
+    def _output(self, features: Tensor, motion: MotionFeatures | None, clip_features: Tensor) -> BatchOutput:
+        classifier = self._network.classifier
+        return BatchOutput(
+            features,
+            None if motion is None else motion.features.float(),
+            None if motion is None else motion.displacement,
+            None if motion is None else motion.confidence,
+            None if motion is None else motion.tied,
+            clip_features,
+            None if classifier is None else classifier(clip_features),
+        )
+
+    def _means(self, features: Tensor, plan: BatchPlan, rows: _RowTable) -> tuple[Tensor, Tensor]:
+        """Features of the clips that are complete, (c, D) float32, and the sums of those that are not."""
+        means = plan.means
+        # All sums at once: hundreds of clips may be open, and a float64 sum of float32 values is exact in any order
+        # unless values are 2^20 times apart.
+        sums = torch.from_numpy(means.of_clip).to(features.device).double() @ features.double()
+        if len(means.continued):
+            assert self._sums is not None
+            sums.index_add_(0, rows(means.continued), self._sums[rows(means.carried)])
+        finished = (sums[rows(means.finished)] / rows(means.lengths)[:, None]).float()
+        kept = sums if self._sums is None else torch.cat((sums, self._sums))
+        return finished, kept[rows(means.kept)]
+
+
+class _RowTable:
+    """All row numbers of a plan, brought to the device at once."""
+
+    def __init__(self, plan: BatchPlan, device: torch.device) -> None:
+        arrays: dict[int, Int64Array] = {}
+        for part in (*plan.layers, plan.means):
+            for field in fields(part):
+                value = getattr(part, field.name)
+                for array in (value.index, value.places, value.replacements) if isinstance(value, Gather) else (value,):
+                    if array.dtype == np.int64:
+                        arrays[id(array)] = array
+        table = torch.from_numpy(np.concatenate([*arrays.values(), np.empty(0, np.int64)]))
+        if device.type == "cuda":
+            table = table.pin_memory()  # else the copy waits for the device
+        parts = table.to(device, non_blocking=True).split([len(array) for array in arrays.values()] + [0])
+        self._tensors = dict(zip(arrays, parts, strict=False))
+        self._plan = plan  # its arrays must live, or their numbers could be taken by others
+
+    def __call__(self, rows: Int64Array) -> Tensor:
+        return self._tensors[id(rows)]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOutput(BatchOutput):
+    """What one push of a `DenseStream` completed: consecutive frames, pairs and clips, each exactly once and in order.
+
+    `first_frame` is the number of the first row of `frame_features`, `first_motion` that of `motion`, `first_pair`
+    that of `displacement`, `confidence` and `tied` (pair i is frames i and i + 1), `first_clip` that of
+    `clip_features` and `logits`.
+    """
+
+    first_frame: int
+    first_motion: int
+    first_pair: int
+    first_clip: int
+
+
 class DenseStream:
     """Runs one sequence through `network` as it comes; create one per sequence.
 
     `clips` (c, 2) holds each clip's first frame and the one past its last. Both columns ascend, and clips may overlap;
-    None makes the whole sequence one clip. A clip's feature is the mean of its frame features, summed in float64. The
-    network must be in evaluation mode: in training, batch norm would depend on how the sequence was cut.
+    None makes the whole sequence one clip.
     """
 
     def __init__(self, network: MSNet, clips: Int64Array | None = None) -> None:
-        if network.training:
-            raise ValueError("expected a network in evaluation mode; got one in training mode. Call .eval() first")
-        self._network = network
-        self._timeline = StreamTimeline(network.spec.edges)
+        self._streams = SequenceStreams(network)
+        self._clips = WHOLE if clips is None else clips
         self._size: tuple[int, int] | None = None
-        self._frames = self._pushed = self._motion = self._pairs = 0
-        self._clips = _ClipMeans(_WHOLE if clips is None else clips)
+        self._pushed = 0
+        self._ended = False
+        self._first = np.zeros(4, np.int64)
 
-    @torch.no_grad()
     def push(self, frames: Tensor) -> StreamOutput:
         """Take the next n >= 1 frames (n, 3, H, W), float and normalised; return what is known now."""
         self._take(frames)
         return self._advance(frames)
 
-    @torch.no_grad()
     def finish(self, frames: Tensor | None = None) -> StreamOutput:
         """End the sequence, optionally with its last frames; return the rest. A sequence has at least 2 frames."""
         if frames is not None:
             self._take(frames)
-        if self._timeline.ended or self._size is None or self._pushed < 2:
-            got = "a finished one" if self._timeline.ended else self._pushed
+        if self._ended or self._size is None or self._pushed < 2:
+            got = "a finished one" if self._ended else self._pushed
             raise ValueError(f"expected an unfinished sequence of at least 2 frames; got {got}")
-        self._timeline.ended = True
+        self._ended = True
         return self._advance(torch.empty(0, 3, *self._size) if frames is None else frames)
 
     def _take(self, frames: Tensor) -> None:
-        if self._timeline.ended:
+        if self._ended:
             raise ValueError("expected an unfinished stream; got frames after its end. Create one stream per sequence")
         if frames.ndim != 4 or len(frames) < 1 or frames.shape[1] != 3 or not frames.is_floating_point():
             raise ValueError(f"expected float frames (n, 3, H, W), n >= 1; got {frames.dtype} {tuple(frames.shape)}")
@@ -94,53 +174,8 @@ class DenseStream:
         self._pushed += len(frames)
 
     def _advance(self, frames: Tensor) -> StreamOutput:
-        features, motion = self._network.run(frames, self._timeline)
-        first_clip = self._clips.done
-        clip_features = self._clips.add(features, ended=self._timeline.ended)
-        classifier = self._network.classifier
-        output = StreamOutput(
-            self._frames,
-            self._motion,
-            self._pairs,
-            first_clip,
-            features,
-            None if motion is None else motion.features.float(),
-            None if motion is None else motion.displacement,
-            None if motion is None else motion.confidence,
-            None if motion is None else motion.tied,
-            clip_features,
-            None if classifier is None else classifier(clip_features),
-        )
-        self._frames += len(features)
-        self._motion += 0 if motion is None else len(motion.features)
-        self._pairs += 0 if motion is None else len(motion.tied)
-        return output
-
-
-class _ClipMeans:
-    """Means of frame features over ranges of frames, as the frames come."""
-
-    def __init__(self, clips: Int64Array) -> None:
-        self._starts, self._stops = clips[:, 0], clips[:, 1]
-        self._sums: Tensor | None = None  # (open clips, D), float64, of the clips from `done` on
-        self._frames = 0
-        self.done = 0
-
-    def add(self, features: Tensor, *, ended: bool) -> Tensor:
-        """Take the next frames' features (n, D); return the means (c, D), float32, of the clips they complete."""
-        first, stop = self._frames, self._frames + len(features)
-        self._frames = stop
-        begun = int(np.searchsorted(self._starts, stop))
-        of_clip = np.arange(first, stop) >= self._starts[self.done : begun, None]
-        of_clip &= np.arange(first, stop) < self._stops[self.done : begun, None]
-        # All sums at once: hundreds of clips may be open, and a float64 sum of float32 values is exact in any order
-        # unless values are 2^20 times apart.
-        sums = torch.from_numpy(of_clip).to(features.device, torch.float64) @ features.double()
-        if self._sums is not None:
-            sums[: len(self._sums)] += self._sums
-        ends = len(self._starts) if ended else int(np.searchsorted(self._stops, stop, side="right"))
-        count = max(0, min(ends, begun) - self.done)
-        self._sums = sums[count:].clone()
-        lengths = np.minimum(self._stops, stop)[self.done : self.done + count] - self._starts[self.done :][:count]
-        self.done += count
-        return (sums[:count] / torch.from_numpy(lengths).to(features.device)[:, None]).float()
+        plan = self._streams.open.plan([Piece(0, len(frames), self._ended, self._clips)])
+        output = self._streams.run(frames, plan)
+        first = self._first.tolist()
+        self._first += np.concatenate([plan.frames, plan.motion, plan.pairs, plan.clips])
+        return StreamOutput(*(getattr(output, field.name) for field in fields(output)), *first)

@@ -39,7 +39,7 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """Map (N, C, h, w) to (M, out_channels, h', w'): M frames that the timeline has ready."""
-        x, branch = timeline.shift(self, x) if self.shifted else (x, x)
+        x, branch = timeline.shift(x) if self.shifted else (x, x)
         if self.expand is not None:
             branch = self.expand(branch)
         y: Tensor = self.project(self.depthwise(branch), x if self.has_skip else None)

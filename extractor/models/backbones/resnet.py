@@ -31,7 +31,7 @@ class _ResidualBlock(nn.Module, ABC):
 
     def forward(self, x: Tensor, timeline: Timeline) -> Tensor:
         """Map (N, C, h, w) to (M, out_channels, h', w'): M frames that the timeline has ready."""
-        x, branch = timeline.shift(self, x) if self.shifted else (x, x)
+        x, branch = timeline.shift(x) if self.shifted else (x, x)
         skip = x if self.downsample is None else self.downsample(x)
         return self.residual(branch, skip)
 
