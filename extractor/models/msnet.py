@@ -18,7 +18,6 @@ from extractor.models.precision import precision_of
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError
 
-
 _SHIFTING = (BasicBlock, Bottleneck, InvertedResidual)
 
 

@@ -207,8 +207,8 @@ class OpenSequences:
         clips = (*now.clips, *(_Clips(piece.ranges) for piece in new))
         means, done, open_clips = _plan_means(clips, at, counts, ended, gone)
         still_open = tuple(sequence for sequence, lost in zip(sequences, gone, strict=True) if not lost)
-        after = _Bookkeeping(still_open, tuple(rows), open_clips)
-        return BatchPlan(tuple(pieces), tuple(plans), means, counts, motion, pairs, done, after, dropped)
+        left = _Bookkeeping(still_open, tuple(rows), open_clips)
+        return BatchPlan(tuple(pieces), tuple(plans), means, counts, motion, pairs, done, left, dropped)
 
     def advance(self, plan: BatchPlan) -> None:
         """Take note that a planned batch went through the layers."""
@@ -306,7 +306,8 @@ def _newest(counts: Int64Array, held: Int64Array, total_in: int) -> Int64Array:
 
 def _ranges(starts: Int64Array, lengths: Int64Array) -> Int64Array:
     """start, start + 1, ... of each range, one after the other."""
-    return np.arange(int(lengths.sum())) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    shifts: Int64Array = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    return np.arange(len(shifts)) + shifts
 
 
 def _moved(rows: Int64Array, by: int) -> Int64Array:

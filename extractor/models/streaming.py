@@ -107,8 +107,8 @@ class _RowTable:
         table = torch.from_numpy(np.concatenate([*arrays.values(), np.empty(0, np.int64)]))
         if device.type == "cuda":
             table = table.pin_memory()  # else the copy waits for the device
-        parts = table.to(device, non_blocking=True).split([len(array) for array in arrays.values()] + [0])
-        self._tensors = dict(zip(arrays, parts, strict=False))
+        parts = torch.split(table.to(device, non_blocking=True), [len(array) for array in arrays.values()])
+        self._tensors: dict[int, Tensor] = dict(zip(arrays, parts, strict=True))
         self._plan = plan  # its arrays must live, or their numbers could be taken by others
 
     def __call__(self, rows: Int64Array) -> Tensor:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from extractor.models.backbones.temporal_shift import future_slice, past_slice, temporal_shift
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
