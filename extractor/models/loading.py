@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +77,14 @@ def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
     pixels = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else frames
     if pixels.dtype != torch.uint8 or pixels.ndim < 3 or pixels.shape[-1] != 3:
         raise ValueError(f"expected uint8 frames (..., H, W, 3); got {pixels.dtype} {tuple(pixels.shape)}")
-    mean = torch.tensor(IMAGENET_MEAN, device=pixels.device) * 255
-    std = torch.tensor(IMAGENET_STD, device=pixels.device) * 255
+    mean, std = _pixel_statistics(pixels.device)
     return ((pixels - mean) / std).movedim(-1, -3)
+
+
+@cache
+def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of pixel values, made once: making them waits for the device."""
+    return torch.tensor(IMAGENET_MEAN, device=device) * 255, torch.tensor(IMAGENET_STD, device=device) * 255
 
 
 def _load(

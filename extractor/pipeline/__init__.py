@@ -1,1 +1,1 @@
-"""Frames in, rows of features out: clips are assembled, run through the network in batches, and staged per item."""
+"""Frames in, rows of features out: frames wait for a batch, a device computes it, rows are given to their items."""

@@ -1,55 +1,40 @@
-"""One file: the decoder's events in, staged items and failures out."""
+"""One file: the decoder's events in; frames to the feeder, and what becomes of its items to the writer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
-from extractor.pipeline.items import ClipsAssembly, ItemAssembly, ItemWriter, SequenceAssembly
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.feeder import Feeder
+from extractor.pipeline.items import ItemFrames, item_frames
+from extractor.pipeline.messages import FramesDamaged, ItemBegins, ItemDecoded, ItemDropped, ItemFailed, Message
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Decoded, DecodingEvent, Failure, FileJob, FrameChunk, Header, ItemPlan, Restart
 
-
-@dataclass(frozen=True, slots=True)
-class ItemDone:
-    """An item whose features are durable."""
-
-    video_id: str
-    clips: int
-    frames: int
+_NUMBERS = count()
+"""Of items, in this process."""
 
 
-class FileAssembly:
-    """Assembles the items of one file from the decoder's events.
+class FileFrames:
+    """Takes the decoder's events of one file for all its items.
 
-    Nothing of an item is durable before its file is decoded to the end without an error: a late error discards what
-    came before it. `report` is called once per item, with `ItemDone` or `Failure`.
+    Nothing of an item becomes durable before its file is decoded to the end without an error: a late error drops what
+    came before it. `tell` receives the messages for the writer: of each item of the job in the end one `ItemDecoded` or
+    one `ItemFailed`.
     """
 
-    def __init__(
-        self,
-        job: FileJob,
-        runner: NetworkRunner,
-        open_writer: Callable[[str], ItemWriter],
-        report: Callable[[ItemDone | Failure], None],
-    ) -> None:
+    def __init__(self, job: FileJob, shard: str, feeder: Feeder, tell: Callable[[Message], None]) -> None:
         self.job = job
-        self._runner = runner
-        self._open_writer = open_writer
-        self._report = report
+        self.ended = False  # every item is decoded or failed
+        self._shard = shard
+        self._feeder = feeder
+        self._tell = tell
         self._header: Header | None = None
-        self._items: list[ItemAssembly] = []
-        self._decoded: Decoded | None = None
-        self._reported: set[str] = set()
+        self._items: list[ItemFrames] = []
+        self._failed: set[str] = set()
         self._started = time.monotonic()
-
-    @property
-    def done(self) -> bool:
-        """Whether every item of the file is reported."""
-        return len(self._reported) == len(self.job.items)
 
     def handle(self, event: DecodingEvent) -> None:
         """Take the decoder's next event."""
@@ -59,38 +44,26 @@ class FileAssembly:
                 self._begin()
             case FrameChunk():
                 for item in self._items:
-                    item.add(event.index, event.frames, event.valid)
+                    damaged = item.add(event.index, event.frames, event.valid)
+                    if len(damaged):
+                        self._tell(FramesDamaged(item.number, damaged))
             case Restart():
                 self._begin()
             case Decoded():
                 self._end(event)
-        self.settle()
 
     def fail(self, error: VideoError, attempts: int = 1) -> None:
-        """Fail every item that is not reported yet: the file cannot be decoded."""
+        """Fail every item: the file cannot be decoded."""
         self.cancel()
         for item in self.job.items:
-            self._report_failure(Failure(item.video_id, error.failure, error.message, attempts, self._seconds()))
-
-    def settle(self) -> None:
-        """Make complete items durable. Call it whenever the runner has returned results."""
-        if self._decoded is None:
-            return
-        for item in [item for item in self._items if item.complete]:
-            self._items.remove(item)
-            if item.refused:
-                item.cancel()
-                self._report_failure(self._failure(item, FailureClass.NOT_FINITE, item.refused))
-                continue
-            item.finish(self._manifest_rows(item))
-            self._reported.add(item.plan.video_id)
-            frames = int(item.clips[-1]["frame_stop"])
-            self._report(ItemDone(item.plan.video_id, len(item.clips), frames))
+            self._fail(Failure(item.video_id, error.failure, error.message, attempts, self._seconds()))
+        self.ended = True
 
     def cancel(self) -> None:
-        """Discard every unfinished item without reporting it, as at a shutdown."""
+        """Drop every item without a failure, as at a shutdown."""
         for item in self._items:
-            item.cancel()
+            item.drop()
+            self._tell(ItemDropped(item.number))
         self._items = []
 
     def _begin(self) -> None:
@@ -98,58 +71,58 @@ class FileAssembly:
         assert self._header is not None
         for plan in self._header.plans:
             if isinstance(plan, ItemPlan):
-                kind = ClipsAssembly if plan.ranges is None else SequenceAssembly
-                self._items.append(kind(plan, self._runner, self._open_writer(plan.video_id)))
+                item = item_frames(next(_NUMBERS), plan, self._feeder)
+                self._tell(ItemBegins(item.number, self._shard, plan))
+                self._items.append(item)
 
     def _end(self, decoded: Decoded) -> None:
-        self._decoded = decoded
         assert self._header is not None
         for plan in self._header.plans:
             if isinstance(plan, Failure):
-                self._report_failure(plan)
-        for item in list(self._items):
+                self._fail(plan)
+        of_video = _manifest_columns(self._header, decoded)
+        for item in self._items:
             if item.missing_frames:
-                item.cancel()
-                self._items.remove(item)
+                item.drop()
+                self._tell(ItemDropped(item.number))
                 message = f"expected {len(item.plan.index)} frames from the decoder; {item.missing_frames} did not come"
-                self._report_failure(self._failure(item, FailureClass.CORRUPT, message))
+                self._fail(Failure(item.plan.video_id, FailureClass.CORRUPT, message, 1, self._seconds()))
             else:
-                item.end()
+                self._tell(ItemDecoded(item.number, of_video))
+        self._items = []
+        self.ended = True
 
-    def _report_failure(self, failure: Failure) -> None:
-        if failure.video_id not in self._reported:
-            self._reported.add(failure.video_id)
-            self._report(failure)
-
-    def _failure(self, item: ItemAssembly, failure: FailureClass, message: str) -> Failure:
-        return Failure(item.plan.video_id, failure, message, 1, self._seconds())
+    def _fail(self, failure: Failure) -> None:
+        if failure.video_id not in self._failed:
+            self._failed.add(failure.video_id)
+            self._tell(ItemFailed(self._shard, failure))
 
     def _seconds(self) -> float:
         return time.monotonic() - self._started
 
-    def _manifest_rows(self, item: ItemAssembly) -> Sequence[Mapping[str, Any]]:
-        assert self._header is not None and self._decoded is not None
-        info, grid, decoded = self._header.info, self._header.grid, self._decoded
-        width, height = info.displayed_size
-        of_video = {
-            "fps": info.fps,
-            "video_start_seconds": info.start_seconds,
-            "video_end_seconds": info.end_seconds,
-            "width": width,
-            "height": height,
-            "pixel_aspect": info.pixel_aspect,
-            "codec": info.codec,
-            "container": info.container,
-            "scale_x": grid.scale_x,
-            "scale_y": grid.scale_y,
-            "offset_x": grid.offset_x,
-            "offset_y": grid.offset_y,
-            "times_made_up": info.times_made_up,
-            "decoder": decoded.decoder,
-            "decoder_version": decoded.decoder_version,
-            "fallback_reason": decoded.fallback_reason,
-            "flags": ",".join(dict.fromkeys((*info.flags, *decoded.flags))),
-            "bad_packets": decoded.bad_packets,
-            "bad_frames": decoded.bad_frames,
-        }
-        return [{**clip, **of_video} for clip in item.clips]
+
+def _manifest_columns(header: Header, decoded: Decoded) -> Mapping[str, Any]:
+    """What every manifest row of a file's items says about it."""
+    info, grid = header.info, header.grid
+    width, height = info.displayed_size
+    return {
+        "fps": info.fps,
+        "video_start_seconds": info.start_seconds,
+        "video_end_seconds": info.end_seconds,
+        "width": width,
+        "height": height,
+        "pixel_aspect": info.pixel_aspect,
+        "codec": info.codec,
+        "container": info.container,
+        "scale_x": grid.scale_x,
+        "scale_y": grid.scale_y,
+        "offset_x": grid.offset_x,
+        "offset_y": grid.offset_y,
+        "times_made_up": info.times_made_up,
+        "decoder": decoded.decoder,
+        "decoder_version": decoded.decoder_version,
+        "fallback_reason": decoded.fallback_reason,
+        "flags": ",".join(dict.fromkeys((*info.flags, *decoded.flags))),
+        "bad_packets": decoded.bad_packets,
+        "bad_frames": decoded.bad_frames,
+    }

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from extractor.models.msnet import MSNetOutput
-from extractor.models.streaming import StreamOutput
+from extractor.models.pieces import BatchPlan
+from extractor.models.streaming import BatchOutput
+from extractor.pipeline.messages import Rows
 from schemas.config import ExtractionConfig
-from schemas.layout import pack_tied
+from schemas.layout import DatasetSpec, pack_tied
 from schemas.tensors import TENSORS
-
-Rows = dict[str, npt.NDArray[np.generic]]
-"""Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
 
 
 class RowMaker:
@@ -31,25 +28,8 @@ class RowMaker:
         self._dtype = getattr(torch, config.store_dtype.value)
         self._motion_form = config.motion_form
 
-    def of_clips(self, output: MSNetOutput) -> Mapping[str, Tensor]:
-        """Tensors on the network's device, with B clips along the first axis, for `split_clips`."""
-        return self._chosen(output)
-
-    def of_stream(self, output: StreamOutput) -> Rows:
-        """Rows of one push of a `DenseStream`."""
-        return {path: _to_numpy(path, tensor) for path, tensor in self._chosen(output).items()}
-
-    @staticmethod
-    def split_clips(tensors: Mapping[str, Tensor]) -> list[Rows]:
-        """Rows of each of the B clips."""
-        arrays = {path: _to_numpy(path, tensor) for path, tensor in tensors.items()}
-        count = len(next(iter(arrays.values())))
-        return [
-            {path: array[i : i + 1] if path.startswith("clips/") else array[i] for path, array in arrays.items()}
-            for i in range(count)
-        ]
-
-    def _chosen(self, output: MSNetOutput | StreamOutput) -> Mapping[str, Tensor]:
+    def __call__(self, output: BatchOutput) -> dict[str, Tensor]:
+        """Tensors on the network's device, by path; `to_numpy` makes rows of them on the host."""
         chosen = {}
         for stored in TENSORS.values():
             if stored.attribute is None or stored.output not in self._outputs:
@@ -59,20 +39,41 @@ class RowMaker:
                 continue
             if stored.path == "frames/motion":
                 tensor = self._pool(tensor)
-            if tensor.dtype != torch.bool:  # bits are packed later
+            if tensor.dtype != torch.bool:  # bits are packed on the host
                 tensor = tensor.to(getattr(torch, stored.dtype) if stored.dtype else self._dtype)
             chosen[stored.path] = tensor
         return chosen
 
     def _pool(self, motion: Tensor) -> Tensor:
-        """Pool motion maps (..., C, h, w) to the stored form: (..., C), (..., C, g, g) or unchanged."""
+        """Pool motion maps (n, C, h, w) to the stored form: (n, C), (n, C, g, g) or unchanged."""
         if self._motion_form == "full":
             return motion
         if self._motion_form == "pooled":
             return motion.mean((-2, -1))
-        side = int(str(self._motion_form))
-        maps = F.adaptive_avg_pool2d(motion.flatten(0, -4), side)
-        return maps.reshape(*motion.shape[:-2], side, side)
+        return F.adaptive_avg_pool2d(motion, int(str(self._motion_form)))
+
+
+def to_numpy(tensors: Mapping[str, Tensor]) -> Rows:
+    """Rows of tensors that are on the host."""
+    return {path: pack_tied(t.numpy()) if path == "pairs/tied" else t.numpy() for path, t in tensors.items()}
+
+
+def rows_planned(plan: BatchPlan, path: str) -> int:
+    """How many rows of a dataset a batch completes."""
+    if path == "frames/motion":
+        return int(plan.motion.sum())
+    counts = {"clips": plan.clips, "frames": plan.frames, "pairs": plan.pairs}
+    return int(counts[path.partition("/")[0]].sum())
+
+
+def blank_rows(plan: BatchPlan, datasets: Sequence[DatasetSpec]) -> Rows:
+    """Zeros where a network would have written: what the pipeline costs without one."""
+    computed = {stored.path for stored in TENSORS.values() if stored.attribute is not None}
+    return {
+        spec.path: np.zeros((rows_planned(plan, spec.path), *spec.shape), spec.dtype)
+        for spec in datasets
+        if spec.path in computed
+    }
 
 
 def merge_members(members: Sequence[Rows], num_frames: Sequence[int]) -> Rows:
@@ -99,12 +100,9 @@ def merge_members(members: Sequence[Rows], num_frames: Sequence[int]) -> Rows:
 
 def concatenate_rows(first: Rows, second: Rows) -> Rows:
     """Append the rows of `second` to those of `first`, dataset by dataset."""
+    if not first or not second:
+        return first or second
     return {
         path: np.concatenate([rows[path] for rows in (first, second) if path in rows])
         for path in first.keys() | second.keys()
     }
-
-
-def _to_numpy(path: str, tensor: Tensor) -> npt.NDArray[np.generic]:
-    array = tensor.cpu().numpy()
-    return pack_tied(array) if path == "pairs/tied" else array

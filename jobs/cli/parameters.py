@@ -145,6 +145,9 @@ _Decoders = Annotated[
 _Threads = Annotated[
     int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")
 ]
+_BatchFrames = Annotated[
+    int | None, _work("--batch-frames", min=1, help="Frames in a batch of the network. (default: by the device)")
+]
 _Part = Annotated[str | None, _work("--part", help="i/n: this job does part i of n; n jobs fill one store.")]
 _RayAddress = Annotated[
     str | None,
@@ -175,6 +178,7 @@ def work_options(
     extractors: _Extractors = None,
     decoders: _Decoders = None,
     threads: _Threads = None,
+    batch_frames: _BatchFrames = None,
     part: _Part = None,
     ray_address: _RayAddress = None,
     decode_timeout: _DecodeTimeout = 60.0,
@@ -186,6 +190,7 @@ def work_options(
         extractors=extractors,
         decoders=decoders,
         threads=threads,
+        batch_frames=batch_frames,
         part=parse_part(part),
         ray_address=ray_address,
         limits=DecoderLimits(decode_timeout, _decoder_memory(decoder_memory)),

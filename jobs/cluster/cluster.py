@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import secrets
@@ -102,6 +103,7 @@ def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
         extractors=options.extractors,
         decoders=options.decoders,
         threads=options.threads,
+        batch_frames=options.batch_frames,
     )
     wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
     guard = RayGuard(temporary)
@@ -130,7 +132,7 @@ def _start(workers: Workers, object_store_bytes: int, temporary: Path, watch: Ra
             watch,
             address="local",  # never join a cluster that happens to run on this machine
             num_cpus=workers.extractors * workers.cores_each,
-            num_gpus=workers.extractors if workers.gpu else 0,
+            num_gpus=math.ceil(workers.extractors * workers.gpus),
             object_store_memory=object_store_bytes,
             include_dashboard=False,
             _temp_dir=str(temporary),
@@ -187,6 +189,7 @@ def _joined(
             extractors=options.extractors,
             decoders=options.decoders,
             threads=options.threads,
+            batch_frames=options.batch_frames,
         )
         _require_shared(store, dataset, [node["NodeID"] for node in alive])
         nodes = counted(len(alive), "node")

@@ -14,16 +14,21 @@ _MOST_DECODERS = 16  # more do not speed up an extractor on a GPU
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many extractors, and what each has: a GPU or not, `threads` of its own, and `decoders`.
+    """How many extractors, and what each has: a share of a GPU (0 for none), `threads` of its own, and `decoders`.
 
-    batch_frames: frames in a batch of the network.
+    batch_frames: frames in a batch of the network; None leaves it to the device.
     """
 
     extractors: int
     decoders: int
     threads: int
-    gpu: bool
-    batch_frames: int
+    gpus: float
+    batch_frames: int | None = None
+
+    @property
+    def gpu(self) -> bool:
+        """Whether an extractor computes on a GPU."""
+        return self.gpus > 0
 
     @property
     def cores_each(self) -> int:
@@ -31,7 +36,9 @@ class Workers:
         return self.threads + self.decoders
 
     def __str__(self) -> str:
-        what = "GPU" if self.gpu else counted(self.threads, "core")
+        what = counted(self.threads, "core")
+        if self.gpu:
+            what = "GPU" if self.gpus == 1 else f"{self.gpus:.3g} of a GPU"
         return f"{counted(self.extractors, 'extractor')} ({what} each) with {counted(self.decoders, 'decoder')} each"
 
 
@@ -60,22 +67,21 @@ def plan_workers(
     extractors: int | None = None,
     decoders: int | None = None,
     threads: int | None = None,
+    batch_frames: int | None = None,
 ) -> Workers:
     """Place workers on `cores` and `gpus`. device: "auto", "cpu" or "gpu". A number that is None is chosen here.
 
     Raises ResourceError if there are fewer GPUs than asked for, ConfigurationError for an unknown device.
     """
     if _use_gpu(device, gpus):
-        wanted = extractors or max(gpus, 1)
-        if wanted > gpus:
-            raise ResourceError(
-                f"expected a GPU for each of {counted(wanted, 'extractor')}; got {gpus}. "
-                "Give fewer --extractors, or use --device cpu"
-            )
+        if not gpus:
+            raise ResourceError("expected a GPU; got 0. Make one visible, or use --device cpu")
+        wanted = extractors or gpus
+        share = 1 / -(-wanted // gpus)  # each extractor's; several may share a GPU
         spare = (cores - wanted) // wanted
-        return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, True, 256)
+        return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, share, batch_frames)
     wanted = extractors or max(1, cores // (threads or _CORES_AN_EXTRACTOR))
-    return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), False, 16)
+    return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), 0, batch_frames)
 
 
 def plan_cluster_workers(
@@ -85,6 +91,7 @@ def plan_cluster_workers(
     extractors: int | None = None,
     decoders: int | None = None,
     threads: int | None = None,
+    batch_frames: int | None = None,
 ) -> Workers:
     """Place workers on the nodes of a cluster, given as (cores, gpus); an extractor and its decoders share a node.
 
@@ -103,7 +110,7 @@ def plan_cluster_workers(
         threads = threads or max(1, min(_CORES_AN_EXTRACTOR, share - decoders))
     fits = [cores // (threads + decoders) for cores, _ in nodes]
     room = sum(min(count, gpus) if gpu else count for count, (_, gpus) in zip(fits, nodes, strict=True))
-    workers = Workers(extractors or max(1, room), decoders, threads, gpu, 256 if gpu else 16)
+    workers = Workers(extractors or max(1, room), decoders, threads, 1 if gpu else 0, batch_frames)
     if workers.extractors > room:
         raise ResourceError(
             f"expected room for {workers}; the cluster of {counted(len(nodes), 'node')} has room for {room}. "

@@ -29,6 +29,7 @@ class Options:
     extractors: int | None = None
     decoders: int | None = None
     threads: int | None = None
+    batch_frames: int | None = None
     shard_bytes: int = 256 * 1024 * 1024
     compression: str = "none"
     limit: int | None = None

@@ -15,8 +15,11 @@ import ray
 import torch
 from ray.exceptions import RayError
 
+from extractor.models.pieces import WHOLE
 from extractor.models.spec import member_frames
-from extractor.pipeline.runner import NetworkRunner, load_network
+from extractor.pipeline.devices import device_of
+from extractor.pipeline.feeder import Feeder
+from extractor.pipeline.network import load_network
 from extractor.video.listing import list_videos
 from extractor.video.probing import ProbedItem
 from jobs.cluster.cluster import cluster
@@ -175,25 +178,21 @@ def _seconds_a_frame(resolved: ResolvedRequest, workers: Workers) -> float:
     torch.set_num_threads(workers.threads)
     device = torch_device(workers.gpu and count_gpus() > 0)  # a cluster's head may have no GPU
     network = load_network(config, resolved.weights, device)
-    runner = NetworkRunner(network, config, batch_frames=workers.batch_frames)
-    frames = np.random.default_rng(0).integers(0, 255, (workers.batch_frames, config.size, config.size, 3), np.uint8)
+    feeder = Feeder(network, config, (), device_of(device), lambda rows: None, batch_frames=workers.batch_frames)
+    frames = np.random.default_rng(0).integers(0, 255, (feeder.batch_frames, config.size, config.size, 3), np.uint8)
+    lengths = [len(frames)] if config.sampling.is_continuous else list(member_frames(config))
     seconds, count = 0.0, 0
     for repetition in range(3):
-        started = time.perf_counter()
-        count = _run_once(runner, frames, resolved)
+        started, count = time.perf_counter(), 0
+        for member, length in enumerate(lengths):
+            for _ in range(max(1, len(frames) // length)):  # a full batch of each member
+                feeder.push(
+                    feeder.open(0, 0, member, WHOLE), [np.resize(frames, (length, *frames.shape[1:]))], last=True
+                )
+                count += length
+        feeder.flush()
         seconds = time.perf_counter() - started if repetition else seconds  # the first one warms up
     return seconds / count
-
-
-def _run_once(runner: NetworkRunner, frames: Any, resolved: ResolvedRequest) -> int:
-    if resolved.config.sampling.is_continuous:
-        runner.sequence(np.array([[0, len(frames)]])).push(frames, last=True)
-        return len(frames)
-    lengths = member_frames(resolved.config)
-    for member, length in enumerate(lengths):
-        runner.submit(member, np.resize(frames, (length, *frames.shape[1:])), lambda rows: None)
-    runner.flush()
-    return sum(lengths)
 
 
 def _duplicates(jobs: Sequence[FileJob]) -> tuple[tuple[str, ...], ...]:

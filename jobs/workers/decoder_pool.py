@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
 
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
-_POLL_SECONDS = 0.5
+_JUDGING_SECONDS = 0.25  # between two looks at all decoders' memory and silence
 _ANSWER_SECONDS = 10.0  # for an idle decoder to answer, which takes a millisecond
 _START_SECONDS = 120.0  # for a process to start
 _MOST_FAILED_STARTS = 5  # in a row
@@ -59,22 +59,41 @@ class _Slot:
 
 
 class DecoderPool:
-    """Decodes files in several processes; `run` yields their events as they come.
+    """Decodes files in several processes; `poll` returns their events as they come.
 
     An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the current
     file: after a Restart event it is tried once more in a fresh decoder, and then ends in a VideoError. Files queued
-    behind it are not charged.
+    behind it are not charged. Events of one file come in order and end with Decoded or a VideoError.
     """
 
     def __init__(self, spawn: Callable[[], Any], count: int, limits: DecoderLimits) -> None:
         self._spawn = spawn
         self._limits = limits
         self._slots = [self._new_slot() for _ in range(count)]
+        self._waiting: deque[_QueuedFile] = deque()
         self._draining = False
-        self._warm = False  # waiting for the first decoders to start is not a lack of decoders
         self._failed_starts = 0
-        self.waiting_seconds = 0.0
+        self._judged = 0.0
+        self.warm = False  # whether an event has come: waiting for the first decoders to start is not a lack of them
         self.notes: list[str] = []  # tracebacks of decoders, for the log
+
+    @property
+    def idle(self) -> bool:
+        """Whether no file waits or is being decoded."""
+        return not self._waiting and not any(slot.tasks for slot in self._slots)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether decoders will soon have nothing to do."""
+        return len(self._waiting) < len(self._slots)
+
+    def add(self, jobs: Iterable[FileJob]) -> None:
+        """Queue files behind those that wait."""
+        self._waiting += (_QueuedFile(job) for job in jobs)
+
+    def withdraw(self, jobs: Collection[FileJob]) -> None:
+        """Take back those files that are not handed to a decoder."""
+        self._waiting = deque(file for file in self._waiting if file.job not in jobs)
 
     def drain(self) -> None:
         """Start no more files."""
@@ -85,57 +104,59 @@ class DecoderPool:
         for slot in self._slots:
             ray.kill(slot.actor)
 
-    def run(
-        self, jobs: Iterable[FileJob], is_settled: Callable[[], bool] = lambda: False
-    ) -> Iterator[FileEvent | None]:
-        """Events of all files; those of one file come in order and end with Decoded or a VideoError.
+    def awaited(self) -> list[Any]:
+        """References to what comes next, for a caller that waits for other things, too."""
+        return list(self._busy())
 
-        Yields None now and then, as a sign of life. Once `is_settled` returns True, no more files are
-        started. Raises ResourceError if decoders die while starting, for which no file is to blame.
+    def poll(self) -> Iterator[FileEvent]:
+        """Events that have come, without waiting; gives decoders more to do.
+
+        Raises ResourceError if decoders do not start, for which no file is to blame.
         """
-        waiting = deque(_QueuedFile(job) for job in jobs)
-        while True:
-            if is_settled():
-                waiting.clear()
-            if self._draining:
-                waiting.clear()
-                for slot in self._slots:  # drop files queued behind the current one, and their events
-                    slot.tasks = deque(list(slot.tasks)[:1])
-            for slot in self._slots:
-                self._fill(slot, waiting)
-            busy = {
-                slot.answers[0]: slot for slot in self._slots if slot.tasks or (waiting and slot.process_id is None)
-            }
-            if not busy:
-                return
-            started = time.monotonic()
-            ray.wait(list(busy), num_returns=1, timeout=_POLL_SECONDS)
-            self.waiting_seconds += (time.monotonic() - started) * self._warm
-            ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none starves
-            for reference in ready:
-                yield from self._take(busy[reference], waiting)
-            yield None  # a sign of life
-            # Check again: the caller may have been slow with the events, and no decoder is charged for that.
-            silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
-            for reference, slot in busy.items():
-                if slot.process_id is None:
-                    if reference in silent and time.monotonic() - slot.head_since > _START_SECONDS:
-                        self._failed_to_start(slot, f"no answer within {_START_SECONDS:.0f} s")
-                elif slot.tasks and (error := self._verdict(slot, reference in silent)):
-                    yield from self._replace(slot, waiting, error)
+        if self._draining:
+            self._waiting.clear()
+            for slot in self._slots:  # drop files queued behind the current one, and their events
+                slot.tasks = deque(list(slot.tasks)[:1])
+        for slot in self._slots:
+            self._fill(slot)
+        busy = self._busy()
+        if not busy:
+            return
+        ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none starves
+        for reference in ready:
+            yield from self._take(busy[reference])
+        if time.monotonic() - self._judged < _JUDGING_SECONDS:
+            return
+        self._judged = time.monotonic()
+        # Check again: the caller may have been slow with the events, and no decoder is charged for that.
+        silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
+        for reference, slot in busy.items():
+            if slot.process_id is None:
+                if reference in silent and time.monotonic() - slot.head_since > _START_SECONDS:
+                    self._failed_to_start(slot, f"no answer within {_START_SECONDS:.0f} s")
+            elif slot.tasks and (error := self._verdict(slot, reference in silent)):
+                yield from self._replace(slot, error)
+
+    def _busy(self) -> dict[Any, _Slot]:
+        """Slots whose next answer is awaited, by its reference."""
+        return {
+            slot.answers[0]: slot
+            for slot in self._slots
+            if slot.answers and (slot.tasks or (self._waiting and slot.process_id is None))
+        }
 
     def _new_slot(self) -> _Slot:
         actor = self._spawn()
         return _Slot(actor, deque([actor.process_id.remote()]), head_since=time.monotonic())
 
-    def _fill(self, slot: _Slot, waiting: deque[_QueuedFile]) -> None:
+    def _fill(self, slot: _Slot) -> None:
         if slot.process_id is None:
             return
-        if not slot.tasks and waiting and (slot.files >= self._limits.files or not self._lives(slot)):
+        if not slot.tasks and self._waiting and (slot.files >= self._limits.files or not self._lives(slot)):
             self._renew(slot)
             return
-        while waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
-            self._enqueue(slot, waiting.popleft())
+        while self._waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
+            self._enqueue(slot, self._waiting.popleft())
         while slot.tasks and len(slot.answers) < _AHEAD_EVENTS:
             slot.answers.append(slot.actor.next.remote())
 
@@ -161,7 +182,7 @@ class DecoderPool:
         slot.actor, slot.answers, slot.head_since = fresh.actor, fresh.answers, fresh.head_since
         slot.process_id, slot.files = None, 0
 
-    def _take(self, slot: _Slot, waiting: deque[_QueuedFile]) -> Iterator[FileEvent]:
+    def _take(self, slot: _Slot) -> Iterator[FileEvent]:
         """Take the first answer of a slot, which is ready."""
         reference = slot.answers.popleft()
         if slot.process_id is None:
@@ -173,20 +194,20 @@ class DecoderPool:
             error = VideoError(
                 FailureClass.OUT_OF_MEMORY, "the decoder was killed because the machine ran out of memory"
             )
-            yield from self._replace(slot, waiting, error)
+            yield from self._replace(slot, error)
             return
         except RayTaskError as failure:
             self.notes.append(f"{slot.tasks[0].job.path if slot.tasks else 'no file'}: {failure}")
             message = str(failure.cause).splitlines()[:1] or [type(failure.cause).__name__]
             error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {message[0]}")
-            yield from self._replace(slot, waiting, error)
+            yield from self._replace(slot, error)
             return
         except RayError:
             error = VideoError(FailureClass.DECODER_CRASHED, "the decoder's process died")
-            yield from self._replace(slot, waiting, error)
+            yield from self._replace(slot, error)
             return
         slot.head_since = time.monotonic()
-        self._warm = True
+        self.warm = True
         if event is None or not slot.tasks:  # requested beyond the last file
             return
         task = slot.tasks[0]
@@ -232,13 +253,13 @@ class DecoderPool:
             return VideoError(FailureClass.TIMED_OUT, f"the decoder returned nothing for {limit:.0f} s")
         return None
 
-    def _replace(self, slot: _Slot, waiting: deque[_QueuedFile], error: VideoError) -> Iterator[FileEvent]:
+    def _replace(self, slot: _Slot, error: VideoError) -> Iterator[FileEvent]:
         """Replace the decoder of a slot. Its file is tried again in the new one, or fails with `error`."""
         if not slot.tasks:
             self._renew(slot)
             return
         task, *behind = slot.tasks
-        waiting.extendleft(reversed(behind))
+        self._waiting.extendleft(reversed(behind))
         slot.tasks.clear()
         self._renew(slot)
         if task.attempts >= _ATTEMPTS:

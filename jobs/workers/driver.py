@@ -12,8 +12,9 @@ from typing import Any
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
+from jobs.workers.attempt import ShardTask
 from jobs.workers.events import ShardCommitted, ShardProgress
-from jobs.workers.extractor import Extractor, ExtractorSettings, ShardTask
+from jobs.workers.extractor import Extractor, ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, MSNetError, ResourceError
 from schemas.records import FileJob
@@ -24,6 +25,7 @@ _LONGEST_TURN_SECONDS = 5.0  # most that one turn of the loop adds to a worker's
 _STALL_SECONDS = 1800.0  # of silence, after which an extractor counts as dead; a commit on slow storage is silent
 _LOAD_SECONDS = 600.0  # for an extractor to start and load its network
 _LOAD_ATTEMPTS = 3
+_SHARDS_AT_ONCE = 3  # of an extractor: one that is committed, one at its last files, one that begins
 
 Event = ShardProgress | ShardCommitted
 
@@ -37,18 +39,32 @@ class PlannedShard:
     estimated_bytes: int
 
 
-@dataclass(slots=True)
-class _Worker:
-    """An extractor. awaited: reference to the result of `load`, or generator of its shard's events; None when idle.
+@dataclass(eq=False, slots=True)
+class _Awaited:
+    """What an extractor was asked for. reference: to the result of `load`, or generator of a shard's events.
 
-    silent_seconds: since its last event. last_started: the file that it started last and has not finished.
+    silent_seconds: since its last event. last_started: the file that it started last and has not finished. last_files:
+    it has begun its last files, so that the extractor can take another shard.
     """
 
-    actor: Any
-    awaited: Any
+    reference: Any
     shard: PlannedShard | None = None
     silent_seconds: float = 0.0
     last_started: str | None = None
+    last_files: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """An extractor, and what is awaited of it: its network, or the shards in progress."""
+
+    actor: Any
+    awaited: list[_Awaited]
+
+    @property
+    def takes_a_shard(self) -> bool:
+        """Whether it has nothing to do, or soon will not have enough."""
+        return len(self.awaited) < _SHARDS_AT_ONCE and all(one.last_files for one in self.awaited)
 
 
 class Driver:
@@ -70,9 +86,9 @@ class Driver:
         self._settings = settings
         self._options = {
             "num_cpus": settings.workers.cores_each,
-            "num_gpus": 1 if settings.workers.gpu else 0,
+            "num_gpus": settings.workers.gpus,
             "max_restarts": 0,
-            "max_concurrency": 2,
+            "max_concurrency": _SHARDS_AT_ONCE + 1,
         }
         self._count = count
         self._ledger = ledger
@@ -90,7 +106,7 @@ class Driver:
         """Start the extractors; returns when the first has loaded its network. Raises what loading raises."""
         self._workers = [self._spawn() for _ in range(self._count)]
         self._looked = time.monotonic()
-        while all(worker.awaited is not None for worker in self._workers):
+        while all(worker.awaited for worker in self._workers):
             for _ in self._turn():
                 raise AssertionError("an extractor reported a shard that it was not given")
 
@@ -107,10 +123,10 @@ class Driver:
                 self._waiting.clear()
                 for worker in self._workers:
                     worker.actor.drain.remote()
-            for worker in self._workers:
-                if worker.awaited is None and self._waiting:
+            for worker in sorted(self._workers, key=lambda worker: len(worker.awaited)):
+                if self._waiting and worker.takes_a_shard:
                     self._assign(worker, self._waiting.pop())
-            if not self._waiting and all(worker.shard is None for worker in self._workers):
+            if not self._waiting and not any(one.shard for worker in self._workers for one in worker.awaited):
                 return
             yield from self._turn()
 
@@ -125,29 +141,31 @@ class Driver:
 
     def _turn(self) -> Iterator[Event]:
         """Wait a moment, take the events that are ready, and replace extractors that are silent too long."""
-        awaited = {worker.awaited: worker for worker in self._workers if worker.awaited is not None}
+        awaited = {one.reference: (worker, one) for worker in self._workers for one in worker.awaited}
         ray.wait(list(awaited), num_returns=1, timeout=_POLL_SECONDS)
         ready = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)[0]
         now = time.monotonic()
         turn, self._looked = min(now - self._looked, _LONGEST_TURN_SECONDS), now
-        for reference, worker in awaited.items():
-            if reference in ready:
-                worker.silent_seconds = 0.0
-                yield from self._take(worker) if worker.shard is not None else self._loaded(worker)
+        for reference, (worker, one) in awaited.items():
+            if worker not in self._workers:  # it was replaced in this turn
                 continue
-            worker.silent_seconds += turn
-            if worker.shard is not None and worker.silent_seconds > _STALL_SECONDS:
+            if reference in ready:
+                one.silent_seconds = 0.0
+                yield from self._take(worker, one) if one.shard is not None else self._loaded(worker, one)
+                continue
+            one.silent_seconds += turn
+            if one.shard is not None and one.silent_seconds > _STALL_SECONDS:
                 self._crashed(worker, FailureClass.TIMED_OUT, "the extractor showed no sign of life")
-            elif worker.shard is None and worker.silent_seconds > _LOAD_SECONDS:
+            elif one.shard is None and one.silent_seconds > _LOAD_SECONDS:
                 self._not_loaded(worker, f"none was ready within {_LOAD_SECONDS:.0f} s")
 
     def _spawn(self) -> _Worker:
         actor: Any = ray.remote(Extractor).options(**self._options).remote(self._settings)
-        return _Worker(actor, actor.load.remote())
+        return _Worker(actor, [_Awaited(actor.load.remote())])
 
-    def _loaded(self, worker: _Worker) -> Iterator[Event]:
+    def _loaded(self, worker: _Worker, one: _Awaited) -> Iterator[Event]:
         try:
-            self.notes = ray.get(worker.awaited)
+            self.notes = ray.get(one.reference)
         except RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, MSNetError):
@@ -160,7 +178,7 @@ class Driver:
         except RayError as error:
             self._not_loaded(worker, _first_line(error))
         else:
-            worker.awaited = None
+            worker.awaited.remove(one)
             self._load_failures = 0
         yield from ()
 
@@ -182,22 +200,21 @@ class Driver:
     def _assign(self, worker: _Worker, shard: PlannedShard) -> None:
         history = self._ledger.history(shard.name)
         task = ShardTask(shard.name, self._token, shard.jobs, history.one_by_one, history.poisonous())
-        worker.shard, worker.silent_seconds, worker.last_started = shard, 0.0, None
-        worker.awaited = worker.actor.run_shard.options(num_returns="streaming").remote(task)
+        worker.awaited.append(_Awaited(worker.actor.run_shard.options(num_returns="streaming").remote(task), shard))
         _LOG.info("%s begins%s", shard.name, ", one video at a time" if history.one_by_one else "")
 
-    def _take(self, worker: _Worker) -> Iterator[Event]:
-        assert worker.shard is not None
+    def _take(self, worker: _Worker, one: _Awaited) -> Iterator[Event]:
+        assert one.shard is not None
         try:
-            event = ray.get(next(worker.awaited))
+            event = ray.get(next(one.reference))
         except StopIteration:
-            worker.shard, worker.awaited = None, None
+            worker.awaited.remove(one)
             return
         except RayTaskError as error:
             cause = _cause(error)
             if isinstance(cause, MSNetError):  # such as a full disk or an altered store: a restart would not help
                 raise cause from None
-            _LOG.error("%s: the extractor failed: %s", worker.shard.name, error)
+            _LOG.error("%s: the extractor failed: %s", one.shard.name, error)
             self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, f"the extractor failed: {_first_line(cause)}")
             return
         except OutOfMemoryError as error:
@@ -209,28 +226,30 @@ class Driver:
             self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, message)
             return
         if isinstance(event, ShardProgress):
+            one.last_files = event.last_files
             if event.finished:
-                worker.last_started = None
+                one.last_started = None
             if event.started:
-                worker.last_started = event.started[-1]
+                one.last_started = event.started[-1]
         yield event
 
     def _crashed(self, worker: _Worker, failure: FailureClass, message: str) -> None:
-        """Replace a worker and queue its shard again, or give the shard up if no file is to blame."""
+        """Replace a worker and queue its shards again, or give up those without a file to blame."""
         self._require_alive()
-        shard = worker.shard
-        assert shard is not None
-        history = self._ledger.crashed(shard.name, worker.last_started, failure, message)
-        _LOG.warning("%s: %s (crash %d)", shard.name, message, history.crashes)
         ray.kill(worker.actor)
         self._workers.remove(worker)
-        if self._draining:
-            return
-        if history.hopeless:
-            self.given_up.append(shard.name)
-        else:
-            self._waiting.append(shard)
-        self._workers.append(self._spawn())
+        for one in worker.awaited:
+            assert one.shard is not None
+            history = self._ledger.crashed(one.shard.name, one.last_started, failure, message)
+            _LOG.warning("%s: %s (crash %d)", one.shard.name, message, history.crashes)
+            if self._draining:
+                continue
+            if history.hopeless:
+                self.given_up.append(one.shard.name)
+            else:
+                self._waiting.append(one.shard)
+        if not self._draining:
+            self._workers.append(self._spawn())
 
 
 def _cause(error: RayTaskError) -> Exception:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from extractor.pipeline.files import ItemDone
+from extractor.pipeline.messages import ItemDone
 from schemas.records import Failure
 
 
 @dataclass(slots=True)
 class StageSeconds:
-    """Seconds by stage. `decode` and `transform` are spent in decoders, the others in extractors.
+    """Seconds by stage: `decode` and `transform` in decoders, `network` on the device, `write` in the writer.
 
-    waiting: the extractor had no frames to work on. write: all else that the extractor does beside the network.
+    waiting: the device had nothing to compute, because no frames had come.
     """
 
     decode: float = 0.0
@@ -29,7 +29,10 @@ class StageSeconds:
 
 @dataclass(frozen=True, slots=True)
 class ShardProgress:
-    """What happened since the last event: files started, items done or failed, seconds spent. All may be empty."""
+    """What happened since the last event: files started, items done or failed, seconds spent. All may be empty.
+
+    last_files: the extractor has begun the last files of this shard, and can take another one.
+    """
 
     shard: str
     attempt: str
@@ -37,6 +40,7 @@ class ShardProgress:
     finished: tuple[ItemDone | Failure, ...] = ()
     notes: tuple[str, ...] = ()  # lines for the log
     seconds: StageSeconds = field(default_factory=StageSeconds)
+    last_files: bool = False
 
 
 @dataclass(frozen=True, slots=True)

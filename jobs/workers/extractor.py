@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import platform
-import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import ray
@@ -16,22 +12,20 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.models.loading import RANDOM_WEIGHTS
-from extractor.pipeline.files import FileAssembly, ItemDone
-from extractor.pipeline.runner import NetworkRunner, load_network
-from extractor.store.commits.commit import CommitStatus, commit_shard
+from extractor.models.msnet import MSNet, MSNetEnsemble
+from extractor.pipeline.devices import device_of
+from extractor.pipeline.network import load_network
 from extractor.store.commits.run import Run
-from extractor.store.commits.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
 from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import DecoderLimits
+from jobs.workers.attempt import ShardTask
 from jobs.workers.decoder import Decoder
-from jobs.workers.decoder_pool import DecoderPool, FileEvent
-from jobs.workers.events import ShardCommitted, ShardProgress, StageSeconds
-from schemas.errors import StorageError, VideoError, WeightsError
+from jobs.workers.decoder_pool import DecoderPool
+from jobs.workers.events import ShardCommitted, ShardProgress
+from jobs.workers.pipeline import Pipeline
+from jobs.workers.writer import spawn_writer
+from schemas.errors import WeightsError
 from schemas.layout import StorePaths
-from schemas.records import Decoded, Failure, FileJob, Header, Restart
-
-_REPORT_SECONDS = 1.0
-_ROUNDS = 3  # of extracting and committing a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,53 +39,39 @@ class ExtractorSettings:
     limits: DecoderLimits
 
 
-@dataclass(frozen=True, slots=True)
-class ShardTask:
-    """A shard to finish, with all of its files. lease_token: of the driver's lease on the store.
-
-    one_by_one: start a file only when the previous one is finished, so that a crash shows which file caused it.
-    poisonous: files that are not tried any more, each with the error that it fails with.
-    """
-
-    shard: str
-    lease_token: str
-    jobs: tuple[FileJob, ...]
-    one_by_one: bool = False
-    poisonous: tuple[tuple[str, VideoError], ...] = ()
-
-    @property
-    def video_ids(self) -> tuple[str, ...]:
-        """Ids of all items, in the order of the inventory."""
-        return tuple(item.video_id for job in self.jobs for item in job.items)
-
-
 class Extractor:
     """Extracts shards on one device. A plain class; `ray.remote` makes an actor of it.
 
-    Takes two calls at a time: `drain` while `run_shard` runs.
+    Takes several calls at a time: two of `run_shard`, so that shards overlap, and `drain`.
     """
 
     def __init__(self, settings: ExtractorSettings) -> None:
         self._settings = settings
-        self._paths = settings.paths
         self._config = settings.run.config
-        self._draining = threading.Event()
-        self._pool: DecoderPool | None = None
+        self._pipeline: Pipeline | None = None
+        self._drained = False
 
     def load(self) -> tuple[str, ...]:
         """Load the network and start the decoders; returns notes on the weights, for the user.
 
         Not done by the constructor: if that raises, the caller only sees the actor die.
         """
-        torch.set_num_threads(self._settings.workers.threads)
-        self._network = load_network(self._config, self._settings.weights, torch_device(self._settings.workers.gpu))
-        self._require_same_weights()
-        self._pool = DecoderPool(self._spawn_decoder, self._settings.workers.decoders, self._settings.limits)
-        return tuple(self._network.notes)
+        settings, workers = self._settings, self._settings.workers
+        torch.set_num_threads(workers.threads)
+        name = torch_device(workers.gpu)
+        network = load_network(self._config, settings.weights, name)
+        self._require_same_weights(network)
+        pool = DecoderPool(self._spawn_decoder, workers.decoders, settings.limits)
+        device = device_of(name)
+        self._pipeline = Pipeline(settings.paths, settings.run, network, device, pool, spawn_writer(), workers)
+        if self._drained:
+            self._pipeline.drain()
+        self._pipeline.start()
+        return tuple(network.notes)
 
-    def _require_same_weights(self) -> None:
+    def _require_same_weights(self, network: MSNet | MSNetEnsemble) -> None:
         """Check what was loaded: the file may have been overwritten, or be another one on this node."""
-        found = self._network.spec.weights_sha256
+        found = network.spec.weights_sha256
         if self._settings.weights != RANDOM_WEIGHTS and found != self._config.weights:
             raise WeightsError(
                 f"expected the weights that the store was made with (SHA-256 {self._config.weights}); "
@@ -101,48 +81,18 @@ class Extractor:
 
     def drain(self) -> None:
         """Finish the files in progress and start no more."""
-        self._draining.set()
-        if self._pool is not None:  # None while the network is being loaded
-            self._pool.drain()
+        self._drained = True
+        if self._pipeline is not None:  # None while the network is being loaded
+            self._pipeline.drain()
 
     def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
         """Extract what is not staged yet, then commit the shard; yields events on the way."""
-        torch.set_num_threads(self._settings.workers.threads)  # a call may run in another thread than `load`
-        attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
-        shard = _ShardAttempt(task, attempt, self._settings, self._network)
-        yield from shard.fail_poisonous()
-        for _ in range(_ROUNDS):  # another one if a staged file turns out to be damaged
-            yield from self._extract(shard, task.one_by_one)
-            if self._draining.is_set():
-                return
-            status = shard.commit()
-            yield from shard.report()
-            if status is not CommitStatus.INCOMPLETE:
-                yield ShardCommitted(task.shard, status is CommitStatus.WON)
-                return
-        raise StorageError(
-            f"expected staged files of {task.shard} to read as they were written; they were damaged {_ROUNDS} times. "
-            "The storage is not reliable: check it, or use another"
-        )
-
-    def _extract(self, shard: _ShardAttempt, one_by_one: bool) -> Iterator[ShardProgress]:
-        """Extract what is left of a shard; ends early if another attempt commits it meanwhile."""
-        assert self._pool is not None
-        if self._draining.is_set() or shard.is_committed():
-            return
-        jobs = shard.remaining()
-        for batch in [[job] for job in jobs] if one_by_one else [jobs]:
-            for event in self._pool.run(batch, shard.is_committed):
-                if event is not None:
-                    yield from shard.handle(event)
-                yield from shard.report_now_and_then()
-            shard.flush()
-            shard.seconds.waiting += self._pool.waiting_seconds
-            self._pool.waiting_seconds = 0.0
-            shard.note(self._pool.notes)
-            self._pool.notes = []
-            yield from shard.report()
-        shard.cancel()  # files that a drain left unfinished
+        assert self._pipeline is not None
+        events = self._pipeline.begin(task).events
+        while (event := events.get()) is not None:
+            if isinstance(event, Exception):
+                raise event
+            yield event
 
     def _spawn_decoder(self) -> Any:
         node = ray.get_runtime_context().get_node_id()
@@ -152,138 +102,3 @@ class Extractor:
             num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )
         return actor.remote(self._config)
-
-
-class _ShardAttempt:
-    """One attempt at one shard."""
-
-    def __init__(self, task: ShardTask, attempt: Attempt, settings: ExtractorSettings, network: Any) -> None:
-        self.task = task
-        self.seconds = StageSeconds()
-        self._attempt = attempt
-        self._settings = settings
-        self._paths = settings.paths
-        self._runner = NetworkRunner(network, settings.run.config, batch_frames=settings.workers.batch_frames)
-        self._files: dict[FileJob, FileAssembly] = {}
-        self._started: list[str] = []
-        self._finished: list[ItemDone | Failure] = []
-        self._notes: list[str] = []
-        self._reported = time.monotonic()
-        self._looked = -math.inf
-        self._committed = False
-
-    def is_committed(self) -> bool:
-        """Whether any attempt has committed the shard; looks at the store once a second at most."""
-        now = time.monotonic()
-        if now - self._looked > _REPORT_SECONDS:
-            self._looked, self._committed = now, self._paths.commit(self.task.shard).exists()
-        return self._committed
-
-    def remaining(self) -> list[FileJob]:
-        """Files with items that no attempt has staged, and those items."""
-        staged = staged_items(self._paths, self._settings.run, self.task.shard)
-        jobs = []
-        for job in self.task.jobs:
-            items = tuple(item for item in job.items if item.video_id not in staged)
-            if items:
-                jobs.append(FileJob(job.path, items, job.size_bytes, job.mtime_ns, job.fps))
-        return jobs
-
-    def fail_poisonous(self) -> Iterator[ShardProgress]:
-        """Stage the failures of files that killed their extractors."""
-        poisonous = dict(self.task.poisonous)
-        if not poisonous:
-            return
-        for job in self.remaining():
-            if job.path in poisonous:
-                error = poisonous[job.path]
-                for item in job.items:
-                    self._finish(Failure(item.video_id, error.failure, error.message, 3))
-        yield from self.report()
-
-    def handle(self, event: FileEvent) -> Iterator[ShardProgress]:
-        """Handle an event of a decoder. A shard that runs one by one reports the start of each file."""
-        began, network = time.perf_counter(), self._runner.network_seconds
-        file = self._files.get(event.job)
-        if file is None:
-            writer_of = partial(StagedItemWriter, self._attempt)
-            file = self._files[event.job] = FileAssembly(event.job, self._runner, writer_of, self._finish)
-            self._started.append(event.job.path)
-            if self.task.one_by_one:
-                yield from self.report()
-        match event.event:
-            case VideoError():
-                file.fail(event.event, event.attempts)
-            case _:
-                file.handle(event.event)
-        self._note(event)
-        self._settle()
-        self._count(began, network)
-
-    def report_now_and_then(self) -> Iterator[ShardProgress]:
-        """Report if the last report is a second old, even if nothing happened: it is a sign of life."""
-        if time.monotonic() - self._reported > _REPORT_SECONDS:
-            yield from self.report()
-
-    def flush(self) -> None:
-        """Compute the frames that wait for a full batch, and stage the results."""
-        began, network = time.perf_counter(), self._runner.network_seconds
-        self._runner.flush()
-        self._settle()
-        self._count(began, network)
-
-    def cancel(self) -> None:
-        """Discard unfinished files."""
-        for file in self._files.values():
-            file.cancel()
-        self._files.clear()
-
-    def commit(self) -> CommitStatus:
-        """Write the shard from the staged items and publish it."""
-        began = time.perf_counter()
-        status = commit_shard(self._attempt, self.task.video_ids)
-        self.seconds.write += time.perf_counter() - began
-        return status
-
-    def report(self) -> Iterator[ShardProgress]:
-        """Report what happened since the last report."""
-        yield ShardProgress(
-            self.task.shard,
-            self._attempt.name,
-            tuple(self._started),
-            tuple(self._finished),
-            tuple(self._notes),
-            self.seconds,
-        )
-        self._started, self._finished, self._notes, self.seconds = [], [], [], StageSeconds()
-        self._reported = time.monotonic()
-
-    def note(self, lines: list[str]) -> None:
-        """Add lines to the next report, for the log."""
-        self._notes += lines
-
-    def _finish(self, result: ItemDone | Failure) -> None:
-        if isinstance(result, Failure):
-            stage_failure(self._attempt, result)
-        self._finished.append(result)
-
-    def _settle(self) -> None:
-        for job, file in list(self._files.items()):
-            file.settle()
-            if file.done:
-                del self._files[job]
-
-    def _count(self, began: float, network: float) -> None:
-        spent = self._runner.network_seconds - network
-        self.seconds.network += spent
-        self.seconds.write += time.perf_counter() - began - spent
-
-    def _note(self, event: FileEvent) -> None:
-        match event.event:
-            case Header(info=info) if info.flags:
-                self._notes.append(f"{event.job.path}: not decoded by decord ({', '.join(info.flags)})")
-            case Restart(reason=reason):
-                self._notes.append(f"{event.job.path}: restarted: {reason}")
-            case Decoded() as decoded:
-                self.seconds.decode += decoded.decode_seconds
-                self.seconds.transform += decoded.transform_seconds

@@ -1,21 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from extractor.models.msnet import MSNet, MSNetEnsemble, MSNetOutput
-from extractor.pipeline.files import FileAssembly, ItemDone
-from extractor.pipeline.runner import NetworkRunner
-from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, staged_items, write_run
+from extractor.models.msnet import MSNet, MSNetEnsemble
+from extractor.pipeline.files import FileFrames
+from extractor.pipeline.messages import ItemDone, Message
+from extractor.pipeline.writing import RowsWriter
+from extractor.store import FeatureStore, commit_shard, new_attempt, staged_items, write_run
 from extractor.store.commits.run import Run
+from extractor.store.commits.staging import Attempt, StagingLog
+from schemas.config import Edges
 from schemas.errors import FailureClass, NotFiniteError, VideoError
 from schemas.layout import StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS
-from schemas.records import Decoded, Failure, FileJob, Header, Item, Restart
+from schemas.records import Decoded, DecodingEvent, Failure, FileJob, Header, Item, Restart
 from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import (
     FPS,
@@ -26,6 +31,7 @@ from tests.extractor.pipeline.truth import (
     expected_clips,
     extract,
     make_config,
+    make_feeder,
     make_frames,
     make_info,
     make_plan,
@@ -37,7 +43,7 @@ WHO = ("clip_number", "frame_start", "frame_stop", "pair_start", "pair_stop", "s
 
 def start(network: MSNet, *items: str, sampling: str = "windows", **fields: Any) -> tuple[File, Any]:
     config = make_config(sampling=sampling, **fields)
-    return File(NetworkRunner(network, config, batch_frames=16), *(items or ("a",))), config
+    return File(network, config, *(items or ("a",)), batch_frames=16), config
 
 
 def test_manifest_rows_describe_the_video(network: MSNet) -> None:
@@ -94,10 +100,10 @@ def test_nothing_is_durable_before_the_file_is_decoded_to_the_end(sampling: str,
     file, config = start(network, sampling=sampling)
     *most, last = events_of(make_frames(24), [make_plan(24, config, Item("a"))])
     file.take(most).flush()
-    assert (file.reports, file.writers["a"].clips, file.assembly.done) == ([], None, False)
+    assert (file.reports, file.writers["a"].clips, file.done) == ([], None, False)
     file.take([last]).flush()
     assert len(file.reports) == 1
-    assert file.assembly.done
+    assert file.done
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -106,18 +112,18 @@ def test_late_error_leaves_nothing(sampling: str, after: int, network: MSNet) ->
     file, config = start(network, "a", "b", sampling=sampling)
     plans = [make_plan(24, config, Item("a")), make_plan(24, config, Item("b", 1.0))]
     file.take(list(events_of(make_frames(24), plans))[:after])
-    file.assembly.fail(VideoError(FailureClass.TRUNCATED, "it ends too early"), attempts=2)
+    file.frames.fail(VideoError(FailureClass.TRUNCATED, "it ends too early"), attempts=2)
     file.flush()
     assert [(r.video_id, r.failure, r.message, r.attempts) for r in file.reports if isinstance(r, Failure)] == [
         (name, FailureClass.TRUNCATED, "it ends too early", 2) for name in ("a", "b")
     ]
     assert all(writer.clips is None and not writer.rows and writer.resets for writer in file.writers.values())
-    assert file.assembly.done
+    assert file.done
 
 
 def test_error_before_the_header_fails_every_item(network: MSNet) -> None:
     file, _ = start(network, "a", "b")
-    file.assembly.fail(VideoError(FailureClass.CANNOT_OPEN, "no container"))
+    file.frames.fail(VideoError(FailureClass.CANNOT_OPEN, "no container"))
     assert [(r.video_id, r.attempts) for r in file.reports] == [("a", 1), ("b", 1)]
     assert file.opened == []
 
@@ -146,7 +152,7 @@ def test_restart_forgets_what_came_before(sampling: str, network: MSNet) -> None
 def test_results_of_a_restarted_file_that_come_late_are_ignored(network: MSNet) -> None:
     """Clips of the first try may still wait for their batch when the second one begins."""
     config = make_config(sampling="clips")
-    file = File(NetworkRunner(network, config, batch_frames=10_000), "a")
+    file = File(network, config, "a", batch_frames=10_000)
     plans = [make_plan(16, config, Item("a"))]
     wrong, right = make_frames(16, seed=1), make_frames(16, seed=2)
     file.take([*list(events_of(wrong, plans))[:-1], Restart("again")])
@@ -173,18 +179,18 @@ def test_frames_that_did_not_come_fail_their_items_only(sampling: str, network: 
 def test_items_that_cannot_be_sampled_fail_beside_the_others(network: MSNet) -> None:
     config = make_config()
     short = Failure("b", FailureClass.TOO_SHORT, "one frame")
-    file = File(NetworkRunner(network, config, batch_frames=16), "a", "b")
+    file = File(network, config, "a", "b", batch_frames=16)
     file.take(events_of(make_frames(8), [make_plan(8, config, Item("a")), short])).flush()
     assert file.reports == [short, ItemDone("a", 1, 8)]
-    assert file.assembly.done
-    none = File(NetworkRunner(network, config, batch_frames=16), "b").take(events_of(make_frames(8), [short]))
-    assert (none.reports, none.assembly.done) == ([short], True)
+    assert file.done
+    none = File(network, config, "b", batch_frames=16).take(events_of(make_frames(8), [short]))
+    assert (none.reports, none.done) == ([short], True)
 
 
 def test_cancel_reports_nothing(network: MSNet) -> None:
     file, config = start(network)
     file.take(list(events_of(make_frames(8), [make_plan(8, config, Item("a"))]))[:-1])
-    file.assembly.cancel()
+    file.frames.cancel()
     file.flush()
     assert (file.reports, file.writers["a"].clips, file.writers["a"].resets) == ([], None, 1)
 
@@ -193,7 +199,7 @@ def test_cancel_reports_nothing(network: MSNet) -> None:
 def test_rows_that_the_store_refuses_fail_their_item_only(sampling: str, network: MSNet) -> None:
     config = make_config(sampling=sampling)
     refusal = NotFiniteError("3 of 7 values are not finite")
-    file = File(NetworkRunner(network, config, batch_frames=16), "a", "b", errors={"a": refusal})
+    file = File(network, config, "a", "b", batch_frames=16, errors={"a": refusal})
     file.take(events_of(make_frames(20), [make_plan(20, config, Item(name)) for name in "ab"])).flush()
     by_id = {report.video_id: report for report in file.reports}
     assert isinstance(by_id["a"], Failure)
@@ -204,18 +210,23 @@ def test_rows_that_the_store_refuses_fail_their_item_only(sampling: str, network
 
 
 class Brightness:
-    """Stands in for a network: features are the clip's brightness, scaled so that white is beyond float16."""
+    """Stands in for a network: features are a frame's brightness, scaled so that white is beyond float16."""
 
     device = torch.device("cpu")
+    training = False
+    spec = SimpleNamespace(edges=Edges.REPEAT)
+    classifier = None
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
         self.members = (self,)
 
-    def __call__(self, frames: torch.Tensor) -> MSNetOutput:
-        brightness = frames.mean((2, 3, 4))[..., None]
-        features = torch.where(brightness > 0, self.factor * brightness, 0.0)
-        return MSNetOutput(features.mean(1), features, None, None, None, None, None)
+    def temporal_layers(self) -> tuple[bool, ...]:
+        return ()
+
+    def run(self, frames: torch.Tensor, timeline: object) -> tuple[torch.Tensor, None]:
+        brightness = frames.mean((1, 2, 3))[:, None]
+        return torch.where(brightness > 0, self.factor * brightness, 0.0), None
 
 
 def staged_run(tmp_path: Path, config: Any, shape: NetworkShape) -> Any:
@@ -223,6 +234,33 @@ def staged_run(tmp_path: Path, config: Any, shape: NetworkShape) -> Any:
     paths.root.mkdir()
     run = Run(config, shape, "none", 10**9, "/nowhere", "2026-01-01T00:00:00+00:00")
     return new_attempt(paths, write_run(paths, run), shard_name(0), "token")
+
+
+def stage(
+    network: Any,
+    config: Any,
+    attempt: Attempt,
+    video_ids: list[str],
+    events: Iterable[DecodingEvent],
+    *,
+    batch_frames: int = 32,
+) -> list[ItemDone | Failure]:
+    """The whole file through the pipeline into the staging of a shard."""
+    reports: list[ItemDone | Failure] = []
+    with StagingLog(attempt) as log:
+        writer = RowsWriter(lambda shard: log)
+
+        def tell(message: Message) -> None:
+            reports.extend(report for _, report in writer.handle([message]))
+
+        feeder = make_feeder(network, config, tell, batch_frames)
+        job = FileJob("/nowhere/a.mp4", tuple(Item(video_id) for video_id in video_ids))
+        file = FileFrames(job, attempt.shard, feeder, tell)
+        for event in events:
+            file.handle(event)
+        feeder.flush()
+        log.sync()
+    return reports
 
 
 @pytest.mark.parametrize("factor", [1e5, float("inf")])
@@ -233,21 +271,14 @@ def test_values_beyond_the_number_format_are_not_finite(factor: float, tmp_path:
     frames = np.zeros((24, 4, 4, 3), np.uint8)
     frames[8:16] = 255
     plans = [make_plan(24, config, Item(name, k * 0.8, (k + 1) * 0.8)) for k, name in enumerate("abc")]
-    runner = NetworkRunner(Brightness(factor), config, batch_frames=1000)  # type: ignore[arg-type]
-    reports: list[ItemDone | Failure] = []
-    job = FileJob("/nowhere/a.mp4", tuple(Item(name) for name in "abc"))
-    file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
-    for event in events_of(frames, plans):
-        file.handle(event)
-    runner.flush()
-    file.settle()
+    reports = stage(Brightness(factor), config, attempt, list("abc"), events_of(frames, plans), batch_frames=1000)
     by_id = {report.video_id: report for report in reports}
     assert isinstance(by_id["a"], ItemDone) and isinstance(by_id["c"], ItemDone)
     assert isinstance(by_id["b"], Failure)
     assert by_id["b"].failure is FailureClass.NOT_FINITE
     assert "not finite as float16" in by_id["b"].message
-    assert staged_items(attempt.paths, attempt.run, attempt.shard).keys() == {"a", "c"}
-    assert len(list(attempt.staging.iterdir())) == 2, "nothing is left of the refused item"
+    failed = staged_items(attempt.paths, attempt.run, attempt.shard)["b"].failure
+    assert failed is not None and failed.failure is FailureClass.NOT_FINITE
 
 
 @pytest.mark.parametrize("sampling", ["windows", "dense", "segments"])
@@ -258,14 +289,7 @@ def test_rows_arrive_in_the_store(sampling: str, outputs: tuple[str, ...], netwo
     frames = make_frames(30)
     spans = {"a": (0, 30), "b/ä.mp4#1-2": (10, 21)}
     plans = [make_plan(30, config, Item(name, a / FPS, b / FPS)) for name, (a, b) in spans.items()]
-    runner = NetworkRunner(network, config, batch_frames=32)
-    reports: list[ItemDone | Failure] = []
-    job = FileJob("/nowhere/a.mp4", tuple(Item(name) for name in spans))
-    file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
-    for event in events_of(frames, plans, chunks=(7, 2)):
-        file.handle(event)
-    runner.flush()
-    file.settle()
+    reports = stage(network, config, attempt, list(spans), events_of(frames, plans, chunks=(7, 2)))
     assert {report.video_id for report in reports if isinstance(report, ItemDone)} == spans.keys()
     commit_shard(attempt, list(spans))
     store = FeatureStore(attempt.paths.root)
@@ -296,18 +320,8 @@ def test_rows_of_an_ensemble_arrive_in_the_store(
 ) -> None:
     config = make_config(model="msnet_en_resnet18", sampling="segments", num_frames=None, outputs=outputs)
     attempt = staged_run(tmp_path, config, NetworkShape(1024, 512, 128, (8, 8), 5, members=2))
-    runner = NetworkRunner(ensemble, config, batch_frames=32)
-    reports: list[ItemDone | Failure] = []
-    file = FileAssembly(
-        FileJob("/nowhere/a.mp4", (Item("a"),)),
-        runner,
-        lambda video_id: StagedItemWriter(attempt, video_id),
-        reports.append,
-    )
-    for event in events_of(make_frames(40), [make_plan(40, config, Item("a"), (8, 16))]):
-        file.handle(event)
-    runner.flush()
-    file.settle()
+    events = events_of(make_frames(40), [make_plan(40, config, Item("a"), (8, 16))])
+    reports = stage(ensemble, config, attempt, ["a"], events)
     assert reports == [ItemDone("a", 1, 24)]
     commit_shard(attempt, ["a"])
     store = FeatureStore(attempt.paths.root)
@@ -319,16 +333,17 @@ def test_rows_of_an_ensemble_arrive_in_the_store(
 
 def test_two_files_share_a_batch_and_end_on_their_own(network: MSNet) -> None:
     config = make_config(sampling="clips")
-    runner = NetworkRunner(network, config, batch_frames=1000)
-    files = [File(runner, "a"), File(runner, "b")]
-    frames = [make_frames(8, seed) for seed in (1, 2)]
-    for file, own, name in zip(files, frames, "ab", strict=True):
-        file.take(events_of(own, [make_plan(8, config, Item(name))]))
-    assert [file.assembly.done for file in files] == [False, False]
-    runner.flush()
-    for file, own, name in zip(files, frames, "ab", strict=True):
-        file.assembly.settle()
-        assert file.reports == [ItemDone(name, 1, 8)]
+    file = File(network, config, "a", "b", batch_frames=1000)
+    frames = {name: make_frames(8, seed) for seed, name in enumerate("ab")}
+    for name, own in frames.items():
+        one = FileFrames(FileJob(f"/nowhere/{name}.mp4", (Item(name),)), "shard-00000", file.feeder, file.tell)
+        for event in events_of(own, [make_plan(8, config, Item(name))]):
+            one.handle(event)
+        assert one.ended
+    assert (file.reports, file.done) == ([], False)
+    file.flush()
+    assert file.reports == [ItemDone("a", 1, 8), ItemDone("b", 1, 8)]
+    for name, own in frames.items():
         feature = expected_clips(network, [own])["clips/feature"]
         assert_close(file.writers[name].rows, {"clips/feature": feature})
 
@@ -338,4 +353,4 @@ def test_events_of_a_header_alone_report_nothing(network: MSNet) -> None:
     plan = make_plan(8, config, Item("a"))
     file.take(event for event in events_of(make_frames(8), [plan]) if isinstance(event, Header))
     file.take(chunks_of(make_frames(8), [plan], (3,)))
-    assert (file.reports, file.assembly.done) == ([], False)
+    assert (file.reports, file.done) == ([], False)

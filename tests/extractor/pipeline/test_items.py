@@ -8,8 +8,8 @@ import torch
 
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, MSNetEnsemble
-from extractor.pipeline.items import ClipsAssembly, SequenceAssembly
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.feeder import Feeder
+from extractor.pipeline.items import ClipFrames, SequenceFrames
 from extractor.video.sampling import plan_item
 from schemas.config import ExtractionConfig, Sampling
 from schemas.layout import datasets_of
@@ -18,7 +18,6 @@ from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import (
     FPS,
     File,
-    MemoryWriter,
     assert_close,
     chunks_of,
     events_of,
@@ -310,16 +309,19 @@ def test_item_below_the_files_rate_uses_its_frames_only(network: MSNet) -> None:
 def test_no_more_frames_are_kept_than_clips_need(config: ExtractionConfig, count: int, most: int) -> None:
     """One frame at a time; after each, only frames that later clips need are kept."""
 
-    class Counting(NetworkRunner):
+    class Counting(Feeder):
         def __init__(self) -> None:
             self.clips: list[Any] = []
 
-        def submit(self, member: int, frames: Any, receive: Any) -> None:
-            self.clips.append(frames[:, 0, 0, 0].tolist())
+        def open(self, item: int, place: int, member: int, ranges: Any) -> Any:
+            return None
 
-    runner = Counting()
+        def push(self, sequence: Any, blocks: Any, *, last: bool) -> None:
+            self.clips.append(np.concatenate(blocks)[:, 0, 0, 0].tolist())
+
+    feeder = Counting()
     plan = make_plan(count, config, Item("a"))
-    item = ClipsAssembly(plan, runner, MemoryWriter("a"))
+    item = ClipFrames(0, plan, feeder)
     frames = np.broadcast_to((np.arange(count) % 256).astype(np.uint8)[:, None, None, None], (count, 2, 2, 3))
     kept = []
     for chunk in chunks_of(frames, [plan], (1,)):
@@ -329,23 +331,7 @@ def test_no_more_frames_are_kept_than_clips_need(config: ExtractionConfig, count
     assert kept[-1] == 0
     assert item.missing_frames == 0
     wanted = sorted(((plan.index[row] % 256).tolist() for row in plan.clips[0]), key=str)
-    assert sorted(runner.clips, key=str) == wanted
-
-
-def test_shared_memory_of_a_chunk_is_not_kept(network: MSNet) -> None:
-    """A chunk's frames are overwritten as soon as they are taken."""
-    config = make_config(outputs=("frame",))
-    frames = make_frames(8)
-    runner = NetworkRunner(network, config, batch_frames=1000)
-    plan = make_plan(8, config, Item("a"))
-    writer = MemoryWriter("a")
-    item = SequenceAssembly(plan, runner, writer)
-    for chunk in chunks_of(frames, [plan], (3,)):
-        shared = chunk.frames.copy()
-        item.add(chunk.index, shared, chunk.valid)
-        shared[:] = 0
-    runner.flush()
-    assert_close(writer.rows, {"frames/feature": expected_clips(network, [frames])["frames/feature"]})
+    assert sorted(feeder.clips, key=str) == wanted
 
 
 def test_read_only_frames_are_taken(network: MSNet) -> None:
@@ -360,12 +346,12 @@ def test_read_only_frames_are_taken(network: MSNet) -> None:
 
 def test_item_is_a_sequence_where_clips_are_ranges_of_it(network: MSNet) -> None:
     times = np.arange(10) / FPS
-    file = File(NetworkRunner(network, make_config(), batch_frames=8), "a")
+    file = File(network, make_config(), "a", batch_frames=8)
     for sampling in Sampling:
         plan = plan_item(times, 1.0, Item("a"), sampling=sampling)
         file.take(list(events_of(make_frames(10), [plan]))[:1])
-        kind = SequenceAssembly if sampling.is_continuous else ClipsAssembly
-        assert [type(item) for item in file.assembly._items] == [kind]
+        kind = SequenceFrames if sampling.is_continuous else ClipFrames
+        assert [type(item) for item in file.frames._items] == [kind]
 
 
 def test_float16_rows_are_rounded_once(network: MSNet) -> None:

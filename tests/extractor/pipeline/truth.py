@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,11 @@ import torch
 
 from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
-from extractor.pipeline.files import FileAssembly, ItemDone
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.devices import CPUDevice, Device
+from extractor.pipeline.feeder import Feeder
+from extractor.pipeline.files import FileFrames
+from extractor.pipeline.messages import ItemDone, Message
+from extractor.pipeline.writing import RowsWriter
 from extractor.video.sampling import plan_for
 from schemas.config import ExtractionConfig
 from schemas.records import (
@@ -120,31 +123,59 @@ class MemoryWriter:
 
 
 class File:
-    """A file: its assembly, a writer for each item by id (the last one opened), and what was reported."""
+    """A file through the pipeline: a writer for each item by id (the last one opened), and what was reported."""
 
-    def __init__(self, runner: NetworkRunner, *video_ids: str, errors: Mapping[str, Exception] | None = None) -> None:
+    def __init__(
+        self,
+        network: Any,
+        config: ExtractionConfig,
+        *video_ids: str,
+        batch_frames: int = 32,
+        errors: Mapping[str, Exception] | None = None,
+        device: Device | None = None,
+    ) -> None:
         self.writers: dict[str, MemoryWriter] = {}
         self.opened: list[MemoryWriter] = []
         self.reports: list[ItemDone | Failure] = []
-        self.runner = runner
         self.errors = errors or {}
+        self._writer = RowsWriter(lambda shard: self)
+        self.feeder = make_feeder(network, config, self.tell, batch_frames, device)
         job = FileJob("/nowhere/a.mp4", tuple(Item(video_id) for video_id in video_ids))
-        self.assembly = FileAssembly(job, runner, self._open, self.reports.append)
+        self.frames = FileFrames(job, "shard-00000", self.feeder, self.tell)
 
-    def _open(self, video_id: str) -> MemoryWriter:
+    def tell(self, message: Message) -> None:
+        self.reports += [report for _, report in self._writer.handle([message])]
+
+    def item(self, video_id: str) -> MemoryWriter:
         self.writers[video_id] = MemoryWriter(video_id, self.errors.get(video_id))
         self.opened.append(self.writers[video_id])
         return self.writers[video_id]
 
+    def fail(self, failure: Failure) -> None:
+        """A shard's staging hears of failures, too."""
+
+    @property
+    def done(self) -> bool:
+        return len(self.reports) == len(self.frames.job.items)
+
     def take(self, events: Iterable[DecodingEvent]) -> File:
         for event in events:
-            self.assembly.handle(event)
+            self.frames.handle(event)
         return self
 
     def flush(self) -> File:
-        self.runner.flush()
-        self.assembly.settle()
+        self.feeder.flush()
         return self
+
+
+def make_feeder(
+    network: Any,
+    config: ExtractionConfig,
+    tell: Callable[[Message], None],
+    batch_frames: int,
+    device: Device | None = None,
+) -> Feeder:
+    return Feeder(network, config, (), device or CPUDevice(), tell, batch_frames=batch_frames)
 
 
 def extract(
@@ -157,8 +188,8 @@ def extract(
     **options: Any,
 ) -> File:
     """The whole file through the pipeline."""
-    runner = NetworkRunner(network, config, batch_frames=batch_frames)
-    return File(runner, *(plan.video_id for plan in plans)).take(events_of(frames, plans, **options)).flush()
+    file = File(network, config, *(plan.video_id for plan in plans), batch_frames=batch_frames)
+    return file.take(events_of(frames, plans, **options)).flush()
 
 
 def expected_clips(network: MSNet, clips: Iterable[npt.NDArray[np.uint8]], motion_form: str = "pooled") -> Arrays:

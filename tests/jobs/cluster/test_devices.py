@@ -29,14 +29,17 @@ def test_workers_are_laid_over_cores_and_gpus(device, cores, gpus, options, expe
 
 
 @pytest.mark.parametrize("extractors", [None, 1, 2])
-def test_fewer_gpus_than_asked_for_are_refused_in_a_sentence(extractors: int | None) -> None:
-    with pytest.raises(ResourceError, match=r"expected a GPU .*; got 0\. Give .*--device cpu"):
+def test_no_gpu_where_one_is_asked_for_is_refused_in_a_sentence(extractors: int | None) -> None:
+    with pytest.raises(ResourceError, match=r"expected a GPU; got 0\. Make .*--device cpu"):
         plan_workers("gpu", cores=8, gpus=0, extractors=extractors)
 
 
-def test_auto_takes_the_gpus_and_refuses_more_extractors_than_those() -> None:
-    with pytest.raises(ResourceError, match="each of 3 extractors; got 2"):
-        plan_workers("auto", cores=8, gpus=2, extractors=3)
+@pytest.mark.parametrize(("extractors", "share"), [(1, 1.0), (2, 1.0), (3, 0.5), (4, 0.5), (5, 1 / 3)])
+def test_extractors_beyond_the_gpus_share_them(extractors: int, share: float) -> None:
+    workers = plan_workers("auto", cores=8, gpus=2, extractors=extractors)
+    assert (workers.extractors, workers.gpus) == (extractors, share)
+    assert extractors * share <= 2
+    assert ("of a GPU each" in str(workers)) == (share < 1)
 
 
 def test_unknown_device_is_refused() -> None:

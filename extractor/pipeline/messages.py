@@ -1,0 +1,90 @@
+"""What the extractor tells the writer beside it: items that begin and end, and rows of batches that hold many items.
+
+Items are numbered by the extractor. Messages are handled in order; rows of an item that was dropped are ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.records import Failure, ItemPlan
+
+Int64Array = npt.NDArray[np.int64]
+
+Rows = dict[str, npt.NDArray[np.generic]]
+"""Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
+
+SPAN_COLUMNS = ("item", "sequence", "frames", "motion", "pairs", "clips")
+
+
+@dataclass(frozen=True, slots=True)
+class ItemBegins:
+    """An item of a shard begins, and its rows will follow as its plan says."""
+
+    item: int
+    shard: str
+    plan: ItemPlan
+
+
+@dataclass(frozen=True, slots=True)
+class FramesDamaged:
+    """Frames at these positions of the item's plan are not valid. Comes before their rows."""
+
+    item: int
+    positions: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """Rows of one batch of the network, in the store's formats.
+
+    spans: (K, 6), one row for each piece of a sequence in the order of the rows, columns as `SPAN_COLUMNS`: the item,
+    the number of the sequence within it, and how many rows of each kind are the piece's ("motion" of "frames/motion",
+    "frames" of the other datasets by frame).
+    """
+
+    rows: Rows
+    spans: Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDecoded:
+    """The item's file was decoded to its end: once all of its rows are there, it is whole.
+
+    of_video: what every manifest row of the item says about the video.
+    """
+
+    item: int
+    of_video: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDropped:
+    """The item will not become whole; nothing of it is kept."""
+
+    item: int
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFailed:
+    """An item of a shard failed for good."""
+
+    shard: str
+    failure: Failure
+
+
+Message = ItemBegins | FramesDamaged | BatchRows | ItemDecoded | ItemDropped | ItemFailed
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDone:
+    """An item whose features are durable."""
+
+    video_id: str
+    clips: int
+    frames: int
