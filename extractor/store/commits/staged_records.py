@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from extractor.store.commits.item_rows import levels_of
+from extractor.store.commits.item_rows import from_columns, levels_of
 from extractor.store.commits.run import Run
 from extractor.store.disk.append_only import decode_line, encode_line
 from schemas.errors import StoreError
@@ -36,11 +36,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class StagedRecord:
-    """Content of a record: a failure, or the manifest columns (as `to_columns` makes them) and parts of an item."""
+    """Content of a record: a failure, or the manifest columns (whole, see `from_columns`) and parts of an item."""
 
     video_id: str
     failure: Failure | None
-    columns: Mapping[str, Any]
+    columns: dict[str, list[Any]]
     parts: tuple[Part, ...]
     row_bytes: int
     """Of all parts together."""
@@ -80,7 +80,7 @@ class RecordFormat:
             raise ValueError(str(error) or type(error).__name__) from error
 
     def _item_of(self, document: Mapping[str, Any]) -> StagedRecord:
-        video_id, columns = document["video_id"], document["columns"]
+        video_id, columns = document["video_id"], from_columns(document["columns"])
         parts = tuple(self._part_of(*fields) for fields in document["parts"])
         wanted = levels_of(columns)
         given = dict(zip(LEVELS, map(sum, zip((0, 0, 0), *(part.rows for part in parts), strict=True)), strict=True))

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from extractor.store.commits.item_rows import from_columns
 from extractor.store.commits.run import Run
 from extractor.store.commits.staged_records import Part, RecordFormat
 from extractor.store.commits.staging import StagedItem, items_of
@@ -22,8 +21,6 @@ from schemas.errors import DamagedShardError
 from schemas.tensors import LEVELS
 
 _BLOCK_BYTES = 4 * 1024 * 1024
-
-Columns = dict[str, list[Any]]
 
 
 class DamagedItemError(Exception):
@@ -36,7 +33,7 @@ class DamagedItemError(Exception):
 
 def read_staged(
     items: Iterable[StagedItem], run: Run, emit: Callable[[Mapping[str, Array]], None]
-) -> list[tuple[str, Columns]]:
+) -> list[tuple[str, dict[str, list[Any]]]]:
     """Pass the rows of staged successes to `emit`, in order; returns (video_id, manifest columns) of each.
 
     `emit` gets blocks of all datasets of one level, views of memory that is used again. Raises DamagedItemError for
@@ -57,7 +54,7 @@ def read_staged(
                     blocks.add(item.rows_path, handles[item.rows_path], part)
             except DamagedShardError as error:
                 raise DamagedItemError(item, str(error)) from error
-            found.append((record.video_id, from_columns(record.columns)))
+            found.append((record.video_id, record.columns))
         blocks.flush()
     return found
 

@@ -221,7 +221,7 @@ class StagedItemWriter:
         """
         try:
             columns = to_columns(clips)
-            wanted = levels_of(columns)
+            wanted = levels_of(columns["listed"])
             for level, specs in self._log.levels.specs.items():
                 if specs and self._rows[level] != wanted[level]:
                     raise StoreError(
