@@ -120,9 +120,8 @@ def main() -> None:
         for sampling in SAMPLINGS:
             with tempfile.TemporaryDirectory(dir=options.folder) as folder:
                 size, staging, commit = measure(Path(folder), model, sampling, options.videos)
-            print(
-                f"{model:<16}{sampling:<10}{size:>8,.0f}{staging:>9.1f}{commit:>9.1f}{staging + commit:>10.1f}{budget:>8}"
-            )
+            figures = f"{staging:>9.1f}{commit:>9.1f}{staging + commit:>10.1f}"
+            print(f"{model:<16}{sampling:<10}{size:>8,.0f}{figures}{budget:>8}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import ray
@@ -20,7 +19,7 @@ from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store.commits.commit import CommitStatus, commit_shard
 from extractor.store.commits.run import Run
-from extractor.store.commits.staging import Attempt, StagedItemWriter, new_attempt, stage_failure, staged_items
+from extractor.store.commits.staging import Attempt, StagingLog, new_attempt, staged_items
 from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder import Decoder
@@ -110,18 +109,19 @@ class Extractor:
         torch.set_num_threads(self._settings.workers.threads)  # a call may run in another thread than `load`
         attempt = new_attempt(self._paths, self._settings.run, task.shard, task.lease_token)
         shard = _ShardAttempt(task, attempt, self._settings, self._network)
-        yield from shard.fail_poisonous()
-        for _ in range(_ROUNDS):  # another one if a staged file turns out to be damaged
-            yield from self._extract(shard, task.one_by_one)
-            if self._draining.is_set():
-                return
-            status = shard.commit()
-            yield from shard.report()
-            if status is not CommitStatus.INCOMPLETE:
-                yield ShardCommitted(task.shard, status is CommitStatus.WON)
-                return
+        with shard.log:
+            yield from shard.fail_poisonous()
+            for _ in range(_ROUNDS):  # another one if a staged item turns out to be damaged
+                yield from self._extract(shard, task.one_by_one)
+                if self._draining.is_set():
+                    return
+                status = shard.commit()
+                yield from shard.report()
+                if status is not CommitStatus.INCOMPLETE:
+                    yield ShardCommitted(task.shard, status is CommitStatus.WON)
+                    return
         raise StorageError(
-            f"expected staged files of {task.shard} to read as they were written; they were damaged {_ROUNDS} times. "
+            f"expected what is staged of {task.shard} to read as it was written; it was damaged {_ROUNDS} times. "
             "The storage is not reliable: check it, or use another"
         )
 
@@ -160,6 +160,7 @@ class _ShardAttempt:
     def __init__(self, task: ShardTask, attempt: Attempt, settings: ExtractorSettings, network: Any) -> None:
         self.task = task
         self.seconds = StageSeconds()
+        self.log = StagingLog(attempt)
         self._attempt = attempt
         self._settings = settings
         self._paths = settings.paths
@@ -206,8 +207,7 @@ class _ShardAttempt:
         began, network = time.perf_counter(), self._runner.network_seconds
         file = self._files.get(event.job)
         if file is None:
-            writer_of = partial(StagedItemWriter, self._attempt)
-            file = self._files[event.job] = FileAssembly(event.job, self._runner, writer_of, self._finish)
+            file = self._files[event.job] = FileAssembly(event.job, self._runner, self.log.item, self._finish)
             self._started.append(event.job.path)
             if self.task.one_by_one:
                 yield from self.report()
@@ -246,7 +246,8 @@ class _ShardAttempt:
         return status
 
     def report(self) -> Iterator[ShardProgress]:
-        """Report what happened since the last report."""
+        """Report what happened since the last report, once it is durable."""
+        self.log.sync()
         yield ShardProgress(
             self.task.shard,
             self._attempt.name,
@@ -264,7 +265,7 @@ class _ShardAttempt:
 
     def _finish(self, result: ItemDone | Failure) -> None:
         if isinstance(result, Failure):
-            stage_failure(self._attempt, result)
+            self.log.fail(result)
         self._finished.append(result)
 
     def _settle(self) -> None:
