@@ -26,7 +26,7 @@ from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from extractor.models.spec import member_frames
 from extractor.pipeline.files import FileAssembly, ItemDone
 from extractor.pipeline.runner import NetworkRunner, load_network
-from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
+from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
 from extractor.video.decoding import decode
 from extractor.video.listing import Listing, list_videos
@@ -117,17 +117,18 @@ def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
     runner = NetworkRunner(network, run.config, batch_frames=_BATCH_FRAMES)
     attempt = new_attempt(paths, run, shard_name(0), "benchmark")
     reports: list[ItemDone | Failure] = []
-    for job in listing.jobs:
-        file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), reports.append)
-        try:
-            for event in _events(job, resolved):
-                file.handle(event)
-            runner.flush()
-            file.settle()
-        except VideoError as error:
-            raise SystemExit(
-                f"expected videos that can be extracted; {job.path} cannot: {error}. Leave it out of the folder"
-            ) from error
+    with StagingLog(attempt) as log:
+        for job in listing.jobs:
+            file = FileAssembly(job, runner, log.item, reports.append)
+            try:
+                for event in _events(job, resolved):
+                    file.handle(event)
+                runner.flush()
+                file.settle()
+            except VideoError as error:
+                raise SystemExit(
+                    f"expected videos that can be extracted; {job.path} cannot: {error}. Leave it out of the folder"
+                ) from error
     commit_shard(attempt, [item.video_id for job in listing.jobs for item in job.items])
     return FeatureStore(root)
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
+from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
 from gebd import Batch, GEBDDataset, Sample, ShardSampler, collate
 from schemas.config import ExtractionConfig, Sampling
@@ -92,10 +92,11 @@ def make_store(root: Path, videos: int, seed: int = 0) -> FeatureStore:
     rng = np.random.default_rng(seed)
     for number, members in enumerate(shards):
         attempt = new_attempt(paths, run, shard_name(number), "benchmark")
-        for video_id in members:
-            with StagedItemWriter(attempt, video_id) as writer:
-                writer.append(_rows(run, rng))
-                writer.finish([_manifest_row()])
+        with StagingLog(attempt) as log:
+            for video_id in members:
+                with log.item(video_id) as writer:
+                    writer.append(_rows(run, rng))
+                    writer.finish([_manifest_row()])
         commit_shard(attempt, members)
     return FeatureStore(root)
 

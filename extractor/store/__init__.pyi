@@ -4,9 +4,8 @@ from .commits.records import committed as committed, next_generation as next_gen
 from .commits.run import Run as Run, read_run as read_run, write_run as write_run
 from .commits.staging import (
     Attempt as Attempt,
-    StagedItemWriter as StagedItemWriter,
+    StagingLog as StagingLog,
     new_attempt as new_attempt,
-    stage_failure as stage_failure,
     staged_items as staged_items,
 )
 from .commits.sweeping import sweep as sweep

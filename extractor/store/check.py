@@ -12,7 +12,8 @@ import pandas as pd
 
 from extractor.store.commits.records import decode_record, read_record
 from extractor.store.commits.run import Run, has_seals
-from extractor.store.commits.staging import open_staged
+from extractor.store.commits.staged_rows import damages
+from extractor.store.commits.staging import RECORDS
 from extractor.store.disk.atomic import is_temporary
 from extractor.store.disk.sealed import Kind, is_sound, read_whole, with_copies
 from extractor.store.disk.shard import ShardReader
@@ -147,8 +148,8 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
         shard, _, attempt = path.stem.split(".", 2)
         if attempt != "damaged" and not _is_record(path, shard):
             found.append((path, "it is not as it was written"))
-    if deep:
-        found += [(path, message) for path in _files(paths.staging, "*/*/*.h5") if (message := _staged(path, run))]
+    for log in _files(paths.staging, f"*/*/*{RECORDS}"):
+        found += damages(log, run, deep=deep)
     return [Damage("", path.relative_to(paths.root).as_posix(), None, message) for path, message in found]
 
 
@@ -159,7 +160,6 @@ def _sealed_files(paths: StorePaths) -> Iterator[tuple[Path, Kind]]:
     yield from ((paths.manifest, Kind.MANIFEST), (paths.failures, Kind.FAILURES))
     yield from ((path, Kind.CRASHES) for path in _files(paths.ledger, "*.json"))
     yield from ((path, Kind.LEASE) for path in _files(paths.leases, "*.json"))
-    yield from ((path, Kind.STAGED_FAILURE) for path in _files(paths.staging, "*/*/*.json"))
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
@@ -172,20 +172,6 @@ def _is_record(path: Path, shard: str) -> bool:
     except (OSError, StoreError):
         return False
     return True
-
-
-def _staged(path: Path, run: Run) -> str:
-    """What is wrong with a staged item; "" if nothing is."""
-    try:
-        with open_staged(path, run) as reader:
-            reader.header()
-            for spec in run.datasets:
-                reader.checksum(spec.path)
-    except FileNotFoundError:  # its shard has just been committed
-        return ""
-    except DamagedShardError as error:
-        return _message(error)
-    return ""
 
 
 def check_inventory(paths: StorePaths, inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> list[Damage]:

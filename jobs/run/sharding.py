@@ -10,11 +10,11 @@ from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 
 ITEMS_OF_FILE = 64
-"""Segments that share one decoding pass. Each keeps a file open until the pass ends, hence a bound."""
+"""Segments that share one decoding pass. Each keeps a megabyte of rows in memory until the pass ends, hence a bound."""
 
 ITEMS_OF_SHARD = 1000
-"""Each staged item is a file that is opened when its shard is resumed or committed. Without a bound, a shard with small
-outputs would hold hundreds of thousands of them."""
+"""Each staged item has a record that is read when its shard is resumed or committed. Without a bound, a shard with
+small outputs would hold hundreds of thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)

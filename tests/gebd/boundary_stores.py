@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from extractor.store import FeatureStore, StagedItemWriter, commit_shard, new_attempt, write_inventory, write_run
+from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
 from gebd import Annotations, VideoAnnotation
 from schemas.config import ExtractionConfig
@@ -43,13 +43,14 @@ def make_videos(
     truth = []
     for index, part in enumerate(dealt):
         attempt = new_attempt(paths, run, shard_name(index), "token")
-        for video_id in part:
-            frames = round(seconds * RATE_HZ)
-            boundaries = _boundaries(rng, seconds)
-            with StagedItemWriter(attempt, video_id) as writer:
-                writer.append(_arrays(attempt.run, frames, boundaries, rng, noise))
-                writer.finish([_clip(attempt.run, frames, seconds)])
-            truth.append(VideoAnnotation(video_id, seconds, (tuple(boundaries),), fps=30.0))
+        with StagingLog(attempt) as log:
+            for video_id in part:
+                frames = round(seconds * RATE_HZ)
+                boundaries = _boundaries(rng, seconds)
+                with log.item(video_id) as writer:
+                    writer.append(_arrays(attempt.run, frames, boundaries, rng, noise))
+                    writer.finish([_clip(attempt.run, frames, seconds)])
+                truth.append(VideoAnnotation(video_id, seconds, (tuple(boundaries),), fps=30.0))
         commit_shard(attempt, part)
     return FeatureStore(root), Annotations(truth)
 

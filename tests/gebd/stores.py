@@ -11,10 +11,9 @@ import numpy as np
 
 from extractor.store import (
     FeatureStore,
-    StagedItemWriter,
+    StagingLog,
     commit_shard,
     new_attempt,
-    stage_failure,
     write_inventory,
     write_manifest_cache,
     write_run,
@@ -89,23 +88,24 @@ def make(
     write_inventory(paths, inventory)
     for number, members_of_shard in enumerate(dealt):
         attempt = new_attempt(paths, run, shard_name(number), "token")
-        for item in members_of_shard:
-            if item in failed:
-                stage_failure(attempt, Failure(item, FailureClass.CORRUPT, f"{item} is broken"))
-            else:
-                _stage(attempt, item, videos[item])
+        with StagingLog(attempt) as log:
+            for item in members_of_shard:
+                if item in failed:
+                    log.fail(Failure(item, FailureClass.CORRUPT, f"{item} is broken"))
+                else:
+                    _stage(log, run, item, videos[item])
         commit_shard(attempt, members_of_shard)
     write_manifest_cache(paths)
     return FeatureStore(root)
 
 
-def _stage(attempt: Any, item: str, made: Made) -> None:
+def _stage(log: StagingLog, run: Run, item: str, made: Made) -> None:
     clips = [np.arange(len(made.times))] if not len(made.clips) else made.clips
     parts = [clip if isinstance(clip[0], Sequence) else [clip] for clip in clips]  # (clip, network, frame)
-    rows: dict[str, list[np.ndarray]] = {spec.path: [] for spec in attempt.run.datasets}
-    grid = next((spec.shape[1:] for spec in attempt.run.datasets if spec.path == "frames/motion"), ())
+    rows: dict[str, list[np.ndarray]] = {spec.path: [] for spec in run.datasets}
+    grid = next((spec.shape[1:] for spec in run.datasets if spec.path == "frames/motion"), ())
     manifest, frames, pairs = [], 0, 0
-    base = item_clips(attempt.run, 1)[0]
+    base = item_clips(run, 1)[0]
     for clip, networks in enumerate(parts):
         first = {"frame_start": frames, "pair_start": pairs}
         for network, chosen in enumerate(networks):
@@ -120,7 +120,7 @@ def _stage(attempt: Any, item: str, made: Made) -> None:
             | {"start_seconds": min(times), "end_seconds": max(times), "video_start_seconds": float(made.times[0])}
             | {"video_end_seconds": made.times[-1] + 0.1 if made.end is None else made.end}
         )
-    with StagedItemWriter(attempt, item) as writer:
+    with log.item(item) as writer:
         writer.append({path: np.concatenate(blocks) for path, blocks in rows.items()})
         writer.finish(manifest)
 

@@ -12,7 +12,10 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
+from extractor.store import read_run
+from extractor.store.commits.staging import all_staged
 from jobs.cluster.machine import private_memory_bytes
+from schemas.layout import StorePaths
 
 MARK = "MSNET_TEST_RUN"
 
@@ -76,11 +79,12 @@ def msnet(*arguments: str | Path) -> Running:
 
 
 def staged(store: Path) -> dict[str, set[str]]:
-    """File names of what is staged or was (hashes of ids), with the attempts that staged it."""
+    """Ids of what is staged, with the attempts that staged it."""
     found: dict[str, set[str]] = {}
-    for path in store.glob("staging/*/*/*"):
-        if path.suffix in (".h5", ".json") and not path.name.startswith("."):
-            found.setdefault(path.stem, set()).add(path.parent.name)
+    paths = StorePaths(store)
+    for folder in store.glob("staging/*"):
+        for video_id, items in all_staged(paths, read_run(paths), folder.name).items():
+            found.setdefault(video_id, set()).update(item.path.parent.name for item in items)
     return found
 
 

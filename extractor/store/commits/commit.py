@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from extractor.store.commits.item_rows import shard_table
 from extractor.store.commits.records import decode_record, encode_record, next_generation, read_record, retired_path
-from extractor.store.commits.staging import Attempt, StagedItem, all_staged, open_staged, set_aside, staged_columns
+from extractor.store.commits.staged_rows import DamagedItemError, read_staged
+from extractor.store.commits.staging import Attempt, StagedItem, all_staged, set_aside
 from extractor.store.commits.sweeping import remove_empty_staging, sweep_shard
 from extractor.store.disk.atomic import fsync_folder, publish, remove_files, storage_errors, temporary_beside
 from extractor.store.disk.probe import require_space
@@ -25,7 +26,6 @@ from schemas.errors import DamagedShardError, StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord, StoredFile
 
-_BLOCK_BYTES = 8 * 1024 * 1024
 _SPARE_BYTES = 1024 * 1024
 
 
@@ -39,14 +39,6 @@ class CommitStatus(StrEnum):
     WON = "won"
     LOST = "lost"
     INCOMPLETE = "incomplete"
-
-
-class _DamagedItemError(Exception):
-    """A staged file was found damaged while it was merged."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path))
-        self.path = path
 
 
 def commit_shard(attempt: Attempt, video_ids: Sequence[str]) -> CommitStatus:
@@ -96,9 +88,9 @@ def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitStatus:
         try:
             record = _write_files(attempt, [staged[video_id][0] for video_id in video_ids])
             break
-        except _DamagedItemError as damaged:
-            set_aside(damaged.path)
-        except FileNotFoundError:  # another attempt set the same damaged file aside
+        except DamagedItemError as damaged:
+            set_aside(damaged.item)
+        except FileNotFoundError:  # the winner sweeps another attempt's log
             if all_staged(paths, attempt.run, shard) == staged:
                 raise
     outcome = _outcome(attempt)
@@ -137,11 +129,11 @@ def _write_files(attempt: Attempt, items: Sequence[StagedItem]) -> CommitRecord:
     paths, shard, run = attempt.paths, attempt.shard, attempt.run
     data, fragment = paths.shard_data(shard, attempt.name), paths.shard_rows(shard, attempt.name)
     good = [item for item in items if item.failure is None]
-    require_space(paths.shards, sum(item.path.stat().st_size for item in good) + _SPARE_BYTES)
+    require_space(paths.shards, sum(item.row_bytes for item in good) + _SPARE_BYTES)
     temporary = temporary_beside(data)
     writer = ShardWriter(temporary, run.datasets, run.compression)
     try:
-        columns = [(item.video_id, _merge(writer, item, attempt)) for item in good]
+        columns = read_staged(good, run, writer.append)
         writer.close(
             {
                 "format_version": run.config.format_version,
@@ -179,23 +171,6 @@ def _write_files(attempt: Attempt, items: Sequence[StagedItem]) -> CommitRecord:
 
 def _last(table: Any, column: str) -> int:
     return int(table[column].iloc[-1]) if len(table) else 0
-
-
-def _merge(writer: ShardWriter, item: StagedItem, attempt: Attempt) -> dict[str, list[Any]]:
-    """Append a staged item's rows and return its manifest columns; raises _DamagedItemError if it cannot be read."""
-    try:
-        with open_staged(item.path, attempt.run) as reader:
-            for level, rows in reader.rows.items():
-                specs = [spec for spec in attempt.run.datasets if spec.level == level]
-                if not specs:
-                    continue
-                step = max(1, _BLOCK_BYTES // sum(spec.row_bytes for spec in specs))
-                for start in range(0, rows, step):
-                    stop = min(rows, start + step)
-                    writer.append({spec.path: reader.read(spec.path, start, stop) for spec in specs})
-            return staged_columns(reader)
-    except DamagedShardError as error:
-        raise _DamagedItemError(item.path) from error
 
 
 def _read_back(path: Path, writer: ShardWriter, attempt: Attempt) -> None:

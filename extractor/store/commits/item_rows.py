@@ -65,9 +65,10 @@ def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     count = len(listed["clip_number"])
     if not count or any(not isinstance(values, list) or len(values) != count for values in listed.values()):
         raise ValueError("expected columns of one length")
-    columns = {name: listed[name] if name in listed else [constant[name]] * count for name in _GIVEN}
-    if any(type(value) is not _PYTHON[MANIFEST_COLUMNS[name]] for name in _GIVEN for value in columns[name]):
+    given = {name: listed[name] if name in listed else [constant[name]] for name in _GIVEN}
+    if any(set(map(type, values)) != {_PYTHON[MANIFEST_COLUMNS[name]]} for name, values in given.items()):
         raise ValueError("expected values of the manifest's types")
+    columns = {name: values if name in listed else values * count for name, values in given.items()}
     try:
         _require_cover(columns)
     except StoreError as error:
@@ -75,9 +76,8 @@ def from_columns(document: Mapping[str, Any]) -> dict[str, list[Any]]:
     return columns
 
 
-def levels_of(document: Mapping[str, Any]) -> dict[str, int]:
-    """Number of rows of all clips together, by level."""
-    columns = from_columns(document)
+def levels_of(columns: Mapping[str, list[Any]]) -> dict[str, int]:
+    """Number of rows of all clips together, by level. `columns`: as `from_columns` returns them."""
     return {
         "clips": len(columns["clip_number"]),
         "frames": columns["frame_stop"][-1],

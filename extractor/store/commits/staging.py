@@ -1,40 +1,38 @@
-"""Finished items of shards that are not committed yet: one small file each, written by any attempt, read by all."""
+"""Finished items of shards that are not committed yet: a log for each attempt, written by one process, read by all.
+
+A log is two files of staging/<shard>/<attempt>/ under a random name: NAME.rows holds rows and nothing else, NAME.items
+a sealed record for each item that is finished or failed, which says where its rows lie. So an item exists whole or not
+at all, and rows without a record are nobody's: their item was not finished, or started over.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import secrets
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy.typing as npt
-from pydantic import TypeAdapter
+import numpy as np
 
-from extractor.store.commits.item_rows import from_columns, levels_of, to_columns
+from extractor.store.commits.item_rows import levels_of, to_columns
 from extractor.store.commits.records import next_generation
 from extractor.store.commits.run import Run
-from extractor.store.disk.atomic import (
-    entries,
-    fsync_folder,
-    is_temporary,
-    read_bounded,
-    storage_errors,
-    temporary_beside,
-    write_bytes,
-)
-from extractor.store.disk.sealed import Kind, decode_json, encode_json
-from extractor.store.disk.shard import ShardReader, ShardWriter
+from extractor.store.commits.staged_records import Part, RecordFormat, StagedRecord
+from extractor.store.disk.append_only import AppendOnlyFile, line_at, lines
+from extractor.store.disk.atomic import entries, fsync_folder, storage_errors
+from extractor.store.disk.rows import Array, RowLevels, converted
 from schemas.errors import StoreError
-from schemas.layout import StorePaths, clip_rows
+from schemas.layout import StorePaths
 from schemas.records import Failure
+from schemas.tensors import LEVELS
 
-_MAX_FAILURE_BYTES = 1024 * 1024
-_MAX_MESSAGE = 4000
-_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what foreign JSON raises
+_PART_BYTES = 1024 * 1024
+RECORDS, ROWS, _SET_ASIDE = ".items", ".rows", ".damaged"
 
 
 @dataclass(frozen=True)
@@ -62,79 +60,179 @@ def new_attempt(paths: StorePaths, run: Run, shard: str, lease_token: str) -> At
     return Attempt(paths, run, shard, next_generation(paths, shard), secrets.token_hex(6), lease_token)
 
 
-@dataclass(frozen=True)
-class StagedItem:
-    """A staged item: its file, and why it failed if it did."""
+class StagingLog:
+    """Context manager: what one process stages for an attempt. Its files are created with the first row or failure.
 
-    video_id: str
-    path: Path
-    failure: Failure | None = None
+    What is finished or failed is durable once `sync` has returned; leaving without an error syncs. If another attempt
+    commits the shard meanwhile, its winner removes the log; items are not needed then, and are dropped.
+    """
 
+    def __init__(self, attempt: Attempt) -> None:
+        self.format = RecordFormat(attempt.run)
+        self.levels = RowLevels(self.format.datasets)
+        self._attempt = attempt
+        self._records: AppendOnlyFile | None = None
+        self._rows: AppendOnlyFile | None = None
+        self._dropped = self._closed = False
 
-def item_key(video_id: str) -> str:
-    """Name of an item's file: a hash, since a video_id may hold what a file name may not."""
-    try:
-        return hashlib.sha256(video_id.encode()).hexdigest()[:32]
-    except UnicodeEncodeError as error:
-        raise StoreError(f"expected a video_id that can be written as UTF-8; got {video_id!r}. Rename it") from error
+    def item(self, video_id: str) -> StagedItemWriter:
+        """A writer of one item; several may be open at once."""
+        return StagedItemWriter(self, video_id)
+
+    def fail(self, failure: Failure) -> None:
+        """Stage that an item failed for good."""
+        self.append_record(self.format.failure(failure))
+
+    def append_rows(self, pieces: Sequence[memoryview]) -> int:
+        """Append the bytes of rows; returns their offset."""
+        with storage_errors(self._attempt.staging):
+            self._open()
+            return 0 if self._rows is None else self._rows.append(pieces)
+
+    def append_record(self, line: bytes) -> None:
+        """Append a record, which makes an item staged."""
+        with storage_errors(self._attempt.staging):
+            self._open()
+            if self._records is not None:
+                self._records.append([memoryview(line)])
+
+    def sync(self) -> None:
+        """Make everything that is finished or failed so far durable."""
+        try:
+            with storage_errors(self._attempt.staging):
+                for file in (self._rows, self._records):
+                    if file is not None:
+                        file.sync()
+        except FileNotFoundError as error:
+            self._drop(error)
+
+    def close(self) -> None:
+        """Close the log for good. Harmless if it is closed."""
+        for file in (self._rows, self._records):
+            if file is not None:
+                file.close()
+        self._rows = self._records = None
+        self._closed = True
+
+    def _open(self) -> None:
+        if self._records is not None or self._dropped:
+            return
+        if self._closed:  # parts of open items lie in files that are no longer written
+            raise StoreError("expected an open staging log; got one that is closed. Open another and stage anew")
+        folder = self._attempt.staging
+        name = secrets.token_hex(6)
+        try:
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                for above in (folder.parent, self._attempt.paths.staging, self._attempt.paths.root):
+                    fsync_folder(above)
+            self._rows = AppendOnlyFile(folder / f"{name}{ROWS}")
+            self._records = AppendOnlyFile(folder / f"{name}{RECORDS}")
+            fsync_folder(folder)
+        except FileNotFoundError as error:
+            self._drop(error)
+
+    def _drop(self, error: FileNotFoundError) -> None:
+        """Stage nothing from now on; raises StoreError unless the files went because the shard was committed."""
+        self.close()
+        if not self._attempt.paths.commit(self._attempt.shard).exists():
+            raise StoreError(
+                f"{error.filename} vanished while {self._attempt.shard} was being written: something else deletes "
+                "files of the store"
+            ) from error
+        self._dropped = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.sync()
+        finally:
+            self.close()
 
 
 class StagedItemWriter:
     """Context manager that stages one item: `append` rows as they come, then `finish`.
 
-    Leaving without `finish`, by an error or not, leaves nothing behind. `reset` starts the item over.
+    Leaving without `finish`, by an error or not, stages nothing. `reset` starts the item over.
     """
 
-    def __init__(self, attempt: Attempt, video_id: str) -> None:
+    def __init__(self, log: StagingLog, video_id: str) -> None:
+        try:
+            video_id.encode()
+        except UnicodeEncodeError as error:
+            raise StoreError(
+                f"expected a video_id that can be written as UTF-8; got {video_id!r}. Rename it"
+            ) from error
         self.video_id = video_id
-        self._attempt = attempt
-        self._target = attempt.staging / f"{item_key(video_id)}.h5"
-        self._writer: ShardWriter | None = None
+        self._log = log
+        self.reset()
 
-    def append(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Append rows of whole levels, as `ShardWriter.append` takes them."""
-        self._open().append(arrays)
+    def append(self, arrays: Mapping[str, Array]) -> None:
+        """Append rows, arrays by dataset path (rows, *shape), as `converted` takes them.
+
+        Takes all datasets of a level or none, with equally many rows; else raises StoreError. Raises NotFiniteError if
+        a value does not fit, StorageError if the disk is full.
+        """
+        counts = self._log.levels.counts(arrays)
+        for level, count in counts.items():
+            if not count:
+                continue
+            for spec in self._log.levels.specs[level]:
+                self._pending.setdefault(spec.path, []).append(converted(arrays[spec.path], spec))
+            self._pending_rows[level] += count
+            self._rows[level] += count
+            self._pending_bytes += count * self._log.levels.bytes_of(level)
+        if self._pending_bytes >= _PART_BYTES:
+            self._write_part()
 
     def reset(self) -> None:
         """Drop all rows so far (another decoder starts the file over)."""
-        if self._writer is not None:
-            self._writer.discard()
-            self._writer = None
+        self._rows = dict.fromkeys(LEVELS, 0)
+        self._parts: list[Part] = []
+        self._forget_pending()
+
+    def _forget_pending(self) -> None:
+        self._pending: dict[str, list[Array]] = {}
+        self._pending_rows = dict.fromkeys(LEVELS, 0)
+        self._pending_bytes = 0
+
+    def _write_part(self) -> None:
+        """Write the rows that are buffered."""
+        pieces, checksums = [], []
+        for spec in self._log.format.datasets:
+            blocks = self._pending.get(spec.path, ())
+            rows = blocks[0] if len(blocks) == 1 else np.concatenate(blocks) if blocks else np.empty(0, np.uint8)
+            pieces.append(rows.reshape(-1).view(np.uint8).data)
+            checksums.append(zlib.crc32(pieces[-1]))
+        offset = self._log.append_rows(pieces)
+        self._parts.append(Part(offset, tuple(self._pending_rows.values()), tuple(checksums)))
+        self._forget_pending()
 
     def finish(self, clips: Sequence[Mapping[str, Any]]) -> None:
-        """Publish the item with the manifest rows of its clips, in order.
+        """Stage the item with the manifest rows of its clips, in order. `StagingLog.sync` makes it durable.
 
         `clips` has every column of the manifest but video_id, shard, file and clip_row. Row ranges count from the
-        item's first row and cover all of its rows in order. If another attempt has committed the shard meanwhile, the
-        item is not needed and is dropped.
+        item's first row and cover all of its rows in order.
         """
-        columns = to_columns(clips)
-        writer = self._open()
-        wanted = levels_of(columns)
-        for level in sorted({spec.level for spec in self._attempt.run.datasets}):
-            if writer.rows[level] != wanted[level]:
-                raise StoreError(
-                    f"{self.video_id}: expected {wanted[level]} rows of {level}, as its clips say; "
-                    f"got {writer.rows[level]}"
-                )
         try:
-            writer.close({}, {"video_id": self.video_id, "digest": self._attempt.run.digest, "columns": columns})
-            with storage_errors(self._target.parent):
-                writer.path.replace(self._target)
-                fsync_folder(self._target.parent)
-        except FileNotFoundError as error:
-            _require_committed(self._attempt, error)
+            columns = to_columns(clips)
+            wanted = levels_of(columns["listed"])
+            for level, specs in self._log.levels.specs.items():
+                if specs and self._rows[level] != wanted[level]:
+                    raise StoreError(
+                        f"{self.video_id}: expected {wanted[level]} rows of {level}, as its clips say; "
+                        f"got {self._rows[level]}"
+                    )
+            if self._pending_bytes:
+                self._write_part()
+            self._log.append_record(self._log.format.item(self.video_id, columns, self._parts))
         finally:
             self.reset()
-
-    def _open(self) -> ShardWriter:
-        if self._writer is None:
-            _make_folder(self._attempt)
-            # A chunk takes its full size on disk, and most items are a few clips.
-            rows = clip_rows(self._attempt.run.config)
-            specs = [replace(spec, chunk_rows=min(spec.chunk_rows, rows)) for spec in self._attempt.run.datasets]
-            self._writer = ShardWriter(temporary_beside(self._target), specs)
-        return self._writer
 
     def __enter__(self) -> Self:
         return self
@@ -145,88 +243,78 @@ class StagedItemWriter:
         self.reset()
 
 
-def stage_failure(attempt: Attempt, failure: Failure) -> None:
-    """Stage that an item failed for good. Dropped if another attempt has committed the shard meanwhile."""
-    target = attempt.staging / f"{item_key(failure.video_id)}.json"
-    message = failure.message.encode("utf-8", "replace").decode()[:_MAX_MESSAGE]
-    fields = asdict(failure) | {"message": message}
-    try:
-        _make_folder(attempt)
-        write_bytes(target, encode_json({"digest": attempt.run.digest, "failure": fields}, Kind.STAGED_FAILURE))
-    except FileNotFoundError as error:
-        _require_committed(attempt, error)
+@dataclass(frozen=True)
+class StagedItem:
+    """A staged item: the file and the offset of its record, and why it failed if it did.
 
+    row_bytes: of all its rows. rows_end: where the last of them ends in the file of rows.
+    """
 
-def _make_folder(attempt: Attempt) -> None:
-    with storage_errors(attempt.paths.root):
-        if not attempt.staging.is_dir():
-            attempt.staging.mkdir(parents=True, exist_ok=True)
-            for folder in (attempt.staging.parent, attempt.paths.staging, attempt.paths.root):
-                fsync_folder(folder)
+    video_id: str
+    path: Path
+    offset: int
+    row_bytes: int
+    rows_end: int
+    failure: Failure | None = None
 
+    @property
+    def rows_path(self) -> Path:
+        """The file of its rows."""
+        return self.path.with_suffix(ROWS)
 
-def _require_committed(attempt: Attempt, error: FileNotFoundError) -> None:
-    """Raise StoreError for a file that vanished, unless the shard's winner swept it."""
-    if not attempt.paths.commit(attempt.shard).exists():
-        raise StoreError(
-            f"{error.filename} vanished while {attempt.shard} was being written: something else deletes files of the "
-            "store"
-        ) from error
+    @property
+    def mark(self) -> Path:
+        """An empty file with this name says that the item is damaged and to be extracted again."""
+        return self.path.with_suffix(f".{self.offset}{_SET_ASIDE}")
+
+    def record(self, run_format: RecordFormat) -> StagedRecord:
+        """Read its record again; raises ValueError if it has changed."""
+        return run_format.read(line_at(self.path, self.offset))
 
 
 def staged_items(paths: StorePaths, run: Run, shard: str) -> dict[str, StagedItem]:
     """Items that any attempt at the shard has staged, by video_id; a success takes precedence over a failure.
 
-    Ignores files that are incomplete, of another configuration or not ours: their items are not staged.
+    Ignores what is incomplete, damaged, set aside, of another configuration or not ours: such items are not staged.
     """
     return {video_id: found[0] for video_id, found in all_staged(paths, run, shard).items()}
 
 
 def all_staged(paths: StorePaths, run: Run, shard: str) -> dict[str, list[StagedItem]]:
-    """Every staged file of every item, successes first, in a fixed order."""
+    """Every record of every item, successes first, in a fixed order."""
     found: dict[str, list[StagedItem]] = {}
-    attempts = sorted(entries(paths.staged(shard)))
-    for path in (path for attempt in attempts for path in sorted(entries(attempt)) if not is_temporary(path)):
-        item = _read_staged(path, run) if path.suffix in (".h5", ".json") else None
-        if item is not None:
-            found.setdefault(item.video_id, []).append(item)
+    run_format = RecordFormat(run)
+    for attempt in sorted(entries(paths.staged(shard))):
+        names = set(entries(attempt))
+        for log in sorted(path for path in names if path.suffix == RECORDS):
+            with suppress(OSError):
+                for item in items_of(log, run_format):
+                    if item.mark not in names and item.rows_end <= _size(item.rows_path):
+                        found.setdefault(item.video_id, []).append(item)
     for items in found.values():
-        items.sort(key=lambda item: (item.failure is not None, str(item.path)))
+        items.sort(key=lambda item: (item.failure is not None, str(item.path), item.offset))
     return found
 
 
-def _read_staged(path: Path, run: Run) -> StagedItem | None:
+def items_of(log: Path, run_format: RecordFormat) -> Iterator[StagedItem]:
+    """Items of a log whose records are sound, whatever became of their rows."""
+    for offset, line in lines(log):
+        try:
+            record = run_format.read(line)
+        except ValueError:
+            continue
+        yield StagedItem(record.video_id, log, offset, record.row_bytes, record.end, record.failure)
+
+
+def _size(path: Path) -> int:
     try:
-        if path.suffix == ".json":
-            return _read_failure(path, run)
-        with open_staged(path, run) as reader:
-            header = reader.header()
-            item, rows = StagedItem(header["video_id"], path), levels_of(header["columns"])
-            levels = {spec.level for spec in run.datasets}
-            sound = header["digest"] == run.digest and path.stem == item_key(item.video_id)
-            return item if sound and all(reader.rows[level] == rows[level] for level in levels) else None
-    except (OSError, StoreError, *_MALFORMED):
-        return None
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
-def _read_failure(path: Path, run: Run) -> StagedItem | None:
-    document = decode_json(read_bounded(path, _MAX_FAILURE_BYTES), Kind.STAGED_FAILURE)
-    failure = TypeAdapter(Failure).validate_python(document["failure"])
-    sound = document["digest"] == run.digest and path.stem == item_key(failure.video_id)
-    return StagedItem(failure.video_id, path, failure) if sound else None
-
-
-def open_staged(path: Path, run: Run) -> ShardReader:
-    """Reader of a staged success."""
-    return ShardReader(path, run.datasets, shard=path.stem)
-
-
-def staged_columns(reader: ShardReader) -> dict[str, list[Any]]:
-    """Manifest columns of a staged success, row ranges counted from the item's first row."""
-    return from_columns(reader.header()["columns"])
-
-
-def set_aside(path: Path) -> None:
-    """Rename a damaged staged file to a name that nothing reads, so that its item is extracted again."""
-    with suppress(FileNotFoundError):
-        path.rename(path.with_name(path.name + ".damaged"))
+def set_aside(item: StagedItem) -> None:
+    """Mark a damaged item, for every attempt and every later run, so that it is extracted again."""
+    with suppress(FileNotFoundError), storage_errors(item.path.parent):
+        os.close(os.open(item.mark, os.O_WRONLY | os.O_CREAT, 0o666))
+        fsync_folder(item.path.parent)

@@ -25,7 +25,6 @@ class Kind(StrEnum):
     INVENTORY = "store inventory"
     MANIFEST = "store manifest"
     FAILURES = "store failures"
-    STAGED_FAILURE = "store staged failure"
     CRASHES = "store crashes"
     LEASE = "store lease"
 

@@ -1,8 +1,7 @@
-"""One HDF5 file of rows, written by appending and read by row ranges. A staged item is a shard of one item."""
+"""One HDF5 file of rows, written by appending and read by row ranges."""
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -12,41 +11,32 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-import numpy.typing as npt
 
 from extractor.store.disk.atomic import storage_errors
 from extractor.store.disk.chunks import ChunkGuard, require_plain
 from extractor.store.disk.hdf5 import HDF5Sink, filter_options, open_for_reading, shard_errors
-from schemas.errors import NotFiniteError, StoreError
+from extractor.store.disk.rows import Array, RowLevels
+from schemas.errors import StoreError
 from schemas.layout import MAX_CHUNK_BYTES, DatasetSpec
 from schemas.tensors import LEVELS
 
-Array = npt.NDArray[Any]
-
 _LIBVER = ("v110", "v110")  # readable by HDF5 1.10, and all metadata carries checksums
 _BLOCK_BYTES = 8 * 1024 * 1024
-_BUFFER_BYTES = 1024 * 1024
 _MIN_CACHE_BYTES = 1024 * 1024
-_HEADER = "header"
-_MAX_HEADER_BYTES = 256 * 1024 * 1024
-_HALF_EXPONENT = 0x7C00
 
 
 class ShardWriter:
     """Writes a new HDF5 file at `path` (a temporary name, which the caller renames), in a few megabytes of memory.
 
-    All datasets of a level grow together: `append` takes blocks of rows for whole levels. Floats are converted to
-    the dataset's dtype. A value that is not finite there (NaN, or above 65504 in float16) raises NotFiniteError: a
-    saturated feature would be silently wrong. Values too small for float16 become zero.
+    All datasets of a level grow together: `append` takes blocks of rows for whole levels, in the datasets' dtypes. One
+    call of HDF5 costs as much as many rows, so blocks should be large.
     """
 
     def __init__(self, path: Path, datasets: Sequence[DatasetSpec], compression: str = "none") -> None:
         self.path = path
         self.rows = dict.fromkeys(LEVELS, 0)
         self.checksums = {spec.path: 0 for spec in datasets}
-        self._pending: dict[str, list[dict[str, Array]]] = {level: [] for level in LEVELS}
-        self._pending_bytes = dict.fromkeys(LEVELS, 0)
-        self._levels = {level: [spec for spec in datasets if spec.level == level] for level in LEVELS}
+        self._levels = RowLevels(datasets)
         options = filter_options(compression)
         largest = max((spec.chunk_rows * spec.row_bytes for spec in datasets), default=0)
         with storage_errors(path.parent):
@@ -68,61 +58,38 @@ class ShardWriter:
         }
 
     def append(self, arrays: Mapping[str, Array]) -> None:
-        """Append rows, arrays by dataset path (rows, *shape).
+        """Append rows, C-contiguous arrays by dataset path (rows, *shape), of whole levels.
 
-        Takes all datasets of a level or none, with equally many rows; else raises StoreError. Raises NotFiniteError if
-        a value does not fit, StorageError if the disk is full.
+        Raises StoreError for rows that do not fit, StorageError if the disk is full.
         """
-        unknown = arrays.keys() - self._datasets.keys()
-        if unknown:
-            raise StoreError(f"expected datasets {sorted(self._datasets)}; got {sorted(unknown)}")
-        for specs in self._levels.values():
-            given = [spec for spec in specs if spec.path in arrays]
-            if not given:
+        counts = self._levels.counts(arrays)
+        for level in counts:
+            for spec in self._levels.specs[level]:
+                rows = arrays[spec.path]
+                if (rows.dtype, rows.shape[1:]) != (np.dtype(spec.dtype), spec.shape):
+                    raise StoreError(
+                        f"expected {spec.dtype} rows of shape {spec.shape} for {spec.path}; "
+                        f"got {rows.dtype} {rows.shape[1:]}"
+                    )
+        for level, count in counts.items():
+            if not count:
                 continue
-            counts = {spec.path: len(arrays[spec.path]) for spec in given}
-            if len(given) != len(specs) or len(set(counts.values())) != 1:
-                raise StoreError(f"expected equally many rows for {[spec.path for spec in specs]}; got {counts}")
-            block = {spec.path: _converted(arrays[spec.path], spec) for spec in specs}
-            self._append_level(specs[0].level, block)
+            start, self.rows[level] = self.rows[level], self.rows[level] + count
+            for spec in self._levels.specs[level]:
+                rows, dataset = arrays[spec.path], self._datasets[spec.path]
+                dataset.resize(start + count, axis=0)
+                dataset[start:] = rows
+                self.checksums[spec.path] = zlib.crc32(rows.data.cast("B"), self.checksums[spec.path])
         with storage_errors(self.path.parent):
             self._sink.check()
 
-    def _append_level(self, level: str, block: dict[str, Array]) -> None:
-        count = len(next(iter(block.values())))
-        if not count:
-            return
-        self.rows[level] += count
-        self._pending[level].append(block)
-        self._pending_bytes[level] += sum(rows.nbytes for rows in block.values())
-        if self._pending_bytes[level] >= _BUFFER_BYTES:
-            self._write_pending(level)
-
-    def _write_pending(self, level: str) -> None:
-        """Write the appended rows of a level. They are buffered, as one call of HDF5 costs as much as many clips."""
-        pending, self._pending[level], self._pending_bytes[level] = self._pending[level], [], 0
-        if not pending:
-            return
-        stop = self.rows[level]
-        for path in pending[0]:
-            rows = pending[0][path] if len(pending) == 1 else np.concatenate([block[path] for block in pending])
-            dataset = self._datasets[path]
-            dataset.resize(stop, axis=0)
-            dataset[stop - len(rows) : stop] = rows
-            self.checksums[path] = zlib.crc32(rows.data.cast("B"), self.checksums[path])
-
-    def close(self, attributes: Mapping[str, str | int], header: Mapping[str, Any] | None = None) -> None:
-        """Finish the file with root attributes and a JSON `header`, and make it durable.
+    def close(self, attributes: Mapping[str, str | int]) -> None:
+        """Finish the file with root attributes, and make it durable.
 
         Raises StorageError if the disk did not take all of it. Then the file is useless, and `discard` removes it.
         """
-        for level in LEVELS:
-            self._write_pending(level)
         for name, value in attributes.items():
             self._file.attrs[name] = value
-        if header is not None:
-            data = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-            self._file.create_dataset(_HEADER, data=data, chunks=data.shape, fletcher32=True, track_times=False)
         self._file.close()
         with storage_errors(self.path.parent):
             self._sink.finish()
@@ -134,32 +101,6 @@ class ShardWriter:
         self._sink.close()
         with suppress(OSError):
             self.path.unlink()
-
-
-def _converted(array: Array, spec: DatasetSpec) -> Array:
-    """A copy of `array` in the dataset's dtype; raises StoreError if its shape, kind or a value does not fit."""
-    array = np.asarray(array)
-    target = np.dtype(spec.dtype)
-    if array.shape[1:] != spec.shape:
-        raise StoreError(f"expected rows of shape {spec.shape} for {spec.path}; got {array.shape[1:]}")
-    if array.dtype.kind != "f" if target.kind == "f" else not np.can_cast(array.dtype, target, "safe"):
-        raise StoreError(f"expected numbers that fit {target} for {spec.path}; got {array.dtype}")
-    with np.errstate(over="ignore"):
-        rows: Array = np.array(array, dtype=target, order="C")  # a copy: the caller may reuse its array before we write
-    if target.kind == "f" and not _all_finite(rows):
-        bad = int(np.count_nonzero(~np.isfinite(rows)))
-        raise NotFiniteError(
-            f"{bad} of {rows.size} values of {spec.path} are not finite as {target}: "
-            "extract with --dtype float32, and with --store-dtype float32 where values are above 65504"
-        )
-    return rows
-
-
-def _all_finite(rows: Array) -> bool:
-    if rows.dtype == np.float16:  # testing the bits is seven times faster than numpy's isfinite
-        bits = rows.view(np.uint16) & _HALF_EXPONENT
-        return bool((bits != _HALF_EXPONENT).all())
-    return bool(np.isfinite(rows).all())
 
 
 class ShardReader:
@@ -211,19 +152,6 @@ class ShardReader:
         """Attributes of the root group."""
         with shard_errors(self.path, self.shard):
             return dict(self._file.attrs)
-
-    def header(self) -> dict[str, Any]:
-        """The JSON header of a staged item."""
-        with shard_errors(self.path, self.shard):
-            dataset = self._file[_HEADER]
-            require_plain(dataset, _HEADER, _MAX_HEADER_BYTES)
-            if dataset.dtype != np.uint8 or dataset.ndim != 1 or dataset.size > _MAX_HEADER_BYTES:
-                raise ValueError("the header is not one")
-            ChunkGuard(dataset).require(0, len(dataset))
-            header = json.loads(dataset[()].tobytes())
-            if not isinstance(header, dict):
-                raise ValueError("the header is not an object")
-            return header
 
     def read(self, path: str, start: int, stop: int) -> Array:
         """Rows [start, stop) of a dataset, (stop - start, *shape)."""

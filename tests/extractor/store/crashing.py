@@ -21,7 +21,7 @@ import numpy as np
 
 from extractor.store import (
     Lease,
-    StagedItemWriter,
+    StagingLog,
     commit_shard,
     committed,
     new_attempt,
@@ -34,8 +34,8 @@ from extractor.store.disk.atomic import is_temporary, write_bytes
 from schemas.errors import StorageError
 from schemas.layout import StorePaths, shard_name
 from schemas.tensors import NetworkShape
+from tests.extractor.store.boundaries import answer, forked, kill_at_writes, race_staging, stage_in
 from tests.extractor.store.making import (
-    fail,
     item_arrays,
     item_clips,
     make_inventory,
@@ -44,29 +44,6 @@ from tests.extractor.store.making import (
     stage,
     write_run,
 )
-
-
-def forked(work: Callable[[], str], then: Callable[[], object] = lambda: None) -> tuple[int, int]:
-    """Fork a child; returns (pid, read end of a pipe for its answer). The child calls `then` after it has answered."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(reader)
-            os.write(writer, work().encode())
-        except BaseException as error:
-            os.write(writer, f"{type(error).__name__}: {error}".encode()[:2000])
-        then()
-        os._exit(0)
-    os.close(writer)
-    return pid, reader
-
-
-def answer(pid: int, reader: int) -> str:
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    os.waitpid(pid, 0)
-    return said
 
 
 def kill_writers(folder: Path, rounds: int = 25) -> dict[str, Any]:
@@ -108,12 +85,11 @@ def kill_attempts(folder: Path, rounds: int = 20) -> dict[str, Any]:
                 continue
             attempt = new_attempt(paths, run, shard, "token")
             there = staged_items(paths, run, shard)
-            for video_id in video_ids:
-                if video_id not in there:
-                    fail(attempt, video_id) if "bad" in video_id else stage(
-                        attempt, video_id, 2, sum(video_id.encode())
-                    )
-            commit_shard(attempt, video_ids)
+            with StagingLog(attempt) as log:
+                for video_id in video_ids:
+                    if video_id not in there:
+                        stage_in(log, run, video_id)
+                commit_shard(attempt, video_ids)
         return "done"
 
     kept: set[str] = set()
@@ -218,7 +194,8 @@ def fill_disk(folder: Path) -> dict[str, Any]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
     limited(20_000, lambda: stage(attempt, "a.mp4", clips=40))
-    left = [path.name for path in paths.staging.rglob("*") if path.is_file()]
+    left = [*staged_items(paths, run, shard_name(0))]
+    left += [path.name for path in paths.staging.rglob("*") if path.is_file() and path.stat().st_size]
     stage(attempt, "a.mp4", clips=40)
     limited(20_000, lambda: commit_shard(attempt, ["a.mp4"]))
     left += [path.name for path in paths.shards.iterdir()]
@@ -235,7 +212,7 @@ def long_item(folder: Path, rounds: int = 1) -> dict[str, Any]:
     attempt = new_attempt(paths, run, shard_name(0), "token")
     frames = 256
     block = {spec.path: np.ones((frames, *spec.shape), spec.dtype) for spec in run.datasets}
-    with StagedItemWriter(attempt, "long.mp4") as writer:
+    with StagingLog(attempt) as log, log.item("long.mp4") as writer:
         for _ in range(8 * rounds):
             writer.append(block)
         last = {"frame_stop": 8 * rounds * frames, "pair_stop": 8 * rounds * frames - 1}
@@ -245,7 +222,7 @@ def long_item(folder: Path, rounds: int = 1) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    modes = (kill_writers, kill_attempts, race_commits, race_leases, fill_disk, long_item)
+    modes = (kill_writers, kill_attempts, kill_at_writes, race_commits, race_staging, race_leases, fill_disk, long_item)
     given = {"rounds": int(sys.argv[3])} if len(sys.argv) > 3 else {}
     found = {mode.__name__: mode for mode in modes}[sys.argv[1]](Path(sys.argv[2]), **given)
     sys.stdout.write(json.dumps(found) + "\n")

@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from extractor.store import (
-    StagedItemWriter,
+    StagingLog,
     commit_shard,
     new_attempt,
-    stage_failure,
     write_inventory,
     write_manifest_cache,
     write_run,
 )
 from extractor.store.commits.run import Run
+from extractor.store.commits.staged_rows import read_staged
 from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass
 from schemas.layout import StorePaths, shard_name
@@ -102,13 +102,26 @@ def stage(attempt: Any, video_id: str, clips: int = 2, seed: int = 0, change: Ca
     arrays = item_arrays(attempt.run, clips, seed)
     if change is not None:
         change(video_id, arrays)
-    with StagedItemWriter(attempt, video_id) as writer:
+    with StagingLog(attempt) as log, log.item(video_id) as writer:
         writer.append(arrays)
         writer.finish(item_clips(attempt.run, clips))
 
 
 def fail(attempt: Any, video_id: str, failure: FailureClass = FailureClass.CORRUPT) -> None:
-    stage_failure(attempt, Failure(video_id, failure, f"{video_id} is broken", 2, 0.5))
+    with StagingLog(attempt) as log:
+        log.fail(Failure(video_id, failure, f"{video_id} is broken", 2, 0.5))
+
+
+def staged_rows(run: Run, item: Any) -> tuple[dict[str, np.ndarray], dict[str, list[Any]]]:
+    """Rows by dataset path and manifest columns of a staged success."""
+    blocks: list[dict[str, np.ndarray]] = []
+    ((_, columns),) = read_staged(
+        [item], run, lambda rows: blocks.append({path: array.copy() for path, array in rows.items()})
+    )
+    arrays = {
+        spec.path: np.concatenate([block[spec.path] for block in blocks if spec.path in block]) for spec in run.datasets
+    }
+    return arrays, columns
 
 
 def make_inventory(shards: Sequence[Sequence[str]]) -> pd.DataFrame:

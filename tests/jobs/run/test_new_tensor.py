@@ -12,7 +12,7 @@ from extractor.models.msnet import MSNetOutput
 from extractor.models.streaming import StreamOutput
 from extractor.pipeline.files import FileAssembly
 from extractor.pipeline.runner import NetworkRunner, load_network
-from extractor.store import FeatureStore, Run, StagedItemWriter, commit_shard, new_attempt, write_run
+from extractor.store import FeatureStore, Run, StagingLog, commit_shard, new_attempt, write_run
 from extractor.video import decode, list_videos
 from jobs.run.request import Request, resolve
 from schemas.config import Sampling
@@ -47,7 +47,7 @@ def test_tensor_is_added_by_one_entry(sampling: Sampling, tmp_path: Path, monkey
     runner = NetworkRunner(load_network(run.config, resolved.weights, "cpu"), run.config, batch_frames=8)
     attempt = new_attempt(paths, run, "shard-00000", "token")
     (job,) = list_videos(tmp_path / "videos").jobs
-    file = FileAssembly(job, runner, lambda video_id: StagedItemWriter(attempt, video_id), lambda done: None)
+    file = FileAssembly(job, runner, StagingLog(attempt).item, lambda done: None)
     for event in decode(job, run.config):
         file.handle(event)
     runner.flush()

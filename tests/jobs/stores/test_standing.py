@@ -175,7 +175,7 @@ def test_interrupted_extraction_is_told_alike_everywhere(tmp_path: Path, call: C
     store = tmp_path / "store"
     workers = ("--extractors", "1", "--decoders", "1", "--shard-bytes", "280kB")
     run = Running("extract", tmp_path / "videos", "--out", store, *SMALL, *workers)
-    run.wait_for(lambda: list(store.glob("commits/*.json")) and any(store.glob("staging/*/*/*.h5")))
+    run.wait_for(lambda: list(store.glob("commits/*.json")) and any(store.glob("staging/*/*/*.items")))
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130, run.err
     told = numbers(run.out)

@@ -6,13 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
-import h5py
+import numpy as np
 import pytest
 
 from extractor.store import (
     CommitStatus,
     FeatureStore,
     Lease,
+    StagingLog,
     commit_shard,
     committed,
     new_attempt,
@@ -21,12 +22,15 @@ from extractor.store import (
     staged_items,
     sweep,
 )
+from extractor.store.commits import staged_rows
 from extractor.store.commits.records import decode_record, encode_record, read_record
 from extractor.store.disk.atomic import is_temporary
 from jobs.stores.compare import compare_stores
 from jobs.stores.verify import verify_store
-from schemas.errors import DamagedShardError, StorageError, StoreError
-from tests.extractor.store.making import fail, item_arrays, make_store, stage
+from schemas.errors import DamagedShardError, FailureClass, StorageError, StoreError
+from schemas.records import Failure
+from schemas.tensors import TENSORS
+from tests.extractor.store.making import fail, item_arrays, item_clips, make_store, stage
 
 IDS = ["b.mp4", "a.mp4", "bad.mp4"]
 
@@ -72,6 +76,47 @@ def test_shard_of_failures_alone_is_a_shard(attempt):
     store = FeatureStore(attempt.paths.root)
     assert len(store.manifest) == 0
     assert store.failures["video_id"].tolist() == ["bad.mp4"]
+
+
+def test_items_of_several_logs_are_merged_in_the_given_order(attempt, monkeypatch):
+    """Blocks are smaller than items, and items smaller than blocks; a level may have more rows than a block."""
+    attempts = [new_attempt(attempt.paths, attempt.run, attempt.shard, "token") for _ in range(3)]
+    ids = [f"{k}.mp4" for k in range(9)]
+    for k, video_id in enumerate(ids):
+        stage(attempts[k % 3], video_id, clips=1 + k, seed=k)
+    for size in (1, 2000, 10_000):
+        monkeypatch.setattr(staged_rows, "_BLOCK_BYTES", size)
+        assert commit_shard(attempt, ids[::-1]) is CommitStatus.WON
+        store = FeatureStore(attempt.paths.root)
+        assert store.video_ids == tuple(ids[::-1])
+        for k, video_id in enumerate(ids):
+            wanted = item_arrays(attempt.run, 1 + k, k)
+            found = store.video(video_id)
+            for name in ("displacement", "index", "frame", "clip"):
+                np.testing.assert_array_equal(found[name], wanted[PATHS[name]].astype(found[name].dtype))
+        retire(attempt.paths, attempt.shard)
+        attempt = new_attempt(attempt.paths, attempt.run, attempt.shard, "token")
+        for k, video_id in enumerate(ids):
+            stage(attempts[k % 3], video_id, clips=1 + k, seed=k)
+
+
+PATHS = {name: stored.path for name, stored in TENSORS.items()}
+
+
+def test_commit_of_a_log_that_is_still_written(attempt):
+    """The process that writes a log commits it, and goes on with it if items are missing."""
+    with StagingLog(attempt) as log:
+        log.fail(Failure("bad.mp4", FailureClass.CORRUPT, ""))
+        assert commit_shard(attempt, IDS) is CommitStatus.INCOMPLETE
+        for video_id in IDS[:2]:
+            with log.item(video_id) as writer:
+                writer.append(item_arrays(attempt.run, 2, sum(video_id.encode())))
+                writer.finish(item_clips(attempt.run, 2))
+        assert commit_shard(attempt, IDS) is CommitStatus.WON
+        log.fail(Failure("late.mp4", FailureClass.CORRUPT, ""))
+        log.sync()
+    assert names(attempt.paths.staging) == []
+    assert verify_store_is_sound(attempt)
 
 
 def test_nothing_is_written_while_items_are_missing(attempt):
@@ -150,6 +195,16 @@ def test_races_have_one_winner_and_leave_nothing_behind(crashing, rounds):
     assert found == {"outcomes": {"won": rounds, "lost": 2 * rounds}, "wrong": 0, "leftovers": 0}
 
 
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_kills_at_every_call_that_changes_a_file_lose_nothing(crashing, step):
+    assert crashing("kill_at_writes", step) == {"lost": 0, "unequal": 0, "leftovers": 0, "enough": True}
+
+
+def test_attempt_that_stages_while_another_commits_ends_well(crashing):
+    found = crashing("race_staging")
+    assert set(found.pop("outcomes")) <= {"lost won"} and found == {"unequal": 0, "leftovers": 0}
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_an_item(crashing):
     short, long = crashing("long_item", 1)["peak"], crashing("long_item", 20)["peak"]
@@ -166,20 +221,20 @@ def test_kills_at_random_moments_lose_nothing(crashing, tmp_path, rounds):
     assert report.clips == 8 * max(3, rounds // 8)
 
 
-def test_damaged_staged_file_is_set_aside_and_another_attempts_is_used(attempt):
+def test_damaged_item_is_set_aside_and_another_attempts_is_used(attempt):
     other = new_attempt(attempt.paths, attempt.run, attempt.shard, "token")
     for one in (attempt, other):
         stage(one, "a.mp4", seed=1)
-    first = staged_items(attempt.paths, attempt.run, attempt.shard)["a.mp4"].path
+    first = staged_items(attempt.paths, attempt.run, attempt.shard)["a.mp4"].rows_path
     flip_data(first)
     assert commit_shard(attempt, ["a.mp4"]) is CommitStatus.WON
     assert verify_store_is_sound(attempt)
 
 
-def test_damaged_staged_file_without_another_has_to_be_made_anew(attempt):
+def test_damaged_item_without_another_has_to_be_made_anew(attempt):
     stage_all(attempt)
     item = staged_items(attempt.paths, attempt.run, attempt.shard)["a.mp4"]
-    flip_data(item.path)
+    flip_data(item.rows_path)
     assert commit_shard(attempt, IDS) is CommitStatus.INCOMPLETE
     assert staged_items(attempt.paths, attempt.run, attempt.shard).keys() == set(IDS) - {"a.mp4"}
     assert [path.name for path in attempt.paths.shards.iterdir()] == []
@@ -188,10 +243,8 @@ def test_damaged_staged_file_without_another_has_to_be_made_anew(attempt):
 
 
 def flip_data(path):
-    with h5py.File(path) as file:
-        offset = file["frames/feature"].id.get_chunk_info(0).byte_offset
     data = bytearray(path.read_bytes())
-    data[offset + 5] ^= 4
+    data[5] ^= 4
     path.write_bytes(data)
 
 
@@ -220,10 +273,10 @@ def test_files_that_vanish_without_a_commit_are_an_error(attempt, monkeypatch):
 
     stage_all(attempt)
 
-    def vanish(path, run):
-        raise FileNotFoundError(2, "No such file", str(path))
+    def vanish(items, run, emit):
+        raise FileNotFoundError(2, "No such file", str(items[0].rows_path))
 
-    monkeypatch.setattr(commit, "open_staged", vanish)
+    monkeypatch.setattr(commit, "read_staged", vanish)
     with pytest.raises(StoreError, match="vanished"):
         commit_shard(attempt, IDS)
 

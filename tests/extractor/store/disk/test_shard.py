@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from extractor.store.disk.shard import ShardReader, ShardWriter
-from schemas.errors import ConfigurationError, DamagedShardError, NotFiniteError, StorageError, StoreError
+from schemas.errors import ConfigurationError, DamagedShardError, StorageError, StoreError
 from schemas.layout import DatasetSpec
 
 SPECS = (
@@ -34,7 +34,7 @@ def write(path: Path, blocks=((2, 3), (1, 6)), compression="none") -> dict[str, 
         writer.append(block)
         for name, rows in block.items():
             kept[name].append(rows)
-    writer.close({"shard": "x"}, {"note": "\0é"})
+    writer.close({"shard": "x"})
     return {name: np.concatenate(rows) for name, rows in kept.items()}
 
 
@@ -48,7 +48,6 @@ def test_rows_come_back_as_written(tmp_path, compression):
             np.testing.assert_array_equal(reader.read(name, 1, 3), rows[1:3])
             np.testing.assert_array_equal(np.concatenate(list(reader.blocks(name, 16))), rows)
             assert reader.checksum(name) == zlib.crc32(rows.tobytes())
-        assert reader.header() == {"note": "\0é"}
         assert reader.attributes["shard"] == "x"
 
 
@@ -73,31 +72,17 @@ def test_writer_without_rows_makes_a_readable_file(tmp_path):
     [
         ({"frames/feature": np.zeros((2, 5), np.float32)}, "equally many rows"),
         ({"frames/feature": np.zeros((2, 5), np.float32), "frames/index": np.arange(3)}, "equally many rows"),
-        ({"clips/feature": np.zeros((2, 4), np.float32)}, r"shape \(3,\)"),
-        ({"clips/feature": np.zeros((2, 3), np.int64)}, "float16"),
-        ({"frames/feature": np.zeros((2, 5), np.float32), "frames/index": np.zeros(2)}, "int64"),
+        ({"clips/feature": np.zeros((2, 4), np.float16)}, r"shape \(3,\)"),
+        ({"clips/feature": np.zeros((2, 3), np.float32)}, "expected float16 rows"),
         ({"clips/other": np.zeros((2, 3))}, "clips/other"),
-        ({"clips/feature": np.full((2, 3), 1e5, np.float32)}, "6 of 6 values of clips/feature are not finite"),
-        ({"clips/feature": np.full((1, 3), np.nan, np.float32)}, "not finite"),
-        ({"frames/feature": np.full((1, 5), np.inf), "frames/index": np.arange(1)}, "not finite as float32"),
     ],
 )
 def test_writer_refuses_what_does_not_fit(tmp_path, arrays, match):
     writer = ShardWriter(tmp_path / "x.h5", SPECS)
-    with pytest.raises(StoreError, match=match) as caught:
+    with pytest.raises(StoreError, match=match):
         writer.append(arrays)
-    assert isinstance(caught.value, NotFiniteError) == ("not finite" in match)
     writer.discard()
     assert not (tmp_path / "x.h5").exists()
-
-
-def test_floats_are_rounded_to_the_nearest(tmp_path):
-    values = np.array([[1 + 2**-12, 65504.0, 1e-9]], np.float32)
-    writer = ShardWriter(tmp_path / "x.h5", SPECS[:1])
-    writer.append({"clips/feature": values})
-    writer.close({})
-    with ShardReader(tmp_path / "x.h5", SPECS[:1]) as reader:
-        np.testing.assert_array_equal(reader.read("clips/feature", 0, 1), [[1.0, 65504.0, 0.0]])
 
 
 def test_full_disk_is_one_sentence_and_harms_nothing(tmp_path, monkeypatch):
