@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from extractor.pipeline.runner import NetworkRunner, load_network
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from extractor.models.spec import member_frames
 from extractor.pipeline.files import FileAssembly, ItemDone
-from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
 from extractor.video.decoding import decode

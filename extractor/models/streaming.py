@@ -84,7 +84,10 @@ class SequenceStreams:
         means = plan.means
         # All sums at once: hundreds of clips may be open, and a float64 sum of float32 values is exact in any order
         # unless values are 2^20 times apart.
-        sums = torch.from_numpy(means.of_clip).to(features.device).double() @ features.double()
+        of_clip = torch.from_numpy(means.of_clip).to(features.device).double()
+        lost = ~features.isfinite().all(1)  # its product with 0 would not be 0, and reach every clip of the batch
+        sums = of_clip @ features.double().masked_fill(lost[:, None], 0)
+        sums.masked_fill_((of_clip @ lost.double()[:, None]) > 0, torch.nan)
         if len(means.continued):
             assert self._sums is not None
             sums.index_add_(0, rows(means.continued), self._sums[rows(means.carried)])

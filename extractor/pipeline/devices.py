@@ -27,7 +27,9 @@ _SHARE_OF_MEMORY = 0.5
 class Work(Protocol):
     """One batch: what a device does with it."""
 
-    frames: int
+    @property
+    def frames(self) -> int:
+        """Number of frames that it computes."""
 
     def run(self) -> Mapping[str, Tensor]:
         """Upload, network and rows in the store's formats, on the device. Raises before it changes anything."""
@@ -100,10 +102,10 @@ class CUDADevice(Device):
     def __init__(self, name: str) -> None:
         super().__init__()
         self._device = torch.device(name)
-        self._stream = torch.cuda.Stream(self._device)
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
     def launch(self, work: Work) -> Ticket:
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self._stream):
             begin.record(self._stream)
             host = {path: _to_host(tensor) for path, tensor in work.run().items()}

@@ -6,6 +6,7 @@ uploaded, beside frames of whatever other sequences wait. A batch is launched wh
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ from schemas.layout import DatasetSpec
 
 Frames = npt.NDArray[np.uint8]
 
+_TRIES_OF_ONE_FRAME = 5
+_RETRY_SECONDS = 0.2
 _IN_FLIGHT = 2  # batches on the device: one that is computed, one behind it
 
 
@@ -166,7 +169,14 @@ class Feeder:
                 row += len(block)
         self._run(member, [(sequence, sum(map(len, blocks)), ends) for sequence, blocks, ends in taken], buffer, 0)
 
-    def _run(self, member: _Member, pieces: list[tuple[FrameSequence, int, bool]], buffer: Tensor, start: int) -> None:
+    def _run(
+        self,
+        member: _Member,
+        pieces: list[tuple[FrameSequence, int, bool]],
+        buffer: Tensor,
+        start: int,
+        tries: int = _TRIES_OF_ONE_FRAME,
+    ) -> None:
         """Launch pieces whose frames begin at row `start` of a buffer; in halves if they do not fit in memory."""
         frames = sum(count for _, count, _ in pieces)
         plan = member.streams.open.plan([Piece(s.number, count, ends, s.ranges) for s, count, ends in pieces])
@@ -185,6 +195,10 @@ class Feeder:
             self._collect()
         self._device.release()
         if frames == 1:
+            if tries > 1:  # it may be short because of another program, and for a moment
+                time.sleep(_RETRY_SECONDS)
+                self._run(member, pieces, buffer, start, tries - 1)
+                return
             raise ResourceError(
                 f"expected memory on the device for one frame of {self._size} px; there is none. "
                 "Is another program using it? Give a smaller --size or --model"

@@ -51,7 +51,7 @@ class Writer:
         """Close an attempt: all of its rows were sent."""
         self._logs.pop(shard).close()
 
-    @ray.method(concurrency_group=_COMMITS)  # type: ignore[untyped-decorator]
+    @ray.method(concurrency_group=_COMMITS)
     def commit(self, attempt: Attempt, video_ids: Sequence[str]) -> tuple[CommitStatus, float]:
         """Write the shard from what is staged and publish it; also returns the seconds that it took."""
         began = time.perf_counter()
@@ -62,7 +62,8 @@ class Writer:
 def spawn_writer() -> Any:
     """A writer on this node. It reserves no core: it is a tenth of what its extractor and decoders need."""
     node = ray.get_runtime_context().get_node_id()
-    actor = ray.remote(concurrency_groups={_COMMITS: 1})(Writer).options(
+    remote: Any = ray.remote(concurrency_groups={_COMMITS: 1})  # type: ignore[call-overload]
+    actor = remote(Writer).options(
         num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
     )
     return actor.remote()

@@ -266,9 +266,9 @@ def stage(
 @pytest.mark.parametrize("factor", [1e5, float("inf")])
 def test_values_beyond_the_number_format_are_not_finite(factor: float, tmp_path: Path) -> None:
     """One white segment among black ones, in one batch with them, through the writer that checks."""
-    config = make_config(sampling="clips", outputs=("clip", "frame"), store_dtype="float16")
+    config = make_config(sampling="clips", outputs=("clip", "frame"), store_dtype="float16", size=32)
     attempt = staged_run(tmp_path, config, NetworkShape(1, 1, 0, (8, 8)))
-    frames = np.zeros((24, 4, 4, 3), np.uint8)
+    frames = np.zeros((24, 32, 32, 3), np.uint8)
     frames[8:16] = 255
     plans = [make_plan(24, config, Item(name, k * 0.8, (k + 1) * 0.8)) for k, name in enumerate("abc")]
     reports = stage(Brightness(factor), config, attempt, list("abc"), events_of(frames, plans), batch_frames=1000)

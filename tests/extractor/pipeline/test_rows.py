@@ -1,52 +1,56 @@
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from extractor.models.msnet import MSNetOutput
-from extractor.models.streaming import StreamOutput
-from extractor.pipeline.rows import RowMaker, concatenate_rows, merge_members
+from extractor.models.streaming import BatchOutput
+from extractor.pipeline.messages import Rows
+from extractor.pipeline.rows import RowMaker, concatenate_rows, merge_members, to_numpy
 from schemas.layout import unpack_tied
 from tests.extractor.pipeline.truth import make_config, pooled
 
 H, W, C = 5, 11, 6
 
 
-def make_output(clips: int = 2, frames: int = 4, scale: float = 1.0) -> MSNetOutput:
+def make_output(clips: int = 2, frames: int = 4, scale: float = 1.0) -> BatchOutput:
     generator = torch.Generator().manual_seed(0)
 
     def values(*shape: int) -> torch.Tensor:
         return scale * torch.randn(*shape, generator=generator)
 
-    return MSNetOutput(
+    return BatchOutput(
+        values(frames, 7),
+        values(frames + 1, C, H, W),
+        values(frames - 1, 2, H, W),
+        values(frames - 1, 1, H, W),
+        values(frames - 1, H, W) > 1,
         values(clips, 7),
-        values(clips, frames, 7),
-        values(clips, frames, C, H, W),
-        values(clips, frames - 1, 2, H, W),
-        values(clips, frames - 1, 1, H, W),
-        values(clips, frames - 1, H, W) > 1,
         values(clips, 3),
     )
+
+
+def rows_of(output: BatchOutput, **chosen: Any) -> Rows:
+    return to_numpy(RowMaker(make_config(**chosen))(output))
 
 
 OUTPUTS = ("clip", "frame", "motion", "displacement", "confidence", "logits")
 
 
 @pytest.mark.parametrize("form", ["pooled", "full", "1", "3", "5", "4"])
-def test_rows_of_clips_are_the_outputs_values(form: str) -> None:
+def test_rows_are_the_outputs_values(form: str) -> None:
     output = make_output()
-    maker = RowMaker(make_config(outputs=OUTPUTS, motion_form=form))
-    rows = maker.split_clips(maker.of_clips(output))
-    assert len(rows) == 2
-    for k, clip in enumerate(rows):
-        np.testing.assert_array_equal(clip["clips/feature"], output.clip_features[k : k + 1].numpy())
-        np.testing.assert_array_equal(clip["clips/logits"], output.logits[k : k + 1].numpy())
-        np.testing.assert_array_equal(clip["frames/feature"], output.frame_features[k].numpy())
-        np.testing.assert_allclose(clip["frames/motion"], pooled(output.motion[k].numpy(), form), rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(clip["pairs/displacement"], output.displacement[k].numpy())
-        np.testing.assert_array_equal(clip["pairs/confidence"], output.confidence[k].numpy())
-        np.testing.assert_array_equal(unpack_tied(clip["pairs/tied"], W), output.tied[k].numpy())
+    rows = rows_of(output, outputs=OUTPUTS, motion_form=form)
+    np.testing.assert_array_equal(rows["clips/feature"], output.clip_features.numpy())
+    np.testing.assert_array_equal(rows["clips/logits"], output.logits.numpy())
+    np.testing.assert_array_equal(rows["frames/feature"], output.frame_features.numpy())
+    np.testing.assert_allclose(rows["frames/motion"], pooled(output.motion.numpy(), form), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(rows["pairs/displacement"], output.displacement.numpy())
+    np.testing.assert_array_equal(rows["pairs/confidence"], output.confidence.numpy())
+    np.testing.assert_array_equal(unpack_tied(rows["pairs/tied"], W), output.tied.numpy())
 
 
 @pytest.mark.parametrize(
@@ -59,13 +63,12 @@ def test_rows_of_clips_are_the_outputs_values(form: str) -> None:
     ],
 )
 def test_chosen_outputs_alone_make_rows(outputs: tuple[str, ...], paths: set[str]) -> None:
-    assert RowMaker(make_config(outputs=outputs)).of_clips(make_output()).keys() == paths
+    assert rows_of(make_output(), outputs=outputs).keys() == paths
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_rows_have_the_stores_number_format(dtype: str) -> None:
-    maker = RowMaker(make_config(outputs=OUTPUTS, store_dtype=dtype))
-    for path, array in maker.split_clips(maker.of_clips(make_output(1)))[0].items():
+    for path, array in rows_of(make_output(1), outputs=OUTPUTS, store_dtype=dtype).items():
         assert array.dtype == (np.uint8 if path == "pairs/tied" else dtype)
 
 
@@ -74,31 +77,17 @@ def test_motion_is_pooled_before_it_is_rounded() -> None:
     output = make_output(1)
     maps = torch.full_like(output.motion, 1.0004)
     maps[..., 1::2] = 1.0008  # 5 of 11 columns
-    made = MSNetOutput(output.clip_features, output.frame_features, maps, None, None, None, None)
-    maker = RowMaker(make_config(outputs=("motion",), store_dtype="float16", motion_form="pooled"))
-    assert set(maker.split_clips(maker.of_clips(made))[0]["frames/motion"].ravel().tolist()) == {1 + 2**-10}
+    made = BatchOutput(output.frame_features, maps, None, None, None, output.clip_features, None)
+    rows = rows_of(made, outputs=("motion",), store_dtype="float16", motion_form="pooled")
+    assert set(rows["frames/motion"].ravel().tolist()) == {1 + 2**-10}
 
 
-def test_rows_of_a_stream_are_those_that_a_push_completes() -> None:
+@pytest.mark.parametrize("form", ["pooled", "full", "2"])
+def test_rows_of_a_batch_that_completes_nothing_are_empty(form: str) -> None:
     one = make_output(1)
-    fields = (one.frame_features[0], one.motion[0], one.displacement[0], one.confidence[0], one.tied[0])
-    maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense"))
-    rows = maker.of_stream(StreamOutput(0, 0, 0, 0, *fields, one.clip_features, one.logits))
-    np.testing.assert_allclose(rows["frames/motion"], one.motion[0].mean((2, 3)).numpy(), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(rows["pairs/displacement"], one.displacement[0].numpy())
-    np.testing.assert_array_equal(rows["clips/feature"], one.clip_features.numpy())
-    np.testing.assert_array_equal(rows["clips/logits"], one.logits.numpy())
-
-
-def test_rows_of_a_push_that_completes_nothing_are_empty() -> None:
-    nothing = make_output(1)
-    fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
-    for form in ("pooled", "full", "2"):
-        maker = RowMaker(make_config(outputs=OUTPUTS, sampling="dense", motion_form=form))
-        clips = (nothing.clip_features[:0], nothing.logits[:0])
-        rows = maker.of_stream(StreamOutput(0, 0, 0, 0, *fields, nothing.tied[0, :0], *clips))
-        assert {len(array) for array in rows.values()} == {0}
-        fields = (t[0, :0] for t in (nothing.frame_features, nothing.motion, nothing.displacement, nothing.confidence))
+    nothing = BatchOutput(*(getattr(one, field.name)[:0] for field in fields(one)))
+    rows = rows_of(nothing, outputs=OUTPUTS, motion_form=form)
+    assert {len(array) for array in rows.values()} == {0}
 
 
 def test_merge_members_joins_clips_and_appends_rows() -> None:

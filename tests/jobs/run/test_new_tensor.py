@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from extractor.pipeline.runner import NetworkRunner, load_network
 
 from extractor.models.msnet import MSNetOutput
 from extractor.models.streaming import StreamOutput
 from extractor.pipeline.files import FileAssembly
-from extractor.pipeline.runner import NetworkRunner, load_network
 from extractor.store import FeatureStore, Run, StagingLog, commit_shard, new_attempt, write_run
 from extractor.video import decode, list_videos
 from jobs.run.request import Request, resolve
