@@ -74,35 +74,3 @@ def blank_rows(plan: BatchPlan, datasets: Sequence[DatasetSpec]) -> Rows:
         for spec in datasets
         if spec.path in computed
     }
-
-
-def merge_members(members: Sequence[Rows], num_frames: Sequence[int]) -> Rows:
-    """Merge the rows that the members of a network have for one clip; member m saw `num_frames[m]` frames.
-
-    Clip features stand one after another, and logits are averaged (MSNet-En). Rows of frames and pairs follow one
-    another; "frames/member" and "pairs/member" say whose they are. A single member's rows are returned as they are.
-    """
-    if len(members) == 1:
-        return members[0]
-    merged = {
-        path: np.concatenate([rows[path] for rows in members], axis=1 if path == "clips/feature" else 0)
-        for path in members[0]
-    }
-    if "clips/logits" in merged:
-        logits = merged["clips/logits"]
-        merged["clips/logits"] = logits.astype(np.float32).mean(0, keepdims=True).astype(logits.dtype)
-    numbers = np.arange(len(members), dtype=np.uint8)
-    merged["frames/member"] = np.repeat(numbers, num_frames)
-    if any(path.startswith("pairs/") for path in merged):
-        merged["pairs/member"] = np.repeat(numbers, np.subtract(num_frames, 1))
-    return merged
-
-
-def concatenate_rows(first: Rows, second: Rows) -> Rows:
-    """Append the rows of `second` to those of `first`, dataset by dataset."""
-    if not first or not second:
-        return first or second
-    return {
-        path: np.concatenate([rows[path] for rows in (first, second) if path in rows])
-        for path in first.keys() | second.keys()
-    }

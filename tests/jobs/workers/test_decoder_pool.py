@@ -131,8 +131,13 @@ def pools() -> Iterator[Pools]:
 
 
 def file_events(pool: DecoderPool, jobs: list[FileJob]) -> Iterator[FileEvent]:
-    """Events of files, without signs of life."""
-    return (event for event in pool.run(jobs) if event is not None)
+    """Events of files until all have ended."""
+    pool.add(jobs)
+    while True:
+        yield from pool.poll()
+        if pool.idle:
+            return
+        ray.wait(pool.awaited(), num_returns=1, timeout=0.5)
 
 
 def events_of(pool: DecoderPool, jobs: list[FileJob]) -> dict[FileJob, list[FileEvent]]:
@@ -299,14 +304,27 @@ def test_drain_finishes_the_files_at_hand_and_begins_no_other(pools: Pools) -> N
 
 
 @pytest.mark.slow
-def test_batch_that_is_settled_hands_out_no_other_file_and_the_next_one_runs(pools: Pools) -> None:
+def test_withdrawn_files_are_not_handed_out_and_the_next_ones_run(pools: Pools) -> None:
     pool = pools(1)
-    begun: set[str] = set()
-    for event in pool.run([job(f"good-{k}") for k in range(9)], lambda: len(begun) > 1):
-        if event is not None:
-            begun.add(event.job.path)
+    jobs = [job(f"good-{k}") for k in range(9)]
+    begun: set[FileJob] = set()
+    for event in file_events(pool, jobs):
+        begun.add(event.job)
+        if len(begun) > 1:
+            pool.withdraw(jobs)
     assert 2 <= len(begun) <= 4
-    assert {event[-1].job.path for event in events_of(pool, [job("good-next")]).values()} == {job("good-next").path}
+    assert set(events_of(pool, [job("good-next")])) == {job("good-next")}
+
+
+def test_files_added_meanwhile_run_behind_the_others(pools: Pools) -> None:
+    pool = pools(1)
+    order: list[str] = []
+    for event in file_events(pool, [job("good@1"), job("good@2")]):
+        if isinstance(event.event, Header) and not order:
+            pool.add([job("good@3")])
+        if isinstance(event.event, Decoded):
+            order.append(Path(event.job.path).name)
+    assert order == ["good@1", "good@2", "good@3"]
 
 
 def test_drain_does_not_begin_a_deadly_file_again(pools: Pools) -> None:
@@ -316,17 +334,6 @@ def test_drain_does_not_begin_a_deadly_file_again(pools: Pools) -> None:
         pool.drain()
         seen.append(type(event.event))
     assert seen in ([*BEGUN, Restart], BEGUN)
-
-
-@pytest.mark.slow
-def test_waiting_for_decoders_is_measured(pools: Pools) -> None:
-    pool = pools(1)
-    events_of(pool, [job("good@")])
-    warm_up = pool.waiting_seconds
-    began = time.monotonic()
-    events_of(pool, [job("dies@"), job("good@2")])
-    spent = time.monotonic() - began
-    assert 0 < pool.waiting_seconds - warm_up <= spent
 
 
 def test_decoder_that_died_while_idle_costs_no_file(pools: Pools) -> None:
@@ -349,7 +356,7 @@ class _Unanswering(FakeDecoder):
 def test_decoders_that_never_start_end_the_run_and_are_given_no_file() -> None:
     pool = DecoderPool(lambda: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits())
     with pytest.raises(ResourceError, match=r"expected decoders to start; 5 in a row did not"):
-        list(pool.run([job("good@")]))
+        list(file_events(pool, [job("good@")]))
     pool.close()
 
 
