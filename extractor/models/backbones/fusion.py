@@ -61,8 +61,8 @@ def fuse(network: Network, *, dtype: torch.dtype = torch.float32, device: torch.
     """Copy `network` in evaluation mode with every `ConvNorm` folded; the original stays as it is.
 
     Folded convolutions hold weights of `dtype`; everything else stays float32. The MS module's embedding is brought to
-    a size that float16 holds (`MotionSqueeze.enlarge_embedding`), with the same bits in float32. The output equals the original's in
-    evaluation mode up to rounding (about 1e-6 relative in float32). The copy tracks no gradients.
+    a size that float16 holds (`MotionSqueeze.enlarge_embedding`), which changes no bit in float32. The output equals
+    the original's in evaluation mode up to rounding (about 1e-6 relative in float32). The copy tracks no gradients.
     """
     fused = copy.deepcopy(network).eval().requires_grad_(False)
     target = torch.device(device) if device is not None else next(fused.parameters()).device

@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-
 class PackedConv(NamedTuple):
     """A convolution on the CPU with weights in oneDNN's layout; channels-last in and out, no gradients."""
 

@@ -106,7 +106,7 @@ def test_nan_in_a_cell_reaches_all_that_is_computed_from_it(place: int) -> None:
     module = MotionSqueeze(8).eval()
     x = torch.rand(6, 8, 20, 20, generator=torch.Generator().manual_seed(0))
     spoilt = x.clone()
-    spoilt[3 + place, 2, 10, 10] = float("nan")  # of the second clip, in the first or the second frame of its first pair
+    spoilt[3 + place, 2, 10, 10] = float("nan")  # the second clip's first pair: its first frame, or its second
     with torch.no_grad():
         expected, got = module(x, 3), module(spoilt, 3)
     for name in ("features", "displacement", "confidence", "tied"):
