@@ -3,16 +3,17 @@
 From the middle of every video of the folder it takes a clip (`--frames`, at 10 per second, 224 x 224) and runs it in
 each format. The table holds the differences from float32 over all clips: frame features relative to their norm
 (median, mean, largest) and one minus their least cosine; displacement as the length of the difference in cells (mean,
-99th percentile, and the share of cells that are off by more than half a cell), without the cells that are tied in either
-format; confidence (mean, 99th percentile); motion features relative to their norm.
+99th percentile, and the share of cells that are off by more than half a cell), without the cells that are tied in
+either format; confidence (mean, 99th percentile); motion features relative to their norm.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -47,9 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"  {quantity:<48} {difference:.2g}")
 
 
-def _middle(pixels: Sequence[object], count: int) -> Tensor:
+def _middle(pixels: npt.NDArray[np.uint8], count: int) -> Tensor:
     start = max(0, (len(pixels) - count) // 2)
-    return normalize(pixels[start : start + count]).unsqueeze(0)  # type: ignore[arg-type]
+    return normalize(pixels[start : start + count]).unsqueeze(0)
 
 
 @torch.no_grad()
