@@ -167,7 +167,7 @@ def test_a_kind_of_gpu_is_named_in_device_selection_only() -> None:
                 isinstance(node, ast.Attribute) and node.attr == "cuda"
             ):
                 found.add(module)
-    assert found == {"jobs.cluster.devices"}
+    assert found == {"jobs.cluster.devices", "extractor.pipeline.devices"}
 
 
 def test_nothing_is_printed_outside_the_command_line() -> None:

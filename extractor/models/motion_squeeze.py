@@ -6,6 +6,7 @@ Kwon, Kim, Kwak, Cho, "MotionSqueeze: Neural Motion Feature Learning for Video U
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,7 @@ TEMPERATURE = 100.0  # tau of the paper
 KERNEL_SIGMA_CELLS = 5.0
 SAME_MAXIMUM = 1e-6  # candidates this close to the maximum count as the maximum
 TIED_BELOW = 1e-5  # a second peak this close makes the match arbitrary
+_LARGEST_EXPONENT = 24  # an embedding smaller than 2^-24 vanishes beside the epsilon: every score is zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ class SoftArgmax(nn.Module):
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Map non-negative scores (..., P * P) of each cell's candidates to displacement, confidence and ties.
 
-        Displacement (..., 2) is in cells, x then y; confidence is (..., 1); ties (...) are bool.
+        Displacement (..., 2) is in cells, x then y; confidence is (..., 1); ties (...) are bool. A cell with NaN among
+        its scores has displacement and confidence NaN, and is not tied.
         """
         confidence = scores.amax(-1, keepdim=True)
         best = self._best(scores.detach(), confidence.detach())
@@ -96,7 +99,9 @@ class SoftArgmax(nn.Module):
         # 1 for a candidate, else 0. Arithmetic, because masks cost ten times as much on a CPU. The difference comes
         # first: it is exact in float32, whereas `maximum - 1e-6` is rounded by up to 3e-8.
         candidates = (scores - maximum).add_(SAME_MAXIMUM).mul_(1e30).clamp_(0, 1)
-        return F.embedding(candidates.mul_(self.priority).amax(-1).long() - 1, self.by_priority).squeeze(-1)
+        # NaN among the scores makes this NaN, whose integer may be any: it must not index beyond the table.
+        highest = candidates.mul_(self.priority).amax(-1).long().clamp_(1, len(self.by_priority))
+        return F.embedding(highest - 1, self.by_priority).squeeze(-1)
 
 
 class MotionSqueeze(nn.Module):
@@ -114,7 +119,7 @@ class MotionSqueeze(nn.Module):
         super().__init__()
         self.out_channels = channels
         self.radius = radius
-        self.norm_epsilon = NORM_EPSILON  # training uses another: see training.tasks.embedding
+        self.norm_epsilon = NORM_EPSILON  # training (training.tasks.embedding) and `enlarge_embedding` change it
         self.reduction = ConvNorm(channels, self.hidden_channels, 1)
         self.soft_argmax = SoftArgmax(radius, soft_argmax)
         widths = (3, *self.transformation_channels, channels)
@@ -140,6 +145,23 @@ class MotionSqueeze(nn.Module):
         pairs = torch.unflatten(pairs, 0, (-1, num_segments - 1))
         pairs = torch.cat((pairs, pairs[:, -1:]), 1).flatten(0, 1)
         return MotionFeatures(self._transform(pairs, x.dtype), displacement, confidence, tied)
+
+    @torch.no_grad()
+    def enlarge_embedding(self) -> None:
+        """Scale a small embedding to the size of other activations, in place, so that float16 holds it.
+
+        Trained embeddings may be small on purpose, 2^-12 and less, where float16 has a few bits left or none. A power
+        of two in the reduction's batch norm passes through the ReLU, and its square in the epsilon takes it out again:
+        in float32 the same network, bit for bit. The norm's scale and shift say how large its outputs are, whatever
+        the convolution's weights are; the larger of them becomes 0.5 to 1, as in other layers. An embedding of that
+        size or more, as random weights have, stays as it is.
+        """
+        norm = self.reduction.norm
+        largest = max(float(norm.weight.abs().max()), float(norm.bias.abs().max()))
+        exponent = min(max(-math.frexp(largest)[1], 0), _LARGEST_EXPONENT)
+        norm.weight.mul_(2.0**exponent)
+        norm.bias.mul_(2.0**exponent)
+        self.norm_epsilon *= 4.0**exponent
 
     def embed(self, x: Tensor) -> Tensor:
         """Reduce (N, C, h, w) to 64 channels and normalise each cell: (N, 64, h, w), float32 even under autocast."""

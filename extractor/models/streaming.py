@@ -108,7 +108,7 @@ class _RowTable:
                     if array.dtype == np.int64:
                         arrays[id(array)] = array
         table = torch.from_numpy(np.concatenate([*arrays.values(), np.empty(0, np.int64)]))
-        if device.type == "cuda":
+        if device.type != "cpu":
             table = table.pin_memory()  # else the copy waits for the device
         parts = torch.split(table.to(device, non_blocking=True), [len(array) for array in arrays.values()])
         self._tensors: dict[int, Tensor] = dict(zip(arrays, parts, strict=True))

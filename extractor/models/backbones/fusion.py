@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from extractor.models.backbones.layers import Activation, ConvNorm, activate
 from extractor.models.backbones.packing import PackedConv, pack
+from extractor.models.motion_squeeze import MotionSqueeze
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -38,10 +39,11 @@ class FoldedConv(nn.Module):
     def forward(self, x: Tensor, addend: Tensor | None = None) -> Tensor:
         """Map (N, C, h, w) to (N, out_channels, h', w'); `addend`, where given, has the shape of the result."""
         if self._packed is not None and x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad:
-            return self._packed(x, addend, self.activation)
-        y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
-        if addend is not None:
-            y += addend
+            y = self._packed(x, addend)
+        else:
+            y = F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=self.groups)
+            if addend is not None:
+                y += addend
         return activate(y, self.activation)
 
     def _pack(self) -> PackedConv | None:
@@ -58,12 +60,15 @@ class FoldedConv(nn.Module):
 def fuse(network: Network, *, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> Network:
     """Copy `network` in evaluation mode with every `ConvNorm` folded; the original stays as it is.
 
-    Folded convolutions hold weights of `dtype`; everything else stays float32. The output equals the original's in
-    evaluation mode up to rounding (about 1e-6 relative in float32). The copy tracks no gradients.
+    Folded convolutions hold weights of `dtype`; everything else stays float32. The MS module's embedding is brought to
+    a size that float16 holds (`MotionSqueeze.enlarge_embedding`), which changes no bit in float32. The output equals
+    the original's in evaluation mode up to rounding (about 1e-6 relative in float32). The copy tracks no gradients.
     """
     fused = copy.deepcopy(network).eval().requires_grad_(False)
     target = torch.device(device) if device is not None else next(fused.parameters()).device
     for module in list(fused.modules()):
+        if isinstance(module, MotionSqueeze) and isinstance(module.reduction, ConvNorm):
+            module.enlarge_embedding()
         for name, child in list(module.named_children()):
             if isinstance(child, ConvNorm):
                 module.register_module(name, FoldedConv(child, dtype=dtype, device=target))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from extractor.models.correlation import NORM_EPSILON
 from extractor.models.motion_squeeze import MotionSqueeze, SoftArgmax
 from tests.extractor.models.reference import soft_argmax
 
@@ -82,6 +83,69 @@ def test_soft_argmax_resolves_ties_to_the_smallest_then_row_major(
 )
 def test_soft_argmax_marks_two_peaks_that_are_not_adjacent(peaks: dict[tuple[int, int], float], tied: bool) -> None:
     assert SoftArgmax(RADIUS)(scores_with(peaks))[2].item() is tied
+
+
+@pytest.mark.parametrize("kind", ["kernel", "plain"])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_soft_argmax_returns_nan_for_the_cells_whose_scores_are_not_finite(
+    kind: str, wrong: float, everywhere: bool
+) -> None:
+    soft_argmax = SoftArgmax(RADIUS, kind)  # type: ignore[arg-type]
+    scores = torch.rand(3, SIDE * SIDE, generator=torch.Generator().manual_seed(0))
+    spoilt = scores.clone()
+    spoilt[1, slice(None) if everywhere else 17] = wrong
+    displacement, confidence, tied = soft_argmax(spoilt)
+    assert displacement[1].isnan().all() and not confidence[1].isfinite().any() and not tied[1]
+    for got, expected in zip((displacement, confidence, tied), soft_argmax(scores), strict=True):
+        assert torch.equal(got[[0, 2]], expected[[0, 2]])
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_nan_in_a_cell_reaches_all_that_is_computed_from_it(place: int) -> None:
+    module = MotionSqueeze(8).eval()
+    x = torch.rand(6, 8, 20, 20, generator=torch.Generator().manual_seed(0))
+    spoilt = x.clone()
+    spoilt[3 + place, 2, 10, 10] = float("nan")  # the second clip's first pair: its first frame, or its second
+    with torch.no_grad():
+        expected, got = module(x, 3), module(spoilt, 3)
+    for name in ("features", "displacement", "confidence", "tied"):
+        half = len(getattr(got, name)) // 2
+        assert torch.equal(getattr(got, name)[:half], getattr(expected, name)[:half]), "the other clip"
+    seen = torch.zeros(20, 20, dtype=torch.bool)
+    if place == 0:
+        seen[10, 10] = True
+    else:
+        seen[3:18, 3:18] = True  # every cell whose window holds it
+    assert torch.equal(got.displacement[2, 0].isnan(), seen) and torch.equal(got.confidence[2, 0].isnan(), seen)
+    assert got.features[3].isnan().any() and not got.tied[2][seen].any()
+
+
+def test_enlarge_embedding_scales_by_a_power_of_two_and_the_epsilon_by_its_square() -> None:
+    module = MotionSqueeze(8)
+    norm = module.reduction.norm
+    with torch.no_grad():
+        norm.weight.fill_(0.9 * 2.0**-12)
+        norm.bias.fill_(-(2.0**-13))
+    module.enlarge_embedding()
+    assert norm.weight.unique().tolist() == pytest.approx([0.9]) and norm.bias.unique().tolist() == [-0.5]
+    assert module.norm_epsilon == NORM_EPSILON * 4**12
+    module.enlarge_embedding()  # nothing is left to do
+    assert norm.bias.unique().tolist() == [-0.5] and module.norm_epsilon == NORM_EPSILON * 4**12
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "exponent"),
+    [(1.0, 0.0, 0), (50.0, 0.0, 0), (0.6, 0.0, 0), (0.0, 0.0, 0), (1e-9, 0.6, 0), (1e-9, -0.1, 3), (1e-30, 0.0, 24)],
+)
+def test_enlarge_embedding_goes_by_the_larger_of_scale_and_shift(weight: float, bias: float, exponent: int) -> None:
+    module = MotionSqueeze(8)
+    with torch.no_grad():
+        module.reduction.norm.weight.fill_(weight)
+        module.reduction.norm.bias.fill_(bias)
+    module.enlarge_embedding()
+    assert module.norm_epsilon == NORM_EPSILON * 4.0**exponent
+    assert module.reduction.norm.bias.tolist() == pytest.approx([bias * 2**exponent] * 64)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (14, 9), (28, 28)])

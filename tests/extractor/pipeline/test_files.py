@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.pipeline.files import FileFrames
 from extractor.pipeline.messages import ItemDone, Message
@@ -279,6 +280,34 @@ def test_values_beyond_the_number_format_are_not_finite(factor: float, tmp_path:
     assert "not finite as float16" in by_id["b"].message
     failed = staged_items(attempt.paths, attempt.run, attempt.shard)["b"].failure
     assert failed is not None and failed.failure is FailureClass.NOT_FINITE
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_nan_of_the_network_fails_its_item_only(sampling: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """A network whose activations are NaN for a white frame, which lies in the second of three items."""
+    outputs = ("clip", "frame", "motion", "displacement", "confidence")
+    config = make_config(sampling=sampling, outputs=outputs, dtype=str(dtype).removeprefix("torch."))
+    network = load_model("msnet_resnet18", weights="random", dtype=dtype)
+    attempt = staged_run(tmp_path, config, NetworkShape(512, 512, 128, (8, 8)))
+    frames = make_frames(24)
+    frames[12] = 255
+    plans = [make_plan(24, config, Item(name, k * 0.8, (k + 1) * 0.8)) for k, name in enumerate("abc")]
+
+    def spoil(module: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        white = (inputs[0] > 2).all(3).all(2).all(1)
+        return torch.where(white[:, None, None, None], torch.nan, output)
+
+    network.backbone.conv1.register_forward_hook(spoil)  # type: ignore[union-attr]
+    reports = stage(network, config, attempt, list("abc"), events_of(frames, plans), batch_frames=1000)
+    by_id = {report.video_id: report for report in reports}
+    assert isinstance(by_id["a"], ItemDone) and isinstance(by_id["c"], ItemDone)
+    assert isinstance(by_id["b"], Failure)
+    assert by_id["b"].failure is FailureClass.NOT_FINITE
+    commit_shard(attempt, list("abc"))
+    store = FeatureStore(attempt.paths.root)
+    assert all(np.isfinite(found).all() for video_id in "ac" for found in store.video(video_id).values())
+    store.close()
 
 
 @pytest.mark.parametrize("sampling", ["windows", "dense", "segments"])

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.plain_network import PlainResNet
+from benchmarks.network.plain_network import PlainResNet
 from extractor import DenseStream, build_network, load_model
 
 FRAMES, SIZE = 8, 224
@@ -46,8 +46,8 @@ def measure_networks(repetitions: int) -> Rows:
     square = torch.randn(2048, 2048)
     for backbone, speed_up, overhead in (("resnet50", 1.15, 1.05), ("resnet18", 1.2, 1.08)):
         plain = PlainResNet(build_network(f"msnet_{backbone}").eval())
-        tuned = load_model(f"msnet_{backbone}", weights="random")
-        without = load_model(f"tsm_{backbone}", weights="random")
+        tuned = load_model(f"msnet_{backbone}", weights="random", edges="zeros")  # as in the plain version
+        without = load_model(f"tsm_{backbone}", weights="random", edges="zeros")
         check = (plain(clip) - tuned(clip.unsqueeze(0)).frame_features[0]).norm() / plain(clip).norm()
         seconds = alternate(
             {
