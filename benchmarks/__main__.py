@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="fewer turns, a shorter item")
     options = parser.parse_args()
     _run("network", *(("--repetitions", "5", "--dense-frames", "100") if options.short else ()))
-    _run("store", *(("--clips", "500", "--reads", "200") if options.short else ()))
+    _run("store", *(("--clips", "500", "--reads", "200", "--videos", "50") if options.short else ()))
     _run("gebd_metric", *(("--videos", "2000") if options.short else ()))
     _run("gebd_loader", *(("--videos", "500", "--windows", "1000") if options.short else ()))
     with tempfile.TemporaryDirectory() as place:

@@ -1,8 +1,10 @@
 """The store's layout against one HDF5 group per clip: writing, and reading random clips.
 
-    python -m benchmarks.store [--clips 2000] [--reads 1000] [--folder FOLDER]
+    python -m benchmarks.store [--clips 2000] [--reads 1000] [--videos 300] [--folder FOLDER]
 
-Also the cost of staging and committing per clip, and of reading neighbouring clips at once.
+Also reading neighbouring clips at once, and the processor time of staging and committing a frame: of videos of 100
+frames at 10 Hz with the default outputs of two networks, as windows and dense, whose rows come in the store's number
+format, half a video at a time, as from a network. The budget is for staging and commit together.
 """
 
 from __future__ import annotations
@@ -22,29 +24,32 @@ import numpy.typing as npt
 from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt, write_run
 from extractor.store.commits.run import Run
 from extractor.store.disk.shard import ShardReader, ShardWriter
-from schemas.config import ExtractionConfig
+from schemas.config import ExtractionConfig, Sampling
 from schemas.layout import StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.tensors import NetworkShape
 
-__all__ = ["Figures", "main", "measure"]
+__all__ = ["Figures", "main", "measure", "measure_staging"]
 
 FRAMES = 8
 CLIPS_AN_ITEM = 20
 SHAPE = NetworkShape(clip_dim=512, frame_dim=512, motion_channels=128, cells=(28, 28))
+VIDEO_FRAMES, VIDEOS_A_SYNC = 100, 20
+BUDGETS_US = {
+    "msnet_resnet18": (SHAPE, 100),
+    "msnet_resnet50": (NetworkShape(clip_dim=2048, frame_dim=2048, motion_channels=512, cells=(28, 28)), 150),
+}
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds for all clips (write, staging, commit), microseconds per clip (read), bytes per clip."""
+    """Seconds for all clips (write), microseconds per clip (read), bytes per clip."""
 
     clip_bytes: int
     write_seconds: float
     group_write_seconds: float
-    stage_seconds: float
-    commit_seconds: float
     read_us: float
     group_read_us: float
     store_read_us: float
@@ -84,15 +89,13 @@ def measure(folder: Path, clips: int, reads: int, seed: int = 0) -> Figures:
                     file[f"{k}/{path}"][()]
 
     write, group_write = _seconds(write_layout), _seconds(write_groups)
-    stage, commit = _store(folder / "store", run, clip, clips)
+    _make_store(folder / "store", run, clip, clips)
     store = FeatureStore(folder / "store")
     len(store)
     return Figures(
         clip_bytes=sum(rows.nbytes for rows in clip.values()),
         write_seconds=write,
         group_write_seconds=group_write,
-        stage_seconds=stage,
-        commit_seconds=commit,
         read_us=_seconds(read_layout) / reads * 1e6,
         group_read_us=_seconds(read_groups) / reads * 1e6,
         store_read_us=_seconds(lambda: [store.clip(k) for k in order]) / reads * 1e6,
@@ -109,36 +112,82 @@ def _clip(run: Run, rng: np.random.Generator) -> Arrays:
     }
 
 
-def _store(folder: Path, run: Run, clip: Arrays, clips: int) -> tuple[float, float]:
-    """Seconds to stage and to commit the clips, as items of 20 clips in one shard."""
+def _make_store(folder: Path, run: Run, clip: Arrays, clips: int) -> None:
+    """Stage and commit the clips, as items of 20 clips in one shard."""
     folder.mkdir()
     paths = StorePaths(folder)
     attempt = new_attempt(paths, write_run(paths, run), shard_name(0), "benchmark")
     names = [f"{k}.mp4" for k in range(clips // CLIPS_AN_ITEM)]
+    with StagingLog(attempt) as log:
+        for name in names:
+            with log.item(name) as writer:
+                for _ in range(CLIPS_AN_ITEM):
+                    writer.append(clip)
+                size = FRAMES - 1
+                ranges = [(k * FRAMES, (k + 1) * FRAMES, k * size, (k + 1) * size) for k in range(CLIPS_AN_ITEM)]
+                writer.finish([_row(k, (a, b), (c, d)) for k, (a, b, c, d) in enumerate(ranges)])
+    commit_shard(attempt, names)
+
+
+def _row(clip: int, frames: tuple[int, int], pairs: tuple[int, int]) -> dict[str, Any]:
+    """Manifest row of a clip of an item, with its ranges of rows."""
+    blank = {"str": "h264", "int64": 0, "float64": 0.5, "bool": False}
+    rows = {name: blank[dtype] for name, dtype in MANIFEST_COLUMNS.items()}
+    ranges = {"frame_start": frames[0], "frame_stop": frames[1], "pair_start": pairs[0], "pair_stop": pairs[1]}
+    return rows | {"clip_number": clip} | ranges
+
+
+def measure_staging(folder: Path, model: str, sampling: str, videos: int, seed: int = 0) -> tuple[float, float, float]:
+    """Bytes a frame, and processor microseconds a frame of staging and of the commit, of one shard in `folder`."""
+    config = ExtractionConfig(model=model, weights="random", seed=0, sampling=Sampling(sampling))
+    paths = StorePaths(folder)
+    run = write_run(paths, Run(config, BUDGETS_US[model][0], "none", 0, "", ""))
+    attempt = new_attempt(paths, run, shard_name(0), "benchmark")
+    starts = [0] if sampling == "dense" else [*range(0, VIDEO_FRAMES - FRAMES + 1, FRAMES), VIDEO_FRAMES - FRAMES]
+    size = VIDEO_FRAMES if sampling == "dense" else FRAMES
+    clips = [_row(k, (start, start + size), (start, start + size - 1)) for k, start in enumerate(starts)]
+    made = _videos(run, len(clips), np.random.default_rng(seed))
+    ids = [f"{k:05d}.mp4" for k in range(videos)]
 
     def stage() -> None:
         with StagingLog(attempt) as log:
-            for name in names:
-                with log.item(name) as writer:
-                    for _ in range(CLIPS_AN_ITEM):
-                        writer.append(clip)
-                    writer.finish([_row(k) for k in range(CLIPS_AN_ITEM)])
+            for number, video_id in enumerate(ids):
+                with log.item(video_id) as writer:
+                    for rows in made[number % len(made)]:
+                        writer.append(rows)
+                    writer.finish(clips)
+                if number % VIDEOS_A_SYNC == 0:
+                    log.sync()
 
-    return _seconds(stage), _seconds(lambda: commit_shard(attempt, names))
-
-
-def _row(clip: int) -> dict[str, Any]:
-    blank = {"str": "", "int64": 0, "float64": 0.0, "bool": False}
-    rows = {name: blank[dtype] for name, dtype in MANIFEST_COLUMNS.items()}
-    frames = {"frame_start": clip * FRAMES, "frame_stop": (clip + 1) * FRAMES}
-    pairs = {"pair_start": clip * (FRAMES - 1), "pair_stop": (clip + 1) * (FRAMES - 1)}
-    return rows | {"clip_number": clip} | frames | pairs
+    frame_bytes = sum(array.nbytes for rows in made[0] for array in rows.values()) / VIDEO_FRAMES
+    spent = [_seconds(work, time.process_time) for work in (stage, lambda: commit_shard(attempt, ids))]
+    staging, commit = (seconds / videos / VIDEO_FRAMES * 1e6 for seconds in spent)
+    return frame_bytes, staging, commit
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _videos(run: Run, clips: int, rng: np.random.Generator, count: int = 8) -> list[list[Arrays]]:
+    """Rows of some videos, in the blocks in which they are appended: of each half its pairs, then its frames."""
+    rows = {"clips": clips, "frames": VIDEO_FRAMES, "pairs": VIDEO_FRAMES - 1}
+    halves = (slice(0, VIDEO_FRAMES // 2), slice(VIDEO_FRAMES // 2, None))
+    videos = []
+    for _ in range(count):
+        arrays = {
+            spec.path: rng.integers(0, 100, (rows[spec.level], *spec.shape)).astype(spec.dtype) for spec in run.datasets
+        }
+        videos.append(
+            [
+                {path: array[half] for path, array in arrays.items() if path.startswith(levels)}
+                for half in halves
+                for levels in (("clips", "pairs"), ("frames",))
+            ]
+        )
+    return videos
+
+
+def _seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def main() -> None:
@@ -146,6 +195,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--reads", type=int, default=1000)
+    parser.add_argument("--videos", type=int, default=300, help="videos that are staged and committed")
     parser.add_argument("--folder", type=Path, default=None, help="where to write (a temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
@@ -157,8 +207,6 @@ def main() -> None:
     print(f"write, layout         {found.write_seconds:8.2f} s     {megabytes / found.write_seconds:6.0f} MB/s")
     ratio = found.group_write_seconds / found.write_seconds
     print(f"write, group per clip {found.group_write_seconds:8.2f} s     {ratio:6.1f} times slower")
-    print(f"stage                 {found.stage_seconds:8.2f} s     {megabytes / found.stage_seconds:6.0f} MB/s")
-    print(f"commit (read back)    {found.commit_seconds:8.2f} s     {megabytes / found.commit_seconds:6.0f} MB/s")
     print(f"read, layout          {found.read_us:8.0f} us per clip")
     ratio = found.group_read_us / found.read_us
     print(f"read, group per clip  {found.group_read_us:8.0f} us per clip {ratio:6.1f} times slower")
@@ -167,6 +215,19 @@ def main() -> None:
     print(
         f"FeatureStore.clips    {found.batch_read_us:8.0f} us per clip {ratio:6.1f} times faster: 64 neighbours at once"
     )
+    print_staging(options.folder, options.videos)
+
+
+def print_staging(place: Path | None, videos: int) -> None:
+    """Measure staging and commit below `place`, and print."""
+    print(f"\nprocessor time in us a frame, {videos} videos of {VIDEO_FRAMES} frames")
+    print(f"{'network':<16}{'sampling':<10}{'B/frame':>8}{'staging':>9}{'commit':>9}{'together':>10}{'budget':>8}")
+    for model, (_, budget) in BUDGETS_US.items():
+        for sampling in ("windows", "dense"):
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                size, staging, commit = measure_staging(Path(folder), model, sampling, videos)
+            figures = f"{staging:>9.1f}{commit:>9.1f}{staging + commit:>10.1f}"
+            print(f"{model:<16}{sampling:<10}{size:>8,.0f}{figures}{budget:>8}")
 
 
 if __name__ == "__main__":

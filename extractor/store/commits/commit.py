@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from extractor.store.commits.item_rows import shard_table
 from extractor.store.commits.records import decode_record, encode_record, next_generation, read_record, retired_path
-from extractor.store.commits.staged_rows import DamagedItemError, read_staged
+from extractor.store.commits.staged_rows import DamagedItemError, damaged_items, read_staged
 from extractor.store.commits.staging import Attempt, StagedItem, all_staged, set_aside
 from extractor.store.commits.sweeping import remove_empty_staging, sweep_shard
 from extractor.store.disk.atomic import fsync_folder, publish, remove_files, storage_errors, temporary_beside
@@ -85,11 +85,14 @@ def _commit(attempt: Attempt, video_ids: Sequence[str]) -> CommitStatus:
         staged = all_staged(paths, attempt.run, shard)
         if not staged.keys() >= set(video_ids):  # never staged, or swept by the winner
             return _outcome(attempt) or CommitStatus.INCOMPLETE
+        items = [staged[video_id][0] for video_id in video_ids]
         try:
-            record = _write_files(attempt, [staged[video_id][0] for video_id in video_ids])
+            record = _write_files(attempt, items)
             break
-        except DamagedItemError as damaged:
-            set_aside(damaged.item)
+        except DamagedItemError as damaged:  # all at once: a disk that lost one block may have lost many
+            good = [item for item in items if item.failure is None]
+            for item in {damaged.item, *damaged_items(good, attempt.run)}:
+                set_aside(item)
         except FileNotFoundError:  # the winner sweeps another attempt's log
             if all_staged(paths, attempt.run, shard) == staged:
                 raise

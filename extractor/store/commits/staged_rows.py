@@ -59,6 +59,17 @@ def read_staged(
     return found
 
 
+def damaged_items(items: Iterable[StagedItem], run: Run) -> list[StagedItem]:
+    """Those of some staged successes that are not as written."""
+    found = []
+    for item in items:
+        try:
+            read_staged([item], run, lambda rows: None)
+        except DamagedItemError:
+            found.append(item)
+    return found
+
+
 class _Blocks:
     """Gathers rows level by level, in memory that does not depend on how many there are."""
 

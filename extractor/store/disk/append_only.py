@@ -14,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_MAX_LINE_BYTES = 256 * 1024 * 1024
+from schemas.errors import StoreError
+
+_MAX_LINE_BYTES = 128 * 1024 * 1024  # a record of a million clips has some 60 MB
 
 
 class AppendOnlyFile:
@@ -58,8 +60,12 @@ class AppendOnlyFile:
 
 
 def encode_line(content: Mapping[str, Any]) -> bytes:
-    """A JSON object as a sealed line, with the line breaks around it."""
+    """A JSON object as a sealed line, with the line breaks around it; raises StoreError if it is too long."""
     text = json.dumps(content, separators=(",", ":")).encode()
+    if len(text) > _MAX_LINE_BYTES - 100:
+        raise StoreError(
+            f"expected a record of at most {_MAX_LINE_BYTES:,} bytes; got {len(text):,}. Cut the video into segments"
+        )
     return b"\n%s %s\n" % (_seal(text), text)
 
 
@@ -75,10 +81,15 @@ def decode_line(line: bytes) -> dict[str, Any]:
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(offset, line) of every line of a file, sound or not, empty ones left out. Holds one line in memory."""
+    """(offset, line) of every line of a file, sound or not, empty ones left out. Holds one line in memory.
+
+    Ends at a line that is longer than any of ours: the file may be a hole of terabytes.
+    """
     with path.open("rb") as file:
         offset = 0
         while line := file.readline(_MAX_LINE_BYTES):
+            if len(line) == _MAX_LINE_BYTES:
+                return
             if line != b"\n":
                 yield offset, line
             offset += len(line)

@@ -21,7 +21,7 @@ from schemas.errors import FailureClass
 from schemas.manifest import FAILURE_COLUMNS, INVENTORY_COLUMNS, MANIFEST_COLUMNS
 from schemas.table_columns import COLUMN_TYPES, MOST_COLUMNS, TABLE_PREFIX
 from schemas.tensors import TENSORS
-from tests.extractor.store.making import make_store, stage
+from tests.extractor.store.making import fail, item_arrays, make_store, stage
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "format.md").read_text()
 
@@ -94,6 +94,34 @@ def test_store_can_be_read_by_the_document_alone(tmp_path, compression):
                 if dataset.name == "/pairs/tied":
                     rows = np.unpackbits(rows, axis=-1, count=document["run"]["shape"]["cells"][1])
                 np.testing.assert_array_equal(rows, mine[names[dataset.name[1:]]])
+
+
+def test_staging_can_be_read_by_the_document_alone(store):
+    run = json.loads((store.root / "run.json").read_text())
+    attempt = new_attempt(store, FeatureStore(store.root).run, "shard-00007", "token")
+    stage(attempt, "new.mp4", clips=3, seed=5)
+    fail(attempt, "bad.mp4")
+    records, wanted = {}, item_arrays(attempt.run, 3, 5)
+    for path in (store.root / "staging" / "shard-00007").glob("*/*.items"):
+        for line in path.read_text().splitlines():
+            if line:
+                seal, _, text = line.partition(" ")
+                assert hashlib.sha256(text.encode()).hexdigest() == seal
+                records[path.with_suffix(".rows")] = json.loads(text)
+    assert {record["digest"] for record in records.values()} == {run["digest"]}
+    assert {r["failure"]["video_id"] for r in records.values() if "failure" in r} == {"bad.mp4"}
+    ((path, record),) = ((path, record) for path, record in records.items() if "video_id" in record)
+    assert record["video_id"] == "new.mp4" and record["columns"]["listed"]["clip_number"] == [0, 1, 2]
+    ((offset, rows, checksums),) = record["parts"]
+    data, counts = path.read_bytes(), dict(zip(("clips", "frames", "pairs"), rows, strict=True))
+    for spec, checksum in zip(run["datasets"], checksums, strict=True):
+        dtype = np.dtype(spec["dtype"]).newbyteorder("<")
+        count = counts[spec["level"]] * int(np.prod(spec["shape"], dtype=int))
+        values = np.frombuffer(data, dtype, count, offset)
+        assert zlib.crc32(values.tobytes()) == checksum
+        expected = wanted[f"{spec['level']}/{spec['name']}"].astype(spec["dtype"])
+        np.testing.assert_array_equal(values.reshape(expected.shape), expected)
+        offset += values.nbytes
 
 
 def test_cached_manifest_says_what_it_was_made_from(store):

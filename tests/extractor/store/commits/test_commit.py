@@ -242,6 +242,21 @@ def test_damaged_item_without_another_has_to_be_made_anew(attempt):
     assert commit_shard(attempt, IDS) is CommitStatus.WON
 
 
+def test_damaged_items_are_set_aside_together(attempt, monkeypatch):
+    """The shard is begun anew once, however many are damaged."""
+    from extractor.store.commits import commit
+
+    begun = []
+    write = commit._write_files
+    monkeypatch.setattr(commit, "_write_files", lambda *args: begun.append(args) or write(*args))
+    stage_all(attempt, [f"{k}.mp4" for k in range(6)])
+    for path in sorted(attempt.staging.glob("*.rows"))[:4]:
+        flip_data(path)
+    assert commit_shard(attempt, [f"{k}.mp4" for k in range(6)]) is CommitStatus.INCOMPLETE
+    assert len(begun) == 1
+    assert len(staged_items(attempt.paths, attempt.run, attempt.shard)) == 2
+
+
 def flip_data(path):
     data = bytearray(path.read_bytes())
     data[5] ^= 4

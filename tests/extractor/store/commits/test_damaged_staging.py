@@ -216,6 +216,8 @@ def test_junk_is_passed_over(attempt):
     (folder / "empty.items").write_bytes(b"")
     (folder / "folder.items").mkdir()
     (folder / "link.items").symlink_to(folder / "nowhere")
+    (folder / "hole.items").write_bytes(b"")
+    os.truncate(folder / "hole.items", 2**40)
     (folder / "junk.rows").write_bytes(b"x")
     (folder / "none.damaged").write_bytes(b"x")
     (attempt.paths.staged(attempt.shard) / "file").write_text("")

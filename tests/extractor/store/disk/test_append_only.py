@@ -5,7 +5,9 @@ import os
 
 import pytest
 
+from extractor.store.disk import append_only
 from extractor.store.disk.append_only import AppendOnlyFile, decode_line, encode_line, is_damaged, line_at, lines
+from schemas.errors import StoreError
 
 CONTENTS = [{"a": 1}, {"text": "line\nbreak \0 é 💥 \u2028"}, {"numbers": list(range(100)), "nothing": None}]
 
@@ -33,6 +35,20 @@ def test_one_flipped_bit_costs_one_line(tmp_path):
             except ValueError:
                 continue
         assert len(sound) == 2 and all(content in CONTENTS for content in sound), bit
+
+
+def test_line_longer_than_any_of_ours_ends_the_file_and_is_not_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(append_only, "_MAX_LINE_BYTES", 2000)
+    path = tmp_path / "x"
+    path.write_bytes(encode_line({"a": "x" * 1800}))
+    sound = path.read_bytes()
+    path.write_bytes(sound + b"y" * 1999 + b"\n" + sound)
+    os.truncate(path, 2**40)
+    assert len(list(lines(path))) == 1
+    path.write_bytes(sound + b"y" * 1998 + b"\n" + sound)
+    assert [len(line) for _, line in lines(path)] == [len(sound) - 1, 1999, len(sound) - 1]
+    with pytest.raises(StoreError, match="expected a record of at most 2,000 bytes; got 2,"):
+        encode_line({"a": "x" * 2000})
 
 
 def test_pieces_follow_one_another(tmp_path):
