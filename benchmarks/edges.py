@@ -21,11 +21,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from extractor.pipeline.runner import NetworkRunner, load_network
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from extractor.models.spec import member_frames
-from extractor.pipeline.files import FileAssembly, ItemDone
+from extractor.pipeline.devices import CPUDevice
+from extractor.pipeline.feeder import Feeder
+from extractor.pipeline.files import FileFrames
+from extractor.pipeline.messages import Message
+from extractor.pipeline.network import load_network
+from extractor.pipeline.writing import RowsWriter
 from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt, write_inventory, write_run
 from extractor.store.commits.run import Run
 from extractor.video.decoding import decode
@@ -38,7 +42,7 @@ from jobs.run.request import Request, ResolvedRequest, resolve
 from schemas.config import Edges, Sampling, StorageFloat
 from schemas.errors import VideoError
 from schemas.layout import StorePaths, shard_name
-from schemas.records import Decoded, DecodingEvent, Failure, FileJob, FrameChunk, Header, Item, PixelGrid, VideoInfo
+from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Item, PixelGrid, VideoInfo
 
 __all__ = ["main"]
 
@@ -95,12 +99,14 @@ def _hop_one_over_hop_t(weights: str) -> float:
     """Ratio of the least CPU times over several turns on one thread; the hops take turns."""
     torch.set_num_threads(1)
     resolved = resolve(Request(weights=weights))
-    runner = NetworkRunner(load_network(resolved.config, resolved.weights, "cpu"), resolved.config, batch_frames=16)
+    network = load_network(resolved.config, resolved.weights, "cpu")
+    feeder = Feeder(network, resolved.config, (), CPUDevice(), lambda rows: None)
     frames = np.random.default_rng(0).integers(0, 256, (_CHUNK, 224, 224, 3), np.uint8)
     least = {8: math.inf, 1: math.inf}
     for hop in [8, 1] * _TURNS:
         started = time.process_time()
-        runner.sequence(window_ranges(_CHUNK, 8, hop)).push(frames, last=True)
+        feeder.push(feeder.open(0, 0, 0, window_ranges(_CHUNK, 8, hop)), [frames], last=True)
+        feeder.flush()
         least[hop] = min(least[hop], time.process_time() - started)
     return least[1] / least[8]
 
@@ -114,21 +120,24 @@ def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
     members = member_frames(resolved.config)
     write_inventory(paths, build_inventory(listing, lambda job: probe(job, run.config, members), run))
     network = load_network(run.config, resolved.weights, "cpu")
-    runner = NetworkRunner(network, run.config, batch_frames=_BATCH_FRAMES)
     attempt = new_attempt(paths, run, shard_name(0), "benchmark")
-    reports: list[ItemDone | Failure] = []
     with StagingLog(attempt) as log:
+        writer = RowsWriter(lambda shard: log)
+
+        def tell(message: Message) -> None:
+            writer.handle([message])
+
+        feeder = Feeder(network, run.config, run.datasets, CPUDevice(), tell, batch_frames=_BATCH_FRAMES)
         for job in listing.jobs:
-            file = FileAssembly(job, runner, log.item, reports.append)
+            file = FileFrames(job, attempt.shard, feeder, tell)
             try:
                 for event in _events(job, resolved):
                     file.handle(event)
-                runner.flush()
-                file.settle()
             except VideoError as error:
                 raise SystemExit(
                     f"expected videos that can be extracted; {job.path} cannot: {error}. Leave it out of the folder"
                 ) from error
+        feeder.flush()
     commit_shard(attempt, [item.video_id for job in listing.jobs for item in job.items])
     return FeatureStore(root)
 

@@ -137,12 +137,13 @@ class FrameChunk:
     """Some sampled frames of the file, in order: frames that any of its items needs.
 
     index: (k,) native frame numbers. frames: (k, size, size, 3) uint8 RGB. valid: (k,) False where a corrupt
-    frame was kept because the user asked for it.
+    frame was kept because the user asked for it. last: no other chunk follows.
     """
 
     index: Int64Array
     frames: Uint8Array
     valid: BoolArray
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

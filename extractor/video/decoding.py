@@ -180,7 +180,7 @@ class _DecodingPass:
                 for frame in frames:
                     raise AssertionError(f"expected no frame beyond those sampled; got frame {frame.number}")
                 self.decode_seconds += time.perf_counter() - started
-            yield FrameChunk(index, pixels, valid)
+            yield FrameChunk(index, pixels, valid, last=not expected)
 
     def decoded(self, name: str, version: str, reason: str = "") -> Decoded:
         info, tally = self.request.inspection.info, self.request.tally

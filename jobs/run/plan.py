@@ -165,11 +165,14 @@ def _try_decoding(probed: Mapping[FileJob, Sequence[ProbedItem]], decoder: Any) 
 
 def _decoded(job: FileJob, decoder: Any) -> Decoded | VideoError | None:
     """How decoding a file ended. Raises RayError if the decoder dies or takes too long."""
-    decoder.enqueue.remote(job)
+    files = [(job, "")]
     while True:
-        event = ray.get(decoder.next.remote(), timeout=_CALIBRATION_SECONDS)
-        if event is None or isinstance(event, Decoded | VideoError):
-            return event
+        events = ray.get(decoder.next.remote(files), timeout=_CALIBRATION_SECONDS)
+        files = []
+        if not events:
+            return None
+        if isinstance(events[-1], Decoded | VideoError):
+            return events[-1]
 
 
 def _seconds_a_frame(resolved: ResolvedRequest, workers: Workers) -> float:

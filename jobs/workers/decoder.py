@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -13,7 +13,19 @@ from extractor.video.decoding import decode
 from extractor.video.probing import ProbedItem, probe
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
-from schemas.records import DecodingEvent, FileJob
+from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header
+
+_SHORT_SECONDS = 60.0
+
+
+def _follows_at_once(event: DecodingEvent | VideoError) -> bool:
+    """Whether the event after this one costs nothing, or comes soon: what is known of a long file is told first."""
+    match event:
+        case Header(info=info):
+            return info.end_seconds - info.start_seconds < _SHORT_SECONDS
+        case FrameChunk(last=last):
+            return last
+    return isinstance(event, Decoded)  # the end of the file
 
 
 class Decoder:
@@ -30,25 +42,28 @@ class Decoder:
         """Id of this process, for watching its memory."""
         return os.getpid()
 
-    def enqueue(self, job: FileJob, distrust: str = "") -> None:
-        """Queue a file. distrust: why decord must not decode it (a decoder died on it); empty if it may."""
-        self._queue.append((job, distrust))
+    def next(self, files: Sequence[tuple[FileJob, str]] = ()) -> list[DecodingEvent | VideoError]:
+        """The next events of one file, file after file; empty if none is left. A VideoError ends its file.
 
-    def next(self) -> DecodingEvent | VideoError | None:
-        """The next event, file after file. A VideoError ends its file. None if the queue is empty."""
+        As many as come with one chunk of frames, since every answer costs as much as copying a dozen of them.
+        files: are queued first, each with the reason why decord must not decode it (a decoder died on it), or "".
+        """
+        self._queue += files
         if self._events is None:
             if not self._queue:
-                return None
+                return []
             job, distrust = self._queue.popleft()
             self._events = decode(job, self._config, members=self._member_frames, distrust=distrust)
+        found: list[DecodingEvent | VideoError] = []
         try:
-            return next(self._events)
+            while not found or _follows_at_once(found[-1]):
+                found.append(next(self._events))
         except StopIteration:
             self._events = None
-            return self.next()
         except VideoError as error:
             self._events = None
-            return error
+            found.append(error)
+        return found
 
     def probe(self, jobs: list[FileJob]) -> list[list[ProbedItem]]:
         """What demuxing finds for the items of each file; bad files raise nothing."""

@@ -40,6 +40,7 @@ class _QueuedFile:
     job: FileJob
     attempts: int = 1
     distrust: str = ""
+    sent: bool = False
     has_header: bool = False
     duration_seconds: float = 0.0
 
@@ -108,28 +109,30 @@ class DecoderPool:
         """References to what comes next, for a caller that waits for other things, too."""
         return list(self._busy())
 
-    def poll(self) -> Iterator[FileEvent]:
-        """Events that have come, without waiting; gives decoders more to do.
+    def poll(self, ready: Collection[Any]) -> Iterator[FileEvent]:
+        """Events that have come: `ready` are those of `awaited` that have. Gives decoders more to do.
 
         Raises ResourceError if decoders do not start, for which no file is to blame.
         """
+        busy = self._busy()
+        for reference in ready:
+            if (slot := busy.get(reference)) is not None:
+                yield from self._take(slot)
         if self._draining:
             self._waiting.clear()
             for slot in self._slots:  # drop files queued behind the current one, and their events
                 slot.tasks = deque(list(slot.tasks)[:1])
         for slot in self._slots:
             self._fill(slot)
+        if time.monotonic() - self._judged > _JUDGING_SECONDS:
+            self._judged = time.monotonic()
+            yield from self._judge()
+
+    def _judge(self) -> Iterator[FileEvent]:
+        """Replace decoders that are silent too long, or have taken too much memory."""
         busy = self._busy()
-        if not busy:
-            return
-        ready, rest = ray.wait(list(busy), num_returns=len(busy), timeout=0)  # all, so that none starves
-        for reference in ready:
-            yield from self._take(busy[reference])
-        if time.monotonic() - self._judged < _JUDGING_SECONDS:
-            return
-        self._judged = time.monotonic()
-        # Check again: the caller may have been slow with the events, and no decoder is charged for that.
-        silent = set(ray.wait(rest, num_returns=len(rest), timeout=0)[1] if rest else ())
+        # Look now: the caller may have been slow with the events, and no decoder is charged for that.
+        silent = set(ray.wait(list(busy), num_returns=len(busy), timeout=0)[1] if busy else ())
         for reference, slot in busy.items():
             if slot.process_id is None:
                 if reference in silent and time.monotonic() - slot.head_since > _START_SECONDS:
@@ -156,15 +159,14 @@ class DecoderPool:
             self._renew(slot)
             return
         while self._waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
-            self._enqueue(slot, self._waiting.popleft())
+            if not slot.tasks:
+                slot.head_since = time.monotonic()
+            slot.tasks.append(self._waiting.popleft())
         while slot.tasks and len(slot.answers) < _AHEAD_EVENTS:
-            slot.answers.append(slot.actor.next.remote())
-
-    def _enqueue(self, slot: _Slot, task: _QueuedFile) -> None:
-        if not slot.tasks:
-            slot.head_since = time.monotonic()
-        slot.tasks.append(task)
-        slot.actor.enqueue.remote(task.job, task.distrust)
+            files = [(task.job, task.distrust) for task in slot.tasks if not task.sent]
+            for task in slot.tasks:
+                task.sent = True
+            slot.answers.append(slot.actor.next.remote(files))
 
     def _lives(self, slot: _Slot) -> bool:
         """Whether an idle decoder still answers: one that died while idle must not cost a file."""
@@ -173,7 +175,7 @@ class DecoderPool:
             ray.get(answer, timeout=_ANSWER_SECONDS)
         except RayError:
             return False
-        slot.answers.clear()  # all None: they were requested beyond the last file
+        slot.answers.clear()  # all empty: they were requested beyond the last file
         return True
 
     def _renew(self, slot: _Slot) -> None:
@@ -189,7 +191,7 @@ class DecoderPool:
             self._take_process_id(slot, reference)
             return
         try:
-            event = ray.get(reference)
+            events = ray.get(reference)
         except OutOfMemoryError:
             error = VideoError(
                 FailureClass.OUT_OF_MEMORY, "the decoder was killed because the machine ran out of memory"
@@ -207,17 +209,16 @@ class DecoderPool:
             yield from self._replace(slot, error)
             return
         slot.head_since = time.monotonic()
-        self.warm = True
-        if event is None or not slot.tasks:  # requested beyond the last file
-            return
-        task = slot.tasks[0]
-        if isinstance(event, Header):
-            task.has_header = True
-            task.duration_seconds = event.info.end_seconds - event.info.start_seconds
-        if isinstance(event, Decoded | VideoError):
-            slot.tasks.popleft()
-            slot.files += 1
-        yield FileEvent(task.job, event, task.attempts)
+        for event in events if slot.tasks else ():  # else requested beyond the last file
+            self.warm = True
+            task = slot.tasks[0]
+            if isinstance(event, Header):
+                task.has_header = True
+                task.duration_seconds = event.info.end_seconds - event.info.start_seconds
+            if isinstance(event, Decoded | VideoError):
+                slot.tasks.popleft()
+                slot.files += 1
+            yield FileEvent(task.job, event, task.attempts)
 
     def _take_process_id(self, slot: _Slot, reference: Any) -> None:
         try:
@@ -227,8 +228,6 @@ class DecoderPool:
             return
         self._failed_starts = 0
         slot.head_since = time.monotonic()
-        for task in slot.tasks:  # to be tried again in a fresh decoder
-            slot.actor.enqueue.remote(task.job, task.distrust)
 
     def _failed_to_start(self, slot: _Slot, reason: str) -> None:
         self._failed_starts += 1
@@ -259,7 +258,7 @@ class DecoderPool:
             self._renew(slot)
             return
         task, *behind = slot.tasks
-        self._waiting.extendleft(reversed(behind))
+        self._waiting.extendleft(_QueuedFile(other.job, other.attempts, other.distrust) for other in reversed(behind))
         slot.tasks.clear()
         self._renew(slot)
         if task.attempts >= _ATTEMPTS:
@@ -269,4 +268,4 @@ class DecoderPool:
             return
         if task.has_header:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        slot.tasks.append(_QueuedFile(task.job, task.attempts + 1, error.message))  # sent once the decoder answers
+        slot.tasks.append(_QueuedFile(task.job, task.attempts + 1, error.message))

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import ray
@@ -18,7 +19,7 @@ from ray.exceptions import RayActorError
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.pipeline.devices import Device
 from extractor.pipeline.feeder import Feeder
-from extractor.pipeline.messages import Message
+from extractor.pipeline.messages import BatchRows, Message
 from extractor.store.commits.commit import CommitStatus
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
@@ -69,6 +70,7 @@ class Pipeline:
         self._committing: dict[Any, ShardAttempt] = {}
         self._draining = threading.Event()
         self._busy_before = 0.0
+        self._sent = 0.0
 
     def start(self) -> None:
         """Start the thread."""
@@ -117,13 +119,14 @@ class Pipeline:
             shard.begin()
 
     def _turn(self) -> None:
+        ready = self._wait()
         while not self._tasks.empty():
             self._accept(*self._tasks.get())
         if self._draining.is_set():
             self._pool.drain()
         for shard in self._startable():
             self._pool.add(shard.take_files())
-        for event in self._pool.poll():
+        for event in self._pool.poll(ready):
             for shard in self._shards:
                 shard.handle(event)
         if self._pool.idle:
@@ -133,10 +136,9 @@ class Pipeline:
         else:
             self._feeder.poll()
         self._send()
-        self._hear()
+        self._hear(ready)
         for shard in list(self._shards):
             self._go_on(shard)
-        self._wait()
 
     def _startable(self) -> list[ShardAttempt]:
         """Shards whose files may begin: one that runs file by file shares the extractor with no other."""
@@ -188,20 +190,23 @@ class Pipeline:
             shard.cancel()
 
     def _send(self) -> None:
-        """Give the writer what there is to write, unless it has enough."""
-        if not self._messages:
+        """Give the writer what there is to write, if it is worth a call; wait if it has enough."""
+        rows = any(isinstance(message, BatchRows) for message in self._messages)
+        late = self._pool.idle or time.monotonic() - self._sent > _REPORT_SECONDS
+        if not self._messages or not (rows or late):
             return
+        self._sent = time.monotonic()
         while len(self._writing) >= _MOST_UNWRITTEN:
             self._written(self._writing.popleft())
         # A list of its own: the feeder and the files hold on to theirs.
         self._writing.append(self._writer.write.remote(self._messages[:]))
         self._messages.clear()
 
-    def _hear(self) -> None:
+    def _hear(self, ready: Collection[Any]) -> None:
         """Take what the writer has finished."""
-        while self._writing and ray.wait([self._writing[0]], timeout=0)[0]:
+        while self._writing and self._writing[0] in ready:
             self._written(self._writing.popleft())
-        for reference in ray.wait(list(self._committing), timeout=0)[0] if self._committing else ():
+        for reference in [one for one in self._committing if one in ready]:
             shard = self._committing.pop(reference)
             status, seconds = self._result(reference)
             shard.seconds.write += seconds
@@ -229,13 +234,15 @@ class Pipeline:
         except RayActorError as error:
             raise RuntimeError("the writer's process died") from error
 
-    def _wait(self) -> None:
-        """Wait until there is something to do."""
-        if not self._shards:
-            return
-        awaited = [*self._pool.awaited(), *self._committing, *list(self._writing)[:1]]
-        began = time.monotonic()
-        if awaited:
-            ray.wait(awaited, num_returns=1, timeout=_WAIT_SECONDS)
-        if self._shards and self._pool.warm and self._feeder.idle and not self._pool.idle:
-            self._shards[0].seconds.waiting += time.monotonic() - began
+    def _wait(self) -> set[Any]:
+        """Wait until there is something to do; returns what has come from decoders and the writer."""
+        awaited = [*self._pool.awaited(), *self._committing, *self._writing]
+        if not awaited:
+            return set()
+        ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)  # all, so that none starves
+        if not ready:
+            began = time.monotonic()
+            ready, _ = ray.wait(awaited, num_returns=1, timeout=_WAIT_SECONDS)
+            if self._pool.warm and self._feeder.idle and not self._pool.idle:
+                self._shards[0].seconds.waiting += time.monotonic() - began
+        return set(ready)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ class Writer:
     def __init__(self) -> None:
         self._logs: dict[str, StagingLog] = {}
         self._rows = RowsWriter(self._logs.__getitem__)
+
+    def process_id(self) -> int:
+        """Id of this process."""
+        return os.getpid()
 
     def begin(self, attempt: Attempt) -> None:
         """Open an attempt at a shard."""

@@ -95,11 +95,13 @@ class Trying:
     """Stands in for a decoder: returns how decoding each file ended; `None` means that the process died."""
 
     def __init__(self, endings: dict[FileJob, Any]) -> None:
-        self.endings, self.queue = endings, []
-        self.enqueue, self.next = SimpleNamespace(remote=self.queue.append), SimpleNamespace(remote=self._next)
+        self.endings = endings
+        self.next = SimpleNamespace(remote=self._next)
 
-    def _next(self) -> Any:
-        return self.endings[self.queue.pop(0)]
+    def _next(self, files: list[tuple[FileJob, str]]) -> Any:
+        ((job, _),) = files
+        ending = self.endings[job]
+        return None if ending is None else [ending]
 
 
 def decoded(seconds: float) -> Any:

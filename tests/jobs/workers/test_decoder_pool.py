@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,18 +48,16 @@ class FakeDecoder:
     def process_id(self) -> int:
         return os.getpid()
 
-    def enqueue(self, job: FileJob, distrust: str = "") -> None:
-        self.files.append((job.path, distrust))
-
-    def next(self) -> Any:
+    def next(self, files: Sequence[tuple[FileJob, str]] = ()) -> list[Any]:
+        self.files += [(job.path, distrust) for job, distrust in files]
         if self.events is None:
             if not self.files:
-                return None
+                return []
             self.events = self.decode(*self.files.pop(0))
         event = next(self.events)
         if isinstance(event, Decoded | VideoError):
             self.events = None
-        return event
+        return [event]
 
     def decode(self, path: str, distrust: str) -> Iterator[Any]:
         kind = Path(path).name.partition("@")[0]
@@ -133,11 +131,14 @@ def pools() -> Iterator[Pools]:
 def file_events(pool: DecoderPool, jobs: list[FileJob]) -> Iterator[FileEvent]:
     """Events of files until all have ended."""
     pool.add(jobs)
+    ready: list[Any] = []
     while True:
-        yield from pool.poll()
+        yield from pool.poll(ready)
         if pool.idle:
             return
-        ray.wait(pool.awaited(), num_returns=1, timeout=0.5)
+        awaited = pool.awaited()
+        ray.wait(awaited, num_returns=1, timeout=0.5)
+        ready = ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]
 
 
 def events_of(pool: DecoderPool, jobs: list[FileJob]) -> dict[FileJob, list[FileEvent]]:

@@ -70,7 +70,7 @@ class Decoders:
         time.sleep(0.001)
         return []
 
-    def poll(self) -> Iterator[FileEvent]:
+    def poll(self, ready: Collection[Any]) -> Iterator[FileEvent]:
         if self.draining:
             self.files.clear()
         if self._current is None and self.files and not self.gate.is_set():
