@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,16 +11,14 @@ import torch
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.pipeline.files import FileFrames
-from extractor.pipeline.messages import ItemDone, Message
-from extractor.pipeline.writing import RowsWriter
+from extractor.pipeline.messages import ItemDone
 from extractor.store import FeatureStore, commit_shard, new_attempt, staged_items, write_run
 from extractor.store.commits.run import Run
-from extractor.store.commits.staging import Attempt, StagingLog
 from schemas.config import Edges
 from schemas.errors import FailureClass, NotFiniteError, VideoError
 from schemas.layout import StorePaths, shard_name
 from schemas.manifest import MANIFEST_COLUMNS
-from schemas.records import Decoded, DecodingEvent, Failure, FileJob, Header, Item, Restart
+from schemas.records import Decoded, Failure, FileJob, Header, Item, Restart
 from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import (
     FPS,
@@ -32,10 +29,10 @@ from tests.extractor.pipeline.truth import (
     expected_clips,
     extract,
     make_config,
-    make_feeder,
     make_frames,
     make_info,
     make_plan,
+    stage,
 )
 
 SAMPLINGS = ["windows", "dense", "clips"]
@@ -235,33 +232,6 @@ def staged_run(tmp_path: Path, config: Any, shape: NetworkShape) -> Any:
     paths.root.mkdir()
     run = Run(config, shape, "none", 10**9, "/nowhere", "2026-01-01T00:00:00+00:00")
     return new_attempt(paths, write_run(paths, run), shard_name(0), "token")
-
-
-def stage(
-    network: Any,
-    config: Any,
-    attempt: Attempt,
-    video_ids: list[str],
-    events: Iterable[DecodingEvent],
-    *,
-    batch_frames: int = 32,
-) -> list[ItemDone | Failure]:
-    """The whole file through the pipeline into the staging of a shard."""
-    reports: list[ItemDone | Failure] = []
-    with StagingLog(attempt) as log:
-        writer = RowsWriter(lambda shard: log)
-
-        def tell(message: Message) -> None:
-            reports.extend(report for _, report in writer.handle([message]))
-
-        feeder = make_feeder(network, config, tell, batch_frames)
-        job = FileJob("/nowhere/a.mp4", tuple(Item(video_id) for video_id in video_ids))
-        file = FileFrames(job, attempt.shard, feeder, tell)
-        for event in events:
-            file.handle(event)
-        feeder.flush()
-        log.sync()
-    return reports
 
 
 @pytest.mark.parametrize("factor", [1e5, float("inf")])

@@ -17,6 +17,7 @@ from extractor.pipeline.feeder import Feeder
 from extractor.pipeline.files import FileFrames
 from extractor.pipeline.messages import ItemDone, Message
 from extractor.pipeline.writing import RowsWriter
+from extractor.store.commits.staging import Attempt, StagingLog
 from extractor.video.sampling import plan_for
 from schemas.config import ExtractionConfig
 from schemas.records import (
@@ -190,6 +191,33 @@ def extract(
     """The whole file through the pipeline."""
     file = File(network, config, *(plan.video_id for plan in plans), batch_frames=batch_frames)
     return file.take(events_of(frames, plans, **options)).flush()
+
+
+def stage(
+    network: Any,
+    config: Any,
+    attempt: Attempt,
+    video_ids: list[str],
+    events: Iterable[DecodingEvent],
+    *,
+    batch_frames: int = 32,
+) -> list[ItemDone | Failure]:
+    """The whole file through the pipeline into the staging of a shard."""
+    reports: list[ItemDone | Failure] = []
+    with StagingLog(attempt) as log:
+        writer = RowsWriter(lambda shard: log)
+
+        def tell(message: Message) -> None:
+            reports.extend(report for _, report in writer.handle([message]))
+
+        feeder = make_feeder(network, config, tell, batch_frames)
+        job = FileJob("/nowhere/a.mp4", tuple(Item(video_id) for video_id in video_ids))
+        file = FileFrames(job, attempt.shard, feeder, tell)
+        for event in events:
+            file.handle(event)
+        feeder.flush()
+        log.sync()
+    return reports
 
 
 def expected_clips(network: MSNet, clips: Iterable[npt.NDArray[np.uint8]], motion_form: str = "pooled") -> Arrays:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from extractor.pipeline.files import ItemDone
+from extractor.pipeline.messages import ItemDone
 from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
 from jobs.cluster.devices import Workers
 from jobs.run.outcome import Outcome

@@ -7,22 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from extractor.pipeline.runner import NetworkRunner, load_network
 
-from extractor.models.msnet import MSNetOutput
-from extractor.models.streaming import StreamOutput
-from extractor.pipeline.files import FileAssembly
-from extractor.store import FeatureStore, Run, StagingLog, commit_shard, new_attempt, write_run
+from extractor.models.streaming import BatchOutput
+from extractor.pipeline.network import load_network
+from extractor.store import FeatureStore, Run, commit_shard, new_attempt, write_run
 from extractor.video import decode, list_videos
 from jobs.run.request import Request, resolve
 from schemas.config import Sampling
 from schemas.errors import ConfigurationError
 from schemas.layout import StorePaths
 from schemas.tensors import TENSORS, Needs, StoredTensor
+from tests.extractor.pipeline.truth import stage
 from tests.videos import write_video
 
 
-def speed(output: MSNetOutput | StreamOutput) -> torch.Tensor | None:
+def speed(output: BatchOutput) -> torch.Tensor | None:
     """Mean length of a pair's displacement, in cells."""
     return None if output.displacement is None else output.displacement.norm(dim=-3).mean((-2, -1))
 
@@ -31,8 +30,7 @@ def speed(output: MSNetOutput | StreamOutput) -> torch.Tensor | None:
 def test_tensor_is_added_by_one_entry(sampling: Sampling, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = StoredTensor("pairs/speed", lambda net, grid: (), "speed", "speed", needs=Needs.MOTION)
     monkeypatch.setitem(TENSORS, "speed", entry)
-    for kind in (MSNetOutput, StreamOutput):
-        monkeypatch.setattr(kind, "speed", property(speed), raising=False)
+    monkeypatch.setattr(BatchOutput, "speed", property(speed), raising=False)
 
     write_video(tmp_path / "videos" / "a.mp4", frames=20, size=(64, 64), seed=1)
     request = Request(weights="random", size=64, num_frames=4, sampling=sampling)
@@ -44,14 +42,10 @@ def test_tensor_is_added_by_one_entry(sampling: Sampling, tmp_path: Path, monkey
     paths = StorePaths(tmp_path / "store")
     paths.root.mkdir()
     run = write_run(paths, Run(resolved.config, resolved.shape, "gzip", 10**9, "", ""))
-    runner = NetworkRunner(load_network(run.config, resolved.weights, "cpu"), run.config, batch_frames=8)
     attempt = new_attempt(paths, run, "shard-00000", "token")
     (job,) = list_videos(tmp_path / "videos").jobs
-    file = FileAssembly(job, runner, StagingLog(attempt).item, lambda done: None)
-    for event in decode(job, run.config):
-        file.handle(event)
-    runner.flush()
-    file.settle()
+    network = load_network(run.config, resolved.weights, "cpu")
+    stage(network, run.config, attempt, ["a.mp4"], decode(job, run.config), batch_frames=8)
     commit_shard(attempt, ["a.mp4"])
 
     found = FeatureStore(paths.root).video("a.mp4", ["speed", "displacement"])

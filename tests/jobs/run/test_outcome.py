@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from extractor.pipeline.files import ItemDone
+from extractor.pipeline.messages import ItemDone
 from jobs.cluster.devices import Workers
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing

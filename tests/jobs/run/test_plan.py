@@ -28,7 +28,7 @@ PLAN = Plan(
     network_frames=90,
     clips=12,
     store_bytes=1000,
-    workers=Workers(extractors=1, decoders=2, threads=2, gpu=False, batch_frames=16),
+    workers=Workers(extractors=1, decoders=2, threads=2, gpus=0, batch_frames=16),
     decoded=2,
     decode_seconds=8.0,
     network_seconds=5.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from extractor.pipeline.files import ItemDone
+from extractor.pipeline.messages import ItemDone
 from extractor.store import FeatureStore, commit_shard, new_attempt, write_inventory, write_manifest_cache, write_run
 from extractor.store.commits.run import Run
 from extractor.store.tables import read_inventory
