@@ -93,14 +93,14 @@ class StandInExtractor:
     """An extractor with a stand-in for its device, which begins each shard when the one before is at its last files."""
 
     def __init__(self, paths: StorePaths, run: Run, rate: float, decoders: int) -> None:
-        def spawn() -> Any:
+        def spawn(asks: bool) -> Any:
             return ray.remote(ReadyDecoder).options(num_cpus=0).remote(run.config)
 
         network = load_model(run.config.model, weights="random", num_segments=run.config.num_frames)
         self._device = StandInDevice(rate)
         self._writer = spawn_writer()
-        workers = Workers(1, decoders, 1, 0)
-        pool = DecoderPool(spawn, decoders, DecoderLimits())
+        workers = Workers(1, decoders, 1, 0, decoders_fixed=True)
+        pool = DecoderPool(spawn, decoders, DecoderLimits(), decoders)
         self._pipeline = Pipeline(paths, run, network, self._device, pool, self._writer, workers)
         self._pipeline.start()
 

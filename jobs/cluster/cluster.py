@@ -131,7 +131,7 @@ def _start(workers: Workers, object_store_bytes: int, temporary: Path, watch: Ra
         return _init(
             watch,
             address="local",  # never join a cluster that happens to run on this machine
-            num_cpus=workers.extractors * workers.cores_each,
+            num_cpus=max(available_cores(), workers.extractors * (workers.threads + workers.decoders)),
             num_gpus=math.ceil(workers.extractors * workers.gpus),
             object_store_memory=object_store_bytes,
             include_dashboard=False,

@@ -16,7 +16,8 @@ _MOST_DECODERS = 16  # more do not speed up an extractor on a GPU
 class Workers:
     """How many extractors, and what each has: a share of a GPU (0 for none), `threads` of its own, and `decoders`.
 
-    batch_frames: frames in a batch of the network; None leaves it to the device.
+    batch_frames: frames in a batch of the network; None leaves it to the device. decoders_fixed: the user said how many;
+    else there are more or fewer later, as the device needs them and the node has cores.
     """
 
     extractors: int
@@ -24,6 +25,7 @@ class Workers:
     threads: int
     gpus: float
     batch_frames: int | None = None
+    decoders_fixed: bool = False
 
     @property
     def gpu(self) -> bool:
@@ -32,8 +34,8 @@ class Workers:
 
     @property
     def cores_each(self) -> int:
-        """Cores that an extractor reserves in Ray, for itself and its decoders."""
-        return self.threads + self.decoders
+        """Cores that an extractor reserves in Ray: its own, and those of its first decoder or of a fixed number."""
+        return self.threads + (self.decoders if self.decoders_fixed else 1)
 
     def __str__(self) -> str:
         what = counted(self.threads, "core")
@@ -79,9 +81,11 @@ def plan_workers(
         wanted = extractors or gpus
         share = 1 / -(-wanted // gpus)  # each extractor's; several may share a GPU
         spare = (cores - wanted) // wanted
-        return Workers(wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, share, batch_frames)
+        return Workers(
+            wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, share, batch_frames, bool(decoders)
+        )
     wanted = extractors or max(1, cores // (threads or _CORES_AN_EXTRACTOR))
-    return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), 0, batch_frames)
+    return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), 0, batch_frames, bool(decoders))
 
 
 def plan_cluster_workers(
@@ -102,6 +106,7 @@ def plan_cluster_workers(
     # Cores that a worker may have: the smallest share of any node, ignoring nodes much smaller than the largest.
     shares = [cores // gpus if gpu else cores for cores, gpus in nodes if gpus or not gpu]
     share = min((cores for cores in shares if 2 * cores >= max(shares)), default=0)
+    fixed = bool(decoders)
     if gpu:
         threads = threads or 1
         decoders = decoders or max(1, min(_MOST_DECODERS, share - threads))
@@ -110,7 +115,7 @@ def plan_cluster_workers(
         threads = threads or max(1, min(_CORES_AN_EXTRACTOR, share - decoders))
     fits = [cores // (threads + decoders) for cores, _ in nodes]
     room = sum(min(count, gpus) if gpu else count for count, (_, gpus) in zip(fits, nodes, strict=True))
-    workers = Workers(extractors or max(1, room), decoders, threads, 1 if gpu else 0, batch_frames)
+    workers = Workers(extractors or max(1, room), decoders, threads, 1 if gpu else 0, batch_frames, fixed)
     if workers.extractors > room:
         raise ResourceError(
             f"expected room for {workers}; the cluster of {counted(len(nodes), 'node')} has room for {room}. "

@@ -146,7 +146,7 @@ class ShardAttempt:
         self.waiting.clear()
         return jobs
 
-    def report(self, *, last_files: bool = False) -> None:
+    def report(self, decoders: int = 0, *, last_files: bool = False) -> None:
         """Report what happened since the last report."""
         self.events.put(
             ShardProgress(
@@ -156,6 +156,7 @@ class ShardAttempt:
                 tuple(self._finished),
                 tuple(self._notes),
                 self.seconds,
+                decoders,
                 last_files,
             )
         )

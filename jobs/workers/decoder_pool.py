@@ -53,6 +53,8 @@ class _Slot:
     # References to requested answers, in order: the process id first, then events. A file is sent once the first has
     # come, so that a process that died before it read a file is not mistaken for a file that kills it, or the reverse.
     answers: deque[Any]
+    asks: bool  # Ray for a core, and may wait for it
+    retiring: bool = False
     process_id: int | None = None
     tasks: deque[_QueuedFile] = field(default_factory=deque)
     head_since: float = 0.0
@@ -65,12 +67,15 @@ class DecoderPool:
     An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the current
     file: after a Restart event it is tried once more in a fresh decoder, and then ends in a VideoError. Files queued
     behind it are not charged. Events of one file come in order and end with Decoded or a VideoError.
+
+    spawn: starts a process; its argument says whether it asks Ray for a core. The first `reserved` ones do not, as
+    their cores are reserved already; the others may have to wait for one, and are not missed meanwhile.
     """
 
-    def __init__(self, spawn: Callable[[], Any], count: int, limits: DecoderLimits) -> None:
+    def __init__(self, spawn: Callable[[bool], Any], count: int, limits: DecoderLimits, reserved: int) -> None:
         self._spawn = spawn
         self._limits = limits
-        self._slots = [self._new_slot() for _ in range(count)]
+        self._slots = [self._new_slot(number >= reserved) for number in range(count)]
         self._waiting: deque[_QueuedFile] = deque()
         self._draining = False
         self._failed_starts = 0
@@ -87,6 +92,32 @@ class DecoderPool:
     def hungry(self) -> bool:
         """Whether decoders will soon have nothing to do."""
         return len(self._waiting) < len(self._slots)
+
+    @property
+    def size(self) -> int:
+        """Number of decoders that have started, or for which a core is reserved."""
+        return sum(not slot.retiring and (slot.process_id is not None or not slot.asks) for slot in self._slots)
+
+    def resize(self, change: int) -> int:
+        """Add decoders, or give some up that are not reserved; returns the change that was made or asked for.
+
+        One that waits for a core already keeps others from being asked for.
+        """
+        pending = [slot for slot in self._slots if slot.asks and slot.process_id is None]
+        if change > 0 and not pending:
+            self._slots += (self._new_slot(True) for _ in range(change))
+            return change
+        given_up = [slot for slot in self._slots if slot.asks and not slot.retiring][change:] if change < 0 else []
+        for slot in given_up:
+            slot.retiring = True  # once it has finished the files that it was sent
+            self._waiting.extendleft(task for task in reversed(slot.tasks) if not task.sent)
+            slot.tasks = deque(task for task in slot.tasks if task.sent)
+        return -len(given_up)
+
+    def ahead(self, ready: Collection[Any]) -> bool:
+        """Whether every decoder has an answer ready that nobody took yet."""
+        started = [slot for slot in self._slots if slot.process_id is not None]
+        return bool(started) and all(slot.tasks and slot.answers[0] in ready for slot in started)
 
     def add(self, jobs: Iterable[FileJob]) -> None:
         """Queue files behind those that wait."""
@@ -123,6 +154,10 @@ class DecoderPool:
             for slot in self._slots:  # drop files queued behind the current one, and their events
                 slot.tasks = deque(list(slot.tasks)[:1])
         for slot in self._slots:
+            if slot.retiring and not slot.tasks:
+                ray.kill(slot.actor)
+        self._slots = [slot for slot in self._slots if slot.tasks or not slot.retiring]
+        for slot in self._slots:
             self._fill(slot)
         if time.monotonic() - self._judged > _JUDGING_SECONDS:
             self._judged = time.monotonic()
@@ -135,7 +170,8 @@ class DecoderPool:
         silent = set(ray.wait(list(busy), num_returns=len(busy), timeout=0)[1] if busy else ())
         for reference, slot in busy.items():
             if slot.process_id is None:
-                if reference in silent and time.monotonic() - slot.head_since > _START_SECONDS:
+                late = time.monotonic() - slot.head_since > _START_SECONDS
+                if reference in silent and late and not slot.asks:
                     self._failed_to_start(slot, f"no answer within {_START_SECONDS:.0f} s")
             elif slot.tasks and (error := self._verdict(slot, reference in silent)):
                 yield from self._replace(slot, error)
@@ -148,17 +184,27 @@ class DecoderPool:
             if slot.answers and (slot.tasks or (self._waiting and slot.process_id is None))
         }
 
-    def _new_slot(self) -> _Slot:
-        actor = self._spawn()
-        return _Slot(actor, deque([actor.process_id.remote()]), head_since=time.monotonic())
+    def _new_slot(self, asks: bool) -> _Slot:
+        actor = self._spawn(asks)
+        return _Slot(actor, deque([actor.process_id.remote()]), asks, head_since=time.monotonic())
 
     def _fill(self, slot: _Slot) -> None:
         if slot.process_id is None:
             return
-        if not slot.tasks and self._waiting and (slot.files >= self._limits.files or not self._lives(slot)):
+        if (
+            not slot.tasks
+            and self._waiting
+            and not slot.retiring
+            and (slot.files >= self._limits.files or not self._lives(slot))
+        ):
             self._renew(slot)
             return
-        while self._waiting and len(slot.tasks) < _AHEAD_FILES and slot.files + len(slot.tasks) < self._limits.files:
+        while (
+            self._waiting
+            and not slot.retiring
+            and len(slot.tasks) < _AHEAD_FILES
+            and slot.files + len(slot.tasks) < self._limits.files
+        ):
             if not slot.tasks:
                 slot.head_since = time.monotonic()
             slot.tasks.append(self._waiting.popleft())
@@ -180,7 +226,7 @@ class DecoderPool:
 
     def _renew(self, slot: _Slot) -> None:
         ray.kill(slot.actor)
-        fresh = self._new_slot()
+        fresh = self._new_slot(slot.asks)
         slot.actor, slot.answers, slot.head_since = fresh.actor, fresh.answers, fresh.head_since
         slot.process_id, slot.files = None, 0
 

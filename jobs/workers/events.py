@@ -31,7 +31,7 @@ class StageSeconds:
 class ShardProgress:
     """What happened since the last event: files started, items done or failed, seconds spent. All may be empty.
 
-    last_files: the extractor has begun the last files of this shard, and can take another one.
+    decoders: that the extractor has now; 0 if it does not say. last_files: the extractor has begun the last files of this shard, and can take another one.
     """
 
     shard: str
@@ -40,6 +40,7 @@ class ShardProgress:
     finished: tuple[ItemDone | Failure, ...] = ()
     notes: tuple[str, ...] = ()  # lines for the log
     seconds: StageSeconds = field(default_factory=StageSeconds)
+    decoders: int = 0
     last_files: bool = False
 
 

@@ -61,7 +61,8 @@ class Extractor:
         name = torch_device(workers.gpu)
         network = load_network(self._config, settings.weights, name)
         self._require_same_weights(network)
-        pool = DecoderPool(self._spawn_decoder, workers.decoders, settings.limits)
+        reserved = workers.cores_each - workers.threads
+        pool = DecoderPool(self._spawn_decoder, workers.decoders, settings.limits, reserved)
         device = device_of(name)
         self._pipeline = Pipeline(settings.paths, settings.run, network, device, pool, spawn_writer(), workers)
         if self._drained:
@@ -94,11 +95,11 @@ class Extractor:
                 raise event
             yield event
 
-    def _spawn_decoder(self) -> Any:
+    def _spawn_decoder(self, asks: bool) -> Any:
         node = ray.get_runtime_context().get_node_id()
-        # The extractor reserves its decoders' cores with its own. If decoders asked for theirs one by one, they could
-        # wait forever on a node that has a core left for an extractor but none for its decoders.
+        # The extractor reserves the core of its first decoder with its own. If that one asked for it, it could wait
+        # forever on a node that has a core left for an extractor but none for a decoder.
         actor = ray.remote(Decoder).options(
-            num_cpus=0, max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+            num_cpus=int(asks), max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )
         return actor.remote(self._config)

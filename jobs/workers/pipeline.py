@@ -24,6 +24,7 @@ from extractor.store.commits.commit import CommitStatus
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
 from jobs.workers.attempt import ShardAttempt, ShardTask
+from jobs.workers.balance import Balance
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted
 from schemas.errors import StorageError
@@ -60,6 +61,7 @@ class Pipeline:
         self._pool = pool
         self._writer = writer
         self._threads = workers.threads
+        self._balance = None if workers.decoders_fixed else Balance()
         self._messages: list[Message] = []
         self._feeder = Feeder(
             network, run.config, run.datasets, device, self._messages.append, batch_frames=workers.batch_frames
@@ -176,7 +178,7 @@ class Pipeline:
             self._busy_before = busy
             shard.note(self._pool.notes)
             self._pool.notes = []
-        shard.report(last_files=shard.told_last_files or self._on_last_files(shard))
+        shard.report(self._pool.size, last_files=shard.told_last_files or self._on_last_files(shard))
 
     def _end(self, shard: ShardAttempt, *events: ShardCommitted) -> None:
         self._report(shard)
@@ -239,10 +241,25 @@ class Pipeline:
         awaited = [*self._pool.awaited(), *self._committing, *self._writing]
         if not awaited:
             return set()
+        waited = 0.0
         ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)  # all, so that none starves
         if not ready:
             began = time.monotonic()
             ready, _ = ray.wait(awaited, num_returns=1, timeout=_WAIT_SECONDS)
             if self._pool.warm and self._feeder.idle and not self._pool.idle:
-                self._shards[0].seconds.waiting += time.monotonic() - began
-        return set(ready)
+                waited = time.monotonic() - began
+                self._shards[0].seconds.waiting += waited
+        found = set(ready)
+        self._balance_decoders(waited, found)
+        return found
+
+    def _balance_decoders(self, waited: float, ready: Collection[Any]) -> None:
+        if self._balance is None:
+            return
+        self._balance.look(waited, self._pool.ahead(ready))
+        before = self._pool.size
+        change, reason = self._balance.change(before)
+        if change > 0 and self._pool.hungry:  # there are not enough files for those that there are
+            return
+        if change and (made := self._pool.resize(change)):
+            self._shards[0].note([f"decoders: {before}, {made:+d}: {reason}"])

@@ -56,7 +56,13 @@ def test_workers_say_how_many_in_words() -> None:
     assert str(Workers(1, 1, 1, False, 16)) == "1 extractor (1 core each) with 1 decoder each"
     assert str(Workers(2, 3, 4, False, 16)) == "2 extractors (4 cores each) with 3 decoders each"
     assert str(Workers(2, 3, 1, True, 16)) == "2 extractors (GPU each) with 3 decoders each"
-    assert Workers(2, 3, 4, False, 16).cores_each == 7
+
+
+def test_an_extractor_reserves_cores_for_a_fixed_number_of_decoders_or_for_the_first() -> None:
+    assert Workers(2, 3, 4, 0, decoders_fixed=True).cores_each == 7
+    assert Workers(2, 3, 4, 0).cores_each == 5
+    assert plan_workers("cpu", cores=16, gpus=0, decoders=3).decoders_fixed
+    assert not plan_workers("cpu", cores=16, gpus=0).decoders_fixed
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,8 @@ def test_workers_say_how_many_in_words() -> None:
 def test_workers_fit_on_the_nodes_of_a_cluster(device, nodes, options, expected) -> None:
     workers = plan_cluster_workers(device, nodes, **options)
     assert (workers.extractors, workers.decoders, workers.threads, workers.gpu) == expected
-    room = sum(min(c // workers.cores_each, g if workers.gpu else c) for c, g in nodes)
+    each = workers.threads + workers.decoders
+    room = sum(min(c // each, g if workers.gpu else c) for c, g in nodes)
     assert workers.extractors <= room
 
 

@@ -112,13 +112,13 @@ def pools() -> Iterator[Pools]:
     made = []
 
     def make(count: int = 1, **limits: Any) -> DecoderPool:
-        def spawn() -> Any:
+        def spawn(asks: bool) -> Any:
             actors.append(ray.remote(FakeDecoder).options(num_cpus=0, max_restarts=0).remote())
             return actors[-1]
 
         actors: list[Any] = []
         limits = {"silence_seconds": 30.0, "memory_bytes": 8 * 1024**3} | limits
-        pool = DecoderPool(spawn, count, DecoderLimits(**limits))
+        pool = DecoderPool(spawn, count, DecoderLimits(**limits), reserved=count)
         pool.spawned = actors  # type: ignore[attr-defined]
         made.append(pool)
         return pool
@@ -355,7 +355,7 @@ class _Unanswering(FakeDecoder):
 
 
 def test_decoders_that_never_start_end_the_run_and_are_given_no_file() -> None:
-    pool = DecoderPool(lambda: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits())
+    pool = DecoderPool(lambda asks: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits(), 1)
     with pytest.raises(ResourceError, match=r"expected decoders to start; 5 in a row did not"):
         list(file_events(pool, [job("good@")]))
     pool.close()
@@ -381,7 +381,28 @@ def test_no_file_is_sent_to_a_decoder_that_has_not_answered(monkeypatch: pytest.
     monkeypatch.setattr(ray, "kill", lambda handle: None)
     asked: list[tuple[str, bool]] = []
     pool = DecoderPool(
-        lambda: _Answers(ray.remote(FakeDecoder).options(num_cpus=0).remote(), asked), 2, DecoderLimits()
+        lambda asks: _Answers(ray.remote(FakeDecoder).options(num_cpus=0).remote(), asked), 2, DecoderLimits(), 2
     )
     assert kinds(events_of(pool, [job("dies@"), job("good@")])[job("dies@")]) == [VideoError]
     assert [early for name, early in asked if name != "process_id"].count(False) == 0
+
+
+def test_pool_grows_and_gives_up_the_decoders_that_are_not_reserved(pools: Pools) -> None:
+    pool = pools(1)
+    assert pool.resize(-1) == 0, "the first one stays"
+    assert pool.resize(2) == 2
+    assert pool.resize(1) == 0, "others are asked for already"
+    found: dict[FileJob, list[FileEvent]] = defaultdict(list)
+    largest, added = 1, 0
+    for event in file_events(pool, [job("good@")]):
+        found[event.job].append(event)
+        largest = max(largest, pool.size)
+        if isinstance(event.event, Header) and added < 5000 and largest < 3:  # more files until all have started
+            added += 1
+            pool.add([job(f"good@{added}")])
+        elif pool.size == 3:
+            pool.add(job(f"good@last{number}") for number in range(9))
+            assert pool.resize(-5) == -2
+    assert (largest, pool.size) == (3, 1)
+    assert {tuple(kinds(events)) for events in found.values()} == {tuple(WHOLE)}
+    assert len(found) == 1 + added + 9

@@ -63,6 +63,11 @@ class Decoders:
     def withdraw(self, jobs: Collection[FileJob]) -> None:
         self.files = deque(job for job in self.files if job not in jobs)
 
+    size = 1
+
+    def ahead(self, ready: Collection[Any]) -> bool:
+        return False
+
     def drain(self) -> None:
         self.draining = True
 
