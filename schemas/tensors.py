@@ -45,9 +45,9 @@ class StoredTensor:
     """A dataset of every shard.
 
     path: level/name. shape: of one row, from the network's shape and the motion grid. output: its name in --outputs;
-    None if it is always stored. attribute: of the network's output for a batch (BatchOutput); None if the pipeline knows
-    it without a network. dtype: None is the store's float format. by_default: stored unless outputs are chosen, if the
-    network has what it needs.
+    None if it is always stored. attribute: of the network's output for a batch (BatchOutput); None if the pipeline
+    knows it without a network. dtype: None is the store's float format. by_default: stored unless outputs are chosen,
+    if the network has what it needs.
     """
 
     path: str

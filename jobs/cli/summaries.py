@@ -42,9 +42,12 @@ def print_outcome(outcome: Outcome, store: Path, part: tuple[int, int] = (0, 1))
 
 def _say_run(outcome: Outcome) -> None:
     done = f"{outcome.done} done, {outcome.failed} failed; {counted(outcome.frames, 'frame')}"
-    say("", paragraph(f"this run: {done} in {duration(outcome.wall_seconds)}, {outcome.workers}; seconds by stage:"))
+    workers = f"{outcome.workers}"
+    if outcome.decoders not in (0, outcome.workers.decoders):
+        workers += f", {outcome.decoders} at the end"
+    say("", paragraph(f"this run: {done} in {duration(outcome.wall_seconds)}, {workers}; seconds by stage:"))
     stages = ("decode", "transform", "network", "write", "waiting")
-    notes = {"waiting": "extractors without frames to work on"}
+    notes = {"waiting": "devices without frames to work on"}
     say(rows([(stage, f"{getattr(outcome.seconds, stage):.1f}", notes.get(stage, "")) for stage in stages]))
     bottleneck = None if outcome.interrupted else outcome.bottleneck()
     if bottleneck is not None:

@@ -16,8 +16,8 @@ _MOST_DECODERS = 16  # more do not speed up an extractor on a GPU
 class Workers:
     """How many extractors, and what each has: a share of a GPU (0 for none), `threads` of its own, and `decoders`.
 
-    batch_frames: frames in a batch of the network; None leaves it to the device. decoders_fixed: the user said how many;
-    else there are more or fewer later, as the device needs them and the node has cores.
+    batch_frames: frames in a batch of the network; None leaves it to the device. decoders_fixed: the user said how
+    many; else there are more or fewer later, as the device needs them and the node has cores.
     """
 
     extractors: int

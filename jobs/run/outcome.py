@@ -12,7 +12,8 @@ from schemas.records import Failure
 from schemas.wording import counted
 
 _LEAST_SECONDS = 30.0  # of a run with a bottleneck: a shorter one mostly waited for its start
-_WAITING_SHARE = 0.25  # of an extractor's time: above it, the decoders are too slow
+_WAITING_SHARE = 0.25  # of the devices' time: above it, the decoders are too slow
+_WRITING_SHARE = 0.8  # of the writers' time: above it, they are what is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Outcome:
     _after: Standing | None = None
     _new: dict[str, bool] = field(default_factory=dict)  # videos settled by this run: whether each failed
     _began: float | None = None
+    decoders: int = 0  # of the extractor that reported last; 0 before the first report
 
     @property
     def after(self) -> Standing:
@@ -94,6 +96,7 @@ class Outcome:
                 self.clips += result.clips
                 self.frames += result.frames
         self.seconds.add(progress.seconds)
+        self.decoders = progress.decoders or self.decoders
         self.stop_clock()
 
     def end(self, after: Standing) -> None:
@@ -103,16 +106,16 @@ class Outcome:
     def bottleneck(self) -> LimitingStage | None:
         """What to change for more speed; None after a run without videos, or one too short to tell."""
         seconds, workers = self.seconds, self.workers
-        busy = seconds.network + seconds.write + seconds.waiting
-        if busy <= 0 or self.done == 0 or self.wall_seconds < _LEAST_SECONDS:
+        if seconds.network <= 0 or self.done == 0 or self.wall_seconds < _LEAST_SECONDS:
             return None
+        of_devices = self.wall_seconds * workers.extractors
         decoding = seconds.decode + seconds.transform
-        # Where decoding takes less than the rest, the waiting was for the first frames of a short run.
-        if seconds.waiting > _WAITING_SHARE * busy and decoding > seconds.network + seconds.write:
-            more = f"--decoders {2 * workers.decoders}"
+        # Where decoding takes less than the network, the waiting was for the first frames of a short run.
+        if seconds.waiting > _WAITING_SHARE * of_devices and decoding > seconds.network:
             stage = "decode" if seconds.decode >= seconds.transform else "transform"
-            return LimitingStage(stage, f"more decoders would help, if there are cores for them: {more}")
-        if seconds.write > seconds.network:
+            more = f"more than --decoders {self.decoders}" if workers.decoders_fixed else "more cores for decoders"
+            return LimitingStage(stage, f"{more} would help, or a smaller --rate-hz")
+        if seconds.write > _WRITING_SHARE * of_devices:
             return LimitingStage(
                 "write", "fewer or smaller --outputs, --compression none, or faster storage would help"
             )

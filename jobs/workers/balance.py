@@ -29,7 +29,7 @@ class Balance:
         self._looks = self._ahead = 0
 
     def look(self, waited_seconds: float, all_ready: bool) -> None:
-        """Take note of a turn: how long the device waited for frames in it, and whether every decoder had some ready."""
+        """Take note of a turn: how long the device waited for frames, and whether every decoder had some ready."""
         self._waited += waited_seconds
         self._looks += 1
         self._ahead += all_ready

@@ -191,20 +191,11 @@ class DecoderPool:
     def _fill(self, slot: _Slot) -> None:
         if slot.process_id is None:
             return
-        if (
-            not slot.tasks
-            and self._waiting
-            and not slot.retiring
-            and (slot.files >= self._limits.files or not self._lives(slot))
-        ):
+        room = min(_AHEAD_FILES, self._limits.files - slot.files)
+        if not slot.tasks and self._waiting and not slot.retiring and (room <= 0 or not self._lives(slot)):
             self._renew(slot)
             return
-        while (
-            self._waiting
-            and not slot.retiring
-            and len(slot.tasks) < _AHEAD_FILES
-            and slot.files + len(slot.tasks) < self._limits.files
-        ):
+        while self._waiting and not slot.retiring and len(slot.tasks) < room:
             if not slot.tasks:
                 slot.head_since = time.monotonic()
             slot.tasks.append(self._waiting.popleft())

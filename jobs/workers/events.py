@@ -31,7 +31,8 @@ class StageSeconds:
 class ShardProgress:
     """What happened since the last event: files started, items done or failed, seconds spent. All may be empty.
 
-    decoders: that the extractor has now; 0 if it does not say. last_files: the extractor has begun the last files of this shard, and can take another one.
+    decoders: that the extractor has now; 0 if it does not say. last_files: the extractor has begun the last files of
+    this shard, and can take another one.
     """
 
     shard: str
