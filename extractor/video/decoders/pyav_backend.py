@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from extractor.video.containers.orientation import EXIF_BYTES, Orientation, orientation_of
 from extractor.video.containers.preflight import Inspection
@@ -19,7 +20,6 @@ from extractor.video.decoders.backends import DecodingRequest, NativeFrame, Nati
 from extractor.video.decoders.damage import means_damage, means_truncation
 from extractor.video.transforms import orient
 from schemas.errors import FailureClass, VideoError
-from schemas.records import VideoInfo
 
 Uint8Array = npt.NDArray[np.uint8]
 
@@ -45,6 +45,7 @@ def pyav_frames(request: DecodingRequest) -> NativeFrames:
 def pyav_image_frames(request: DecodingRequest) -> NativeFrames:
     """Sampled images of a folder, one file per frame. A damaged image fails the folder, or is kept on request."""
     images = request.inspection.images
+    converter = _Converter()
     last: Uint8Array | None = None
     for index in request.index.tolist():
         judge = _Judge(request, set())
@@ -56,7 +57,7 @@ def pyav_image_frames(request: DecodingRequest) -> NativeFrames:
                 exif = _ends_of(images[index]) if is_image(stream) else b""
                 for frame in _decoded(container.demux(stream), stream.codec_context, judge):
                     found = orientation_of(frame, exif)
-                    pixels = orient(_rgb(frame), found.rotation, found.mirrored)
+                    pixels = converter(frame, found.rotation, found.mirrored)
                     _note_change(request, found)
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             judge.complain(f"{images[index].name}: {error}")
@@ -184,6 +185,7 @@ def _note_change(request: DecodingRequest, found: Orientation) -> None:
 def _strict(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
     """Frames counted in output order; the file is damaged if there are not as many as stamps."""
     count, order = request.inspection.info.num_frames, request.inspection.order
+    info, converter = request.inspection.info, _Converter()
     sampled = set(request.index.tolist())
     last = count if request.to_end else int(request.index[-1])
     number = -1
@@ -195,7 +197,7 @@ def _strict(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _J
         if order is not None and ordinal_of(frame) != order[number]:
             judge.complain(f"expected frame {number} to be the one of the survey; got another")
         if number in sampled:
-            yield NativeFrame(number, _pixels(frame, request.inspection.info), True)
+            yield NativeFrame(number, converter(frame, info.rotation, info.mirrored), True)
         if number >= last:
             return
     if number + 1 != count:
@@ -211,6 +213,7 @@ def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Jud
     frames are identified by their packets, and a lost one has no place in the order.
     """
     inspection, tally = request.inspection, request.tally
+    info, converter = inspection.info, _Converter()
     place_of = _places(inspection)
     wanted = request.index.tolist()
     cursor, last = 0, _black(request)
@@ -225,7 +228,7 @@ def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Jud
             yield NativeFrame(wanted[cursor], last, False)
             cursor += 1
         if cursor < len(wanted) and wanted[cursor] == index:
-            last = _pixels(frame, inspection.info)
+            last = converter(frame, info.rotation, info.mirrored)
             yield NativeFrame(wanted[cursor], last, not doubted)
             cursor += 1
     for lost in wanted[cursor:]:
@@ -252,12 +255,15 @@ def _index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:
     return index if index < len(stamps) and stamps[index] == stamp else None
 
 
-def _pixels(frame: av.VideoFrame, info: VideoInfo) -> Uint8Array:
-    return orient(_rgb(frame), info.rotation, info.mirrored)
+class _Converter:
+    """Turns decoded frames into (H, W, 3) uint8 RGB, upright; kept for a whole file, since FFmpeg's scaler is set up once."""
 
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
 
-def _rgb(frame: av.VideoFrame) -> Uint8Array:
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    def __call__(self, frame: av.VideoFrame, rotation: int, mirrored: bool) -> Uint8Array:
+        converted = self._reformatter.reformat(frame, format="rgb24", threads=1)
+        return orient(converted.to_ndarray().astype(np.uint8, copy=False), rotation, mirrored)
 
 
 def _black(request: DecodingRequest) -> Uint8Array:
