@@ -86,9 +86,9 @@ def _interpolate(frame: Uint8Array, height: int, width: int) -> Uint8Array:
         return frame
     if not frame.flags.writeable:  # torch warns about read-only memory, although it only reads
         frame = frame.copy()
-    # (1, 3, H, W) in channels-last memory. Torch tells it by the strides, which must be those of a batch: else the result
-    # has planes, and copying those into pixels takes as long as resizing.
-    batch = torch.from_numpy(frame[None]).permute(0, 3, 1, 2)
+    # (1, 3, H, W) in channels-last memory, which torch tells by the strides, that of the batch included (numpy gives it
+    # 0). Otherwise torch makes planes, which takes twice as long, and copying these into pixels as long again.
+    batch = torch.from_numpy(frame)[None].permute(0, 3, 1, 2)
     resized = F.interpolate(batch, size=(height, width), mode="bilinear", align_corners=False, antialias=True)
     result: Uint8Array = resized[0].permute(1, 2, 0).numpy()
     return result
