@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +58,7 @@ class Misbehaved(Exception):  # noqa: N818 (a verdict on the decoder, not yet an
     """Why decord cannot be trusted with this file: PyAV has to decode it from the start."""
 
 
+@cache  # reading the metadata of a distribution takes milliseconds
 def distribution_version(*names: str, version: str | None = None) -> tuple[str, str]:
     """Name and version of the first of these distributions that is installed, in `version` if that is given.
 
