@@ -13,6 +13,7 @@ _PROFILES_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138
 _HEVC_RASL, _HEVC_CRA, _HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM = (8, 9), 21, 36, 37
 _FLASH = b"FLV"
 _MAX_TAGS = 20_000_000
+_H264_SLICE, _H264_BESIDE_SLICES = 1, frozenset({6, 9, 12})  # supplemental information, delimiters, filler
 _LONGEST_PARAMETERS = 1024  # bytes of a parameter set that are read; sound ones have a tenth of that
 _ANNEX_B = (b"\x00\x00\x01", b"\x00\x00\x00\x01")
 
@@ -148,6 +149,13 @@ def opens_group(keyframe: bytes, extradata: bytes) -> bool:
     """Whether an H.264 keyframe is not an IDR picture, so that pictures behind it may refer to some before it."""
     kinds = {unit[0] & 31 for unit in _nal_units(keyframe, _length_size("h264", extradata))}
     return 5 not in kinds
+
+
+def is_unreferenced(packet: bytes, extradata: bytes) -> bool:
+    """Whether an H.264 packet is a frame that no other refers to: nal_ref_idc is 0 in all its slices (H.264, 7.4.1)."""
+    units = _nal_units(packet, _length_size("h264", extradata))
+    slices = [unit[0] for unit in units if unit[0] & 31 not in _H264_BESIDE_SLICES]
+    return bool(slices) and all(header == _H264_SLICE for header in slices)
 
 
 def may_interlace(codec: str, signature: bytes) -> bool:

@@ -1,0 +1,89 @@
+"""Decoding H.264 with PyAV without the frames that nobody needs: not sampled, and referred to by no other frame.
+
+The frames that are returned are those of a full decoding. What is left out cannot be checked: damage inside such a
+frame goes unseen, and affects no other. So this is done only on request, and never has the last word: at any doubt the
+file is decoded in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from extractor.video.containers.preflight import Inspection
+from extractor.video.containers.streams import open_video
+from extractor.video.containers.structure import is_unreferenced
+from extractor.video.decoders.backends import DecodingRequest, Misbehaved, NativeFrame, NativeFrames, index_of
+from extractor.video.decoders.judge import Converter, Judge, decoded_frames, watched
+from schemas.errors import VideoError
+
+_HARMLESS_FLAGS = frozenset({"long"})
+
+
+def leaves_frames_out(inspection: Inspection) -> bool:
+    """Whether frames of this file may be left out: H.264 whose packets are told apart by their stamps, without flags.
+
+    Of other codecs MPEG-4 part 2 lost sampled frames, and the rest was not measured.
+    """
+    info = inspection.info
+    return info.codec == "h264" and not set(info.flags) - _HARMLESS_FLAGS and inspection.stamps is not None
+
+
+def sparse_frames(request: DecodingRequest) -> NativeFrames:
+    """Sampled frames of a file for which `leaves_frames_out` is True, decoded forward.
+
+    Raises Misbehaved at any sign of damage that `pyav_frames` knows, and unless exactly the frames come that were not
+    left out, in the order of their stamps.
+    """
+    try:
+        with open_video(request.path, further=request.inspection.probed_further) as container:
+            stream = container.streams[request.inspection.stream_index]
+            assert isinstance(stream, av.VideoStream)
+            stream.codec_context.thread_count = 1
+            yield from _Pass(request, stream.codec_context).frames(container.demux(stream))
+    except VideoError as error:
+        raise Misbehaved(f"without the frames that nobody needs: {error.message}") from None
+
+
+class _Pass:
+    """One pass over a file. expected: (n,) bool, which frames have not been left out; `wanted`: which are sampled."""
+
+    def __init__(self, request: DecodingRequest, context: av.VideoCodecContext) -> None:
+        assert request.inspection.stamps is not None
+        self.request, self.context = request, context
+        self.stamps = request.inspection.stamps
+        self.judge = Judge(request, {context.name, context.codec.canonical_name})
+        self.expected = np.ones(len(self.stamps), np.bool_)
+        self.wanted = np.zeros(len(self.stamps), np.bool_)
+        self.wanted[request.index] = True
+
+    def frames(self, packets: Iterator[av.Packet[Any]]) -> NativeFrames:
+        info, converter = self.request.inspection.info, Converter()
+        last = len(self.stamps) if self.request.to_end else int(self.request.index[-1])
+        following = 0  # the frame behind the last one
+        for frame in watched(decoded_frames(self._leaving_out(packets), self.context, self.judge), self.request):
+            number = index_of(self.stamps, frame.pts)
+            if number is None or number < following or self.expected[following:number].any() or frame.is_corrupt:
+                self.judge.complain(f"expected frame {following} or a later one; got one of stamp {frame.pts}")
+                return
+            if self.wanted[number]:
+                yield NativeFrame(number, converter(frame, info.rotation, info.mirrored), True)
+            if number >= last:
+                return
+            following = number + 1
+        if self.expected[following:].any():
+            self.judge.complain(f"expected {len(self.stamps)} frames; got none behind frame {following - 1}")
+
+    def _leaving_out(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
+        """The same packets. The decoder leaves out the frame of each that is not needed (AVDISCARD_NONREF)."""
+        extradata = self.context.extradata or b""
+        for packet in packets:
+            number = index_of(self.stamps, packet.pts)
+            needed = number is None or bool(self.wanted[number]) or not is_unreferenced(bytes(packet), extradata)
+            self.context.skip_frame = "DEFAULT" if needed else "NONREF"
+            if not needed:
+                self.expected[number] = False
+            yield packet
