@@ -62,7 +62,7 @@ def index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:
     """Number of the frame with this stamp; None where no frame of the file has it."""
     if stamp is None:
         return None
-    index = int(np.searchsorted(stamps, stamp))
+    index = int(stamps.searchsorted(stamp))
     return index if index < len(stamps) and stamps[index] == stamp else None
 
 

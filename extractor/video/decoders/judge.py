@@ -118,7 +118,7 @@ def watched(frames: Iterator[av.VideoFrame], request: DecodingRequest) -> Iterat
 
 
 class Converter:
-    """Turns frames into (H, W, 3) uint8 RGB, upright. One serves a whole file, since it sets up FFmpeg's scaler once."""
+    """Turns frames into (H, W, 3) uint8 RGB, upright. One serves a file, since it sets up FFmpeg's scaler once."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
