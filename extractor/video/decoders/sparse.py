@@ -15,8 +15,8 @@ import numpy as np
 
 from extractor.video.containers.preflight import Inspection
 from extractor.video.containers.streams import open_video
-from extractor.video.containers.structure import is_unreferenced
 from extractor.video.decoders.backends import DecodingRequest, Misbehaved, NativeFrame, NativeFrames, index_of
+from extractor.video.decoders.h264_headers import FrameHeaders
 from extractor.video.decoders.judge import Converter, Judge, decoded_frames, watched
 from schemas.errors import VideoError
 
@@ -59,6 +59,7 @@ class _Pass:
         self.expected = np.ones(len(self.stamps), np.bool_)
         self.wanted = np.zeros(len(self.stamps), np.bool_)
         self.wanted[request.index] = True
+        self.headers = FrameHeaders(context.extradata or b"")
 
     def frames(self, packets: Iterator[av.Packet[Any]]) -> NativeFrames:
         info, converter = self.request.inspection.info, Converter()
@@ -66,24 +67,35 @@ class _Pass:
         following = 0  # the frame behind the last one
         for frame in watched(decoded_frames(self._leaving_out(packets), self.context, self.judge), self.request):
             number = index_of(self.stamps, frame.pts)
-            if number is None or number < following or self.expected[following:number].any() or frame.is_corrupt:
-                self.judge.complain(f"expected frame {following} or a later one; got one of stamp {frame.pts}")
+            if frame.is_corrupt or number is None or number != self._next_expected(following):
+                self.judge.complain(f"expected the frame behind frame {following - 1}; got one of stamp {frame.pts}")
                 return
             if self.wanted[number]:
                 yield NativeFrame(number, converter(frame, info.rotation, info.mirrored), True)
             if number >= last:
                 return
             following = number + 1
-        if self.expected[following:].any():
+        if self._next_expected(following) is not None:
             self.judge.complain(f"expected {len(self.stamps)} frames; got none behind frame {following - 1}")
+
+    def _next_expected(self, number: int) -> int | None:
+        """The first frame from `number` on that has not been left out."""
+        while number < len(self.expected) and not self.expected[number]:
+            number += 1
+        return number if number < len(self.expected) else None
 
     def _leaving_out(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.Packet[Any]]:
         """The same packets. The decoder leaves out the frame of each that is not needed (AVDISCARD_NONREF)."""
-        extradata = self.context.extradata or b""
+        left_out: int | None = None  # number in the header of the frame before this one, if that was left out
         for packet in packets:
             number = index_of(self.stamps, packet.pts)
-            needed = number is None or bool(self.wanted[number]) or not is_unreferenced(bytes(packet), extradata)
-            self.context.skip_frame = "DEFAULT" if needed else "NONREF"
-            if not needed:
-                self.expected[number] = False
+            unwanted = number is not None and not self.wanted[number]
+            header = self.headers.read(bytes(packet)) if unwanted or left_out is not None else None
+            if left_out is not None and packet.size and (header is None or not header.follows(left_out)):
+                self.judge.complain("a frame that was left out says that no other refers to it; the next denies it")
+            left_out = None
+            self.context.skip_frame = "DEFAULT"
+            if unwanted and header is not None and header.unreferenced:
+                self.expected[number], left_out = False, header.number
+                self.context.skip_frame = "NONREF"
             yield packet
