@@ -1,6 +1,6 @@
 """CPU of decoding and resizing over that of decoding alone, which is the least it can cost.
 
-    python -m benchmarks.decoding_limit [--repetitions 7]
+    python -m benchmarks.decoding_limit [FILE ...]
 
 Plain decoding is PyAV's, of the same file in one thread, and nothing is done with the frames. Decoding as an extraction
 does it adds the inspection of the file, the conversion of the sampled frames (10 a second, of 30) to RGB, and resizing
@@ -31,20 +31,20 @@ __all__ = ["decode_ratio_340x256", "decode_ratio_1080p", "decode_ratios", "main"
 
 _FPS, _SECONDS, _RATE_HZ = 30, 10, 10.0
 _SMALL, _LARGE = (256, 340), (1080, 1920)
-_REPETITIONS = 7
+_REPETITIONS = {_SMALL: 30, _LARGE: 5}
 
 
-def decode_ratio_340x256(policy: DecoderPolicy = DecoderPolicy.AUTO, repetitions: int = _REPETITIONS) -> float:
+def decode_ratio_340x256(policy: DecoderPolicy = DecoderPolicy.AUTO) -> float:
     """CPU of decoding and resizing a video of 340 x 256 over that of plain decoding."""
-    return _ratio(_SMALL, policy, repetitions)
+    return _ratio(_SMALL, policy)
 
 
-def decode_ratio_1080p(policy: DecoderPolicy = DecoderPolicy.AUTO, repetitions: int = _REPETITIONS) -> float:
+def decode_ratio_1080p(policy: DecoderPolicy = DecoderPolicy.AUTO) -> float:
     """CPU of decoding and resizing a video of 1920 x 1080 over that of plain decoding."""
-    return _ratio(_LARGE, policy, repetitions)
+    return _ratio(_LARGE, policy)
 
 
-def decode_ratios(path: Path, policies: Sequence[DecoderPolicy], repetitions: int = _REPETITIONS) -> list[float]:
+def decode_ratios(path: Path, policies: Sequence[DecoderPolicy], repetitions: int) -> list[float]:
     """The same ratio for a given file, for each policy."""
     ways: list[Callable[[], None]] = [lambda: _decode_plainly(path)]
     ways += [lambda policy=policy: _decode(path, policy) for policy in policies]  # type: ignore[misc]
@@ -66,23 +66,30 @@ def write_scene(path: Path, size: tuple[int, int], *, seconds: int = _SECONDS, s
 
 
 def main() -> None:
-    """Print the size of both videos and their ratios."""
+    """Print the ratios of both videos, or of the files that are named."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.decoding_limit", description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=_REPETITIONS)
+    parser.add_argument("files", type=Path, nargs="*", metavar="FILE", help="measure these instead")
     options = parser.parse_args()
-    policies = [DecoderPolicy.AUTO, DecoderPolicy.PYAV, DecoderPolicy.SPARSE]
+    for path in options.files:
+        print(f"{path.name}: {_line(path, 10)}", flush=True)
+    if options.files:
+        return
     with tempfile.TemporaryDirectory() as folder:
         for name, size in (("decode_ratio_340x256", _SMALL), ("decode_ratio_1080p", _LARGE)):
             path = write_scene(Path(folder, f"{name}.mp4"), size)
             rate = path.stat().st_size * 8 / _SECONDS / 1e6
-            ratios = decode_ratios(path, policies, options.repetitions)
-            shown = ", ".join(f"{policy.value} {ratio:.2f}" for policy, ratio in zip(policies, ratios, strict=True))
-            print(f"{name}: {shown} ({rate:.1f} Mbit/s)", flush=True)
+            print(f"{name}: {_line(path, _REPETITIONS[size])} ({rate:.1f} Mbit/s)", flush=True)
 
 
-def _ratio(size: tuple[int, int], policy: DecoderPolicy, repetitions: int) -> float:
+def _line(path: Path, repetitions: int) -> str:
+    policies = [DecoderPolicy.AUTO, DecoderPolicy.PYAV, DecoderPolicy.SPARSE]
+    ratios = decode_ratios(path, policies, repetitions)
+    return ", ".join(f"{policy.value} {ratio:.2f}" for policy, ratio in zip(policies, ratios, strict=True))
+
+
+def _ratio(size: tuple[int, int], policy: DecoderPolicy) -> float:
     with tempfile.TemporaryDirectory() as folder:
-        return decode_ratios(write_scene(Path(folder, "scene.mp4"), size), [policy], repetitions)[0]
+        return decode_ratios(write_scene(Path(folder, "scene.mp4"), size), [policy], _REPETITIONS[size])[0]
 
 
 def _least_cpu_seconds(ways: Sequence[Callable[[], None]], repetitions: int) -> list[float]:
