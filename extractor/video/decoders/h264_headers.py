@@ -14,15 +14,24 @@ from extractor.video.containers.structure import (
 
 _SLICE, _IDR_SLICE = 1, 5
 _BESIDE_SLICES = frozenset({6, 7, 8, 9, 12})  # supplemental information, parameter sets, delimiters, filler
-_LONGEST_HEADER = 24  # bytes that are read of a slice: its number comes fourth
+_LONGEST_HEADER = 12  # bytes that are read of a slice: its number is the fourth field
 
 
 class FrameHeader(NamedTuple):
-    """unreferenced: nal_ref_idc is 0 (H.264, 7.4.1). number: frame_num (7.4.3). starts_over: it is an IDR picture."""
+    """unreferenced: nal_ref_idc is 0 (H.264, 7.4.1). starts_over: it is an IDR picture. The rest holds the number."""
 
     unreferenced: bool
-    number: int
     starts_over: bool
+    first_slice: bytes
+    number_bits: int
+
+    @property
+    def number(self) -> int:
+        """frame_num (7.4.3), read when it is asked for: that takes as long as all else."""
+        bits = Bits(self.first_slice[1:_LONGEST_HEADER].replace(b"\0\0\3", b"\0\0"))
+        for _ in range(3):  # first macroblock, kind of slice, picture parameter set
+            bits.golomb()
+        return bits.read(self.number_bits)
 
     def follows(self, unreferenced_number: int) -> bool:
         """Whether this frame may come behind one of that number to which no other refers.
@@ -48,8 +57,5 @@ class FrameHeaders:
         kinds = {unit[0] & 31 for unit in units}
         if self._number_bits is None or kinds not in ({_SLICE}, {_IDR_SLICE}):
             return None
-        bits = Bits(units[0][1:_LONGEST_HEADER].replace(b"\0\0\3", b"\0\0"))
-        for _ in range(3):  # first macroblock, kind of slice, picture parameter set
-            bits.golomb()
         unreferenced = all(unit[0] >> 5 & 3 == 0 for unit in units)
-        return FrameHeader(unreferenced, bits.read(self._number_bits), kinds == {_IDR_SLICE})
+        return FrameHeader(unreferenced, kinds == {_IDR_SLICE}, units[0], self._number_bits)

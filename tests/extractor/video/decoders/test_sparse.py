@@ -162,7 +162,7 @@ def test_a_file_that_arouses_doubt_is_decoded_in_full(
 ) -> None:
     """Every frame claims that no other refers to it; the decoder knows better, and returns frames nobody expects."""
     path = streams["no_b.mp4"]
-    monkeypatch.setattr(FrameHeaders, "read", lambda self, packet: FrameHeader(True, 0, False))
+    monkeypatch.setattr(FrameHeaders, "read", lambda self, packet: FrameHeader(True, False, b"\x01\xff\xff", 4))
     found = events(path, decoder="sparse", rate_hz=2.0)
     assert any(isinstance(event, Restart) for event in found)
     end = found[-1]
