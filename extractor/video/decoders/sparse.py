@@ -49,7 +49,11 @@ def sparse_frames(request: DecodingRequest) -> NativeFrames:
 
 
 class _Pass:
-    """One pass over a file. expected: (n,) bool, which frames have not been left out; `wanted`: which are sampled."""
+    """One pass over a file.
+
+    wanted: (n,) bool, which frames are sampled. expected: (n,) bool, which have not been left out. underway: numbers of
+    the frames that the decoder holds, by their stamps.
+    """
 
     def __init__(self, request: DecodingRequest, context: av.VideoCodecContext) -> None:
         assert request.inspection.stamps is not None
@@ -60,13 +64,14 @@ class _Pass:
         self.wanted = np.zeros(len(self.stamps), np.bool_)
         self.wanted[request.index] = True
         self.headers = FrameHeaders(context.extradata or b"")
+        self.underway: dict[int | None, int | None] = {}
 
     def frames(self, packets: Iterator[av.Packet[Any]]) -> NativeFrames:
         info, converter = self.request.inspection.info, Converter()
         last = len(self.stamps) if self.request.to_end else int(self.request.index[-1])
         following = 0  # the frame behind the last one
         for frame in watched(decoded_frames(self._leaving_out(packets), self.context, self.judge), self.request):
-            number = index_of(self.stamps, frame.pts)
+            number = self.underway.pop(frame.pts, None)
             if frame.is_corrupt or number is None or number != self._next_expected(following):
                 self.judge.complain(f"expected the frame behind frame {following - 1}; got one of stamp {frame.pts}")
                 return
@@ -94,8 +99,10 @@ class _Pass:
             if left_out is not None and packet.size and (header is None or not header.follows(left_out)):
                 self.judge.complain("a frame that was left out says that no other refers to it; the next denies it")
             left_out = None
-            self.context.skip_frame = "DEFAULT"
             if unwanted and header is not None and header.unreferenced:
                 self.expected[number], left_out = False, header.number
                 self.context.skip_frame = "NONREF"
+            else:
+                self.underway[packet.pts] = number
+                self.context.skip_frame = "DEFAULT"
             yield packet
