@@ -14,13 +14,15 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the networks, the store, the GEBD metric and loader and a whole extraction, each in its own process."""
+    """Run the networks, decoding, the store, the GEBD metric and loader and an extraction, each in its own process."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--videos", type=Path, help="folder for the extraction (procedural videos unless given)")
     parser.add_argument("--short", action="store_true", help="fewer turns, a shorter item")
     options = parser.parse_args()
     _run("network", *(("--repetitions", "5", "--dense-frames", "100") if options.short else ()))
+    _run("decoding.limit")
     _run("store", *(("--clips", "500", "--reads", "200", "--videos", "50") if options.short else ()))
+    _run("pipeline", *(("--videos", "60") if options.short else ()))
     _run("gebd_metric", *(("--videos", "2000") if options.short else ()))
     _run("gebd_loader", *(("--videos", "500", "--windows", "1000") if options.short else ()))
     with tempfile.TemporaryDirectory() as place:

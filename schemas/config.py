@@ -69,11 +69,16 @@ class StorageFloat(StrEnum):
 
 
 class DecoderPolicy(StrEnum):
-    """Which decoder may be used."""
+    """Which decoder may be used.
+
+    AUTO: decord, and PyAV where decord may be wrong. SPARSE: the same, but PyAV decodes H.264 without flags and leaves
+    out the frames that nobody needs; damage inside these goes unseen.
+    """
 
     AUTO = "auto"
     PYAV = "pyav"
     DECORD = "decord"
+    SPARSE = "sparse"
 
 
 _OF_SAMPLING = ("num_frames", "rate_hz", "hop", "clips")

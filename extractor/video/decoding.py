@@ -7,7 +7,7 @@ one on which decord misbehaves, from the start; a file that PyAV finds damaged f
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from extractor.video.containers.preflight import Inspection, inspect_video
 from extractor.video.decoders.backends import DecodingRequest, Misbehaved, NativeFrames, Tally, distribution_version
 from extractor.video.decoders.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
+from extractor.video.decoders.sparse import leaves_frames_out, sparse_frames
 from extractor.video.fingerprints import check_job
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for
 from extractor.video.transforms import Resizer, pixel_grid
@@ -40,6 +41,7 @@ from schemas.records import (
 CHUNK_BYTES = 8 * 1024 * 1024
 """Bytes of resized frames in one chunk: 55 frames of 224 x 224."""
 
+_TOGETHER_BYTES = 1024 * 1024  # of native frames resized together: a call takes as long as resizing half a small frame
 _SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
 _SLOWEST_OF_REAL_TIME = 2.0
 _LONGEST_SECONDS = 3600.0  # a bound, since a header may claim days
@@ -95,16 +97,18 @@ def _events(
     to_end = _reaches_end(plans, job.items, info)
     request = DecodingRequest(Path(job.path), inspection, index, to_end, config.keep_corrupt)
     reason = "" if config.decoder is DecoderPolicy.DECORD else distrust
-    if _decord_may(config.decoder, info) and not reason:
+    first = None if reason else _first_decoder(config, inspection)
+    if first is not None:
         decoding = _DecodingPass(request, config, chunk_bytes)
         try:
-            yield from decoding.chunks(decord_frames(request))
+            yield from decoding.chunks(first(request))
         except Misbehaved as verdict:
             reason = str(verdict)
         else:
-            yield decoding.decoded(*decord_name_and_version())
+            name, version = decord_name_and_version() if first is decord_frames else distribution_version("av")
+            yield decoding.decoded(name, version)
             return
-        if config.decoder is DecoderPolicy.AUTO:
+        if config.decoder is not DecoderPolicy.DECORD:
             yield Restart(reason)
     if config.decoder is DecoderPolicy.DECORD:
         raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}. Use --decoder auto for a second opinion")
@@ -166,11 +170,18 @@ class _DecodingPass:
             room = min(self.capacity, expected)
             pixels = np.empty((room, size, size, 3), np.uint8)
             index, valid = np.empty(room, np.int64), np.empty(room, np.bool_)
+            native: list[npt.NDArray[np.uint8]] = []  # frames behind the last one that is resized
             for row in range(room):
                 started = time.perf_counter()
                 frame = next(frames)
                 decoded = time.perf_counter()
-                pixels[row] = self.resizer(frame.pixels)
+                if native and native[0].shape != frame.pixels.shape:
+                    pixels[row - len(native) : row] = self.resizer.together(native)
+                    native.clear()
+                native.append(frame.pixels)
+                if row + 1 == room or len(native) * frame.pixels.size >= _TOGETHER_BYTES:
+                    pixels[row + 1 - len(native) : row + 1] = self.resizer.together(native)
+                    native.clear()
                 index[row], valid[row] = frame.number, frame.valid
                 self.decode_seconds += decoded - started
                 self.transform_seconds += time.perf_counter() - decoded
@@ -196,16 +207,24 @@ class _DecodingPass:
         )
 
 
-def _decord_may(policy: DecoderPolicy, info: VideoInfo) -> bool:
-    """Whether decord may try. Raises VideoError where only decord is allowed and the file is flagged."""
+def _first_decoder(
+    config: ExtractionConfig, inspection: Inspection
+) -> Callable[[DecodingRequest], NativeFrames] | None:
+    """What may try a file before PyAV decodes it in full.
+
+    Raises VideoError where only decord is allowed and the file is flagged.
+    """
+    policy, flags = config.decoder, inspection.info.flags
     if policy is DecoderPolicy.PYAV:
-        return False
-    if policy is DecoderPolicy.AUTO or not info.flags:
-        return not info.flags
-    failure = FailureClass.TOO_LARGE if info.flags == ("long",) else FailureClass.CANNOT_OPEN
-    if "corrupt_packets" in info.flags:
+        return None
+    if policy is DecoderPolicy.SPARSE and not config.keep_corrupt and leaves_frames_out(inspection):
+        return sparse_frames
+    if policy is not DecoderPolicy.DECORD or not flags:
+        return None if flags else decord_frames
+    failure = FailureClass.TOO_LARGE if flags == ("long",) else FailureClass.CANNOT_OPEN
+    if "corrupt_packets" in flags:
         failure = FailureClass.CORRUPT
-    raise VideoError(failure, f"decord is not trusted with this file ({', '.join(info.flags)}). Use --decoder auto")
+    raise VideoError(failure, f"decord is not trusted with this file ({', '.join(flags)}). Use --decoder auto")
 
 
 def _union(plans: Sequence[ItemPlan | Failure]) -> npt.NDArray[np.int64]:

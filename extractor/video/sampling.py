@@ -166,8 +166,9 @@ def _sample(
     end = end_seconds if item.end_seconds is None else min(item.end_seconds, end_seconds)
     taken: list[Int64Array] = []
     instants = 0
-    for block in range(0, max(int(np.ceil((end - start) * rate_hz)), 1) + 1, _GRID_BLOCK):
-        grid = start + np.arange(block, block + _GRID_BLOCK) / rate_hz
+    count = max(int(np.ceil((end - start) * rate_hz)), 1) + 1
+    for block in range(0, count, _GRID_BLOCK):
+        grid = start + np.arange(block, min(block + _GRID_BLOCK, count)) / rate_hz
         grid = grid[(grid < end - TOLERANCE_SECONDS) & (grid >= times[first] - TOLERANCE_SECONDS)]
         if not len(grid):
             continue
@@ -177,8 +178,8 @@ def _sample(
     index = np.unique(np.concatenate(taken)) if taken else np.array([first])
     if len(index) == 1:  # the item has at least two frames, and motion needs two
         index = np.unique(np.append(index, last))
-    count = last - first + 1
-    return index.astype(np.int64), len(index) == count and instants > count
+    native = last - first + 1
+    return index.astype(np.int64), len(index) == native and instants > native
 
 
 def _too_few(count: str, item: Item, times: Float64Array, end_seconds: float) -> str:

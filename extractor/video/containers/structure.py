@@ -78,11 +78,12 @@ def resolution_signature(codec: str, packet: bytes, extradata: bytes) -> bytes:
 
     A container's header has one resolution, and decord scales all frames to it.
     """
+    length_size = nal_length_size(codec, extradata)
     match codec:
         case "h264":
-            return b"".join(nal for nal in _nal_units(packet, _length_size(codec, extradata)) if nal[0] & 31 == 7)
+            return b"".join(unit for unit in nal_units(packet, length_size) if unit[0] & 31 == 7)
         case "hevc":
-            return b"".join(nal for nal in _nal_units(packet, _length_size(codec, extradata)) if nal[0] >> 1 & 63 == 33)
+            return b"".join(unit for unit in nal_units(packet, length_size) if unit[0] >> 1 & 63 == 33)
         case "vp8":
             return packet[6:10] if packet[3:6] == b"\x9d\x01\x2a" else b""
         case "vp9":
@@ -119,7 +120,7 @@ class LeadingPictures:
     """
 
     def __init__(self, extradata: bytes) -> None:
-        self._length_size = _length_size("hevc", extradata)
+        self._length_size = nal_length_size("hevc", extradata)
         self._sequence_ended = True
         self._skipping = False
         self._keyframes = 0
@@ -130,7 +131,7 @@ class LeadingPictures:
         """Whether the picture of this packet, the next in order, is left out."""
         picture = None
         self.restarted = False
-        for unit in _nal_units(packet, self._length_size):
+        for unit in nal_units(packet, self._length_size):
             kind = unit[0] >> 1 & 63
             if kind in (_HEVC_END_OF_SEQUENCE, _HEVC_END_OF_STREAM):
                 self._sequence_ended = True
@@ -146,7 +147,7 @@ class LeadingPictures:
 
 def opens_group(keyframe: bytes, extradata: bytes) -> bool:
     """Whether an H.264 keyframe is not an IDR picture, so that pictures behind it may refer to some before it."""
-    kinds = {unit[0] & 31 for unit in _nal_units(keyframe, _length_size("h264", extradata))}
+    kinds = {unit[0] & 31 for unit in nal_units(keyframe, nal_length_size("h264", extradata))}
     return 5 not in kinds
 
 
@@ -157,18 +158,9 @@ def may_interlace(codec: str, signature: bytes) -> bool:
     """
     if codec != "h264" or not signature:
         return False
-    bits = _Bits(signature[1:_LONGEST_PARAMETERS].replace(b"\0\0\3", b"\0\0"))
-    profile = bits.read(8)
-    bits.read(16)
-    bits.golomb()
-    if profile in _PROFILES_WITH_CHROMA:
-        if bits.golomb() == 3:
-            bits.read(1)
-        bits.golomb()
-        bits.golomb()
-        bits.read(1)
-        if bits.read(1):  # scaling lists are rare: not worth parsing
-            return True
+    bits = to_frame_numbers(signature)
+    if bits is None:
+        return True
     bits.golomb()
     order = bits.golomb()
     if order == 0:
@@ -186,7 +178,24 @@ def may_interlace(codec: str, signature: bytes) -> bool:
     return not bits.read(1)  # frame_mbs_only_flag (H.264, 7.3.2.1.1)
 
 
-class _Bits:
+def to_frame_numbers(parameters: bytes) -> Bits | None:
+    """The bits of an H.264 sequence parameter set from log2_max_frame_num_minus4 on; None if it is a rare kind."""
+    bits = Bits(parameters[1:_LONGEST_PARAMETERS].replace(b"\0\0\3", b"\0\0"))
+    profile = bits.read(8)
+    bits.read(16)
+    bits.golomb()
+    if profile in _PROFILES_WITH_CHROMA:
+        if bits.golomb() == 3:
+            bits.read(1)
+        bits.golomb()
+        bits.golomb()
+        bits.read(1)
+        if bits.read(1):  # scaling lists are rare: not worth parsing
+            return None
+    return bits
+
+
+class Bits:
     """Reads numbers bit by bit; returns zeros beyond the end."""
 
     def __init__(self, data: bytes) -> None:
@@ -208,7 +217,7 @@ class _Bits:
         return (1 << zeros) - 1 + self.read(zeros)
 
 
-def _length_size(codec: str, extradata: bytes) -> int:
+def nal_length_size(codec: str, extradata: bytes) -> int:
     """Bytes of the length before each NAL unit, 0 if start codes separate them."""
     if not extradata or extradata.startswith(_ANNEX_B):
         return 0
@@ -216,7 +225,8 @@ def _length_size(codec: str, extradata: bytes) -> int:
     return (extradata[at] & 3) + 1 if len(extradata) > at else 4
 
 
-def _nal_units(packet: bytes, length_size: int) -> list[bytes]:
+def nal_units(packet: bytes, length_size: int) -> list[bytes]:
+    """Non-empty NAL units of a packet. length_size: bytes of the length before each, 0 for start codes."""
     if not length_size:
         return [unit for unit in packet.split(b"\x00\x00\x01") if unit.strip(b"\x00")]
     return length_prefixed_units(packet, length_size)
@@ -236,7 +246,7 @@ def length_prefixed_units(data: bytes, length_size: int) -> list[bytes]:
 
 def _vp9_size(packet: bytes) -> bytes:
     """Width and height in a VP9 keyframe's uncompressed header (VP9 specification, 6.2), b"" for other frames."""
-    bits = _Bits(packet[:16])
+    bits = Bits(packet[:16])
     bits.read(2)
     profile = bits.read(1) | bits.read(1) << 1
     if profile == 3:

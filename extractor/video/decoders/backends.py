@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +58,15 @@ class Misbehaved(Exception):  # noqa: N818 (a verdict on the decoder, not yet an
     """Why decord cannot be trusted with this file: PyAV has to decode it from the start."""
 
 
+def index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:
+    """Number of the frame with this stamp; None where no frame of the file has it."""
+    if stamp is None:
+        return None
+    index = int(stamps.searchsorted(stamp))
+    return index if index < len(stamps) and stamps[index] == stamp else None
+
+
+@cache  # reading the metadata of a distribution takes milliseconds
 def distribution_version(*names: str, version: str | None = None) -> tuple[str, str]:
     """Name and version of the first of these distributions that is installed, in `version` if that is given.
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -14,12 +12,9 @@ import numpy.typing as npt
 from extractor.video.containers.orientation import EXIF_BYTES, Orientation, orientation_of
 from extractor.video.containers.preflight import Inspection
 from extractor.video.containers.streams import is_image, open_video
-from extractor.video.containers.survey import drained, ordinal_of, tagged
-from extractor.video.decoders.backends import DecodingRequest, NativeFrame, NativeFrames
-from extractor.video.decoders.damage import means_damage, means_truncation
-from extractor.video.transforms import orient
-from schemas.errors import FailureClass, VideoError
-from schemas.records import VideoInfo
+from extractor.video.containers.survey import ordinal_of, tagged
+from extractor.video.decoders.backends import DecodingRequest, NativeFrame, NativeFrames, index_of
+from extractor.video.decoders.judge import Converter, Judge, decoded_frames, watched
 
 Uint8Array = npt.NDArray[np.uint8]
 
@@ -34,29 +29,30 @@ def pyav_frames(request: DecodingRequest) -> NativeFrames:
         stream = container.streams[request.inspection.stream_index]
         assert isinstance(stream, av.VideoStream)
         stream.codec_context.thread_count = 1  # files run in parallel: threads would cost more CPU than they save
-        judge = _Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
+        judge = Judge(request, {stream.codec_context.name, stream.codec_context.codec.canonical_name})
         packets = container.demux(stream)
         if request.inspection.order is not None:
             packets = tagged(packets, stream.codec_context)
-        frames = _watched(_decoded(packets, stream.codec_context, judge), request)
+        frames = watched(decoded_frames(packets, stream.codec_context, judge), request)
         yield from (_keep if request.keep_corrupt else _strict)(request, frames, judge)
 
 
 def pyav_image_frames(request: DecodingRequest) -> NativeFrames:
     """Sampled images of a folder, one file per frame. A damaged image fails the folder, or is kept on request."""
     images = request.inspection.images
+    converter = Converter()
     last: Uint8Array | None = None
     for index in request.index.tolist():
-        judge = _Judge(request, set())
+        judge = Judge(request, set())
         pixels: Uint8Array | None = None
         try:
             with open_video(images[index]) as container:
                 stream = container.streams.video[0]
                 judge.names = {stream.codec_context.name}
                 exif = _ends_of(images[index]) if is_image(stream) else b""
-                for frame in _decoded(container.demux(stream), stream.codec_context, judge):
+                for frame in decoded_frames(container.demux(stream), stream.codec_context, judge):
                     found = orientation_of(frame, exif)
-                    pixels = orient(_rgb(frame), found.rotation, found.mirrored)
+                    pixels = converter(frame, found.rotation, found.mirrored)
                     _note_change(request, found)
         except (av.FFmpegError, OSError, ValueError, IndexError) as error:
             judge.complain(f"{images[index].name}: {error}")
@@ -66,103 +62,6 @@ def pyav_image_frames(request: DecodingRequest) -> NativeFrames:
         yield NativeFrame(index, pixels, not judge.complaints)
         request.tally.bad_frames += bool(judge.complaints)
         last = pixels
-
-
-class _Judge:
-    """Reads FFmpeg's messages while PyAV works; raises at the first sign of damage, or counts it where it is kept."""
-
-    def __init__(self, request: DecodingRequest, decoder_names: set[str]) -> None:
-        self.request = request
-        self.names = decoder_names
-        self.complaints = 0
-        self._place: int | None = None  # of the packet being decoded: see `_place_of`
-        self._damage_place: int | None = None  # of the last damaged packet that has one
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[list[tuple[int, str, str]]]:
-        """Run one step of FFmpeg; its messages of level ERROR are judged when the step is done."""
-        level, skips_repeated = av.logging.get_level(), av.logging.get_skip_repeated()
-        av.logging.set_level(av.logging.ERROR)
-        # Else PyAV suppresses a message equal to the last one, even one of another file or of a packet not judged.
-        av.logging.set_skip_repeated(False)
-        try:
-            with av.logging.Capture() as messages:
-                yield messages
-        finally:
-            av.logging.set_level(level)
-            av.logging.set_skip_repeated(skips_repeated)
-        for severity, name, message in messages:
-            if severity <= av.logging.ERROR and means_damage(message, from_decoder=name in self.names):
-                self.complain(message.strip())
-
-    def complain(self, what: str) -> None:
-        self.complaints += 1
-        if self._place is not None:
-            self._damage_place = max(self._place, self._damage_place or self._place)
-        if not self.request.keep_corrupt:
-            failure = FailureClass.TRUNCATED if means_truncation(what) else FailureClass.CORRUPT
-            raise VideoError(
-                failure, f"{self.request.path} is damaged: {what.rstrip('.')}. Fetch it again, or use --keep-corrupt"
-            )
-
-    def hears(self, packet: av.Packet[Any]) -> bool:
-        """Note the packet that is decoded next. False: neither its frames nor its messages count."""
-        self._place = self._place_of(packet)
-        return ordinal_of(packet) not in self.request.inspection.unshown
-
-    def _place_of(self, carrier: av.Packet[Any] | av.VideoFrame) -> int | None:
-        """Its place in the file: the stamp, or the packet's number where stamps cannot be trusted."""
-        return carrier.pts if self.request.inspection.order is None else ordinal_of(carrier)
-
-    def doubts(self, frame: av.VideoFrame) -> bool:
-        """Whether a frame may show damage: it is marked corrupt, or no keyframe has come since the last complaint."""
-        if frame.is_corrupt or not self.complaints:
-            return bool(frame.is_corrupt)
-        damaged, shown = self._damage_place, self._place_of(frame)
-        if frame.key_frame and damaged is not None and shown is not None and shown > damaged:
-            self.complaints, self._damage_place = 0, None
-            return False
-        return True
-
-
-def _decoded(
-    packets: Iterator[av.Packet[Any]], context: av.VideoCodecContext, judge: _Judge
-) -> Iterator[av.VideoFrame]:
-    """Frames in output order. An error in a packet fails the file, or loses that packet where damage is kept."""
-    while True:
-        frames: list[av.VideoFrame] = []
-        error: Exception | None = None
-        hears = True
-        with judge.listening() as messages:
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return
-                hears = judge.hears(packet)
-                if ordinal_of(packet) in judge.request.inspection.drained_before:
-                    frames = drained(context)
-                frames += packet.decode()
-            except av.FFmpegError as failure:
-                error = failure
-            if not hears:
-                messages.clear()
-        unshown = judge.request.inspection.unshown
-        yield from (frame for frame in frames if ordinal_of(frame) not in unshown)
-        if isinstance(error, av.EOFError):
-            return
-        if error is not None and hears:
-            judge.request.tally.bad_packets += 1
-            judge.complain(getattr(error, "strerror", None) or str(error))
-
-
-def _watched(frames: Iterator[av.VideoFrame], request: DecodingRequest) -> Iterator[av.VideoFrame]:
-    """The same frames. Flags a frame whose rotation differs from the file's, since all are rotated alike."""
-    info = request.inspection.info
-    of_file = (info.rotation + 180 * info.mirrored) % 360  # FFmpeg's angle ignores flips
-    for frame in frames:
-        if frame.rotation and frame.rotation % 360 != of_file and "odd_rotation" not in info.flags:
-            request.tally.flags.add("orientation_changes")
-        yield frame
 
 
 def _ends_of(image: Path) -> bytes:
@@ -181,9 +80,10 @@ def _note_change(request: DecodingRequest, found: Orientation) -> None:
         request.tally.flags.add("orientation_unread")
 
 
-def _strict(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
+def _strict(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: Judge) -> NativeFrames:
     """Frames counted in output order; the file is damaged if there are not as many as stamps."""
     count, order = request.inspection.info.num_frames, request.inspection.order
+    info, converter = request.inspection.info, Converter()
     sampled = set(request.index.tolist())
     last = count if request.to_end else int(request.index[-1])
     number = -1
@@ -195,14 +95,14 @@ def _strict(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _J
         if order is not None and ordinal_of(frame) != order[number]:
             judge.complain(f"expected frame {number} to be the one of the survey; got another")
         if number in sampled:
-            yield NativeFrame(number, _pixels(frame, request.inspection.info), True)
+            yield NativeFrame(number, converter(frame, info.rotation, info.mirrored), True)
         if number >= last:
             return
     if number + 1 != count:
         judge.complain(f"expected the {count} frames that its packets announce; got {number + 1}")
 
 
-def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Judge) -> NativeFrames:
+def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: Judge) -> NativeFrames:
     """Frames of a damaged file, identified by their stamps, since counting would shift all that follow a lost one.
 
     A sampled frame that is lost is filled with the one before it (the first ones with black) and marked invalid, and so
@@ -211,6 +111,7 @@ def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Jud
     frames are identified by their packets, and a lost one has no place in the order.
     """
     inspection, tally = request.inspection, request.tally
+    info, converter = inspection.info, Converter()
     place_of = _places(inspection)
     wanted = request.index.tolist()
     cursor, last = 0, _black(request)
@@ -225,7 +126,7 @@ def _keep(request: DecodingRequest, frames: Iterator[av.VideoFrame], judge: _Jud
             yield NativeFrame(wanted[cursor], last, False)
             cursor += 1
         if cursor < len(wanted) and wanted[cursor] == index:
-            last = _pixels(frame, inspection.info)
+            last = converter(frame, info.rotation, info.mirrored)
             yield NativeFrame(wanted[cursor], last, not doubted)
             cursor += 1
     for lost in wanted[cursor:]:
@@ -241,23 +142,7 @@ def _places(inspection: Inspection) -> Callable[[av.VideoFrame], int | None] | N
         return lambda frame: numbers.get(ordinal_of(frame))
     if stamps is None or inspection.info.container == "avi":
         return None
-    return lambda frame: _index_of(stamps, frame.pts)
-
-
-def _index_of(stamps: npt.NDArray[np.int64], stamp: int | None) -> int | None:
-    """Number of the frame with this stamp; None where no frame of the file has it."""
-    if stamp is None:
-        return None
-    index = int(np.searchsorted(stamps, stamp))
-    return index if index < len(stamps) and stamps[index] == stamp else None
-
-
-def _pixels(frame: av.VideoFrame, info: VideoInfo) -> Uint8Array:
-    return orient(_rgb(frame), info.rotation, info.mirrored)
-
-
-def _rgb(frame: av.VideoFrame) -> Uint8Array:
-    return frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+    return lambda frame: index_of(stamps, frame.pts)
 
 
 def _black(request: DecodingRequest) -> Uint8Array:

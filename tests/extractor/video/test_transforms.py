@@ -56,6 +56,26 @@ def test_resizer_takes_frames_that_may_not_be_written() -> None:
     assert Resizer(Resize.STRETCH, 64)(frame).shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize("resize", list(Resize))
+@pytest.mark.parametrize("size", [(256, 340), (95, 131), (224, 224)])
+def test_resizer_returns_the_same_for_frames_together_and_alone(resize: Resize, size: tuple[int, int]) -> None:
+    frames = [np.roll(noise(*size), number, axis=0) for number in range(5)]
+    frames[2].flags.writeable = False
+    resizer = Resizer(resize, 224)
+    together = resizer.together(frames)
+    assert together.shape == (5, 224, 224, 3)
+    for frame, resized in zip(frames, together, strict=True):
+        assert np.array_equal(resizer(frame), resized)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_resizer_returns_pixels_and_not_planes(count: int) -> None:
+    """Planes are the same values in another order of memory, and take as long to copy as resizing takes."""
+    padded = np.zeros((256, 352, 3), np.uint8)[:, :340]  # rows with a gap, as FFmpeg returns them
+    for frame in (noise(256, 340), padded):
+        assert Resizer(Resize.STRETCH, 224).together([frame] * count).flags.c_contiguous
+
+
 def test_resizer_refuses_what_is_not_a_frame() -> None:
     with pytest.raises(ValueError, match=r"expected a uint8 frame \(H, W, 3\); got float32"):
         Resizer(Resize.STRETCH, 64)(np.zeros((10, 10, 3), np.float32))  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def test_decode_of_a_segment_does_not_go_to_the_end(tmp_path: Path) -> None:
     assert failure_of(path, decoder="pyav").failure in (FailureClass.CORRUPT, FailureClass.TRUNCATED)
 
 
-@pytest.mark.parametrize("decoder", ["auto", "pyav", "decord"])
+@pytest.mark.parametrize("decoder", ["auto", "pyav", "decord", "sparse"])
 def test_decode_of_broken_files_fails_by_class_or_is_what_pyav_returns(
     broken: dict[str, Path], decoder: str, capfd: pytest.CaptureFixture[str]
 ) -> None:

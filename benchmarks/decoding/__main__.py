@@ -1,6 +1,6 @@
 """What decoding returns for the files of a folder, against PyAV's full forward decoding, and how fast it is.
 
-    python -m benchmarks.decoding FOLDER [--repeat 3] [--rate-hz 10] [--speed] [--damage 30]
+    python -m benchmarks.decoding FOLDER [--repeat 3] [--rate-hz 10] [--decoder auto] [--speed] [--damage 30]
 
 One line per file: decoder, flags, whether the sampled frames and their times are those of a full forward decoding, or
 the class by which the file fails. The exit code is 1 if a decoded file differs. --speed: frames per CPU second of both
@@ -175,22 +175,24 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeat", type=int, default=1, help="how often each file is decoded: damage varies")
     parser.add_argument("--rate-hz", type=float, default=10.0)
+    parser.add_argument("--decoder", type=DecoderPolicy, default=DecoderPolicy.AUTO, choices=list(DecoderPolicy))
     parser.add_argument("--speed", action="store_true", help="measure frames per CPU second as well")
     parser.add_argument("--damage", type=int, default=0, help="damaged copies of each sound file to decode")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     listing = list_videos(options.folder)
+    config = _configuration(options.rate_hz, options.decoder)
     different = 0
     for job in listing.jobs:
         print(job.items[0].video_id)
-        comparisons = [compare(job, _configuration(options.rate_hz)) for _ in range(options.repeat)]
+        comparisons = [compare(job, config) for _ in range(options.repeat)]
         different += sum("NO" in (found.frames, found.times) for found in comparisons)
         for line, count in Counter(map(_line, comparisons)).items():
             print(f"    {f'{count} x ' if options.repeat > 1 else ''}{line}")
         if options.speed:
             print(f"    {speed(job, options.rate_hz)}")
         if options.damage and not comparisons[0].failure:
-            fates = damage(job, _configuration(options.rate_hz), options.damage)
+            fates = damage(job, config, options.damage)
             different += fates["DIFFERS from PyAV"]
             print("    damaged copies: " + ", ".join(f"{count} {fate}" for fate, count in fates.most_common()))
     print(f"{len(listing.jobs)} files, {different} decodings differ from PyAV's full forward decoding")
