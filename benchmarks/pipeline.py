@@ -10,7 +10,12 @@ and a last line of JSON.
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
@@ -23,10 +28,12 @@ from typing import Any
 import numpy as np
 import ray
 
+from benchmarks.decoding.limit import LARGE, SMALL, DecodeCost, decode_costs_of
 from extractor.models.loading import load_model
 from extractor.pipeline.devices import StandInDevice
 from extractor.store import write_run
 from extractor.store.commits.run import Run
+from extractor.video.encoding import encode_video
 from extractor.video.sampling import plan_for
 from jobs.cluster.devices import Workers
 from jobs.cluster.options import DecoderLimits
@@ -36,7 +43,7 @@ from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted
 from jobs.workers.pipeline import Pipeline
 from jobs.workers.writer import spawn_writer
-from schemas.config import ExtractionConfig, Sampling
+from schemas.config import DecoderPolicy, ExtractionConfig, Sampling
 from schemas.layout import StorePaths, shard_name
 from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Item, PixelGrid, VideoInfo
 
@@ -162,27 +169,92 @@ def _cpu_seconds(process_id: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def small_videos(folder: Path, count: int, code: Path | None = None) -> float:
+    """Seconds in which `msnet extract` does so many videos of ten frames at 64 px; `code`: of another checkout."""
+    videos = folder / "small"
+    if not videos.exists():
+        videos.mkdir()
+        frames = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)
+        encode_video(videos / "0.mp4", frames, fps=10)
+        for number in range(1, count):
+            shutil.copy(videos / "0.mp4", videos / f"{number}.mp4")
+    store = folder / f"store-{code is None}"
+    command = [sys.executable, "-m", "msnet_features", "extract", str(videos), "--out", str(store), "--device", "cpu"]
+    command += ["--model", "tsm_resnet18", "--weights", "random", "--sampling", "dense", "--size", "64"]
+    place = str(code or Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": place}
+    done = subprocess.run(command, check=False, env=environment, cwd=place, capture_output=True, text=True)
+    found = re.search(r"frames in ([\d.]+) s", done.stdout + done.stderr)
+    if found is None:
+        raise SystemExit(f"expected `msnet extract` to end with its table; got: {(done.stdout + done.stderr)[-500:]}")
+    return float(found[1])
+
+
+def print_h200(found: Figures, costs: Sequence[DecodeCost]) -> None:
+    """What share of an H200 is used by these figures: the least of the device, extractor, writer and decoders."""
+    print(f"\nof an H200 ({_H200_FRAMES_A_SECOND:.0f} frames/s, by arithmetic) one extractor would use:")
+    extractor, writer = 1e6 / found.extractor_us, 1e6 / found.writer_us
+    for cores in (16, 32, 64):
+        decoders = cores - 2  # beside the extractor and the writer
+        shares = [
+            min(_H200_FRAMES_A_SECOND, extractor, writer, decoders * 1000 / cost.ms_a_frame) / _H200_FRAMES_A_SECOND
+            for cost in costs
+        ]
+        print(
+            f"  {cores} cores: {shares[0]:4.0%} at 340 x 256 (decoded by auto), {shares[1]:4.0%} by sparse, "
+            f"{shares[2]:4.0%} at 1080p, {shares[3]:4.0%} by sparse"
+        )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.pipeline", description=__doc__)
     parser.add_argument("--frames-a-second", type=float, default=4000.0, help="of the stand-in")
     parser.add_argument("--videos", type=int, default=1000, help="of 100 frames each")
+    parser.add_argument("--small-videos", type=int, default=800, help="of ten frames, through `msnet extract`")
+    parser.add_argument("--old", type=Path, help="another checkout, whose `msnet extract` does the small videos, too")
     options = parser.parse_args(arguments)
     found: dict[tuple[str, Sampling], Figures] = {}
     print(f"stand-in of {options.frames_a_second:.0f} frames/s, {options.videos} videos of {_VIDEO_FRAMES} frames")
     print(f"{'network':<16}{'sampling':<10}{'busy':>6}{'frames/s':>10}{'extractor us':>14}{'writer us':>11}")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**9)
         for model in ("msnet_resnet18", "msnet_resnet50"):
             for sampling in (Sampling.WINDOWS, Sampling.DENSE):
-                figures = measure(Path(folder), model, sampling, options.frames_a_second, options.videos)
-                found[model, sampling] = figures
+                figures = found[model, sampling] = measure(
+                    folder, model, sampling, options.frames_a_second, options.videos
+                )
                 print(
                     f"{model:<16}{sampling:<10}{figures.busy:6.2f}{figures.frames_a_second:10.0f}"
                     f"{figures.extractor_us:14.1f}{figures.writer_us:11.1f}",
                     flush=True,
                 )
         ray.shutdown()
+        policies = (DecoderPolicy.AUTO, DecoderPolicy.SPARSE)
+        costs = [cost for size in (SMALL, LARGE) for cost in decode_costs_of(size, policies)]
+        for name, cost in zip(("340 x 256", "340 x 256 sparse", "1080p", "1080p sparse"), costs, strict=True):
+            print(f"decoding {name:<17} {cost.ratio:5.2f} of plain decoding, {cost.ms_a_frame:6.2f} ms a frame")
+        windows, dense = found["msnet_resnet18", Sampling.WINDOWS], found["msnet_resnet18", Sampling.DENSE]
+        slowest = max(windows, dense, key=lambda figures: figures.extractor_us)
+        print_h200(slowest, costs)
+        seconds = small_videos(folder, options.small_videos)
+        print(f"\n{options.small_videos} videos of ten frames, 64 px, dense, on this CPU: {seconds:.1f} s")
+        if options.old:
+            before = small_videos(folder, options.small_videos, options.old)
+            print(f"the other checkout: {before:.1f} s, {before / seconds:.2f} times as long")
+    summary = {
+        "busy_windows": windows.busy,
+        "busy_dense": dense.busy,
+        "extractor_us_per_frame": slowest.extractor_us,
+        "writer_us_per_frame": max(windows.writer_us, dense.writer_us),
+        "decode_ratio_340x256": costs[0].ratio,
+        "decode_ratio_340x256_sparse": costs[1].ratio,
+        "decode_ratio_1080p": costs[2].ratio,
+        "decode_ratio_1080p_sparse": costs[3].ratio,
+        "small_videos_seconds": seconds,
+    }
+    print(json.dumps({name: round(value, 3) for name, value in summary.items()}))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -25,28 +26,26 @@ import torch
 from extractor.video.decoding import decode
 from extractor.video.encoding import available_codec, encode_video
 from schemas.config import DecoderPolicy, ExtractionConfig, Sampling
-from schemas.records import FileJob, Item
+from schemas.records import FileJob, FrameChunk, Item
 
-__all__ = ["decode_ratio_340x256", "decode_ratio_1080p", "decode_ratios", "main", "write_scene"]
+__all__ = ["LARGE", "SMALL", "DecodeCost", "decode_costs", "decode_costs_of", "main", "write_scene"]
 
 _FPS, _SECONDS, _RATE_HZ = 30, 10, 10.0
-_SMALL, _LARGE = (256, 340), (1080, 1920)
-_REPETITIONS = {_SMALL: 30, _LARGE: 5}
+SMALL, LARGE = (256, 340), (1080, 1920)
+_REPETITIONS = {SMALL: 30, LARGE: 5}
 
 
-def decode_ratio_340x256(policy: DecoderPolicy = DecoderPolicy.AUTO) -> float:
-    """CPU of decoding and resizing a video of 340 x 256 over that of plain decoding."""
-    return _ratio(_SMALL, policy)
+class DecodeCost(NamedTuple):
+    """CPU of decoding and resizing over that of plain decoding, and milliseconds a sampled frame."""
+
+    ratio: float
+    ms_a_frame: float
 
 
-def decode_ratio_1080p(policy: DecoderPolicy = DecoderPolicy.AUTO) -> float:
-    """CPU of decoding and resizing a video of 1920 x 1080 over that of plain decoding."""
-    return _ratio(_LARGE, policy)
-
-
-def decode_ratios(path: Path, policies: Sequence[DecoderPolicy], repetitions: int) -> list[float]:
-    """The same ratio for a given file, for each policy."""
-    ways: list[Callable[[], None]] = [lambda: _decode_plainly(path)]
+def decode_costs(path: Path, policies: Sequence[DecoderPolicy], repetitions: int) -> list[DecodeCost]:
+    """The cost of a file by each policy."""
+    frames = _decode(path, policies[0])
+    ways: list[Callable[[], object]] = [lambda: _decode_plainly(path)]
     ways += [lambda policy=policy: _decode(path, policy) for policy in policies]  # type: ignore[misc]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,7 +53,13 @@ def decode_ratios(path: Path, policies: Sequence[DecoderPolicy], repetitions: in
         plain, *others = _least_cpu_seconds(ways, repetitions)
     finally:
         torch.set_num_threads(threads)
-    return [seconds / plain for seconds in others]
+    return [DecodeCost(seconds / plain, seconds / frames * 1000) for seconds in others]
+
+
+def decode_costs_of(size: tuple[int, int], policies: Sequence[DecoderPolicy]) -> list[DecodeCost]:
+    """The cost of the made video of a size, `SMALL` or `LARGE`."""
+    with tempfile.TemporaryDirectory() as folder:
+        return decode_costs(write_scene(Path(folder, "scene.mp4"), size), policies, _REPETITIONS[size])
 
 
 def write_scene(path: Path, size: tuple[int, int], *, seconds: int = _SECONDS, seed: int = 0) -> Path:
@@ -75,7 +80,7 @@ def main() -> None:
     if options.files:
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, size in (("decode_ratio_340x256", _SMALL), ("decode_ratio_1080p", _LARGE)):
+        for name, size in (("decode_ratio_340x256", SMALL), ("decode_ratio_1080p", LARGE)):
             path = write_scene(Path(folder, f"{name}.mp4"), size)
             rate = path.stat().st_size * 8 / _SECONDS / 1e6
             print(f"{name}: {_line(path, _REPETITIONS[size])} ({rate:.1f} Mbit/s)", flush=True)
@@ -83,16 +88,11 @@ def main() -> None:
 
 def _line(path: Path, repetitions: int) -> str:
     policies = [DecoderPolicy.AUTO, DecoderPolicy.PYAV, DecoderPolicy.SPARSE]
-    ratios = decode_ratios(path, policies, repetitions)
-    return ", ".join(f"{policy.value} {ratio:.2f}" for policy, ratio in zip(policies, ratios, strict=True))
+    costs = decode_costs(path, policies, repetitions)
+    return ", ".join(f"{policy.value} {cost.ratio:.2f}" for policy, cost in zip(policies, costs, strict=True))
 
 
-def _ratio(size: tuple[int, int], policy: DecoderPolicy) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        return decode_ratios(write_scene(Path(folder, "scene.mp4"), size), [policy], _REPETITIONS[size])[0]
-
-
-def _least_cpu_seconds(ways: Sequence[Callable[[], None]], repetitions: int) -> list[float]:
+def _least_cpu_seconds(ways: Sequence[Callable[[], object]], repetitions: int) -> list[float]:
     least = [float("inf")] * len(ways)
     for _ in range(repetitions):
         for number, way in enumerate(ways):
@@ -110,12 +110,13 @@ def _decode_plainly(path: Path) -> None:
             pass
 
 
-def _decode(path: Path, policy: DecoderPolicy) -> None:
+def _decode(path: Path, policy: DecoderPolicy) -> int:
+    """Decode a file; returns the number of frames."""
     config = ExtractionConfig(
         model="tsm_resnet18", weights="random", seed=0, sampling=Sampling.DENSE, rate_hz=_RATE_HZ, decoder=policy
     )
-    for _ in decode(FileJob(str(path), (Item("scene"),)), config):
-        pass
+    events = decode(FileJob(str(path), (Item("scene"),)), config)
+    return sum(len(event.index) for event in events if isinstance(event, FrameChunk))
 
 
 def _scene(size: tuple[int, int], count: int, seed: int) -> Iterator[npt.NDArray[np.uint8]]:

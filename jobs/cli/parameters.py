@@ -101,7 +101,8 @@ _REQUEST_HELP = {
     "letterbox: the whole frame with bars.",
     "dtype": "Number format of the network.",
     "store_dtype": "Number format of the stored tensors.",
-    "decoder": "auto: decord, and PyAV for files that decord may decode wrongly; sparse: auto that leaves out H.264 frames which nobody needs (less CPU; damage in those goes unseen); or one alone.",
+    "decoder": "auto: decord, and PyAV for files that decord may decode wrongly; sparse: auto, but H.264 frames that "
+    "nobody needs are left out (less CPU; damage in them goes unseen); or one alone.",
     "keep_corrupt": "Keep damaged videos, and mark rows of damaged frames as not valid.",
 }
 
