@@ -49,7 +49,7 @@ from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header,
 
 _SIZE = 224
 _VIDEO_FRAMES = 100  # ten seconds at 10 Hz
-_CHUNK = 55  # what a decoder sends at a time
+_CHUNK = 111  # what a decoder sends at a time
 _SHARD_BYTES = 256 * 1024 * 1024
 _TICKS = os.sysconf("SC_CLK_TCK")
 _H200_FRAMES_A_SECOND = 20_000.0

@@ -38,7 +38,7 @@ class Running:
         self.out = self.err = ""
 
     def workers(self, kind: str) -> list[int]:
-        """Process ids of this run's Ray actors of a class, "Extractor" or "Decoder"."""
+        """Process ids of this run's Ray actors of a class, "Extractor", "Decoder" or "Writer"."""
         found = []
         for folder in Path("/proc").iterdir():
             if not folder.name.isdigit():

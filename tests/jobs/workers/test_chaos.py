@@ -1,4 +1,4 @@
-"""Kill -9 of driver, extractor and decoder: nothing finished is lost or computed twice, and the result is equal."""
+"""Kill -9 of driver, extractor, decoder and writer: nothing finished is lost or computed twice, and the result is equal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.videos import write_video
 pytestmark = pytest.mark.ray
 
 VIDEOS, FRAMES = 10, 50
-ROLES = ("driver", "Extractor", "Decoder")
+ROLES = ("driver", "Extractor", "Decoder", "Writer")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def disturb(dataset: Path, store: Path, role: str, random_state: random.Random) 
         assert_not_decoded_again(store, dataset, before, begun)
     else:
         assert code == 2, run.err
-        if role == "Extractor":
+        if role in ("Extractor", "Writer"):
             assert_not_decoded_again(store, dataset, before, begun)
     assert shards <= committed(store)
 
