@@ -56,6 +56,7 @@ class RowsWriter:
                     self._decoded[message.item] = message.of_video
                     reports += self._settle(message.item)
                 case ItemDropped():
+                    self._decoded.pop(message.item, None)
                     _, rows = self._items.pop(message.item, ("", None))
                     if rows is not None:
                         rows.writer.reset()

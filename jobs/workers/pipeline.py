@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.pipeline.devices import Device
@@ -27,7 +27,7 @@ from jobs.workers.attempt import ShardAttempt, ShardTask
 from jobs.workers.balance import Balance
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted
-from schemas.errors import StorageError
+from schemas.errors import MSNetError, StorageError
 from schemas.layout import StorePaths
 
 _WAIT_SECONDS = 0.2
@@ -185,6 +185,7 @@ class Pipeline:
         for event in (*events, None):
             shard.events.put(event)
         self._shards.remove(shard)
+        self._send_all()  # what was dropped of it, before its log is closed
         self._writer.end.remote(shard.task.shard)
 
     def _cancel_all(self) -> None:
@@ -194,10 +195,13 @@ class Pipeline:
     def _send(self) -> None:
         """Give the writer what there is to write, if it is worth a call; wait if it has enough."""
         rows = any(isinstance(message, BatchRows) for message in self._messages)
-        late = self._pool.idle or time.monotonic() - self._sent > _REPORT_SECONDS
-        if not self._messages or not (rows or late):
-            return
+        if rows or self._pool.idle or time.monotonic() - self._sent > _REPORT_SECONDS:
+            self._send_all()
+
+    def _send_all(self) -> None:
         self._sent = time.monotonic()
+        if not self._messages:
+            return
         while len(self._writing) >= _MOST_UNWRITTEN:
             self._written(self._writing.popleft())
         # A list of its own: the feeder and the files hold on to theirs.
@@ -233,6 +237,8 @@ class Pipeline:
     def _result(self, reference: Any) -> Any:
         try:
             return ray.get(reference)
+        except RayTaskError as error:  # such as a full disk
+            raise error.cause if isinstance(error.cause, MSNetError) else error from None
         except RayActorError as error:
             raise RuntimeError("the writer's process died") from error
 

@@ -1,4 +1,4 @@
-"""Kill -9 of driver, extractor, decoder and writer: nothing finished is lost or computed twice, and the result is equal."""
+"""Kill -9 of each kind of process: nothing finished is lost or computed twice, and the result is equal."""
 
 from __future__ import annotations
 

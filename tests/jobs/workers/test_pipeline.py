@@ -24,7 +24,7 @@ from jobs.workers.decoder_pool import FileEvent
 from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.pipeline import Pipeline
 from jobs.workers.writer import spawn_writer
-from schemas.errors import FailureClass, VideoError
+from schemas.errors import FailureClass, StorageError, VideoError
 from schemas.layout import StorePaths, shard_name
 from schemas.records import DecodingEvent, FileJob, Item
 from schemas.tensors import NetworkShape
@@ -259,3 +259,22 @@ def test_a_writer_that_dies_ends_the_shards_with_a_reason(rig: Rig) -> None:
     assert "writer's process died" in str(error)
     with pytest.raises(RuntimeError, match="writer's process died"):
         rig.begin(1, "c")
+
+
+class _FullDisk:
+    """Stages nothing: there is no room."""
+
+    def process_id(self) -> int:
+        return 0
+
+    def begin(self, attempt: Any) -> None: ...
+
+    def write(self, messages: Any) -> None:
+        raise StorageError("expected room on the disk; it is full")
+
+
+def test_an_error_of_the_storage_ends_the_shards_as_it_is(rig: Rig) -> None:
+    """So that the driver tells it to the user, and does not take it for a crash."""
+    rig.pipeline._writer = ray.remote(_FullDisk).options(num_cpus=0).remote()
+    (error,) = [event for event in events(rig.begin(0, "a")) if isinstance(event, Exception)]
+    assert type(error) is StorageError
