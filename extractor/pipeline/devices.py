@@ -32,7 +32,7 @@ class Work(Protocol):
         """Number of frames that it computes."""
 
     def run(self) -> Mapping[str, Tensor]:
-        """Upload, network and rows in the store's formats, on the device. Raises before it changes anything."""
+        """Upload, network and rows in the store's formats, on the device. Changes nothing: it can be run again."""
 
     def pretend(self) -> Rows:
         """Rows as `run` would have made them, without running it."""
@@ -106,6 +106,8 @@ class CUDADevice(Device):
 
     def launch(self, work: Work) -> Ticket:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        # What was done on the usual stream, like the last of loading a network, comes first. Only the device waits.
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             begin.record(self._stream)
             host = {path: _to_host(tensor) for path, tensor in work.run().items()}

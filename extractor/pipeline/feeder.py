@@ -20,7 +20,7 @@ from torch import Tensor
 from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import BatchPlan, Piece
-from extractor.models.streaming import SequenceStreams
+from extractor.models.streaming import Left, SequenceStreams
 from extractor.pipeline.devices import Device, Ticket
 from extractor.pipeline.messages import BatchRows, Int64Array, Rows
 from extractor.pipeline.rows import RowMaker, blank_rows
@@ -33,6 +33,13 @@ Frames = npt.NDArray[np.uint8]
 _TRIES_OF_ONE_FRAME = 5
 _RETRY_SECONDS = 0.2
 _IN_FLIGHT = 2  # batches on the device: one that is computed, one behind it
+# What libraries below torch say when they find no memory, by other errors than torch's own.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 @dataclass(eq=False, slots=True)
@@ -180,17 +187,13 @@ class Feeder:
         """Launch pieces whose frames begin at row `start` of a buffer; in halves if they do not fit in memory."""
         frames = sum(count for _, count, _ in pieces)
         plan = member.streams.open.plan([Piece(s.number, count, ends, s.ranges) for s, count, ends in pieces])
-        work = _Batch(member, plan, buffer[start : start + frames], self._datasets)
-        try:
-            ticket = self._device.launch(work)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-        else:
+        ticket = self._try(_Batch(member, plan, buffer[start : start + frames], self._datasets))
+        if not isinstance(ticket, str):
             spans = np.array([[s.item, s.place] for s, _, _ in pieces], np.int64)
             counts = np.stack([plan.frames, plan.motion, plan.pairs, plan.clips], 1)
             self._launched.append(_Launched(ticket, np.concatenate([spans, counts], 1), buffer))
             return
+        reason = ticket
         while self._launched:  # their memory is free then
             self._collect()
         self._device.release()
@@ -200,7 +203,7 @@ class Feeder:
                 self._run(member, pieces, buffer, start, tries - 1)
                 return
             raise ResourceError(
-                f"expected memory on the device for one frame of {self._size} px; there is none. "
+                f"expected memory on the device for one frame of {self._size} px; got {reason!r}. "
                 "Is another program using it? Give a smaller --size or --model"
             )
         half = frames // 2
@@ -208,6 +211,20 @@ class Feeder:
         first, second = _split(pieces, half)
         self._run(member, first, buffer, start)
         self._run(member, second, buffer, start + half)
+
+    def _try(self, work: _Batch) -> Ticket | str:
+        """Launch a batch and keep what it leaves; what the device says if it has no memory for it.
+
+        The error ends here, and with it the frames of the failed try, whose tensors would lack in the next.
+        """
+        try:
+            ticket = self._device.launch(work)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            return str(error).partition("\n")[0]
+        work.keep()
+        return ticket
 
     def _collect(self) -> None:
         batch = self._launched.popleft()
@@ -234,14 +251,15 @@ class _Member:
         self.streams = SequenceStreams(self.network)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Batch:
-    """A `Work`: planned pieces whose frames are in `buffer`."""
+    """A `Work`: planned pieces whose frames are in `buffer`. left: what the layers hold back once it ran."""
 
     member: _Member
     plan: BatchPlan
     buffer: Tensor
     datasets: Sequence[DatasetSpec]
+    left: Left | None = field(default=None, init=False)
 
     @property
     def frames(self) -> int:
@@ -249,11 +267,15 @@ class _Batch:
 
     def run(self) -> Mapping[str, Tensor]:
         frames = normalize(self.buffer.to(self.member.network.device, non_blocking=True))
-        return self.member.make_rows(self.member.streams.run(frames, self.plan))
+        output, self.left = self.member.streams.compute(frames, self.plan)
+        return self.member.make_rows(output)
 
     def pretend(self) -> Rows:
-        self.member.streams.open.advance(self.plan)
         return blank_rows(self.plan, self.datasets)
+
+    def keep(self) -> None:
+        """Take note that the batch was computed and its rows are on their way; before, it can be tried again."""
+        self.member.streams.keep(self.plan, self.left)
 
 
 def _split(pieces: list[tuple[FrameSequence, int, bool]], half: int) -> tuple[list[Any], list[Any]]:
@@ -271,4 +293,4 @@ def _split(pieces: list[tuple[FrameSequence, int, bool]], half: int) -> tuple[li
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)
