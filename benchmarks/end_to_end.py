@@ -22,7 +22,8 @@ import torch
 
 from extractor import load_model
 from extractor.models.spec import member_frames
-from extractor.pipeline.runner import NetworkRunner
+from extractor.pipeline.devices import CPUDevice
+from extractor.pipeline.feeder import Feeder
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
 from jobs.run.request import Request, resolve
@@ -72,7 +73,8 @@ def _bare(folder: Path) -> tuple[float, float, float, float]:
     """CPU and wall seconds of decoding and resizing, then of the network, in one thread of this process."""
     torch.set_num_threads(1)
     resolved = resolve(Request(model=_MODEL, weights="random", sampling=Sampling.DENSE))
-    runner = NetworkRunner(load_model(_MODEL, weights="random"), resolved.config, batch_frames=16)
+    network = load_model(_MODEL, weights="random")
+    feeder = Feeder(network, resolved.config, (), CPUDevice(), lambda rows: None, batch_frames=16)
     spent = [0.0, 0.0, 0.0, 0.0]
     for job in list_videos(folder).jobs:
         events = decode(job, resolved.config, members=member_frames(resolved.config))
@@ -87,16 +89,19 @@ def _bare(folder: Path) -> tuple[float, float, float, float]:
             cpu, wall = time.process_time(), time.perf_counter()
             match event:
                 case Header(plans=(ItemPlan(ranges=ranges),)) if ranges is not None:
-                    sequence, left = runner.sequence(ranges), int(ranges[-1, 1])
+                    sequence, left = feeder.open(0, 0, 0, ranges), int(ranges[-1, 1])
                 case FrameChunk(frames=frames):
                     left -= len(frames)
-                    sequence.push(frames, last=not left)
+                    feeder.push(sequence, [frames], last=not left)
                 case Restart() if ranges is not None:
-                    sequence, left = runner.sequence(ranges), int(ranges[-1, 1])
+                    feeder.drop(sequence)
+                    sequence, left = feeder.open(0, 0, 0, ranges), int(ranges[-1, 1])
                 case None:
-                    break
+                    feeder.flush()
             spent[2] += time.process_time() - cpu
             spent[3] += time.perf_counter() - wall
+            if event is None:
+                break
     return spent[0], spent[1], spent[2], spent[3]
 
 

@@ -103,6 +103,7 @@ class Feeder:
         self._members = [_Member(member, RowMaker(config)) for member in network.members]
         self._size = config.size
         self._buffers: list[Tensor] = []
+        self._filled: Tensor | None = None  # the buffer of the batch that is being launched, perhaps in parts
         self._launched: deque[_Launched] = deque()
         self._opened = 0
 
@@ -168,13 +169,14 @@ class Feeder:
             taken.append((sequence, blocks, ends))
         while len(self._launched) >= _IN_FLIGHT:
             self._collect()
-        buffer = self._free_buffer()
+        self._filled = buffer = self._free_buffer()
         filled, row = buffer.numpy(), 0
         for _, blocks, _ in taken:
             for block in blocks:
                 filled[row : row + len(block)] = block
                 row += len(block)
         self._run(member, [(sequence, sum(map(len, blocks)), ends) for sequence, blocks, ends in taken], buffer, 0)
+        self._filled = None
 
     def _run(
         self,
@@ -229,7 +231,8 @@ class Feeder:
     def _collect(self) -> None:
         batch = self._launched.popleft()
         rows = batch.ticket.rows()
-        if not any(other.buffer is batch.buffer for other in self._launched) and len(batch.buffer) >= self.batch_frames:
+        in_use = [self._filled, *(other.buffer for other in self._launched)]
+        if not any(buffer is batch.buffer for buffer in in_use) and len(batch.buffer) >= self.batch_frames:
             self._buffers.append(batch.buffer)
         self._deliver(BatchRows(rows, batch.spans))
 

@@ -105,10 +105,10 @@ class FakeCuda(TorchDispatchMode):
         non_blocking = kwargs.get("non_blocking", False) or (into is not None and len(args) > 2 and args[2])
         down = isinstance(source, FakeTensor) and (_goes_to_cpu(kwargs) if into is None else into.device.type == "cpu")
         if down:
-            host = torch.zeros(source.shape, dtype=kwargs.get("dtype") or source.dtype) if into is None else into
+            host = torch.empty(source.shape, dtype=kwargs.get("dtype") or source.dtype) if into is None else into
             if not non_blocking or (into is not None and not self.is_pinned(into)):
                 self.wait(f"a download of {tuple(source.shape)} to memory that is not pinned, or that waits")
-            return host
+            return host.zero_()
         if not isinstance(source, FakeTensor) and not (non_blocking and self.is_pinned(source)):
             self.wait(f"an upload of {tuple(source.shape)} from memory that is not pinned, or that waits")
         return self._on_device(func, args, kwargs)

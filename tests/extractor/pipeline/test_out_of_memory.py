@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
 from extractor.pipeline.devices import CPUDevice, Ticket, Work
+from extractor.pipeline.messages import Rows
 from schemas.errors import ResourceError
 from tests.extractor.pipeline.lacking_memory import LackingDevice
 from tests.extractor.pipeline.test_feeder import PUSHES, SEQUENCES, run
+from tests.extractor.pipeline.truth import make_frames
 
 
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
     """What only the garbage collector would free is held until it happens to come."""
+    normalize(make_frames(1))  # makes constants, once
     gc.collect()
     gc.disable()
     yield
@@ -61,6 +65,35 @@ def test_a_batch_that_fails_at_its_last_operation_is_tried_again_as_it_was(netwo
     device = LackingDevice(CPUDevice(), failing_at([noted.operations[0] - 1]))
     found = run(network, SEQUENCES, PUSHES, 16, device, store_dtype="float16")
     assert device.fails == 1
+    for number, rows in expected.items():
+        for path, array in rows.items():
+            np.testing.assert_array_equal(found[number][path], array, path)
+
+
+class ReadingLate(CPUDevice):
+    """Reads its frames as late as a stream may, when its rows are waited for: it looks whether they are the same."""
+
+    def launch(self, work: Work) -> Ticket:
+        return _Late(super().launch(work), work.buffer)  # type: ignore[attr-defined]
+
+
+class _Late:
+    def __init__(self, ticket: Ticket, buffer: torch.Tensor) -> None:
+        self._ticket, self._buffer, self._frames = ticket, buffer, buffer.clone()
+
+    def done(self) -> bool:
+        return False
+
+    def rows(self) -> Rows:
+        assert torch.equal(self._buffer, self._frames), "frames were written over before they were read"
+        return self._ticket.rows()
+
+
+@pytest.mark.parametrize("failing", ["10", "1010", "110", "1101", "10101", "1010101", "1100101"])
+def test_frames_of_a_batch_in_halves_stay_until_all_of_them_were_read(failing: str, network: MSNet) -> None:
+    device = LackingDevice(ReadingLate(), (3 if lacks == "1" else None for lacks in failing.ljust(100, "0")))
+    expected = run(network, SEQUENCES, PUSHES, 16)
+    found = run(network, SEQUENCES, PUSHES, 16, device)
     for number, rows in expected.items():
         for path, array in rows.items():
             np.testing.assert_array_equal(found[number][path], array, path)
