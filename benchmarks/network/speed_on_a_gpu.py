@@ -24,7 +24,7 @@ from extractor.pipeline.feeder import Feeder
 from extractor.video.listing import list_videos
 from schemas.config import ExtractionConfig, Sampling
 
-__all__ = ["measure_extraction", "measure_speeds", "measure_tsm", "peak_of"]
+__all__ = ["extraction_rows", "measure_extraction", "measure_speeds", "measure_tsm", "peak_of"]
 
 _CLIP = 8
 _LONG = 64  # frames of a video in windows
@@ -140,11 +140,12 @@ def measure_extraction(device: str, videos: Path, sizes: Sizes) -> list[Row]:
         log = "\n".join(path.read_text() for path in (Path(place) / "store" / "logs").glob("*"))
     if done.returncode:
         raise RuntimeError(f"expected msnet extract to end with 0; got {done.returncode}: {done.stderr[-500:]}")
-    return _extraction_rows(done.stdout + done.stderr, log)
+    return extraction_rows(done.stdout + done.stderr, log)
 
 
-def _extraction_rows(printed: str, log: str) -> list[Row]:
-    frames = float(_found(r"([\d,]+) frames? in", printed).replace(",", ""))
+def extraction_rows(printed: str, log: str) -> list[Row]:
+    """From what `msnet extract` printed, and the log of its run."""
+    frames = float(_found(r"([\d,]+)\s+frames?\s+in", printed).replace(",", ""))
     network, waiting = (float(_found(rf"^ *{stage} +([\d.]+)", printed)) for stage in ("network", "waiting"))
     seconds = float(_found(r"this run .* in ([\d.]+) s", log))
     return [
@@ -164,7 +165,7 @@ def _found(pattern: str, text: str) -> str:
 def peak_of(name: str, dtype: str) -> float | None:
     """FLOP a second of a GPU by its name; None if it is not known."""
     for known, (single, half) in _PEAKS.items():
-        if all(word in name for word in known.split()):
+        if all(word in name.split() or f"{word}-" in name for word in known.split()) and "Laptop" not in name:
             return (single if dtype == "float32" else half) * 1e12
     return None
 

@@ -14,7 +14,7 @@ from extractor.models.msnet import MSNet
 from extractor.pipeline.devices import CPUDevice, Ticket, Work
 from extractor.pipeline.messages import Rows
 from schemas.errors import ResourceError
-from tests.extractor.pipeline.lacking_memory import LackingDevice
+from tests.extractor.pipeline.lacking_memory import LackingDevice, LackingMemory
 from tests.extractor.pipeline.test_feeder import PUSHES, SEQUENCES, run
 from tests.extractor.pipeline.truth import make_frames
 
@@ -22,7 +22,8 @@ from tests.extractor.pipeline.truth import make_frames
 @pytest.fixture(autouse=True)
 def no_collector() -> Iterator[None]:
     """What only the garbage collector would free is held until it happens to come."""
-    normalize(make_frames(1))  # makes constants, once
+    with LackingMemory(None):  # what is made once: constants, and what torch imports for a dispatch mode
+        normalize(make_frames(1))
     gc.collect()
     gc.disable()
     yield
