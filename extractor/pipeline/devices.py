@@ -22,6 +22,13 @@ _GPU_PIXELS = 256 * 224 * 224
 _BYTES_A_PIXEL = 256
 """Activations of ResNet-50 in float32: 12.3 GB for 256 frames of 448 px. Others need less."""
 _SHARE_OF_MEMORY = 0.5
+# What libraries below torch say when they find no memory, by other errors than torch's own.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 
 
 class Work(Protocol):
@@ -174,6 +181,11 @@ class _Later:
     def rows(self) -> Rows:
         time.sleep(max(0.0, self._at - time.perf_counter()))
         return self._rows
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a launch failed for lack of memory, so that a smaller batch may do."""
+    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)
 
 
 def device_of(name: str) -> Device:

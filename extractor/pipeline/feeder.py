@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import BatchPlan, Piece
 from extractor.models.streaming import Left, SequenceStreams
-from extractor.pipeline.devices import Device, Ticket
+from extractor.pipeline.devices import Device, Ticket, is_out_of_memory
 from extractor.pipeline.messages import BatchRows, Int64Array, Rows
 from extractor.pipeline.rows import RowMaker, blank_rows
 from schemas.config import ExtractionConfig
@@ -33,13 +32,6 @@ Frames = npt.NDArray[np.uint8]
 _TRIES_OF_ONE_FRAME = 5
 _RETRY_SECONDS = 0.2
 _IN_FLIGHT = 2  # batches on the device: one that is computed, one behind it
-# What libraries below torch say when they find no memory, by other errors than torch's own.
-_NO_MEMORY = (
-    "DefaultCPUAllocator",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 
 
 @dataclass(eq=False, slots=True)
@@ -222,7 +214,7 @@ class Feeder:
         try:
             ticket = self._device.launch(work)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return str(error).partition("\n")[0]
         work.keep()
@@ -293,7 +285,3 @@ def _split(pieces: list[tuple[FrameSequence, int, bool]], half: int) -> tuple[li
         if early < count:
             second.append((sequence, count - early, ends))
     return first, second
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)

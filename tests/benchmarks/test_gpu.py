@@ -13,7 +13,7 @@ from benchmarks.network.on_a_gpu import Row, Sizes
 from benchmarks.network.speed_on_a_gpu import extraction_rows, peak_of
 
 PARTS = (
-    "number formats",
+    "float16 against float32",
     "batches against",
     "out of memory",
     "NaN",
@@ -31,13 +31,22 @@ def test_all_of_the_script_runs_in_tiny_sizes(capsys: pytest.CaptureFixture[str]
     found = json.loads(last)
     assert found["failed"] == []
     assert found["device"] == "cpu"
-    for part in PARTS[1:]:
+    for part in PARTS:
         assert any(part in name for name in found["rows"]), part
     for name, value in found["rows"].items():
         assert any(name in line for line in table), name
         assert value is not None, name
     assert 0 < found["rows"]["msnet_resnet18, dense, float32: share of time the device is busy"] <= 1
     assert found["rows"]["msnet extract: frames a second"] > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.ray
+def test_all_of_the_script_runs_on_a_gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    assert gpu.main(["--quick"]) == 0
 
 
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
