@@ -26,7 +26,7 @@ from training.world.videos import write_demo_videos
 
 __all__ = ["main"]
 
-_FULL = Sizes(
+FULL = Sizes(
     size=224,
     clips=32,
     seconds=4.0,
@@ -41,7 +41,7 @@ _FULL = Sizes(
     width=340,
     copies=100,
 )
-_QUICK = Sizes(
+QUICK = Sizes(
     size=64,
     clips=1,
     seconds=0.2,
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.device != "cpu" and not torch.cuda.is_available():
         print("expected a GPU that torch can use; got none. Run it where there is one.", file=sys.stderr)
         return 2
-    sizes = _QUICK if options.quick else _FULL
+    sizes = QUICK if options.quick else FULL
     if options.quick and options.device != "cpu":
         sizes = replace(sizes, too_many=16384)  # fewer of 64 pixels fit
     started = time.perf_counter()

@@ -186,10 +186,10 @@ def _network(device: str, sizes: Sizes) -> tuple[MSNet, ExtractionConfig]:
 
 @torch.no_grad()
 def _streamed(network: MSNet, sequences: list[torch.Tensor]) -> torch.Tensor:
-    """Frame features of sequences that share a batch."""
+    """Frame features, on the host, of sequences that share a batch."""
     streams = SequenceStreams(network)
     plan = streams.open.plan([Piece(number, len(frames), True) for number, frames in enumerate(sequences)])
-    return streams.run(torch.cat(sequences), plan).frame_features
+    return streams.run(torch.cat(sequences), plan).frame_features.cpu()
 
 
 def _gap(found: list[Features], expected: list[Features]) -> float:

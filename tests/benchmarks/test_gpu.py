@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import gpu
 from benchmarks.network.on_a_gpu import Row, Sizes
 from benchmarks.network.speed_on_a_gpu import extraction_rows, peak_of
+from tests.extractor.pipeline.fake_cuda import fake_cuda
+from training.world.videos import write_demo_videos
 
 PARTS = (
     "float16 against float32",
@@ -47,6 +52,26 @@ def test_all_of_the_script_runs_on_a_gpu() -> None:
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     assert gpu.main(["--quick"]) == 0
+
+
+@pytest.mark.slow
+def test_the_parts_use_a_gpu_as_it_is_to_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a fake device: no call and no argument is wrong. There are no values, so no check holds."""
+    sizes = replace(gpu.QUICK, dtypes=("float32", "float16"))
+    write_demo_videos(tmp_path / "videos", 1, height=64, width=80, seconds=(1.5, 1.6))
+    for name, value in {
+        "get_device_name": "NVIDIA H200",
+        "get_device_properties": SimpleNamespace(total_memory=10**11),
+        "set_per_process_memory_fraction": None,
+        "reset_peak_memory_stats": None,
+        "max_memory_allocated": 10**9,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *arguments, value=value: value)
+    with fake_cuda(tmp_path) as cuda, cuda.waiting(), np.errstate(all="ignore"):
+        rows = [row for part in gpu.PARTS[:-1] for row in part("cuda:0", tmp_path / "videos", sizes)]
+    names = {row.name for row in rows}
+    assert "msnet_resnet18, windows, float16: share of the peak" in names
+    assert "resnet18, float16: time of MSNet over TSM" in names
 
 
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
