@@ -198,7 +198,7 @@ class Feeder:
                 return
             raise ResourceError(
                 f"expected memory on the device for one frame of {self._size} px; got {reason!r}. "
-                "Is another program using it? Give a smaller --size or --model"
+                "Is another program using it? Give a smaller --size or --model, or another --dtype"
             )
         half = frames // 2
         self.batch_frames = max(1, min(self.batch_frames, half))

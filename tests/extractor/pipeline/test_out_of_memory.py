@@ -106,6 +106,7 @@ def test_frames_of_a_batch_in_halves_stay_until_all_of_them_were_read(failing: s
         "CUDA error: out of memory\nCompile with ...",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
         "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory",
     ],
 )
