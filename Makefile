@@ -21,7 +21,7 @@ QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metr
 
 FACES := extractor extractor.store extractor.video gebd jobs
 
-.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs bench clean
+.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -78,6 +78,10 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(BENCH_VIDEOS),--videos $(BENCH_VIDEOS))
+
+# On a machine with a GPU: all that only a GPU can show, in at most 8 minutes (docs/running.md, On a GPU).
+bench-gpu: setup
+	$(BIN)/python -m benchmarks.gpu
 
 clean:
 	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo

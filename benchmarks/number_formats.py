@@ -22,7 +22,7 @@ from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from extractor.video.frames import read_frames
 from extractor.video.listing import list_videos
 
-__all__ = ["main"]
+__all__ = ["differences", "main", "middle", "outputs_of"]
 
 _FORMATS = ("float16", "bfloat16")
 
@@ -36,30 +36,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=8, help="frames of each video")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args(arguments)
-    clips = [_middle(read_frames(job).pixels, options.frames) for job in list_videos(options.folder).jobs]
+    clips = [middle(read_frames(job).pixels, options.frames) for job in list_videos(options.folder).jobs]
     outputs = {
-        name: _run(clips, options.model, options.weights, getattr(torch, name), options.device)
+        name: outputs_of(clips, options.model, options.weights, getattr(torch, name), options.device)
         for name in ("float32", *_FORMATS)
     }
     print(f"{options.model} ({options.weights}) on {options.device}: {len(clips)} clips of {options.frames} frames")
     for name in _FORMATS:
         print(f"{name} against float32")
-        for quantity, difference in _differences(outputs[name], outputs["float32"]).items():
+        for quantity, difference in differences(outputs[name], outputs["float32"]).items():
             print(f"  {quantity:<48} {difference:.2g}")
 
 
-def _middle(pixels: npt.NDArray[np.uint8], count: int) -> Tensor:
+def middle(pixels: npt.NDArray[np.uint8], count: int) -> Tensor:
+    """The `count` frames in the middle, as one clip of network input."""
     start = max(0, (len(pixels) - count) // 2)
     return normalize(pixels[start : start + count]).unsqueeze(0)
 
 
 @torch.no_grad()
-def _run(clips: list[Tensor], model: str, weights: str, dtype: torch.dtype, device: str) -> list[MSNetOutput]:
+def outputs_of(clips: list[Tensor], model: str, weights: str, dtype: torch.dtype, device: str) -> list[MSNetOutput]:
+    """The outputs of each clip, computed in `dtype`."""
     network = load_model(model, weights=weights, dtype=dtype, device=device)
     return [network(clip) for clip in clips]
 
 
-def _differences(found: list[MSNetOutput], expected: list[MSNetOutput]) -> dict[str, float]:
+def differences(found: list[MSNetOutput], expected: list[MSNetOutput]) -> dict[str, float]:
     """Each quantity's name and value, over all clips."""
     a, b = _joined(found, "frame_features"), _joined(expected, "frame_features")  # (frames, D)
     relative = (a - b).norm(dim=1) / b.norm(dim=1)

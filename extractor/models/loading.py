@@ -83,8 +83,12 @@ def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
 
 @cache
 def _pixel_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of pixel values, made once: making them waits for the device."""
-    return torch.tensor(IMAGENET_MEAN, device=device) * 255, torch.tensor(IMAGENET_STD, device=device) * 255
+    """Mean and standard deviation of pixel values, made once: the upload waits for the device.
+
+    The arithmetic is the host's. On the device it would follow the stream that comes first, and no other stream knows
+    when it is done.
+    """
+    return (torch.tensor(IMAGENET_MEAN) * 255).to(device), (torch.tensor(IMAGENET_STD) * 255).to(device)
 
 
 def _load(

@@ -8,8 +8,10 @@ their batch, and the result is that of one uncut pass.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -38,6 +40,17 @@ class BatchOutput:
     logits: Tensor | None
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a batch leaves on the device for the next: by layer what it holds back, and the sums of open clips.
+
+    held: None where a layer has met no frame. sums: (open clips, D), float64.
+    """
+
+    held: tuple[Held | None, ...]
+    sums: Tensor | None
+
+
 class SequenceStreams:
     """Runs batches of pieces through `network`, and keeps what its layers hold back of the open sequences.
 
@@ -49,23 +62,31 @@ class SequenceStreams:
             raise ValueError("expected a network in evaluation mode; got one in training mode. Call .eval() first")
         self._network = network
         self.open = OpenSequences(network.temporal_layers())
-        self._held: list[Held | None] = [None] * len(network.temporal_layers())
-        self._sums: Tensor | None = None  # (open clips, D), float64
+        self._left = Left((None,) * len(network.temporal_layers()), None)
 
-    @torch.no_grad()
     def run(self, frames: Tensor, plan: BatchPlan) -> BatchOutput:
         """Run the frames (N, 3, H, W) of a planned batch, float and normalised, piece after piece.
 
         If it raises, nothing has changed, and the same pieces can be planned again in smaller batches.
         """
+        output, left = self.compute(frames, plan)
+        self.keep(plan, left)
+        return output
+
+    @torch.no_grad()
+    def compute(self, frames: Tensor, plan: BatchPlan) -> tuple[BatchOutput, Left]:
+        """`run` without a change: `keep` follows once the output is safe."""
         rows = _RowTable(plan, self._network.device)
-        timeline = PieceTimeline(plan, rows, self._held, self._network.spec.edges)
+        timeline = PieceTimeline(plan, rows, self._left.held, self._network.spec.edges)
         features, motion = self._network.run(frames, timeline)
         clip_features, sums = self._means(features, plan, rows)
-        output = self._output(features, motion, clip_features)
-        self._held, self._sums = timeline.kept, sums
+        return self._output(features, motion, clip_features), Left(tuple(timeline.kept), sums)
+
+    def keep(self, plan: BatchPlan, left: Left | None) -> None:
+        """Take note that a batch was computed. left: what `compute` left; None where no network ran."""
+        if left is not None:
+            self._left = left
         self.open.advance(plan)
-        return output
 
     def _output(self, features: Tensor, motion: MotionFeatures | None, clip_features: Tensor) -> BatchOutput:
         classifier = self._network.classifier
@@ -84,15 +105,16 @@ class SequenceStreams:
         means = plan.means
         # All sums at once: hundreds of clips may be open, and a float64 sum of float32 values is exact in any order
         # unless values are 2^20 times apart.
-        of_clip = torch.from_numpy(means.of_clip).to(features.device).double()
+        of_clip = _upload(means.of_clip, features.device).double()
         lost = ~features.isfinite().all(1)  # its product with 0 would not be 0, and reach every clip of the batch
         sums = of_clip @ features.double().masked_fill(lost[:, None], 0)
         sums.masked_fill_((of_clip @ lost.double()[:, None]) > 0, torch.nan)
+        before = self._left.sums
         if len(means.continued):
-            assert self._sums is not None
-            sums.index_add_(0, rows(means.continued), self._sums[rows(means.carried)])
+            assert before is not None
+            sums.index_add_(0, rows(means.continued), before[rows(means.carried)])
         finished = (sums[rows(means.finished)] / rows(means.lengths)[:, None]).float()
-        kept = sums if self._sums is None else torch.cat((sums, self._sums))
+        kept = sums if before is None else torch.cat((sums, before))
         return finished, kept[rows(means.kept)]
 
 
@@ -107,15 +129,21 @@ class _RowTable:
                 for array in (value.index, value.places, value.replacements) if isinstance(value, Gather) else (value,):
                     if array.dtype == np.int64:
                         arrays[id(array)] = array
-        table = torch.from_numpy(np.concatenate([*arrays.values(), np.empty(0, np.int64)]))
-        if device.type != "cpu":
-            table = table.pin_memory()  # else the copy waits for the device
-        parts = torch.split(table.to(device, non_blocking=True), [len(array) for array in arrays.values()])
+        table = _upload(np.concatenate([*arrays.values(), np.empty(0, np.int64)]), device)
+        parts = torch.split(table, [len(array) for array in arrays.values()])
         self._tensors: dict[int, Tensor] = dict(zip(arrays, parts, strict=True))
         self._plan = plan  # its arrays must live, or their numbers could be taken by others
 
     def __call__(self, rows: Int64Array) -> Tensor:
         return self._tensors[id(rows)]
+
+
+def _upload(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """An array on the device, without waiting for it."""
+    host = torch.from_numpy(array)
+    if device.type != "cpu":
+        host = host.pin_memory()  # else the copy waits for the device
+    return host.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True, slots=True)

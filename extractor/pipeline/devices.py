@@ -22,6 +22,14 @@ _GPU_PIXELS = 256 * 224 * 224
 _BYTES_A_PIXEL = 256
 """Activations of ResNet-50 in float32: 12.3 GB for 256 frames of 448 px. Others need less."""
 _SHARE_OF_MEMORY = 0.5
+# What libraries below torch say when they find no memory, by other errors than torch's own.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN without a workspace, or without such a kernel
+)
 
 
 class Work(Protocol):
@@ -32,7 +40,7 @@ class Work(Protocol):
         """Number of frames that it computes."""
 
     def run(self) -> Mapping[str, Tensor]:
-        """Upload, network and rows in the store's formats, on the device. Raises before it changes anything."""
+        """Upload, network and rows in the store's formats, on the device. Changes nothing: it can be run again."""
 
     def pretend(self) -> Rows:
         """Rows as `run` would have made them, without running it."""
@@ -106,6 +114,8 @@ class CUDADevice(Device):
 
     def launch(self, work: Work) -> Ticket:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        # What was done on the usual stream, like the last of loading a network, comes first. Only the device waits.
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             begin.record(self._stream)
             host = {path: _to_host(tensor) for path, tensor in work.run().items()}
@@ -172,6 +182,11 @@ class _Later:
     def rows(self) -> Rows:
         time.sleep(max(0.0, self._at - time.perf_counter()))
         return self._rows
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a launch failed for lack of memory, so that a smaller batch may do."""
+    return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)
 
 
 def device_of(name: str) -> Device:

@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import BatchPlan, Piece
-from extractor.models.streaming import SequenceStreams
-from extractor.pipeline.devices import Device, Ticket
+from extractor.models.streaming import Left, SequenceStreams
+from extractor.pipeline.devices import Device, Ticket, is_out_of_memory
 from extractor.pipeline.messages import BatchRows, Int64Array, Rows
 from extractor.pipeline.rows import RowMaker, blank_rows
 from schemas.config import ExtractionConfig
@@ -96,6 +95,7 @@ class Feeder:
         self._members = [_Member(member, RowMaker(config)) for member in network.members]
         self._size = config.size
         self._buffers: list[Tensor] = []
+        self._filled: Tensor | None = None  # the buffer of the batch that is being launched, perhaps in parts
         self._launched: deque[_Launched] = deque()
         self._opened = 0
 
@@ -161,13 +161,14 @@ class Feeder:
             taken.append((sequence, blocks, ends))
         while len(self._launched) >= _IN_FLIGHT:
             self._collect()
-        buffer = self._free_buffer()
+        self._filled = buffer = self._free_buffer()
         filled, row = buffer.numpy(), 0
         for _, blocks, _ in taken:
             for block in blocks:
                 filled[row : row + len(block)] = block
                 row += len(block)
         self._run(member, [(sequence, sum(map(len, blocks)), ends) for sequence, blocks, ends in taken], buffer, 0)
+        self._filled = None
 
     def _run(
         self,
@@ -180,17 +181,13 @@ class Feeder:
         """Launch pieces whose frames begin at row `start` of a buffer; in halves if they do not fit in memory."""
         frames = sum(count for _, count, _ in pieces)
         plan = member.streams.open.plan([Piece(s.number, count, ends, s.ranges) for s, count, ends in pieces])
-        work = _Batch(member, plan, buffer[start : start + frames], self._datasets)
-        try:
-            ticket = self._device.launch(work)
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-        else:
+        ticket = self._try(_Batch(member, plan, buffer[start : start + frames], self._datasets))
+        if not isinstance(ticket, str):
             spans = np.array([[s.item, s.place] for s, _, _ in pieces], np.int64)
             counts = np.stack([plan.frames, plan.motion, plan.pairs, plan.clips], 1)
             self._launched.append(_Launched(ticket, np.concatenate([spans, counts], 1), buffer))
             return
+        reason = ticket
         while self._launched:  # their memory is free then
             self._collect()
         self._device.release()
@@ -200,8 +197,8 @@ class Feeder:
                 self._run(member, pieces, buffer, start, tries - 1)
                 return
             raise ResourceError(
-                f"expected memory on the device for one frame of {self._size} px; there is none. "
-                "Is another program using it? Give a smaller --size or --model"
+                f"expected memory on the device for one frame of {self._size} px; got {reason!r}. "
+                "Is another program using it? Give a smaller --size or --model, or another --dtype"
             )
         half = frames // 2
         self.batch_frames = max(1, min(self.batch_frames, half))
@@ -209,10 +206,25 @@ class Feeder:
         self._run(member, first, buffer, start)
         self._run(member, second, buffer, start + half)
 
+    def _try(self, work: _Batch) -> Ticket | str:
+        """Launch a batch and keep what it leaves; what the device says if it has no memory for it.
+
+        The error ends here, and with it the frames of the failed try, whose tensors would lack in the next.
+        """
+        try:
+            ticket = self._device.launch(work)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return str(error).partition("\n")[0]
+        work.keep()
+        return ticket
+
     def _collect(self) -> None:
         batch = self._launched.popleft()
         rows = batch.ticket.rows()
-        if not any(other.buffer is batch.buffer for other in self._launched) and len(batch.buffer) >= self.batch_frames:
+        in_use = [self._filled, *(other.buffer for other in self._launched)]
+        if not any(buffer is batch.buffer for buffer in in_use) and len(batch.buffer) >= self.batch_frames:
             self._buffers.append(batch.buffer)
         self._deliver(BatchRows(rows, batch.spans))
 
@@ -234,14 +246,15 @@ class _Member:
         self.streams = SequenceStreams(self.network)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Batch:
-    """A `Work`: planned pieces whose frames are in `buffer`."""
+    """A `Work`: planned pieces whose frames are in `buffer`. left: what the layers hold back once it ran."""
 
     member: _Member
     plan: BatchPlan
     buffer: Tensor
     datasets: Sequence[DatasetSpec]
+    left: Left | None = field(default=None, init=False)
 
     @property
     def frames(self) -> int:
@@ -249,11 +262,15 @@ class _Batch:
 
     def run(self) -> Mapping[str, Tensor]:
         frames = normalize(self.buffer.to(self.member.network.device, non_blocking=True))
-        return self.member.make_rows(self.member.streams.run(frames, self.plan))
+        output, self.left = self.member.streams.compute(frames, self.plan)
+        return self.member.make_rows(output)
 
     def pretend(self) -> Rows:
-        self.member.streams.open.advance(self.plan)
         return blank_rows(self.plan, self.datasets)
+
+    def keep(self) -> None:
+        """Take note that the batch was computed and its rows are on their way; before, it can be tried again."""
+        self.member.streams.keep(self.plan, self.left)
 
 
 def _split(pieces: list[tuple[FrameSequence, int, bool]], half: int) -> tuple[list[Any], list[Any]]:
@@ -268,7 +285,3 @@ def _split(pieces: list[tuple[FrameSequence, int, bool]], half: int) -> tuple[li
         if early < count:
             second.append((sequence, count - early, ends))
     return first, second
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
