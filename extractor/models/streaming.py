@@ -18,7 +18,8 @@ from torch import Tensor
 from extractor.models.backbones.timeline import Held, PieceTimeline
 from extractor.models.motion_squeeze import MotionFeatures
 from extractor.models.msnet import MSNet
-from extractor.models.pieces import WHOLE, BatchPlan, Gather, Int64Array, OpenSequences, Piece
+from extractor.models.pieces import WHOLE, BatchPlan, Gather, OpenSequences, Piece
+from schemas.records import Int64Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,12 @@ from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import BatchPlan, Piece
 from extractor.models.streaming import Left, SequenceStreams
 from extractor.pipeline.devices import Device, Ticket, is_out_of_memory
-from extractor.pipeline.messages import BatchRows, Int64Array, Rows
+from extractor.pipeline.messages import BatchRows, Rows
 from extractor.pipeline.rows import RowMaker, blank_rows
 from schemas.config import ExtractionConfig
 from schemas.errors import ResourceError
 from schemas.layout import DatasetSpec
+from schemas.records import Int64Array
 
 Frames = npt.NDArray[np.uint8]
 

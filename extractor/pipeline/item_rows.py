@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from extractor.pipeline.messages import Int64Array, Rows
+from extractor.pipeline.messages import Rows
 from schemas.errors import NotFiniteError
-from schemas.records import ItemPlan
+from schemas.records import Int64Array, ItemPlan
 
 _Span = tuple[int, int]
 

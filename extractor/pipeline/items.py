@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from extractor.models.pieces import WHOLE, Int64Array
+from extractor.models.pieces import WHOLE
 from extractor.pipeline.feeder import Feeder, Frames, FrameSequence
-from schemas.records import ItemPlan
+from schemas.records import Int64Array, ItemPlan
 
 
 class ItemFrames(ABC):

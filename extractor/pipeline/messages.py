@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.records import Failure, ItemPlan
-
-Int64Array = npt.NDArray[np.int64]
+from schemas.records import Failure, Int64Array, ItemPlan
 
 Rows = dict[str, npt.NDArray[np.generic]]
 """Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from extractor.models.backbones.temporal_shift import future_slice, past_slice, temporal_shift
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
-from extractor.models.pieces import BatchPlan, Gather, Int64Array, ShiftPlan, SqueezePlan
+from extractor.models.pieces import BatchPlan, Gather, ShiftPlan, SqueezePlan
 from schemas.config import Edges
+from schemas.records import Int64Array
 
 
 class Timeline(Protocol):
