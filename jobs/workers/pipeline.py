@@ -230,7 +230,8 @@ class Pipeline:
         written = self._result(reference)
         by_name = {shard.task.shard: shard for shard in self._shards}
         for name, result in written.reports:
-            by_name[name].wrote(result)
+            if name in by_name:  # else another attempt has committed it meanwhile
+                by_name[name].wrote(result)
         if self._shards:
             self._shards[0].seconds.write += written.seconds
 
