@@ -226,6 +226,8 @@ class _Session:
             self.interruptions.drain_on_first()
             for event in driver.run(shards, self._draining):
                 self._note(event, outcome)
+                while driver.told:
+                    wanted.watcher.say(driver.told.pop(0))
             outcome.stop_clock()
         finally:
             driver.close()

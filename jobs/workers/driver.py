@@ -100,6 +100,7 @@ class Driver:
         self._draining = False
         self._looked = time.monotonic()
         self.given_up: list[str] = []
+        self.told: list[str] = []  # sentences for the user, to be taken
         self.notes: tuple[str, ...] = ()  # on the weights, for the user, once a network is loaded
 
     def start(self) -> None:
@@ -171,10 +172,7 @@ class Driver:
             if isinstance(cause, MSNetError):
                 raise cause from None
             _LOG.error("an extractor failed to load the network: %s", error)
-            raise ResourceError(
-                f"expected the network to load; it failed: {_first_line(cause)}. "
-                "Is there enough memory on the device? Try fewer --extractors or a smaller --model"
-            ) from None
+            self._not_loaded(worker, _first_line(cause))
         except RayError as error:
             self._not_loaded(worker, _first_line(error))
         else:
@@ -183,9 +181,9 @@ class Driver:
         yield from ()
 
     def _not_loaded(self, worker: _Worker, reason: str) -> None:
-        """Start another worker, or continue without it while there are others."""
+        """Start another worker; after several failures continue without it while there are others, and say so."""
         self._require_alive()
-        _LOG.warning("an extractor died while loading the network: %s", reason)
+        _LOG.warning("an extractor did not load its network: %s", reason)
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._load_failures += 1
@@ -194,7 +192,13 @@ class Driver:
         elif not self._workers:
             raise ResourceError(
                 f"expected an extractor to load its network; {self._load_failures} failed "
-                f"({reason}). Is there enough memory, and are the GPUs free? Try fewer --extractors"
+                f"({reason}). Is there enough memory on the device, and is it free? Try fewer --extractors or a "
+                "smaller --model"
+            )
+        else:
+            self._load_failures = 0  # of the next one
+            self.told.append(
+                f"an extractor could not load its network and is left out; {len(self._workers)} go on ({reason})"
             )
 
     def _assign(self, worker: _Worker, shard: PlannedShard) -> None:

@@ -41,6 +41,11 @@ class FakeExtractor:
                 raise WeightsError("they do not fit")
             case "dies":
                 os._exit(1)
+            case "one works":  # the first that comes; the others have no memory on their device
+                try:
+                    (self.folder / "works").touch(exist_ok=False)
+                except FileExistsError:
+                    raise RuntimeError("CUDA out of memory") from None
         return ("a note",)
 
     def drain(self) -> None:
@@ -91,7 +96,7 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drivers
     made = []
 
     def make(workers: int = 1, loading: str = "works") -> Driver:
-        paths, none = StorePaths(tmp_path), Workers(workers, 0, 0, False, 1)
+        paths, none = StorePaths(tmp_path), Workers(workers, 0, 0, 0, 1, decoders_fixed=True)  # asks for no core
         settings = ExtractorSettings(paths, make_run(), loading, none, DecoderLimits())
         made.append(Driver(settings, workers, Ledger(paths), "token"))
         return made[-1]
@@ -183,6 +188,12 @@ def test_weights_that_do_not_load_end_the_start_by_their_own_sentence(drivers: D
 
 
 @pytest.mark.slow
+def test_extractor_that_cannot_load_is_left_out_aloud_while_another_works(drivers: Drivers) -> None:
+    made = drivers(workers=2, loading="one works")
+    assert len(run(made, shard(0, *["slow@"] * 15))) == 1
+    assert made.told == ["an extractor could not load its network and is left out; 1 go on (CUDA out of memory)"]
+
+
 def test_extractor_that_dies_on_loading_is_given_up(drivers: Drivers) -> None:
     with pytest.raises(ResourceError, match=r"expected an extractor to load its network; 3 failed \(") as caught:
         drivers(loading="dies").start()
