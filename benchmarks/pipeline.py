@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import re
 import shutil
@@ -219,7 +220,13 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'network':<16}{'sampling':<10}{'busy':>6}{'frames/s':>10}{'extractor us':>14}{'writer us':>11}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=10**9)
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=10**9,
+        )
         for model in ("msnet_resnet18", "msnet_resnet50"):
             for sampling in (Sampling.WINDOWS, Sampling.DENSE):
                 figures = found[model, sampling] = measure(

@@ -141,7 +141,8 @@ _Extractors = Annotated[
     ),
 ]
 _Decoders = Annotated[
-    int | None, _work("--decoders", min=1, help="Decoding processes per extractor. (default: by cores)")
+    int | None,
+    _work("--decoders", min=1, help="Decoding processes per extractor. (default: as many as its device needs)"),
 ]
 _Threads = Annotated[
     int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")

@@ -114,7 +114,7 @@ class Outcome:
         if seconds.waiting > _WAITING_SHARE * of_devices and decoding > seconds.network:
             stage = "decode" if seconds.decode >= seconds.transform else "transform"
             more = f"more than --decoders {self.decoders}" if workers.decoders_fixed else "more cores for decoders"
-            return LimitingStage(stage, f"{more} would help, or a smaller --rate-hz")
+            return LimitingStage(stage, f"{more} would help, or --decoder sparse where videos are H.264")
         if seconds.write > _WRITING_SHARE * of_devices:
             return LimitingStage(
                 "write", "fewer or smaller --outputs, --compression none, or faster storage would help"

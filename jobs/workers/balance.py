@@ -15,7 +15,7 @@ _GROWTH = 4  # a fourth of the decoders more at a time
 class Balance:
     """Looks at each turn of an extractor's loop, and says now and then by how many decoders to change.
 
-    Decoders that are just starting are waited for: a window begins anew with each change.
+    A window begins with the first look, and anew with each change.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,19 +24,21 @@ class Balance:
         self._begin()
 
     def _begin(self) -> None:
-        self._began = self._clock()
+        self._began: float | None = None
         self._waited = 0.0
         self._looks = self._ahead = 0
 
     def look(self, waited_seconds: float, all_ready: bool) -> None:
         """Take note of a turn: how long the device waited for frames, and whether every decoder had some ready."""
+        if self._began is None:
+            self._began = self._clock()
         self._waited += waited_seconds
         self._looks += 1
         self._ahead += all_ready
 
     def change(self, decoders: int) -> tuple[int, str]:
         """By how many decoders to change the number, and why; 0 until there is a reason."""
-        elapsed = self._clock() - self._began
+        elapsed = 0.0 if self._began is None else self._clock() - self._began
         if elapsed < _WINDOW_SECONDS:
             return 0, ""
         waiting, ahead = self._waited / elapsed, self._ahead / max(1, self._looks)

@@ -261,7 +261,7 @@ class Pipeline:
         return found
 
     def _balance_decoders(self, waited: float, ready: Collection[Any]) -> None:
-        if self._balance is None:
+        if self._balance is None or not self._pool.warm:
             return
         self._balance.look(waited, self._pool.ahead(ready))
         before = self._pool.size
@@ -269,4 +269,5 @@ class Pipeline:
         if change > 0 and self._pool.hungry:  # there are not enough files for those that there are
             return
         if change and (made := self._pool.resize(change)):
-            self._shards[0].note([f"decoders: {before}, {made:+d}: {reason}"])
+            what = f"asked Ray for {made} more" if made > 0 else f"giving up {-made}"
+            self._shards[0].note([f"decoders: {before}, {what}: {reason}"])
