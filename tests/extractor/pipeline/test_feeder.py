@@ -188,7 +188,7 @@ def test_time_of_the_device_is_counted(network: MSNet) -> None:
     assert device.busy_seconds > 0
 
 
-@pytest.mark.parametrize(("size", "frames"), [(224, 12), (64, 147), (512, 2), (4096, 1)])
+@pytest.mark.parametrize(("size", "frames"), [(224, 12), (112, 32), (64, 98), (512, 2), (4096, 1)])
 def test_batches_on_a_cpu_follow_from_the_frame_size(size: int, frames: int) -> None:
     assert CPUDevice().batch_frames(size) == frames
 
