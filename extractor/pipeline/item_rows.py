@@ -40,13 +40,9 @@ class ItemRows(ABC):
         self._pair_rows = 0
 
     @property
+    @abstractmethod
     def complete(self) -> bool:
         """Whether every row of every clip is written, or would have been if none had been refused."""
-        return self._all_written
-
-    @property
-    @abstractmethod
-    def _all_written(self) -> bool: ...
 
     @abstractmethod
     def take(self, place: int, rows: Rows, frames: int) -> None:
@@ -103,7 +99,7 @@ class ClipRows(ItemRows):
         self._clips: list[dict[str, Any]] = []
 
     @property
-    def _all_written(self) -> bool:
+    def complete(self) -> bool:
         return len(self._clips) == len(self.plan.num_valid)
 
     def clips(self) -> list[dict[str, Any]]:
@@ -112,7 +108,7 @@ class ClipRows(ItemRows):
     def take(self, place: int, rows: Rows, frames: int) -> None:
         earlier, count = self._waiting.get(place, ({}, 0))
         self._waiting[place] = concatenate_rows(earlier, rows), count + frames
-        while not self._all_written and self._is_whole(len(self._clips)):
+        while not self.complete and self._is_whole(len(self._clips)):
             self._write_clip(len(self._clips))
 
     def _is_whole(self, clip: int) -> bool:
@@ -161,7 +157,7 @@ class SequenceRows(ItemRows):
         self._frames_known = self._pairs_known = 0
 
     @property
-    def _all_written(self) -> bool:
+    def complete(self) -> bool:
         return self._frames_known == len(self._kept)
 
     def clips(self) -> list[dict[str, Any]]:

@@ -17,7 +17,13 @@ from schemas.records import Failure, Int64Array, ItemPlan
 Rows = dict[str, npt.NDArray[np.generic]]
 """Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
 
-SPAN_COLUMNS = ("item", "sequence", "frames", "motion", "pairs", "clips")
+ROW_KINDS = ("frames", "motion", "pairs", "clips")
+SPAN_COLUMNS = ("item", "sequence", *ROW_KINDS)
+
+
+def row_kind(path: str) -> str:
+    """Which of `ROW_KINDS` a dataset's rows are: motion is known earlier than the other tensors of its frame."""
+    return "motion" if path == "frames/motion" else path.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from extractor.models.pieces import BatchPlan
 from extractor.models.streaming import BatchOutput
-from extractor.pipeline.messages import Rows
+from extractor.pipeline.messages import Rows, row_kind
 from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec, pack_tied
 from schemas.tensors import TENSORS
@@ -58,19 +58,11 @@ def to_numpy(tensors: Mapping[str, Tensor]) -> Rows:
     return {path: pack_tied(t.numpy()) if path == "pairs/tied" else t.numpy() for path, t in tensors.items()}
 
 
-def rows_planned(plan: BatchPlan, path: str) -> int:
-    """How many rows of a dataset a batch completes."""
-    if path == "frames/motion":
-        return int(plan.motion.sum())
-    counts = {"clips": plan.clips, "frames": plan.frames, "pairs": plan.pairs}
-    return int(counts[path.partition("/")[0]].sum())
-
-
 def blank_rows(plan: BatchPlan, datasets: Sequence[DatasetSpec]) -> Rows:
     """Zeros where a network would have written: what the pipeline costs without one."""
     computed = {stored.path for stored in TENSORS.values() if stored.attribute is not None}
     return {
-        spec.path: np.zeros((rows_planned(plan, spec.path), *spec.shape), spec.dtype)
+        spec.path: np.zeros((int(getattr(plan, row_kind(spec.path)).sum()), *spec.shape), spec.dtype)
         for spec in datasets
         if spec.path in computed
     }

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from extractor.pipeline.item_rows import ClipRows, ItemRows, ItemWriter, SequenceRows
 from extractor.pipeline.messages import (
+    ROW_KINDS,
     BatchRows,
     FramesDamaged,
     ItemBegins,
@@ -15,6 +16,7 @@ from extractor.pipeline.messages import (
     ItemDropped,
     ItemFailed,
     Message,
+    row_kind,
 )
 from schemas.errors import FailureClass
 from schemas.records import Failure
@@ -68,13 +70,13 @@ class RowsWriter:
     def _take(self, batch: BatchRows) -> set[int]:
         """Give the rows of a batch to their items; returns which."""
         touched = set()
-        starts = dict(zip(("frames", "motion", "pairs", "clips"), (0, 0, 0, 0), strict=True))
+        starts = dict.fromkeys(ROW_KINDS, 0)
         for item, place, *counts in batch.spans.tolist():
             stops = {kind: starts[kind] + n for kind, n in zip(starts, counts, strict=True)}
             if item in self._items:
                 rows = {}
                 for path, array in batch.rows.items():
-                    kind = "motion" if path == "frames/motion" else path.partition("/")[0]
+                    kind = row_kind(path)
                     rows[path] = array[starts[kind] : stops[kind]]
                 self._items[item][1].take(place, rows, counts[0])
                 touched.add(item)
