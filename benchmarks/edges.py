@@ -38,7 +38,8 @@ from extractor.video.probing import probe
 from extractor.video.sampling import plan_for, window_ranges
 from gebd import detect
 from jobs.run.inventory import build_inventory
-from jobs.run.request import Request, ResolvedRequest, resolve
+from jobs.run.request import Request
+from jobs.run.resolving import ResolvedRequest, resolve
 from schemas.config import Edges, Sampling, StorageFloat
 from schemas.errors import VideoError
 from schemas.layout import StorePaths, shard_name

@@ -26,7 +26,8 @@ from extractor.pipeline.devices import CPUDevice
 from extractor.pipeline.feeder import Feeder
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
-from jobs.run.request import Request, resolve
+from jobs.run.request import Request
+from jobs.run.resolving import resolve
 from schemas.config import Sampling
 from schemas.errors import VideoError
 from schemas.records import FrameChunk, Header, ItemPlan, Restart

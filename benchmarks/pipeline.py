@@ -38,7 +38,8 @@ from extractor.video.encoding import encode_video
 from extractor.video.sampling import plan_for
 from jobs.cluster.devices import Workers
 from jobs.cluster.options import DecoderLimits
-from jobs.run.request import Request, resolve
+from jobs.run.request import Request
+from jobs.run.resolving import resolve
 from jobs.workers.attempt import ShardAttempt, ShardTask
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 import typer
 from pydantic import ValidationError
 
-# imported to register their commands
-from jobs.cli import demo, extract, stores  # noqa: F401
 from jobs.cli.app import INTERRUPTED, InterruptedHalfwayError, app
-from jobs.cli.gebd import annotations as gebd, demo as gebd_demo, heads, plots  # noqa: F401
 from jobs.cli.streams import guarded_streams, say
-from jobs.cli.weights import checkpoints, evaluation, picture, training  # noqa: F401
 from jobs.cluster.signals import Interruptions
 from schemas.errors import MSNetError
 from schemas.wording import first_refusal
 
 _PIPE_BROKEN = 141  # 128 + SIGPIPE, as shells report it
+
+ROOMS: dict[str, tuple[str, ...]] = {
+    "demo": ("demo",),
+    **dict.fromkeys(("extract", "resume", "plan"), ("extract",)),
+    **dict.fromkeys(("status", "show", "report", "export", "compare", "verify"), ("stores",)),
+    "gebd": ("gebd.annotations", "gebd.demo", "gebd.heads", "gebd.plots"),
+    "weights": ("weights.checkpoints", "weights.evaluation", "weights.picture", "weights.training"),
+}
+"""Modules of `jobs.cli` by the first word of the commands that they register when they are imported.
+
+Only those of the command at hand are: importing torch and the rest takes longer than most commands on a store.
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,7 +62,18 @@ def _pipe_broken() -> int:
     return _PIPE_BROKEN
 
 
+def register(arguments: list[str]) -> None:
+    """Import the modules of the command that the arguments begin with, or those of all."""
+    words = arguments[:1] if arguments[:1] and arguments[0] in ROOMS else list(ROOMS)
+    if arguments[:1] == ["--version"]:
+        words = []
+    for word in words:
+        for module in ROOMS[word]:
+            import_module(f"jobs.cli.{module}")
+
+
 def _run(arguments: list[str] | None) -> int:
+    register(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=arguments, prog_name="msnet", standalone_mode=False)
     except MSNetError as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jobs.cli.display import duration, paragraph, rows, size
 from jobs.cli.streams import say
 from jobs.run.outcome import Outcome
-from jobs.run.plan import Plan
 from jobs.stores.standing import Standing
 from schemas.wording import counted
+
+if TYPE_CHECKING:  # it imports torch, which commands on stores do without
+    from jobs.run.plan import Plan
 
 _LISTED = 10
 

@@ -26,7 +26,8 @@ from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request, resolve
+from jobs.run.request import Request
+from jobs.run.resolving import resolve
 from jobs.run.watcher import Watcher
 from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling

@@ -26,7 +26,8 @@ from jobs.cluster.signals import Interruptions
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request, ResolvedRequest, resolve, resolve_weights
+from jobs.run.request import Request
+from jobs.run.resolving import ResolvedRequest, resolve, resolve_weights
 from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing

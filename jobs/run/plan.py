@@ -26,7 +26,8 @@ from jobs.cluster.cluster import cluster
 from jobs.cluster.devices import Workers, count_gpus, torch_device
 from jobs.cluster.options import Options
 from jobs.run.inventory import limited
-from jobs.run.request import Request, ResolvedRequest, resolve
+from jobs.run.request import Request
+from jobs.run.resolving import ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.videos import probe_listing
 from jobs.run.watcher import Watcher

@@ -16,7 +16,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import Piece
 from extractor.models.streaming import SequenceStreams
 from extractor.pipeline.devices import CUDADevice, Device
-from jobs.run.request import network_shape
+from jobs.run.resolving import network_shape
 from schemas.config import Sampling
 from schemas.layout import datasets_of
 from schemas.records import Item

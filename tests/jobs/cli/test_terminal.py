@@ -20,13 +20,15 @@ import typer
 from extractor.store import FeatureStore
 from gebd.annotations.loading import write_annotations
 from jobs.cli.app import app
-from jobs.cli.main import main  # which registers the commands
+from jobs.cli.main import main, register
 from jobs.run.outcome import Outcome
 from schemas.errors import InventoryError
 from schemas.escaping import escaped
 from tests.extractor.store.making import make_store
 from tests.gebd.boundary_stores import make_videos
 from tests.jobs.run.test_plan import PLAN
+
+register([])  # all commands
 
 TITLE, LINES, TURNED, C1 = "a\x1b]0;title\x07.mp4", "two\nlines.mp4", "fine\u202e4pm.mp4", "c\x9b31m é × →.mp4"
 IDS = ((TITLE, LINES, "bad\x1b[2J\r.mp4"), (TURNED, C1))

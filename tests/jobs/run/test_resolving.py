@@ -10,7 +10,8 @@ from extractor.models.checkpoints.bundled import bundled_checkpoint
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.models.spec import NETWORK_NAMES, member_frames
-from jobs.run.request import Request, resolve
+from jobs.run.request import Request
+from jobs.run.resolving import resolve
 from schemas.config import Edges, Sampling
 from schemas.errors import ConfigurationError, MSNetError, WeightsError
 from schemas.tensors import NetworkShape
