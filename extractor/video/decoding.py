@@ -18,7 +18,7 @@ import numpy.typing as npt
 from extractor.video.containers.preflight import Inspection, inspect_video
 from extractor.video.decoders.backends import DecodingRequest, Misbehaved, NativeFrames, Tally, distribution_version
 from extractor.video.decoders.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
-from extractor.video.decoders.jumping import has_long_gap, jumping_frames, planned_runs
+from extractor.video.decoders.jumping import has_long_gap, jumping_frames, planned_jumps
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from extractor.video.decoders.sparse import leaves_frames_out, sparse_frames
 from extractor.video.fingerprints import check_job
@@ -224,7 +224,11 @@ def _first_decoder(
     flags = inspection.info.flags
     if policy is DecoderPolicy.PYAV:
         return None
-    if policy is not DecoderPolicy.DECORD and (flags or policy is DecoderPolicy.SPARSE) and planned_runs(request):
+    if (
+        policy is not DecoderPolicy.DECORD
+        and (flags or policy is DecoderPolicy.SPARSE)
+        and planned_jumps(request) is not None
+    ):
         return jumping_frames
     if policy is DecoderPolicy.SPARSE and not config.keep_corrupt and leaves_frames_out(inspection):
         return sparse_frames

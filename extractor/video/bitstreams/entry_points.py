@@ -47,6 +47,8 @@ class EntryPoints:
     def __init__(self, codec: str, extradata: bytes) -> None:
         self._codec = codec
         self._length_size = nal_length_size(codec, extradata)
+        slices = _H264_SLICES if codec == "h264" else _HEVC_SLICES
+        self._slice_headers = frozenset(header for header in range(256) if self._kind(header) in slices)
         self._points: list[EntryPoint] = []
         self._sets: frozenset[bytes] | None = None  # at entry points
         self._other_sets: set[bytes] = set()
@@ -71,11 +73,10 @@ class EntryPoints:
 
     def _add_coded(self, packet: av.Packet[Any]) -> None:
         """Take a packet of NAL units. Parameter sets may come with any picture, before its first slice."""
-        data = memoryview(packet)
-        kind_at = self._length_size
-        if kind_at and not packet.is_keyframe and len(data) > kind_at and self._is_slice(data[kind_at]):
+        at = self._length_size
+        if at and not packet.is_keyframe and packet.size > at and memoryview(packet)[at] in self._slice_headers:
             return
-        units = list(self._to_first_slice(bytes(data)))
+        units = list(self._to_first_slice(bytes(packet)))
         kinds = _H264_SETS if self._codec == "h264" else _HEVC_SETS
         sets = frozenset(unit for unit in units if self._kind(unit[0]) in kinds)
         opens = independent_units(self._codec, units) if packet.is_keyframe else None
@@ -97,14 +98,11 @@ class EntryPoints:
     def _kind(self, header: int) -> int:
         return header & 31 if self._codec == "h264" else header >> 1 & 63
 
-    def _is_slice(self, header: int) -> bool:
-        return self._kind(header) in (_H264_SLICES if self._codec == "h264" else _HEVC_SLICES)
-
     def _to_first_slice(self, packet: bytes) -> Iterator[bytes]:
         """Units before the first slice, without trailing zeros, and that slice."""
         for unit in nal_units(packet, self._length_size):
             yield unit.rstrip(b"\0")
-            if self._is_slice(unit[0]):
+            if unit[0] in self._slice_headers:
                 return
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import av
@@ -62,55 +62,77 @@ class Run(NamedTuple):
     end: int
 
 
+class Entry(NamedTuple):
+    """An entry point, and the number of its frame in output order."""
+
+    number: int
+    point: EntryPoint
+
+
+class Plan(NamedTuple):
+    """How to decode a file with jumps. probes: what is compared first. saved: frames that need not be decoded."""
+
+    runs: tuple[Run, ...]
+    probes: tuple[Run, ...]
+    saved: int
+
+    @property
+    def cost(self) -> int:
+        """Frames that are decoded for comparison."""
+        return sum(probe.end + probe.end - probe.first for probe in self.probes)
+
+
 def has_long_gap(request: DecodingRequest) -> bool:
     """Whether items leave a stretch uncovered, before one of them, that is long enough to jump over it."""
     ends = np.concatenate([[0], request.covered[:-1, 1]]) if len(request.covered) else np.empty(0, np.int64)
     return bool((request.covered[:, 0] - ends >= LONG_GAP).any())
 
 
-def planned_runs(request: DecodingRequest) -> tuple[Run, ...]:
-    """How to decode a file with jumps; empty if it does not allow them, or if they save too little."""
-    inspection = request.inspection
-    numbered = _numbered_entries(inspection)
-    if not len(request.covered) or not numbered or request.keep_corrupt:
-        return ()
-    runs = runs_over(request.covered, numbered)
-    saved = runs[0].first + sum(after.first - before.end for before, after in pairwise(runs))
-    cost = sum(probe.end + probe.end - probe.first for probe in _probes(runs, numbered, inspection.info.num_frames))
-    return tuple(runs) if saved >= max(LONG_GAP, _WORTH * cost) else ()
+def planned_jumps(request: DecodingRequest) -> Plan | None:
+    """How to decode a file with jumps; None if it does not allow them, or if they save too little."""
+    entries = _numbered_entries(request.inspection)
+    if not len(request.covered) or request.keep_corrupt:
+        return None
+    count = request.inspection.info.num_frames
+    # A kind of which the file's first one comes late is not worth its comparison: perhaps without it.
+    kinds = [entries, *([one for one in entries if one.point.opens == opens] for opens in (True, False))]
+    plans = [_plan(request.covered, usable, count) for usable in kinds if usable]
+    best = max(plans, key=lambda plan: plan.saved - plan.cost, default=None)
+    return best if best is not None and best.saved >= max(LONG_GAP, _WORTH * best.cost) else None
 
 
-def runs_over(covered: Int64Array, entries: Sequence[tuple[int, EntryPoint]]) -> list[Run]:
-    """The runs that decode all covered stretches. entries: number of the frame and entry point, ascending.
+def runs_over(covered: Int64Array, entries: Sequence[Entry]) -> tuple[Run, ...]:
+    """The runs that decode all covered stretches. entries: ascending.
 
     Entries at frames 0, 250 and 500, covered (510, 600): one run from 500 to 600.
     """
-    numbers = np.array([number for number, _ in entries], np.int64)
+    numbers = np.array([entry.number for entry in entries], np.int64)
     runs: list[Run] = []
     position = 0  # behind the last frame that is decoded
     for first, end in covered.tolist():
         at = int(numbers.searchsorted(first, "right")) - 1
         if at >= 0 and numbers[at] - position >= _LEAST_GAP:
-            runs.append(Run(entries[at][1], entries[at][0], end))
+            runs.append(Run(entries[at].point, entries[at].number, end))
         elif runs:
             runs[-1] = runs[-1]._replace(end=end)
         else:
             runs.append(Run(None, 0, end))
         position = end
-    return runs
+    return tuple(runs)
 
 
 def jumping_frames(request: DecodingRequest) -> NativeFrames:
-    """Sampled frames of a file for which `planned_runs` is not empty.
+    """Sampled frames of a file that `planned_jumps` has a plan for.
 
     Raises Misbehaved at any sign of damage that `pyav_frames` knows, unless exactly the expected frames come in the
     order of their stamps, and if a comparison shows that decoding from a keyframe differs from decoding from the start.
     """
-    runs = planned_runs(request)
+    plan = planned_jumps(request)
+    assert plan is not None
     try:
-        for probe in _probes(runs, _numbered_entries(request.inspection), request.inspection.info.num_frames):
+        for probe in plan.probes:
             _compare(request, probe)
-        yield from _frames(request, runs)
+        yield from _frames(request, plan.runs)
     except VideoError as error:
         raise Misbehaved(f"decoding from a keyframe: {error.message}") from None
     except (av.FFmpegError, OSError) as error:
@@ -118,23 +140,25 @@ def jumping_frames(request: DecodingRequest) -> NativeFrames:
     request.tally.flags.add("jumps")
 
 
-def _numbered_entries(inspection: Inspection) -> list[tuple[int, EntryPoint]]:
-    """Entry points with the numbers of their frames, ascending; none if stamps do not identify frames."""
+def _numbered_entries(inspection: Inspection) -> list[Entry]:
+    """The entry points of a file, ascending; none if its stamps do not identify its frames."""
     flags = {flag for flag in inspection.info.flags if not flag.startswith("pixel_format:")}
     if inspection.stamps is None or flags - _HARMLESS_FLAGS:
         return []
-    numbered = ((index_of(inspection.stamps, entry.stamp), entry) for entry in inspection.entry_points)
-    return sorted((number, entry) for number, entry in numbered if number is not None)
+    numbered = ((index_of(inspection.stamps, point.stamp), point) for point in inspection.entry_points)
+    return sorted(Entry(number, point) for number, point in numbered if number is not None)
 
 
-def _probes(runs: Sequence[Run], entries: Sequence[tuple[int, EntryPoint]], count: int) -> list[Run]:
-    """What is compared: the frames behind the first entry point of each kind that is used, but the file's start."""
+def _plan(covered: Int64Array, entries: Sequence[Entry], count: int) -> Plan:
+    """The runs, and of each kind of entry point that they use the frames behind the file's first one, but its start."""
+    runs = runs_over(covered, entries)
     probes = []
-    for opens in {run.entry.opens for run in runs if run.entry is not None}:
-        of_kind = next((number, entry) for number, entry in entries if number > 0 and entry.opens == opens)
-        later = (number for number, _ in entries if number > of_kind[0])
-        probes.append(Run(of_kind[1], of_kind[0], min(next(later, count), of_kind[0] + _COMPARED)))
-    return probes
+    for opens in sorted({run.entry.opens for run in runs if run.entry is not None}):
+        at, first = next((at, one) for at, one in enumerate(entries) if one.number > 0 and one.point.opens == opens)
+        following = entries[at + 1].number if at + 1 < len(entries) else count
+        probes.append(Run(first.point, first.number, min(following, first.number + _COMPARED)))
+    saved = runs[0].first + sum(after.first - before.end for before, after in pairwise(runs))
+    return Plan(runs, tuple(probes), saved)
 
 
 def _compare(request: DecodingRequest, probe: Run) -> None:
@@ -195,6 +219,7 @@ class _Source:
         self._context.thread_count = 1
         self._context.copy_opaque = True  # for the tags of leading pictures
         self._judge = Judge(self._request, {self._context.name, self._context.codec.canonical_name})
+        self._begun = False
 
     def close(self) -> None:
         self._container.close()
@@ -204,9 +229,14 @@ class _Source:
 
         Raises VideoError at a sign of damage, and unless exactly these frames come, in this order.
         """
+        if run.entry is not None and not self._begun:
+            # The first packet may name the encoder, whose bugs FFmpeg then undoes: those of x264 in 4:4:4, of XviD.
+            for _ in self._decoded(islice(self._container.demux(self._stream), 1)):
+                pass
+        self._begun = True
         packets = self._container.demux(self._stream) if run.entry is None else self._from(run.entry)
         number = run.first
-        for frame in watched(decoded_frames(packets, self._context, self._judge), self._request):
+        for frame in watched(self._decoded(packets), self._request):
             if frame.is_corrupt or index_of(self._stamps, frame.pts) != number:
                 self._judge.complain(f"expected frame {number}; got one of stamp {frame.pts}")
             yield number, frame
@@ -215,6 +245,9 @@ class _Source:
                 return
         if number < run.end:
             self._judge.complain(f"expected {run.end} frames; got none behind frame {number - 1}")
+
+    def _decoded(self, packets: Iterator[av.Packet[Any]]) -> Iterator[av.VideoFrame]:
+        return decoded_frames(packets, self._context, self._judge)
 
     def _from(self, entry: EntryPoint) -> Iterator[av.Packet[Any]]:
         """Packets from an entry point on, with tags on the pictures that lead it.
