@@ -42,6 +42,7 @@ from schemas.records import (
 CHUNK_BYTES = 16 * 1024 * 1024
 """Bytes of resized frames in one chunk: 111 frames of 224 x 224. Each costs its receiver as much as copying 50."""
 
+_JUMPING_SUFFIXES = frozenset({".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mts", ".ts", ".webm"})
 _TOGETHER_BYTES = 1024 * 1024  # of native frames resized together: a call takes as long as resizing half a small frame
 _SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
 _SLOWEST_OF_REAL_TIME = 2.0
@@ -141,6 +142,12 @@ def plan_items(
         except VideoError as error:
             plans.append(Failure(item.video_id, error.failure, error.message))
     return tuple(plans)
+
+
+def may_begin_late(path: str, config: ExtractionConfig) -> bool:
+    """Whether decoding is likely to begin near a late segment, by the file's name alone: see `jumping`."""
+    jumps = config.decoder in (DecoderPolicy.AUTO, DecoderPolicy.SPARSE) and not config.keep_corrupt
+    return jumps and Path(path).suffix.lower() in _JUMPING_SUFFIXES
 
 
 def suggested_deadline_seconds(

@@ -101,7 +101,7 @@ class EntryPoints:
     def _to_first_slice(self, packet: bytes) -> Iterator[bytes]:
         """Units before the first slice, without trailing zeros, and that slice."""
         for unit in nal_units(packet, self._length_size):
-            yield unit.rstrip(b"\0")
+            yield unit.rstrip(b"\0") or unit[:1]
             if unit[0] in self._slice_headers:
                 return
 
