@@ -1,7 +1,8 @@
 """One file in, resized sampled frames out: which decoder runs, when its frames are discarded, when the file fails.
 
-docs/decoding.md states the rule. In short: decord decodes an unflagged file, forward; PyAV decodes a flagged file, or
-one on which decord misbehaves, from the start; a file that PyAV finds damaged fails with its class.
+docs/decoding.md states the rule. In short: decord decodes an unflagged file, forward; PyAV decodes a flagged file, from
+a keyframe near a late segment if that is proven to be the same, and one on which decord misbehaves, from the start; a
+file that PyAV finds damaged fails with its class.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _events(
     if config.decoder is DecoderPolicy.DECORD:
         raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}. Use --decoder auto for a second opinion")
     request = replace(request, tally=Tally())
-    if config.decoder is not DecoderPolicy.PYAV and has_long_gap(request):
+    if config.decoder is not DecoderPolicy.PYAV and not inspection.images and has_long_gap(request):
         request.tally.flags.add("from_start")
     decoding = _DecodingPass(request, config, chunk_bytes)
     yield from decoding.chunks(pyav_image_frames(request) if inspection.images else pyav_frames(request))

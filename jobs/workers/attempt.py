@@ -185,6 +185,8 @@ class ShardAttempt:
             case Decoded() as decoded:
                 self.seconds.decode += decoded.decode_seconds
                 self.seconds.transform += decoded.transform_seconds
+                if "from_start" in decoded.flags:
+                    self._notes.append(f"{event.job.path}: decoded from its start, though its segments lie late")
 
 
 def spread(jobs: Sequence[FileJob], decoders: int, may_split: Callable[[FileJob], bool]) -> list[FileJob]:

@@ -10,7 +10,14 @@ import pytest
 
 from extractor.video.bitstreams.entry_points import EntryPoint, EntryPoints, independent, independent_units
 from extractor.video.containers.preflight import inspect_video
-from tests.extractor.video.streams_with_groups import FRAMES, GROUP, KINDS, WITHOUT, with_false_keyframes, write_kind
+from tests.extractor.video.bitstreams.streams_with_groups import (
+    FRAMES,
+    GROUP,
+    KINDS,
+    WITHOUT,
+    with_false_keyframes,
+    write_kind,
+)
 
 OPEN = {"open.mp4", "open.ts", "hevc_open.mp4", "hevc_open.mkv"}
 INTRA_IN_OPEN_GROUPS = {"mpeg4.mp4", "mpeg4.mkv", "mpeg2.ts"}  # nothing tells whether their groups are closed

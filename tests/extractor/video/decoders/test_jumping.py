@@ -22,7 +22,7 @@ from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.decoding import decode
 from schemas.errors import FailureClass, VideoError
 from schemas.records import DecodingEvent, FileJob, Item, Restart
-from tests.extractor.video.streams_with_groups import GROUP, KINDS, WITHOUT, with_false_keyframes, write_kind
+from tests.extractor.video.bitstreams.streams_with_groups import GROUP, KINDS, WITHOUT, with_false_keyframes, write_kind
 from tests.extractor.video.truth import config, kept
 from tests.videos import write_video
 
