@@ -35,14 +35,19 @@ _OPTIONS = {
 }
 
 
-def write_film(path: Path, codec: str, *, seconds: int = 60, repetitions: int = 60) -> Path:
-    """Encode some seconds of the scene and write them that many times, without encoding them again."""
+def write_film(
+    path: Path, codec: str, *, seconds: int = 60, repetitions: int = 60, size: tuple[int, int] = _SIZE
+) -> Path:
+    """Encode some seconds of the scene and write them that many times, without encoding them again.
+
+    size: (height, width).
+    """
     part = path.with_name(f"part_{path.name}")
     with av.open(str(part), "w") as container:
         stream: Any = container.add_stream(codec, rate=_FPS, options=dict(_OPTIONS[codec]))
-        stream.height, stream.width = _SIZE
+        stream.height, stream.width = size
         stream.pix_fmt = "yuv420p"
-        for frame in scene(_SIZE, seconds * _FPS, 0):
+        for frame in scene(size, seconds * _FPS, 0):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
     _repeat(part, path, repetitions)

@@ -15,7 +15,7 @@ from jobs.workers.attempt import ShardAttempt, ShardTask, spread
 from jobs.workers.decoder_pool import FileEvent
 from schemas.errors import FailureClass, VideoError
 from schemas.layout import StorePaths
-from schemas.records import FileJob, Item
+from schemas.records import Decoded, Failure, FileJob, Header, Item, PixelGrid, VideoInfo
 from schemas.tensors import NetworkShape
 from tests.extractor.pipeline.truth import make_config
 
@@ -119,3 +119,16 @@ def test_decoding_may_begin_late_in_containers_with_dependable_stamps() -> None:
     assert all(may_begin_late(f"/a/b.{suffix}", config) for suffix in ("mp4", "MKV", "ts", "webm", "mov"))
     assert not any(may_begin_late(f"/a/b{suffix}", config) for suffix in (".avi", ".mpg", ".flv", ""))
     assert not may_begin_late("/a/b.mp4", make_config(sampling="windows", num_frames=4, keep_corrupt=True))
+
+
+@pytest.mark.parametrize(("flags", "told"), [(("long", "from_start"), True), (("long", "jumps"), False)])
+def test_the_log_says_which_file_was_decoded_from_its_start(tmp_path: Path, flags: tuple[str, ...], told: bool) -> None:
+    attempt = attempt_at(tmp_path, film("a.mp4", 3000))
+    (job,) = attempt.take_files()
+    info = VideoInfo("h264", "mov", 64, 64, 0, 25.0, 90_000, 0.0, 3600.0)
+    header = Header(info, PixelGrid(1, 1, 0, 0), (Failure("a.mp4_3000", FailureClass.TOO_SHORT, "too short"),))
+    attempt.handle(FileEvent(job, header))
+    attempt.handle(FileEvent(job, Decoded("av", "18", flags=flags)))
+    attempt.report()
+    report: Any = attempt.events.get()
+    assert any("decoded from its start" in note for note in report.notes) is told
