@@ -6,6 +6,7 @@ standard lets decoding start, and the parameter sets must be those of the rest o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ class EntryPoints:
         slices = _H264_SLICES if codec == "h264" else _HEVC_SLICES
         self._slice_headers = frozenset(header for header in range(256) if self._kind(header) in slices)
         self._points: list[EntryPoint] = []
-        self._sets: frozenset[bytes] | None = None  # at entry points
+        self._sets: frozenset[bytes] | None = None  # digests of those at entry points
         self._other_sets: set[bytes] = set()
         self._sets_change = False
         self._since = _APART
@@ -65,10 +66,12 @@ class EntryPoints:
     def add(self, packet: av.Packet[Any]) -> None:
         """Take the next packet."""
         self._since += 1
+        # An MP4 can have several descriptions of one track, each with parameter sets of its own.
+        self._sets_change |= packet.is_keyframe and packet.has_sidedata("new_extradata")
         if self._codec in ("h264", "hevc"):
             self._add_coded(packet)
         elif packet.is_keyframe:
-            sets = frozenset({mpeg4_layer(bytes(packet))}) if self._codec == "mpeg4" else frozenset[bytes]()
+            sets = frozenset({_digest(mpeg4_layer(bytes(packet)))}) if self._codec == "mpeg4" else frozenset[bytes]()
             self._note(packet, independent(self._codec, bytes(packet)), sets)
 
     def _add_coded(self, packet: av.Packet[Any]) -> None:
@@ -78,7 +81,7 @@ class EntryPoints:
             return
         units = list(self._to_first_slice(bytes(packet)))
         kinds = _H264_SETS if self._codec == "h264" else _HEVC_SETS
-        sets = frozenset(unit for unit in units if self._kind(unit[0]) in kinds)
+        sets = frozenset(_digest(unit) for unit in units if self._kind(unit[0]) in kinds)
         opens = independent_units(self._codec, units) if packet.is_keyframe else None
         self._note(packet, opens, sets)
 
@@ -104,6 +107,10 @@ class EntryPoints:
             yield unit.rstrip(b"\0") or unit[:1]
             if unit[0] in self._slice_headers:
                 return
+
+
+def _digest(parameter_set: bytes) -> bytes:
+    return hashlib.blake2b(parameter_set, digest_size=16).digest()  # a file may claim sets of any size
 
 
 def independent_units(codec: str, units: list[bytes]) -> bool | None:

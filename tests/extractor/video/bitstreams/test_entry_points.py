@@ -63,8 +63,12 @@ class _Packet:
 
     pts = dts = 0
 
-    def __init__(self, content: bytes, is_keyframe: bool, size: int = 0) -> None:
-        self.content, self.is_keyframe, self.size = content, is_keyframe, size
+    def __init__(self, content: bytes, is_keyframe: bool, new_description: bool = False) -> None:
+        self.content, self.is_keyframe, self.size = content, is_keyframe, 0
+        self.new_description = new_description
+
+    def has_sidedata(self, kind: str) -> bool:
+        return kind == "new_extradata" and self.new_description
 
     def __bytes__(self) -> bytes:
         return self.content
@@ -120,3 +124,14 @@ def test_any_bytes_are_read_without_an_error(seed: int) -> None:
                     points = EntryPoints(codec, extradata)
                     points.add(_Packet(prefix + content, True))  # type: ignore[arg-type]
                     assert len(points.found) <= 1
+
+
+def test_another_description_of_the_track_leaves_no_entry_points() -> None:
+    for new_description in (False, True):
+        points = EntryPoints("vp9", b"")
+        for number in range(3):
+            keyframe = _Packet(b"\x82\x49\x83\x42", True, new_description and number == 1)
+            points.add(keyframe)  # type: ignore[arg-type]
+            for _ in range(8):
+                points.add(_Packet(b"\x86", False))  # type: ignore[arg-type]
+        assert len(points.found) == (0 if new_description else 3)
