@@ -28,7 +28,7 @@ from extractor.video.encoding import available_codec, encode_video
 from schemas.config import DecoderPolicy, ExtractionConfig, Sampling
 from schemas.records import FileJob, FrameChunk, Item
 
-__all__ = ["LARGE", "SMALL", "DecodeCost", "decode_costs", "decode_costs_of", "main", "write_scene"]
+__all__ = ["LARGE", "SMALL", "DecodeCost", "decode_costs", "decode_costs_of", "main", "scene", "write_scene"]
 
 _FPS, _SECONDS, _RATE_HZ = 30, 10, 10.0
 SMALL, LARGE = (256, 340), (1080, 1920)
@@ -66,7 +66,7 @@ def write_scene(path: Path, size: tuple[int, int], *, seconds: int = _SECONDS, s
     """Write the video; size: (height, width). Raises ValueError if this FFmpeg cannot encode H.264."""
     if available_codec() != "libx264":
         raise ValueError("expected an FFmpeg that encodes H.264 (libx264); got one without. Install PyAV's own wheel")
-    encode_video(path, _scene(size, seconds * _FPS, seed), fps=_FPS)
+    encode_video(path, scene(size, seconds * _FPS, seed), fps=_FPS)
     return path
 
 
@@ -119,7 +119,7 @@ def _decode(path: Path, policy: DecoderPolicy) -> int:
     return sum(len(event.index) for event in events if isinstance(event, FrameChunk))
 
 
-def _scene(size: tuple[int, int], count: int, seed: int) -> Iterator[npt.NDArray[np.uint8]]:
+def scene(size: tuple[int, int], count: int, seed: int) -> Iterator[npt.NDArray[np.uint8]]:
     """Frames (H, W, 3) of a camera that pans over a texture, with an object that moves over it, and with noise."""
     height, width = size
     random = np.random.default_rng(seed)

@@ -1,7 +1,8 @@
 """One file in, resized sampled frames out: which decoder runs, when its frames are discarded, when the file fails.
 
-docs/decoding.md states the rule. In short: decord decodes an unflagged file, forward; PyAV decodes a flagged file, or
-one on which decord misbehaves, from the start; a file that PyAV finds damaged fails with its class.
+docs/decoding.md states the rule. In short: decord decodes an unflagged file, forward; PyAV decodes a flagged file, from
+a keyframe near a late segment if that is proven to be the same, and one on which decord misbehaves, from the start; a
+file that PyAV finds damaged fails with its class.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from extractor.video.containers.preflight import Inspection, inspect_video
 from extractor.video.decoders.backends import DecodingRequest, Misbehaved, NativeFrames, Tally, distribution_version
 from extractor.video.decoders.decord_backend import HELD_BYTES, decord_frames, decord_name_and_version, held_bytes
+from extractor.video.decoders.jumping import has_long_gap, jumping_frames, planned_jumps
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from extractor.video.decoders.sparse import leaves_frames_out, sparse_frames
 from extractor.video.fingerprints import check_job
@@ -41,6 +43,7 @@ from schemas.records import (
 CHUNK_BYTES = 16 * 1024 * 1024
 """Bytes of resized frames in one chunk: 111 frames of 224 x 224. Each costs its receiver as much as copying 50."""
 
+_JUMPING_SUFFIXES = frozenset({".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mts", ".ts", ".webm"})
 _TOGETHER_BYTES = 1024 * 1024  # of native frames resized together: a call takes as long as resizing half a small frame
 _SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
 _SLOWEST_OF_REAL_TIME = 2.0
@@ -94,10 +97,13 @@ def _events(
     if not len(index):
         yield Decoded("", "", flags=info.flags)
         return
-    to_end = _reaches_end(plans, job.items, info)
-    request = DecodingRequest(Path(job.path), inspection, index, to_end, config.keep_corrupt)
+    to_end = any(
+        isinstance(plan, ItemPlan) and _reaches_end(item, info) for plan, item in zip(plans, job.items, strict=True)
+    )
+    covered = _covered(plans, job.items, info)
+    request = DecodingRequest(Path(job.path), inspection, index, to_end, config.keep_corrupt, covered=covered)
     reason = "" if config.decoder is DecoderPolicy.DECORD else distrust
-    first = None if reason else _first_decoder(config, inspection)
+    first = None if reason else _first_decoder(config, request)
     if first is not None:
         decoding = _DecodingPass(request, config, chunk_bytes)
         try:
@@ -113,6 +119,8 @@ def _events(
     if config.decoder is DecoderPolicy.DECORD:
         raise VideoError(FailureClass.CORRUPT, f"{job.path}: {reason}. Use --decoder auto for a second opinion")
     request = replace(request, tally=Tally())
+    if config.decoder is not DecoderPolicy.PYAV and not inspection.images and has_long_gap(request):
+        request.tally.flags.add("from_start")
     decoding = _DecodingPass(request, config, chunk_bytes)
     yield from decoding.chunks(pyav_image_frames(request) if inspection.images else pyav_frames(request))
     yield decoding.decoded(*distribution_version("av"), reason)
@@ -135,6 +143,12 @@ def plan_items(
         except VideoError as error:
             plans.append(Failure(item.video_id, error.failure, error.message))
     return tuple(plans)
+
+
+def may_begin_late(path: str, config: ExtractionConfig) -> bool:
+    """Whether decoding is likely to begin near a late segment, by the file's name alone: see `jumping`."""
+    jumps = config.decoder in (DecoderPolicy.AUTO, DecoderPolicy.SPARSE) and not config.keep_corrupt
+    return jumps and Path(path).suffix.lower() in _JUMPING_SUFFIXES
 
 
 def suggested_deadline_seconds(
@@ -208,15 +222,22 @@ class _DecodingPass:
 
 
 def _first_decoder(
-    config: ExtractionConfig, inspection: Inspection
+    config: ExtractionConfig, request: DecodingRequest
 ) -> Callable[[DecodingRequest], NativeFrames] | None:
     """What may try a file before PyAV decodes it in full.
 
     Raises VideoError where only decord is allowed and the file is flagged.
     """
-    policy, flags = config.decoder, inspection.info.flags
+    policy, inspection = config.decoder, request.inspection
+    flags = inspection.info.flags
     if policy is DecoderPolicy.PYAV:
         return None
+    if (
+        policy is not DecoderPolicy.DECORD
+        and (flags or policy is DecoderPolicy.SPARSE)
+        and planned_jumps(request) is not None
+    ):
+        return jumping_frames
     if policy is DecoderPolicy.SPARSE and not config.keep_corrupt and leaves_frames_out(inspection):
         return sparse_frames
     if policy is not DecoderPolicy.DECORD or not flags:
@@ -232,10 +253,21 @@ def _union(plans: Sequence[ItemPlan | Failure]) -> npt.NDArray[np.int64]:
     return np.unique(np.concatenate(needed)) if needed else np.empty(0, np.int64)
 
 
-def _reaches_end(plans: Sequence[ItemPlan | Failure], items: Sequence[Item], info: VideoInfo) -> bool:
-    """Whether an item extends to the end of the file, so that damage behind its last sample affects it too."""
-    return any(
-        isinstance(plan, ItemPlan)
-        and (item.end_seconds is None or item.end_seconds >= info.end_seconds - TOLERANCE_SECONDS)
+def _covered(plans: Sequence[ItemPlan | Failure], items: Sequence[Item], info: VideoInfo) -> npt.NDArray[np.int64]:
+    """(m, 2) first frame and one past the last of the stretches that items cover, joined where they touch."""
+    found: list[list[int]] = []
+    for first, end in sorted(
+        (int(plan.index[0]), info.num_frames if _reaches_end(item, info) else int(plan.index[-1]) + 1)
         for plan, item in zip(plans, items, strict=True)
-    )
+        if isinstance(plan, ItemPlan)
+    ):
+        if found and first <= found[-1][1]:
+            found[-1][1] = max(found[-1][1], end)
+        else:
+            found.append([first, end])
+    return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _reaches_end(item: Item, info: VideoInfo) -> bool:
+    """Whether an item extends to the end of the file, so that damage behind its last sample affects it too."""
+    return item.end_seconds is None or item.end_seconds >= info.end_seconds - TOLERANCE_SECONDS

@@ -61,6 +61,7 @@ class Pipeline:
         self._pool = pool
         self._writer = writer
         self._threads = workers.threads
+        self._decoders = workers.decoders
         self._balance = None if workers.decoders_fixed else Balance()
         self._messages: list[Message] = []
         self._feeder = Feeder(
@@ -127,7 +128,7 @@ class Pipeline:
         if self._draining.is_set():
             self._pool.drain()
         for shard in self._startable():
-            self._pool.add(shard.take_files())
+            self._pool.add(shard.take_files(self._decoders))
         for event in self._pool.poll(ready):
             for shard in self._shards:
                 shard.handle(event)

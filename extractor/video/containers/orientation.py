@@ -15,7 +15,7 @@ from typing import Any
 import av
 import numpy as np
 
-from extractor.video.containers.structure import length_prefixed_units
+from extractor.video.bitstreams.headers import length_prefixed_units
 
 IMAGE_CODECS = frozenset({"apng", "bmp", "gif", "jpeg2000", "jpegls", "jpegxl", "mjpeg", "png", "tiff", "webp"})
 """Codecs whose frames are images: they may carry EXIF, and cover pictures use them."""

@@ -12,9 +12,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from extractor.video.containers.held_stamps import narrow
-from extractor.video.containers.orientation import carries_orientation
-from extractor.video.containers.structure import (
+from extractor.video.bitstreams.entry_points import EntryPoint, EntryPoints
+from extractor.video.bitstreams.headers import (
     LeadingPictures,
     extradata_signature,
     is_hidden,
@@ -22,6 +21,8 @@ from extractor.video.containers.structure import (
     opens_group,
     resolution_signature,
 )
+from extractor.video.containers.held_stamps import narrow
+from extractor.video.containers.orientation import carries_orientation
 from schemas.errors import FailureClass, VideoError
 
 Float64Array = npt.NDArray[np.float64]
@@ -68,6 +69,7 @@ class Packets:
     signatures: set[bytes] = field(default_factory=set)
     new_extradata: bool = False
     oriented: bool = False  # a keyframe carries an orientation of its own
+    entry_points: tuple[EntryPoint, ...] = ()
 
     def may_vanish(self, joints: Collection[int] = ()) -> set[int]:
         """Ordinals of packets whose pictures a decoder may leave out although nothing is damaged.
@@ -108,6 +110,7 @@ def read_packets(
     """
     found = Packets(codec)
     extradata = stream.codec_context.extradata or b""
+    entry_points = EntryPoints(codec, extradata)
     leading = LeadingPictures(extradata) if codec == "hevc" else None
     by_slot = container.format.name == "avi" and codec not in _CODECS_WITHOUT_SLOTS
     if codec in _CODECS_WITH_SETS and container.format.name.split(",")[0] in _SETS_IN_HEADER:
@@ -120,6 +123,7 @@ def read_packets(
             found.empty += packet.pts is not None  # the last one, without a stamp, is PyAV's end marker
             continue
         ordinal += 1
+        entry_points.add(packet)
         if found.first is None or (packet.is_keyframe and found.first_keyframe is None):
             found.first = packet
         if found.sets_from is None and found.first_keyframe is None and codec in _CODECS_WITH_SETS:
@@ -147,6 +151,7 @@ def read_packets(
                 FailureClass.TOO_LARGE,
                 f"{path}: expected at most {max_frames} frames; got more. Split it, or leave it out",
             )
+    found.entry_points = entry_points.found
     return found
 
 

@@ -18,6 +18,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from extractor.video.bitstreams.entry_points import EntryPoint
 from extractor.video.containers.boxes import mp4_layout
 from extractor.video.containers.ebml import has_encrypted_video
 from extractor.video.containers.geometry import read_geometry
@@ -66,7 +67,8 @@ class Inspection:
     None if these are made up. images: files of a folder of images, in order. stream_index: the video's stream in the
     file. probed_further: that stream appears only if the file is opened with `further`. order: (n,) int64, the ordinal
     of each frame's packet, only for a surveyed file (see survey.py). unshown: ordinals of its packets whose frames do
-    not count. drained_before: ordinals of packets before which the decoder is drained.
+    not count. drained_before: ordinals of packets before which the decoder is drained. entry_points: keyframes at which
+    decoding may begin, in file order; none for a surveyed file.
     """
 
     info: VideoInfo
@@ -78,6 +80,7 @@ class Inspection:
     order: Int64Array | None = None
     unshown: frozenset[int] = frozenset()
     drained_before: frozenset[int] = frozenset()
+    entry_points: tuple[EntryPoint, ...] = ()
 
 
 def inspect_video(path: Path | str, *, fps: float | None = None, keep_corrupt: bool = False) -> Inspection:
@@ -207,7 +210,7 @@ def _inspect_stream(
     )
     found = Inspection(info, times, stamps, stream_index=stream.index, probed_further=further)
     if settled is None:
-        return found
+        return replace(found, entry_points=packets.entry_points)
     return replace(found, order=settled.order, unshown=settled.unshown, drained_before=settled.drained_before)
 
 

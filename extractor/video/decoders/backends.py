@@ -43,7 +43,8 @@ class DecodingRequest:
     """What a decoder has to return.
 
     index: (k,) frames to convert, ascending. to_end: decode and check the file to its end, beyond the last of them.
-    keep_corrupt: continue where the file is damaged.
+    keep_corrupt: continue where the file is damaged. covered: (m, 2) first frame and one past the last of each stretch
+    that items cover, ascending and apart; no item needs what lies between. Empty if that is not known.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class DecodingRequest:
     to_end: bool
     keep_corrupt: bool = False
     tally: Tally = field(default_factory=Tally)
+    covered: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
 
 
 class Misbehaved(Exception):  # noqa: N818 (a verdict on the decoder, not yet an error of the file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from extractor.video.containers.structure import (
+from extractor.video.bitstreams.headers import (
     Bits,
     extradata_signature,
     nal_length_size,
