@@ -18,7 +18,7 @@ from extractor.store.commits.run import Run, read_run, write_run
 from extractor.store.commits.sweeping import sweep
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.disk.sealed import mend
-from extractor.store.tables import write_manifest_cache
+from extractor.store.manifest import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
 from jobs.cluster.cluster import Cluster, cluster
 from jobs.cluster.options import Options
