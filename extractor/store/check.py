@@ -13,7 +13,7 @@ import pandas as pd
 
 from extractor.store.commits.records import decode_record, read_record
 from extractor.store.commits.run import Run, has_seals
-from extractor.store.commits.snapshot import Commits
+from extractor.store.commits.snapshot import Commits, is_among
 from extractor.store.commits.staged_rows import damages
 from extractor.store.commits.staging import RECORDS
 from extractor.store.disk.atomic import is_temporary
@@ -194,7 +194,7 @@ def check_inventory(paths: StorePaths, inventory: pd.DataFrame, commits: Commits
     file = paths.inventory.relative_to(paths.root).as_posix()
     found = []
     named = _named(commits)
-    if unknown := named[~named.isin(inventory["video_id"])].nunique():
+    if unknown := named[~is_among(named, inventory["video_id"])].nunique():
         found.append(f"it lacks {counted(unknown, 'video')} that shards have")
     if forgot := forgotten(inventory, commits):
         found.append(f"it plans {counted(len(forgot), 'video')} into shards whose records do not name them")
@@ -203,9 +203,9 @@ def check_inventory(paths: StorePaths, inventory: pd.DataFrame, commits: Commits
 
 def forgotten(inventory: pd.DataFrame, commits: Commits) -> set[str]:
     """Videos planned only into committed shards that do not name them: no run would extract them."""
-    settled, ids = inventory["shard"].isin(list(commits)), inventory["video_id"]
-    lost = ids[settled & ~ids.isin(_named(commits))]
-    return set(lost[~lost.isin(ids[~settled])]) if len(lost) else set()
+    settled, ids = is_among(inventory["shard"], list(commits)), inventory["video_id"]
+    lost = ids[settled & ~is_among(ids, _named(commits))]
+    return set(lost[~is_among(lost, ids[~settled])]) if len(lost) else set()
 
 
 def _named(commits: Commits) -> pd.Series[Any]:

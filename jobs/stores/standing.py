@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from extractor.store.commits.run import Run
-from extractor.store.commits.snapshot import Commits, committed
+from extractor.store.commits.snapshot import Commits, committed, is_among
 from extractor.store.commits.staging import StagedItem, staged_items
 from extractor.store.disk.atomic import entries
 from extractor.store.manifest import merge_failures, read_fragment
@@ -70,20 +70,21 @@ def of_part(inventory: pd.DataFrame, part: tuple[int, int]) -> pd.DataFrame:
     return inventory[inventory["shard"].map(lambda name: int(name.rpartition("-")[2]) % count == index).astype(bool)]
 
 
-def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None) -> Standing:
+def standing(
+    paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None, commits: Commits | None = None
+) -> Standing:
     """The current standing of the videos of `inventory`, which may be some shards only (default: the whole store).
 
     In a store that was copied without its inventory, only committed videos count.
     """
-    commits = committed(paths)
+    commits = committed(paths) if commits is None else commits
     if inventory is None:
         inventory = read_inventory(paths) if paths.inventory.exists() else _committed_inventory(commits)
     ids, shards = inventory["video_id"], inventory["shard"]
-    is_done = ids.isin(commits.done["video_id"].to_pandas())
-    is_waiting = ~shards.isin(list(commits))
+    is_done, is_waiting = is_among(ids, commits.done["video_id"]), ~is_among(shards, list(commits))
     open_ids = ids[is_waiting & ~is_done]
     table = merge_failures(commits)
-    table = table[table["video_id"].isin(ids) & ~table["video_id"].isin(open_ids)]
+    table = table[is_among(table["video_id"], ids) & ~is_among(table["video_id"], open_ids)]
     failed = dict(zip(table["video_id"], zip(table["failure"], table["message"], strict=True), strict=True))
     waiting = set(shards[is_waiting])
     tried: dict[str, StagedItem] = {}
@@ -91,7 +92,7 @@ def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None)
         if folder.name in waiting:
             tried.update(staged_items(paths, run, folder.name))
     staged = set()
-    for video_id in open_ids[open_ids.isin(list(tried))]:
+    for video_id in open_ids[is_among(open_ids, list(tried))]:
         failure = tried[video_id].failure
         if failure is None:
             staged.add(video_id)

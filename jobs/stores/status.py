@@ -44,7 +44,7 @@ def store_status(store: Path | str) -> StoreStatus:
     commits = committed(paths)
     return StoreStatus(
         run=run,
-        standing=standing(paths, run, inventory),
+        standing=standing(paths, run, inventory, commits),
         shards=inventory["shard"].nunique(),
         shards_committed=len(commits),
         bytes=commits.bytes,

@@ -75,8 +75,8 @@ def remove_empty_staging(paths: StorePaths, shard: str) -> None:
 
 
 def _is_one_attempt(files: list[Path]) -> bool:
-    """Whether files are the two of one finished attempt, of which none is to be removed: nearly always so."""
-    return len(files) == 2 and files[0].stem == files[1].stem and not any(is_temporary(path) for path in files)
+    """Whether files are those of one finished attempt, of which none is to be removed: nearly always so."""
+    return len({path.stem for path in files}) <= 1 and not any(is_temporary(path) for path in files)
 
 
 def _staged(folder: Path) -> list[Path]:
