@@ -309,9 +309,13 @@ def write_commits_cache(paths: StorePaths, commits: Commits) -> None:
     latest = time.time_ns() - _SETTLED_NS
     times = commits._table["record_mtime_ns"].to_pylist()
     table = _with_times(commits._table, [mtime_ns if mtime_ns < latest else -1 for mtime_ns in times])
+    write_bytes(paths.commits_cache, _encoded(table.replace_schema_metadata({_VERSION_KEY: _VERSION})))
+
+
+def _encoded(table: pa.Table) -> bytes:
     data = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({_VERSION_KEY: _VERSION}), data, compression="zstd")
-    write_bytes(paths.commits_cache, sealed(data.getvalue().to_pybytes(), Kind.COMMITS))
+    pq.write_table(table, data, compression="zstd")
+    return sealed(data.getvalue().to_pybytes(), Kind.COMMITS)
 
 
 def _with_times(table: pa.Table, mtimes_ns: list[int]) -> pa.Table:
