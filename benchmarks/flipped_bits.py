@@ -43,6 +43,8 @@ KINDS = {
     "inventory": "inventory.parquet",
     "manifest": "manifest.parquet",
     "failures": "failures.parquet",
+    "index": "clips.index",
+    "records' cache": "commits.parquet",
     "copies": "copies/*",
     "commit records": "commits/*.json",
     "fragments": "shards/*.parquet",

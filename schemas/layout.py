@@ -139,6 +139,14 @@ class StorePaths:
         return self.root / "failures.parquet"
 
     @property
+    def commits_cache(self) -> Path:
+        return self.root / "commits.parquet"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "clips.index"
+
+    @property
     def shards(self) -> Path:
         return self.root / "shards"
 

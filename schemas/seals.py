@@ -28,6 +28,11 @@ def sealed(data: bytes, kind: str) -> bytes:
     return data[:cut] + mark + data[cut:]
 
 
+def parquet_seal(kind: str, sha256: str) -> bytes:
+    """The seal of a Parquet file, whose other bytes have this SHA-256."""
+    return _mark(_PARQUET, kind, sha256)
+
+
 def sealed_content(content: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Add a seal of this kind to the content of a JSON object."""
     return {**content, _KEY: _seal_of(content, kind)}

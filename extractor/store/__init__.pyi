@@ -1,7 +1,8 @@
 from .commits.commit import CommitStatus as CommitStatus, commit_shard as commit_shard, retire as retire
 from .commits.lease import Lease as Lease
-from .commits.records import committed as committed, next_generation as next_generation
+from .commits.records import next_generation as next_generation
 from .commits.run import Run as Run, read_run as read_run, write_run as write_run
+from .commits.snapshot import committed as committed
 from .commits.staging import (
     Attempt as Attempt,
     StagingLog as StagingLog,
@@ -10,9 +11,6 @@ from .commits.staging import (
 )
 from .commits.sweeping import sweep as sweep
 from .disk.probe import probe_storage as probe_storage
+from .manifest import write_manifest_cache as write_manifest_cache
 from .reader import FeatureStore as FeatureStore
-from .tables import (
-    read_inventory as read_inventory,
-    write_inventory as write_inventory,
-    write_manifest_cache as write_manifest_cache,
-)
+from .tables import read_inventory as read_inventory, write_inventory as write_inventory

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from extractor.store.commits.records import decode_record, read_record
 from extractor.store.commits.run import Run, has_seals
+from extractor.store.commits.snapshot import Commits, is_among
 from extractor.store.commits.staged_rows import damages
 from extractor.store.commits.staging import RECORDS
 from extractor.store.disk.atomic import is_temporary
-from extractor.store.disk.sealed import Kind, is_sound, read_whole, with_copies
+from extractor.store.disk.sealed import Kind, is_sound, is_sound_table, read_whole, require_plain_file, with_copies
 from extractor.store.disk.shard import ShardReader
-from extractor.store.tables import read_fragment
+from extractor.store.index.blocks import is_sound_index
+from extractor.store.manifest import read_fragment
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord, StoredFile
@@ -137,7 +140,7 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
     found = []
     for path, kind in _sealed_files(paths) if has_seals(paths) else ():
         try:
-            if not is_sound(read_whole(path), kind):
+            if not _is_sound(path, kind):
                 found.append((path, "it is not as it was written"))
         except FileNotFoundError:
             if paths.copy(path).exists():
@@ -153,11 +156,23 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
     return [Damage("", path.relative_to(paths.root).as_posix(), None, message) for path, message in found]
 
 
+def _is_sound(path: Path, kind: Kind) -> bool:
+    """Whether a sealed file is as it was written; raises FileNotFoundError and StoreError."""
+    require_plain_file(path)
+    if kind is Kind.INDEX:
+        return is_sound_index(path)
+    if kind is not Kind.MANIFEST:
+        return is_sound(read_whole(path), kind)
+    with path.open("rb") as file:
+        return is_sound_table(file, kind)
+
+
 def _sealed_files(paths: StorePaths) -> Iterator[tuple[Path, Kind]]:
     """Every file that carries a seal, whether it exists or not, with its kind."""
     for path, kind in with_copies(paths):
         yield from ((path, kind), (paths.copy(path), kind))
     yield from ((paths.manifest, Kind.MANIFEST), (paths.failures, Kind.FAILURES))
+    yield from ((paths.index, Kind.INDEX), (paths.commits_cache, Kind.COMMITS))
     yield from ((path, Kind.CRASHES) for path in _files(paths.ledger, "*.json"))
     yield from ((path, Kind.LEASE) for path in _files(paths.leases, "*.json"))
 
@@ -174,23 +189,26 @@ def _is_record(path: Path, shard: str) -> bool:
     return True
 
 
-def check_inventory(paths: StorePaths, inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> list[Damage]:
+def check_inventory(paths: StorePaths, inventory: pd.DataFrame, commits: Commits) -> list[Damage]:
     """Compare the inventory with the items that shards name, both ways."""
     file = paths.inventory.relative_to(paths.root).as_posix()
     found = []
-    if unknown := _named(records) - set(inventory["video_id"]):
-        found.append(f"it lacks {counted(len(unknown), 'video')} that shards have")
-    if forgot := forgotten(inventory, records):
+    named = _named(commits)
+    if unknown := named[~is_among(named, inventory["video_id"])].nunique():
+        found.append(f"it lacks {counted(unknown, 'video')} that shards have")
+    if forgot := forgotten(inventory, commits):
         found.append(f"it plans {counted(len(forgot), 'video')} into shards whose records do not name them")
     return [Damage("", file, None, message) for message in found]
 
 
-def forgotten(inventory: pd.DataFrame, records: Mapping[str, CommitRecord]) -> set[str]:
+def forgotten(inventory: pd.DataFrame, commits: Commits) -> set[str]:
     """Videos planned only into committed shards that do not name them: no run would extract them."""
-    settled = inventory["shard"].isin(set(records))
-    return set(inventory[settled]["video_id"]) - set(inventory[~settled]["video_id"]) - _named(records)
+    settled, ids = is_among(inventory["shard"], list(commits)), inventory["video_id"]
+    lost = ids[settled & ~is_among(ids, _named(commits))]
+    return set(lost[~is_among(lost, ids[~settled])]) if len(lost) else set()
 
 
-def _named(records: Mapping[str, CommitRecord]) -> set[str]:
+def _named(commits: Commits) -> pd.Series[Any]:
     """Videos that commit records name, with features or as failed."""
-    return {video_id for record in records.values() for video_id in record.all_video_ids}
+    named = [table["video_id"].to_pandas() for table in (commits.done, commits.failed)]
+    return pd.Series(pd.concat(named, ignore_index=True), dtype="str")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from extractor.store.commits.records import committed
 from extractor.store.commits.run import Run, read_run
+from extractor.store.commits.snapshot import Commits, committed
 from extractor.store.disk.shard import ShardReader
+from extractor.store.index.clips import ClipIndex, ScatteredError, Tables, tables_of
+from extractor.store.manifest import cached_manifest, cached_rows, merge_failures, merge_fragments
 from extractor.store.table_columns import joined
-from extractor.store.tables import cached_manifest, merge_failures, merge_fragments, read_table_columns
+from extractor.store.tables import read_table_columns
 from schemas.config import ExtractionConfig
 from schemas.errors import StoreError
 from schemas.layout import DatasetSpec, StorePaths, unpack_tied
+from schemas.manifest import MANIFEST_COLUMNS
 from schemas.records import CommitRecord
 from schemas.tensors import TENSORS
 
@@ -55,7 +58,7 @@ class FeatureStore:
         self.run: Run = read_run(self.paths)
         self._max_open_files = max(1, max_open_files)
         self._cache_bytes = cache_bytes
-        self._records = committed(self.paths)
+        self._see(committed(self.paths))
         self._own_process()
 
     @property
@@ -64,29 +67,37 @@ class FeatureStore:
         return self.run.config
 
     @property
-    def records(self) -> dict[str, CommitRecord]:
+    def records(self) -> Mapping[str, CommitRecord]:
         """Commit records by shard, as they were when the store was opened."""
-        return dict(self._records)
+        return self._commits
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """One row per clip: `clip(i)` reads row i. Clips of a video are neighbours.
 
         Columns are those of schemas.manifest, then those of the user's table, as the inventory has them on first use.
+        All of it is loaded, which takes about 600 bytes a clip; nothing else here needs it where the store has its
+        caches.
         """
-        cached = cached_manifest(self.paths, self._records)
-        manifest = cached if cached is not None else merge_fragments(self.paths, self._records)
+        cached = cached_manifest(self.paths, self._commits)
+        manifest = cached if cached is not None else merge_fragments(self.paths, self._commits)
         return joined(manifest, read_table_columns(self.paths))
 
     @cached_property
     def failures(self) -> pd.DataFrame:
         """One row per video that could not be extracted."""
-        return merge_failures(self._records)
+        return merge_failures(self._commits)
 
-    @property
+    @cached_property
     def video_ids(self) -> tuple[str, ...]:
         """Videos that have features, in the order of the manifest."""
-        return tuple(self._videos)
+        return tuple(self._index.video_ids())
+
+    def of_videos(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Columns of the manifest with one row per video, in the order of `video_ids`: that of its first clip."""
+        first = self._index.video_clips()[:-1]
+        found = None if "manifest" in vars(self) else cached_rows(self.paths, self._commits, first, columns)
+        return self.manifest[list(columns)].iloc[first].reset_index(drop=True) if found is None else found
 
     @cached_property
     def tensors(self) -> tuple[str, ...]:
@@ -94,7 +105,7 @@ class FeatureStore:
         return tuple(self._specs)
 
     def __len__(self) -> int:
-        return len(self.manifest)
+        return len(self._index)
 
     def video(self, video_id: str, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """Tensors of a video by name (default: all), over all its clips, rows in order.
@@ -106,7 +117,8 @@ class FeatureStore:
 
     def clip(self, index: int, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """Tensors by name (default: all) of the clip in row `index` of the manifest."""
-        clips = range(self._position(index), self._position(index) + 1)
+        position = self._position(index)
+        clips = range(position, position + 1)
         return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
 
     def clips(self, indices: Sequence[int], tensors: Sequence[str] | None = None) -> list[dict[str, Array]]:
@@ -114,24 +126,48 @@ class FeatureStore:
         names = self._checked(tensors)
         wanted = np.array([self._position(index) for index in indices], dtype=np.int64)
         found: list[dict[str, Array]] = [{} for _ in wanted]
-        for file in np.unique(self._files[wanted]):
-            places = np.flatnonzero(self._files[wanted] == file)
+        files, ranges = self._index.shards(wanted), self._index.ranges(wanted)
+        for file in np.unique(files):
+            places = np.flatnonzero(files == file)
             for name in names:
-                starts, stops = self._bounds[self._specs[name].level]
-                chosen = wanted[places]
-                for place, rows in self._gather(name, int(file), starts[chosen], stops[chosen]):
+                starts, stops = _bounds(ranges[places], self._specs[name].level)
+                for place, rows in self._gather(name, int(file), starts, stops):
                     found[places[place]][name] = rows
         return found
 
+    def has(self, video_id: str) -> bool:
+        """Whether the store has features of a video."""
+        return self._index.find(video_id) is not None
+
     def video_clips(self, video_id: str) -> range:
         """Manifest rows of a video's clips."""
-        try:
-            return self._videos[video_id]
-        except KeyError:
+        found = self._index.find(video_id)
+        if found is None:
             failed = self.failures
             why = failed.loc[failed["video_id"] == video_id, "message"]
             reason = f"it failed: {why.iloc[0]}" if len(why) else "`video_ids` lists those it has"
-            raise StoreError(f"{self.paths.root} has no features of {video_id!r}; {reason}") from None
+            raise StoreError(f"{self.paths.root} has no features of {video_id!r}; {reason}")
+        return found
+
+    def manifest_rows(self, clips: range) -> pd.DataFrame:
+        """Rows of the manifest of neighbouring clips, without loading all of it where the store has its caches."""
+        names, rows = list(MANIFEST_COLUMNS), np.arange(clips.start, clips.stop)
+        found = None if "manifest" in vars(self) else cached_rows(self.paths, self._commits, rows, names)
+        if found is None:
+            return self.manifest.iloc[clips.start : clips.stop].reset_index(drop=True)
+        return joined(found, read_table_columns(self.paths))
+
+    def first_clips(self) -> npt.NDArray[np.int64]:
+        """Manifest row of the first clip of every video, and the number of all clips (V + 1,)."""
+        return self._index.video_clips()
+
+    def row_ranges(self) -> npt.NDArray[np.int64]:
+        """Rows of all clips in their files (n, 4): first and one past the last, of frames and of pairs."""
+        return self._index.ranges(slice(None))[:, 1:]
+
+    def files(self, clips: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Numbers of the files that hold clips (k,), in the order of the manifest."""
+        return self._index.shards(clips)
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Dtype of a tensor as it is read."""
@@ -164,7 +200,7 @@ class FeatureStore:
         For windows of long clips; `clip` and `video` read whole clips and videos.
         """
         self._checked([name])
-        return self._read(name, int(self._files[self._position(clip)]), start, stop)
+        return self._read(name, int(self._index.shards(np.array([self._position(clip)]))[0]), start, stop)
 
     def close(self) -> None:
         """Close all files. The store reopens them when it is used again."""
@@ -177,38 +213,23 @@ class FeatureStore:
         by_path = {spec.path: spec for spec in self.run.datasets}
         return {name: by_path[stored.path] for name, stored in TENSORS.items() if stored.path in by_path}
 
-    @cached_property
-    def _files(self) -> npt.NDArray[np.int64]:
-        """The number of every clip's file in `_file_names`."""
-        return np.asarray(pd.factorize(self.manifest["file"])[0], dtype=np.int64)
+    def _see(self, commits: Commits) -> None:
+        """Show these commits."""
+        self._commits = commits
+        self._shards = list(commits.attempts.items())
+        self._index = ClipIndex(self.paths.index, commits, self._tables)
 
-    @cached_property
-    def _file_names(self) -> list[tuple[str, str]]:
-        """(shard, file) in the order of their first appearance."""
-        first = self.manifest.drop_duplicates("file")
-        return list(zip(first["shard"], first["file"], strict=True))
-
-    @cached_property
-    def _bounds(self) -> dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-        """(starts, stops) of the rows of every clip, by level."""
-        clip_row = self.manifest["clip_row"].to_numpy()
-        frames = (self.manifest["frame_start"].to_numpy(), self.manifest["frame_stop"].to_numpy())
-        pairs = (self.manifest["pair_start"].to_numpy(), self.manifest["pair_stop"].to_numpy())
-        return {"clips": (clip_row, clip_row + 1), "frames": frames, "pairs": pairs}
-
-    @cached_property
-    def _videos(self) -> dict[str, range]:
-        codes, names = pd.factorize(self.manifest["video_id"])
-        edges = np.flatnonzero(np.diff(codes, prepend=-1, append=len(names)))
-        ranges = [range(a, b) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)]
-        if len(ranges) != len(names):
-            raise StoreError(f"the manifest of {self.paths.root} was altered: the clips of a video are not neighbours")
-        return dict(zip(names, ranges, strict=True))
+    def _tables(self) -> Tables:
+        """What clips.index holds, made from the manifest."""
+        try:
+            return tables_of(self.manifest, self._commits)
+        except ScatteredError as error:
+            raise StoreError(f"the manifest of {self.paths.root} was altered: {error}") from error
 
     def _position(self, index: int) -> int:
-        if not -len(self.manifest) <= index < len(self.manifest):
-            raise IndexError(f"expected the index of one of {len(self.manifest)} clips; got {index}")
-        return int(index) % len(self.manifest)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"expected the index of one of {len(self)} clips; got {index}")
+        return int(index) % len(self)
 
     def _checked(self, names: Sequence[str] | None) -> tuple[str, ...]:
         if names is None:
@@ -219,8 +240,9 @@ class FeatureStore:
 
     def _range(self, name: str, clips: range) -> tuple[int, int, int]:
         """(file, start, stop) of a tensor's rows for neighbouring clips of one video."""
-        starts, stops = self._bounds[self._specs[name].level]
-        return int(self._files[clips[0]]), int(starts[clips[0]]), int(stops[clips[-1]])
+        ends = np.array([clips[0], clips[-1]])
+        starts, stops = _bounds(self._index.ranges(ends), self._specs[name].level)
+        return int(self._index.shards(ends[:1])[0]), int(starts[0]), int(stops[1])
 
     def _gather(self, name: str, file: int, starts: Array, stops: Array) -> Iterator[tuple[int, Array]]:
         """(position, rows) for row ranges of one file; neighbouring ranges are read at once."""
@@ -254,9 +276,11 @@ class FeatureStore:
             return self._open_files[file]
         while len(self._open_files) >= self._max_open_files:
             self._open_files.popitem(last=False)[1].close()
-        shard, name = self._file_names[file]
+        shard, attempt = self._shards[file]
+        path = self.paths.shard_data(shard, attempt)
+        name = path.relative_to(self.paths.root)
         try:
-            reader = ShardReader(self.paths.root / name, self.run.datasets, shard=shard, cache_bytes=self._cache_bytes)
+            reader = ShardReader(path, self.run.datasets, shard=shard, cache_bytes=self._cache_bytes)
         except FileNotFoundError as error:
             raise StoreError(
                 f"{name} is gone from {self.paths.root}: if its shard was extracted again, open the store again; "
@@ -276,12 +300,20 @@ class FeatureStore:
         return {
             "path": str(self.paths.root),
             "options": {"max_open_files": self._max_open_files, "cache_bytes": self._cache_bytes},
-            "attempts": {shard: record.attempt for shard, record in self._records.items()},
+            "attempts": self._commits.attempts,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         FeatureStore.__init__(self, state["path"], **state["options"])
         attempts = state["attempts"]
-        self._records = {shard: record for shard, record in self._records.items() if shard in attempts}
-        if {shard: record.attempt for shard, record in self._records.items()} != attempts:
+        if self._commits.attempts == attempts:
+            return
+        self._see(self._commits.only(attempts))  # without what was committed since
+        if self._commits.attempts != attempts:
             raise StoreError(f"{self.paths.root} changed since it was opened in the other process: open it again")
+
+
+def _bounds(ranges: npt.NDArray[np.int64], level: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(starts, stops) of the rows of a level, from ranges (k, 5) of the index."""
+    first = {"clips": 0, "frames": 1, "pairs": 3}[level]
+    return ranges[:, first], ranges[:, first] + 1 if level == "clips" else ranges[:, first + 1]

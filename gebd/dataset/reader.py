@@ -124,8 +124,7 @@ class SliceReader:
 
     def _shards(self) -> Int32Array:
         """Return (S,), the number of every slice's file."""
-        of_video = self.store.manifest["file"].to_numpy()[self._samples.clip].astype(str)
-        return np.unique(of_video, return_inverse=True)[1].astype(np.int32)[self._slices.video]
+        return self.store.files(self._samples.clip).astype(np.int32)[self._slices.video]
 
     def _block(self, number: int) -> dict[str, tuple[int, Array]]:
         """Return the first row and the rows of every tensor of a block."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from extractor.store import FeatureStore, read_inventory
 from gebd.annotations.identity import Spans
@@ -56,14 +55,12 @@ class StoreVideos:
             )
         self.store = store
         self.member = member if members > 1 else None
-        manifest = store.manifest
         self.ids: tuple[str, ...] = store.video_ids
-        clips = [store.video_clips(item) for item in self.ids]
-        self.clip = np.array([one.start for one in clips], dtype=np.int64)
-        self.clip_stop = np.array([one.stop for one in clips], dtype=np.int64)
-        self._bounds = manifest[["frame_start", "frame_stop", "pair_start", "pair_stop"]].to_numpy()
-        self.file = pd.factorize(manifest["file"])[0][self.clip]
-        first = manifest.iloc[self.clip]
+        edges = store.first_clips()
+        self.clip, self.clip_stop = edges[:-1], edges[1:]
+        self._bounds = store.row_ranges()
+        self.file = store.files(self.clip)
+        first = store.of_videos(["fps", "video_start_seconds", "video_end_seconds"])
         self.fps = first["fps"].to_numpy()
         file_start, file_end = first["video_start_seconds"].to_numpy(), first["video_end_seconds"].to_numpy()
         segment_start, segment_end = _segments(store, self.ids)

@@ -84,7 +84,7 @@ def stored_id(
 
     Raises UsageError if neither has it.
     """
-    if video_id in store.video_ids:
+    if store.has(video_id):
         return video_id
     items = {} if annotations is None else _items(store, load_annotations(annotations), joining)
     if video_id not in items:

@@ -130,8 +130,8 @@ def _sampling_of(config: ExtractionConfig) -> str:
 def report(store: Store) -> int:
     """Report failures by class and what was odd: decoders, flags, made-up times, damaged frames."""
     features = FeatureStore(store)
-    manifest, stand = features.manifest, standing(features.paths, features.run)
-    videos = manifest.drop_duplicates("video_id")
+    stand = standing(features.paths, features.run)
+    videos = features.of_videos(["video_id", "decoder", "decoder_version", *_ODD.values()])
     videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can wrap
     say(f"{stand}; {counted(stand.clips, 'clip')}")
     decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()

@@ -20,14 +20,14 @@ _LISTED = 10
 def standing_rows(found: Standing) -> list[tuple[object, ...]]:
     """Rows of the standing of videos, the same in every command."""
     table: list[tuple[object, ...]] = [
-        ("videos done", len(found.done), f"of {found.videos}"),
+        ("videos done", found.done, f"of {found.videos}"),
         ("videos failed", len(found.failed)),
         *((f"  {name}", count) for name, count in sorted(found.by_class.items())),
     ]
     if found.staged:
         table.append(("videos staged", len(found.staged), "finished, their shard is not"))
     if found.left:
-        table.append(("videos left", len(found.left)))
+        table.append(("videos left", found.left))
     return [*table, ("clips", found.clips, "of the videos done" if found.staged else "")]
 
 

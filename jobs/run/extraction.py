@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,10 +16,11 @@ import pandas as pd
 from extractor.models.spec import describe_network
 from extractor.store.commits.lease import Lease
 from extractor.store.commits.run import Run, read_run, write_run
+from extractor.store.commits.snapshot import refresh_commits_cache
 from extractor.store.commits.sweeping import sweep
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.disk.sealed import mend
-from extractor.store.tables import write_manifest_cache
+from extractor.store.manifest import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
 from jobs.cluster.cluster import Cluster, cluster
 from jobs.cluster.options import Options
@@ -40,6 +42,7 @@ from schemas.layout import StorePaths
 from schemas.records import Failure
 
 _LOG = logging.getLogger(__name__)
+_REFRESH_SECONDS = 300.0  # after which readers and the next run are spared the records of a running one
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ def _run(wanted: _Extraction) -> Outcome:
         for note in machines.notes:
             watcher.say(note)
         sweep(paths, lease.token)
+        refresh_commits_cache(paths)
         wanted = replace(wanted, run=write_run(paths, wanted.run))
         videos = StoreVideos(paths, wanted.run, wanted.root, machines.workers, options.part[1], watcher)
         session = _Session(wanted, machines, lease, interruptions)
@@ -225,8 +229,12 @@ class _Session:
                 wanted.watcher.say(note)
             outcome.start_clock()
             self.interruptions.drain_on_first()
+            refreshed = time.monotonic()
             for event in driver.run(shards, self._draining):
                 self._note(event, outcome)
+                if isinstance(event, ShardCommitted) and time.monotonic() - refreshed > _REFRESH_SECONDS:
+                    refresh_commits_cache(wanted.paths)
+                    refreshed = time.monotonic()
                 while driver.told:
                     wanted.watcher.say(driver.told.pop(0))
             outcome.stop_clock()

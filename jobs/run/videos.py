@@ -10,11 +10,13 @@ import pandas as pd
 import ray
 
 from extractor.store.check import check_inventory, forgotten
-from extractor.store.commits.records import committed, committed_names
+from extractor.store.commits.records import committed_names
 from extractor.store.commits.run import Run, read_run
+from extractor.store.commits.snapshot import committed
 from extractor.store.commits.staging import staged_items
+from extractor.store.manifest import merge_failures
 from extractor.store.table_columns import columns_of, joined, updated
-from extractor.store.tables import merge_failures, read_inventory, write_inventory
+from extractor.store.tables import read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
 from extractor.video.listing import Listing
 from extractor.video.probing import ProbedItem
@@ -109,7 +111,7 @@ def _report_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> N
 def _finished(paths: StorePaths, inventory: pd.DataFrame) -> set[str]:
     """Videos with features, committed or staged: they are never decoded again."""
     records, run = committed(paths), read_run(paths)
-    finished = {video_id for record in records.values() for video_id in record.video_ids}
+    finished = set(records.done["video_id"].to_pylist())
     for shard in set(inventory["shard"]) - set(records):
         finished |= set(staged_items(paths, run, shard))
     return finished
@@ -188,6 +190,7 @@ class StoreVideos:
     def pending(self, inventory: pd.DataFrame, part: tuple[int, int]) -> list[PlannedShard]:
         """Shards of a part without a commit record."""
         records = committed(self.paths)
+        left = inventory[~inventory["shard"].isin(list(records))]
         index, count = part
         sizes = inventory.groupby("shard")["estimated_bytes"].sum()
         if len(sizes) < count:
@@ -198,8 +201,7 @@ class StoreVideos:
             )
         return [
             PlannedShard(name, jobs, int(sizes[name]))
-            for name, jobs in jobs_of_shards(of_part(inventory, part), self.root).items()
-            if name not in records
+            for name, jobs in jobs_of_shards(of_part(left, part), self.root).items()
         ]
 
     def _listing_of(self, rows: pd.DataFrame) -> Listing:

@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
-from extractor.store.commits.records import committed, committed_names
 from extractor.store.commits.run import Run
+from extractor.store.commits.snapshot import Commits, committed, is_among
 from extractor.store.commits.staging import StagedItem, staged_items
-from extractor.store.tables import last_shards, merge_failures, read_fragment, read_inventory
+from extractor.store.disk.atomic import entries
+from extractor.store.manifest import merge_failures, read_fragment
+from extractor.store.tables import read_inventory
 from schemas.layout import StorePaths
-from schemas.records import CommitRecord
 from schemas.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Ids of videos, each in exactly one of done, failed, staged and left.
+    """Videos of a store, each counted in exactly one of done, failed, staged and left.
 
-    done: with features in a committed shard, which readers see. failed: failure class and message by id, also if the
-    shard is not committed yet. staged: with features that wait for the rest of their shard. left: neither finished nor
-    failed, or to be tried again. clips: of `done`. shards_left: number of shards that are not committed.
+    done: how many have features in a committed shard, which readers see. failed: failure class and message by id, also
+    if the shard is not committed yet. staged: ids of those with features that wait for the rest of their shard. left:
+    how many are neither finished nor failed, or are to be tried again. clips: of `done`. shards_left: number of shards
+    that are not committed. again: of `done`, ids of those that such a shard has too.
     """
 
-    done: frozenset[str] = frozenset()
+    done: int = 0
     failed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     staged: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
+    left: int = 0
     clips: int = 0
     shards_left: int = 0
+    again: frozenset[str] = frozenset()
 
     @property
     def videos(self) -> int:
         """Number of all videos."""
-        return self.settled + len(self.left)
+        return self.settled + self.left
 
     @property
     def settled(self) -> int:
         """Number of videos that are not decoded again."""
-        return len(self.done) + len(self.failed) + len(self.staged)
+        return self.done + len(self.failed) + len(self.staged)
 
     @property
     def by_class(self) -> Counter[str]:
@@ -49,12 +53,12 @@ class Standing:
         return Counter(failure for failure, _ in self.failed.values())
 
     def is_settled(self, video_id: str) -> bool:
-        """Whether a video is not decoded again."""
-        return video_id in self.done or video_id in self.failed or video_id in self.staged
+        """Whether a video of a shard that is not committed is not decoded again."""
+        return video_id in self.again or video_id in self.failed or video_id in self.staged
 
     def __str__(self) -> str:
-        parts = [f"{len(self.done)} done", f"{len(self.failed)} failed"]
-        parts += [f"{len(found)} {name}" for name, found in (("staged", self.staged), ("left", self.left)) if found]
+        parts = [f"{self.done} done", f"{len(self.failed)} failed"]
+        parts += [f"{count} {name}" for name, count in (("staged", len(self.staged)), ("left", self.left)) if count]
         return f"{', '.join(parts)}, of {counted(self.videos, 'video')}"
 
 
@@ -66,52 +70,58 @@ def of_part(inventory: pd.DataFrame, part: tuple[int, int]) -> pd.DataFrame:
     return inventory[inventory["shard"].map(lambda name: int(name.rpartition("-")[2]) % count == index).astype(bool)]
 
 
-def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None) -> Standing:
+def standing(
+    paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None, commits: Commits | None = None
+) -> Standing:
     """The current standing of the videos of `inventory`, which may be some shards only (default: the whole store).
 
     In a store that was copied without its inventory, only committed videos count.
     """
-    names = set(committed_names(paths))
-    records = committed(paths)
+    commits = committed(paths) if commits is None else commits
     if inventory is None:
-        inventory = read_inventory(paths) if paths.inventory.exists() else _committed_inventory(records)
-    ids = set(inventory["video_id"])
-    waiting = inventory[~inventory["shard"].isin(names)]
+        inventory = read_inventory(paths) if paths.inventory.exists() else _committed_inventory(commits)
+    ids, shards = inventory["video_id"], inventory["shard"]
+    is_done, is_waiting = is_among(ids, commits.done["video_id"]), ~is_among(shards, list(commits))
+    open_ids = ids[is_waiting & ~is_done]
+    table = merge_failures(commits)
+    table = table[is_among(table["video_id"], ids) & ~is_among(table["video_id"], open_ids)]
+    failed = dict(zip(table["video_id"], zip(table["failure"], table["message"], strict=True), strict=True))
+    waiting = set(shards[is_waiting])
     tried: dict[str, StagedItem] = {}
-    for shard in waiting["shard"].unique():
-        tried.update(staged_items(paths, run, str(shard)))
-    homes = last_shards(records)
-    done = frozenset(ids & homes.keys())
-    open_ids = set(waiting["video_id"]) - done
-    table = merge_failures(records)
-    failed = {
-        video_id: (failure, message)
-        for video_id, failure, message in zip(table["video_id"], table["failure"], table["message"], strict=True)
-        if video_id in ids and video_id not in open_ids
-    }
+    for folder in entries(paths.staging):
+        if folder.name in waiting:
+            tried.update(staged_items(paths, run, folder.name))
     staged = set()
-    for video_id in open_ids & tried.keys():
+    for video_id in open_ids[is_among(open_ids, list(tried))]:
         failure = tried[video_id].failure
         if failure is None:
             staged.add(video_id)
         else:
             failed[video_id] = failure.failure.value, failure.message
+    done = ids[is_done].nunique()
     return Standing(
         done,
         failed,
         frozenset(staged),
-        frozenset(ids - done - failed.keys() - staged),
-        sum(_clips(paths, records[shard], homes) for shard in names & set(inventory["shard"])),
-        shards_left=waiting["shard"].nunique(),
+        ids.nunique() - done - len(failed) - len(staged),
+        _clips(paths, commits, set(shards)),
+        shards_left=len(waiting),
+        again=frozenset(ids[is_waiting & is_done]),
     )
 
 
-def _committed_inventory(records: Mapping[str, CommitRecord]) -> pd.DataFrame:
-    rows = [(video_id, shard) for shard, record in records.items() for video_id in record.all_video_ids]
-    return pd.DataFrame(rows, columns=["video_id", "shard"])
+def _committed_inventory(commits: Commits) -> pd.DataFrame:
+    names = np.array(list(commits), dtype=object)
+    parts = [table.select(["video_id", "shard"]).to_pandas() for table in (commits.done, commits.failed)]
+    found = pd.concat(parts, ignore_index=True)
+    shards = names[found["shard"].to_numpy(np.int64)]
+    return pd.DataFrame({"video_id": found["video_id"], "shard": shards}).astype("str")
 
 
-def _clips(paths: StorePaths, record: CommitRecord, homes: Mapping[str, str]) -> int:
-    """Number of clips of a shard, without videos that a later shard has again."""
-    moved = [video_id for video_id in record.video_ids if homes[video_id] != record.shard]
-    return int((~read_fragment(paths, record)["video_id"].isin(moved)).sum()) if moved else record.rows["clips"]
+def _clips(paths: StorePaths, commits: Commits, shards: AbstractSet[str]) -> int:
+    """Number of clips of some shards, without videos that a later shard has again."""
+    of_shard = dict(zip(commits, commits.clips.tolist(), strict=True))
+    for shard, moved in commits.moved().items():
+        if shard in shards:
+            of_shard[shard] = int((~read_fragment(paths, commits[shard])["video_id"].isin(moved)).sum())
+    return sum(clips for shard, clips in of_shard.items() if shard in shards)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from extractor.store.commits.lease import Holder, holders
-from extractor.store.commits.records import committed
 from extractor.store.commits.run import Run, read_run
+from extractor.store.commits.snapshot import committed
 from extractor.store.reader import FeatureStore
 from extractor.store.tables import read_inventory
 from jobs.stores.standing import Standing, standing
@@ -41,13 +41,13 @@ def store_status(store: Path | str) -> StoreStatus:
     paths = StorePaths(Path(store))
     run = read_run(paths)
     inventory = read_inventory(paths)
-    records = committed(paths)
+    commits = committed(paths)
     return StoreStatus(
         run=run,
-        standing=standing(paths, run, inventory),
+        standing=standing(paths, run, inventory, commits),
         shards=inventory["shard"].nunique(),
-        shards_committed=len(records),
-        bytes=sum(record.data.bytes + record.fragment.bytes for record in records.values()),
+        shards_committed=len(commits),
+        bytes=commits.bytes,
         at_work=_at_work(paths),
     )
 
@@ -85,19 +85,21 @@ class VideoSummary:
 def video_summary(store: Path | str, video_id: str) -> VideoSummary:
     """What a store holds of a video. Raises StoreError for a video that it does not know."""
     features = FeatureStore(Path(store))
-    video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
+    if not features.has(video_id):
+        video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
     failed = features.failures[features.failures["video_id"] == video_id]
     if len(failed):
         row = failed.iloc[0]
-        return VideoSummary(video_id, features.manifest.iloc[:0], (), f"{row['failure']}: {row['message']}")
-    if video_id not in features.video_ids:
+        nothing = features.manifest_rows(range(0))
+        return VideoSummary(video_id, nothing, (), f"{row['failure']}: {row['message']}")
+    if not features.has(video_id):
         known = list(read_inventory(features.paths)["video_id"])
         if video_id in known:
             raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")
         meant = _near(video_id, known)
         advice = f"Did you mean {' or '.join(map(repr, meant))}?" if meant else "The manifest lists those it has"
         raise StoreError(f"expected the id of a video in {store}; got {video_id!r}. {advice}")
-    clips = features.manifest[features.manifest["video_id"] == video_id]
+    clips = features.manifest_rows(features.video_clips(video_id))
     tensors = []
     for name, values in features.video(video_id).items():
         numbers = np.asarray(values, np.float64)

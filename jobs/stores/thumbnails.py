@@ -38,7 +38,7 @@ def thumbnails(store: FeatureStore, video_id: str, videos: Path) -> Thumbnails:
     path = root / str(row["path"])
     if not path.exists():
         raise InventoryError(f"expected {video_id} at {path}; it is missing. Give --videos the dataset's folder")
-    first = store.manifest.iloc[store.video_clips(video_id)[0]]
+    first = store.manifest_rows(store.video_clips(video_id)[:1]).iloc[0]
     start, end = (
         float(first[f"video_{name}_seconds"] if np.isnan(row[f"{name}_seconds"]) else row[f"{name}_seconds"])
         for name in ("start", "end")

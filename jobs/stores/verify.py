@@ -13,7 +13,9 @@ from extractor.store.commits.commit import retire
 from extractor.store.commits.lease import Lease
 from extractor.store.commits.records import committed_names, read_record
 from extractor.store.commits.run import Run, read_run
-from extractor.store.tables import read_inventory, write_manifest_cache
+from extractor.store.commits.snapshot import Commits
+from extractor.store.manifest import write_manifest_cache
+from extractor.store.tables import read_inventory
 from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
@@ -97,7 +99,7 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
             sound.append(record)
         progress(index, len(names))
     done = {video_id for record in sound for video_id in record.video_ids}
-    records = {record.shard: record for record in sound}
+    commits = Commits.of(sound)
     try:
         inventory = read_inventory(paths)
     except StoreError:
@@ -105,9 +107,9 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
             raise
         inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, which is reported above
     else:
-        damages += check_inventory(paths, inventory, records)
-    unsound = ~inventory["shard"].isin(set(records))
-    waiting = (set(inventory[unsound]["video_id"]) | forgotten(inventory, records)) - done
+        damages += check_inventory(paths, inventory, commits)
+    unsound = ~inventory["shard"].isin(list(commits))
+    waiting = (set(inventory[unsound]["video_id"]) | forgotten(inventory, commits)) - done
     failed = {failure.video_id for record in sound for failure in record.failures} - done - waiting
     return VerifyReport(
         shards=len(names),

@@ -18,7 +18,7 @@ from schemas.records import CommitRecord
 from schemas.wording import HOW_TO_MEND
 
 _MAX_BYTES = 256 * 1024 * 1024
-_COMMITTED = re.compile(r"(shard-\d{5,})\.json")
+COMMITTED = re.compile(r"(shard-\d{5,})\.json")
 _RETIRED = re.compile(r"(shard-\d{5,})\.g(\d{6,})\..+\.json")
 _ADAPTER = TypeAdapter(CommitRecord)
 
@@ -41,7 +41,8 @@ def decode_record(data: bytes, shard: str) -> CommitRecord:
         store = StorePaths(Path())
         own = (store.shard_data(record.shard, record.attempt), store.shard_rows(record.shard, record.attempt))
         names_its_own = (record.data.path, record.fragment.path) == tuple(path.as_posix() for path in own)
-        sound = document["record_sha256"] == _digest(fields) and record.shard == shard and names_its_own
+        fits = _fits(record, fields) and record.shard == shard and names_its_own
+        sound = fits and document["record_sha256"] == _digest(fields)
     except (ValueError, KeyError, TypeError, RecursionError, StoreError):
         sound = False
     # The digest does not cover white space between values, so the text itself is compared with what we would write.
@@ -50,29 +51,40 @@ def decode_record(data: bytes, shard: str) -> CommitRecord:
     return record
 
 
+def _fits(record: CommitRecord, fields: dict[str, Any]) -> bool:
+    """Whether a table can hold the record; raises UnicodeEncodeError for text that is none."""
+    numbers = (record.generation, record.data.bytes, record.fragment.bytes, *record.rows.values())
+    json.dumps(fields, ensure_ascii=False).encode()
+    return all(0 <= n < 2**63 for n in (*numbers, *(failure.attempts for failure in record.failures)))
+
+
 def _digest(fields: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read_record(paths: StorePaths, shard: str) -> CommitRecord | None:
     """The shard's commit record, None if it is not committed; raises DamagedShardError for a damaged record."""
+    data = read_record_bytes(paths, shard)
+    return None if data is None else decode_record(data, shard)
+
+
+def read_record_bytes(paths: StorePaths, shard: str) -> bytes | None:
+    """What the shard's commit record is decoded from, None if it is not committed."""
     try:
-        data = read_bounded(paths.commit(shard), _MAX_BYTES)
+        return read_bounded(paths.commit(shard), _MAX_BYTES)
     except FileNotFoundError:
         return None
-    return decode_record(data, shard)
-
-
-def committed(paths: StorePaths) -> dict[str, CommitRecord]:
-    """All commit records by shard name, in the order of shards; raises DamagedShardError for a damaged record."""
-    found = {shard: read_record(paths, shard) for shard in committed_names(paths)}
-    return {shard: record for shard, record in found.items() if record is not None}
 
 
 def committed_names(paths: StorePaths) -> list[str]:
     """Names of the shards that have a commit record, damaged or not, in order."""
-    matches = [_COMMITTED.fullmatch(path.name) for path in entries(paths.commits)]
-    return sorted((match[1] for match in matches if match), key=lambda name: (len(name), name))
+    matches = [COMMITTED.fullmatch(path.name) for path in entries(paths.commits)]
+    return sorted((match[1] for match in matches if match), key=in_order)
+
+
+def in_order(shard: str) -> tuple[int, str]:
+    """Key that sorts names of shards by number."""
+    return len(shard), shard
 
 
 def retired_path(paths: StorePaths, shard: str, generation: int, attempt: str) -> Path:

@@ -37,8 +37,10 @@ def sweep(paths: StorePaths, lease_token: str) -> None:
         files.setdefault(folder.name, []).extend(_staged(folder))
     temporaries = [path for folder in (paths.root, paths.commits) for path in entries(folder) if is_temporary(path)]
     others = other_holders(paths, lease_token)
+    staged = {folder.name for folder in entries(paths.staging)}
     for shard in committed_names(paths):
-        _remove(paths, shard, files.get(shard, []), others)
+        if shard in staged or not _is_one_attempt(files.get(shard, [])):
+            _remove(paths, shard, files.get(shard, []), others)
     if not others:
         for probe in (path for path in temporaries if path.is_dir()):
             shutil.rmtree(probe, ignore_errors=True)
@@ -70,6 +72,11 @@ def remove_empty_staging(paths: StorePaths, shard: str) -> None:
     for folder in (*entries(staged), staged):
         with suppress(OSError):
             folder.rmdir()
+
+
+def _is_one_attempt(files: list[Path]) -> bool:
+    """Whether files are those of one finished attempt, of which none is to be removed: nearly always so."""
+    return len({path.stem for path in files}) <= 1 and not any(is_temporary(path) for path in files)
 
 
 def _staged(folder: Path) -> list[Path]:

@@ -6,16 +6,21 @@ original is damaged or gone. Other sealed files are rebuilt from the shards and 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from extractor.store.disk.atomic import read_bounded, write_bytes
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
-from schemas.seals import is_sealed, sealed_content
+from schemas.seals import is_sealed, parquet_seal, sealed_content
+
+_PARQUET_END_BYTES = 8  # the length of the footer, and the magic number
+_PIECE_BYTES = 1024 * 1024
 
 
 class Kind(StrEnum):
@@ -24,6 +29,8 @@ class Kind(StrEnum):
     RUN = "store run"
     INVENTORY = "store inventory"
     MANIFEST = "store manifest"
+    COMMITS = "store commits"
+    INDEX = "store index"
     FAILURES = "store failures"
     CRASHES = "store crashes"
     LEASE = "store lease"
@@ -54,12 +61,52 @@ def _laid_out(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
+def seal_table(path: Path, kind: Kind) -> None:
+    """Add a seal to a new Parquet file, which may be larger than memory."""
+    with path.open("rb+") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        footer = _footer(file)
+        file.seek(-len(footer), os.SEEK_END)
+        file.write(parquet_seal(kind, sha256) + footer)
+
+
+def is_sound_table(file: BinaryIO, kind: Kind) -> bool:
+    """Like `is_sound`, for an open Parquet file that may be larger than memory."""
+    try:
+        footer = _footer(file)
+    except OSError:  # it is shorter than its end says
+        return False
+    seal_bytes = len(parquet_seal(kind, "0" * 64))
+    left = file.seek(0, os.SEEK_END) - len(footer) - seal_bytes
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left > 0 and (data := file.read(min(left, _PIECE_BYTES))):
+        digest.update(data)
+        left -= len(data)
+    seal = file.read(seal_bytes)
+    digest.update(footer)
+    return left == 0 and seal == parquet_seal(kind, digest.hexdigest())
+
+
+def _footer(file: BinaryIO) -> bytes:
+    """The end of a Parquet file from its footer on; raises OSError if that does not lie in the file."""
+    file.seek(-_PARQUET_END_BYTES, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(-_PARQUET_END_BYTES - length, os.SEEK_END)
+    return file.read()
+
+
 def read_whole(path: Path) -> bytes:
     """Content of a plain file; raises StoreError for anything else, which may be endless, and FileNotFoundError."""
     size = path.stat().st_size
-    if not path.is_file():
-        raise StoreError(f"expected a plain file at {path}; got something else. The store has been altered by hand")
+    require_plain_file(path)
     return read_bounded(path, size)
+
+
+def require_plain_file(path: Path) -> None:
+    """Raise StoreError for what is no file, and may be endless."""
+    if path.exists() and not path.is_file():
+        raise StoreError(f"expected a plain file at {path}; got something else. The store has been altered by hand")
 
 
 def keep_copy(paths: StorePaths, path: Path) -> None:

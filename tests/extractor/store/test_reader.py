@@ -178,6 +178,7 @@ def test_fragment_that_names_another_file_is_refused(store, column):
 
 def test_fragment_is_not_read_beyond_its_recorded_size(store):
     store.manifest.unlink()
+    store.index.unlink()
     fragment = store.root / read_record(store, "shard-00000").fragment.path
     fragment.unlink()
     fragment.symlink_to("/dev/zero")

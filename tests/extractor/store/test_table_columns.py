@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from extractor.store import FeatureStore, read_inventory, write_inventory, write_manifest_cache
-from extractor.store.commits.records import committed
+from extractor.store.commits.snapshot import committed
 from extractor.store.disk.sealed import Kind
+from extractor.store.manifest import merge_fragments
 from extractor.store.table_columns import columns_of, joined, typed_inventory, updated
-from extractor.store.tables import encode_table, merge_fragments, read_table_columns
+from extractor.store.tables import encode_table, read_table_columns
 from schemas.errors import StoreError
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.seals import sealed
@@ -109,7 +110,7 @@ def test_inventory_that_cannot_be_read_is_told_and_not_taken_for_one_without_col
     for path in (paths.inventory, paths.copy(paths.inventory)):
         path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(StoreError, match="is not as it was written"):
-        len(FeatureStore(paths.root))
+        FeatureStore(paths.root).manifest  # noqa: B018
 
 
 def test_columns_of_other_types_in_an_inventory_are_passed_over(tmp_path: Path) -> None:

@@ -1,39 +1,31 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import sys
 
 import h5py
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from extractor.store import (
     FeatureStore,
-    commit_shard,
     committed,
-    new_attempt,
     read_inventory,
     read_run,
-    tables,
     write_inventory,
-    write_manifest_cache,
     write_run,
 )
 from extractor.store.commits.commit import stored_file
 from extractor.store.commits.records import encode_record
 from extractor.store.commits.run import Run
-from extractor.store.tables import encode_table, merge_fragments
+from extractor.store.tables import encode_table
 from schemas.config import Edges
-from schemas.errors import ConfigurationError, DamagedShardError, StoreError
+from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
-from schemas.manifest import empty_manifest
 from schemas.tensors import NetworkShape
-from tests.extractor.store.making import make_inventory, make_run, make_store, stage
+from tests.extractor.store.making import make_inventory, make_run, make_store
 
 
 def test_run_comes_back(tmp_path):
@@ -140,82 +132,6 @@ def test_inventory_that_cannot_be_read_is_refused(tmp_path):
         write_inventory(paths, make_inventory([["a"]]).drop(columns="path"))
     with pytest.raises(StoreError, match="another type"):
         write_inventory(paths, make_inventory([["a"]]).astype({"bytes": "str"}).assign(bytes="many"))
-
-
-def test_manifest_cache_holds_every_clip_and_failure(tmp_path):
-    paths = make_store(tmp_path / "store")
-    clips, failures = write_manifest_cache(paths)
-    manifest = pd.read_parquet(paths.manifest)
-    assert manifest.equals(merge_fragments(paths, committed(paths)))
-    assert pd.read_parquet(paths.failures).equals(failures)
-    assert (len(manifest), len(failures)) == (8, 1)
-    assert clips["video_id"].tolist() == manifest["video_id"].tolist()
-    assert clips["video_id"].nunique() == 4
-    assert clips["video_id"].isin({"b.mp4", "x"}).tolist() == [False, False, True, True] + [False] * 4
-
-
-def test_manifest_cache_of_a_store_without_clips(tmp_path):
-    paths = make_store(tmp_path / "store", (("bad.mp4",),))
-    clips, failures = write_manifest_cache(paths)
-    assert (len(clips), clips["video_id"].nunique(), len(failures)) == (0, 0, 1)
-    assert pd.read_parquet(paths.manifest).equals(empty_manifest())
-
-
-def test_manifest_cache_is_one_table_whatever_the_number_of_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_GROUP_ROWS", 5)
-    paths = make_store(tmp_path / "store", [(f"{k}.mp4",) for k in range(4)])
-    attempt = new_attempt(paths, read_run(paths), "shard-00004", "token")
-    for video_id in ("1.mp4", "new.mp4"):  # 1.mp4 has moved
-        stage(attempt, video_id)
-    commit_shard(attempt, ["1.mp4", "new.mp4"])
-    clips, _ = write_manifest_cache(paths)
-    found = pd.read_parquet(paths.manifest)
-    assert found["video_id"].tolist() == [f"{name}.mp4" for name in ("0", "2", "3", "1", "new") for _ in range(2)]
-    assert clips["video_id"].tolist() == found["video_id"].tolist()
-    assert found.equals(merge_fragments(paths, committed(paths)))
-    with pq.ParquetFile(paths.manifest) as file:
-        assert [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)] == [6, 4]
-        written = file.schema_arrow
-    expected = pa.Schema.from_pandas(found, preserve_index=False)
-    assert written.remove_metadata() == expected.remove_metadata()
-    assert json.loads(written.metadata[b"pandas"])["columns"] == json.loads(expected.metadata[b"pandas"])["columns"]
-
-
-def test_manifest_cache_is_made_again_where_shards_were_committed_meanwhile(tmp_path, monkeypatch):
-    paths = make_store(tmp_path / "store")
-    now = committed(paths)
-    before = {"shard-00000": now["shard-00000"]}
-    answers = [before, now, now]
-    monkeypatch.setattr(tables, "committed", lambda paths: answers.pop(0))
-    clips, _ = write_manifest_cache(paths)
-    assert not answers
-    assert len(clips) == len(pd.read_parquet(paths.manifest)) == 8
-    assert tables.cached_manifest(paths, now) is not None
-
-
-def test_manifest_cache_is_not_made_again_for_ever(tmp_path, monkeypatch):
-    paths = make_store(tmp_path / "store")
-    now = committed(paths)
-    answers = itertools.cycle([now, {"shard-00000": now["shard-00000"]}])
-    monkeypatch.setattr(tables, "committed", lambda paths: next(answers))
-    write_manifest_cache(paths)
-    assert pd.read_parquet(paths.manifest).size
-
-
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"video_id": "z.mp4", "clip_number": [0, 1, 2, 3]}, "items do not agree"),
-        ({"fps": "fast"}, "another type"),
-    ],
-)
-def test_fragment_that_is_not_its_records_is_refused(tmp_path, change, match):
-    paths = make_store(tmp_path / "store")
-    record = committed(paths)["shard-00000"]
-    path = paths.root / record.fragment.path
-    tables.write_table(path, pd.read_parquet(path).assign(**change))
-    with pytest.raises(DamagedShardError, match=match):
-        tables.read_fragment(paths, dataclasses.replace(record, fragment=stored_file(paths, path, path)))
 
 
 def test_store_of_the_first_version_is_read_and_not_added_to(tmp_path):

@@ -96,9 +96,7 @@ class Terminal(io.StringIO):
 
 
 def run(watcher: TerminalWatcher) -> None:
-    outcome = Outcome(
-        Workers(1, 1, 1, False, 16), Standing(failed={"a": ("corrupt", "")}, left=frozenset("bcde")), wall_seconds=2.0
-    )
+    outcome = Outcome(Workers(1, 1, 1, False, 16), Standing(failed={"a": ("corrupt", "")}, left=4), wall_seconds=2.0)
     for done in range(3):
         watcher.probing(done, 2)
     watcher.begin(outcome)

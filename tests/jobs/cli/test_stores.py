@@ -211,7 +211,8 @@ def test_report_names_the_videos_that_are_odd(call: Call, store: StorePaths, mon
     manifest.loc[clips.isin(["b.mp4", "e.mp4"]), "bad_frames"] = [3, 3, 7, 7]
     manifest.loc[clips == "a.mp4", "flags"] = "container:mpegts,long"
     manifest.loc[clips == "e.mp4", "flags"] = "long"
-    monkeypatch.setattr(FeatureStore, "manifest", manifest)
+    videos = manifest.drop_duplicates("video_id")
+    monkeypatch.setattr(FeatureStore, "of_videos", lambda self, columns: videos[list(columns)])
     monkeypatch.setenv("COLUMNS", "60")
     _, out, _ = call("report", store.root)
     assert all(len(line) <= 60 or str(store.root) in line for line in out.splitlines())  # paths are not broken
@@ -231,7 +232,8 @@ def test_report_of_many_odd_videos_says_where_the_others_are(
 ) -> None:
     store = make_store(tmp_path / "store", ([f"{i:02d}.mp4" for i in range(25)],), clips=1)
     manifest = FeatureStore(store.root).manifest.assign(times_made_up=True)
-    monkeypatch.setattr(FeatureStore, "manifest", manifest)
+    videos = manifest.drop_duplicates("video_id")
+    monkeypatch.setattr(FeatureStore, "of_videos", lambda self, columns: videos[list(columns)])
     _, out, _ = call("report", store.root)
     assert "  19.mp4\n  ... and 5 more in" in out and "20.mp4" not in out
     assert "column times_made_up" in " ".join(out.split())

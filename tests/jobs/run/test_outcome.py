@@ -17,9 +17,9 @@ def outcome(stored: int, failed: int, total: int, **fields: object) -> Outcome:
     """An outcome of `total` videos; those neither stored nor failed are left."""
     ids = [str(number) for number in range(total)]
     after = Standing(
-        done=frozenset(ids[:stored]),
+        done=stored,
         failed=dict.fromkeys(ids[stored : stored + failed], ("corrupt", "broken")),
-        left=frozenset(ids[stored + failed :]),
+        left=total - stored - failed,
         shards_left=int(stored + failed < total),
     )
     made = Outcome(CPU, **fields)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def test_progress_is_counted() -> None:
 
 
 def test_what_is_made_again_is_settled_once() -> None:
-    made = Outcome(CPU, Standing(done=frozenset("a"), failed={"b": ("corrupt", "")}, left=frozenset("cd")))
+    made = Outcome(CPU, Standing(done=1, failed={"b": ("corrupt", "")}, left=2, again=frozenset("a")))
     again = (ItemDone("a", 1, 8), ItemDone("c", 1, 8), ItemDone("c", 1, 8), Failure("d", FailureClass.CORRUPT, ""))
     made.add(ShardProgress("shard-00000", "x", finished=again))
     assert (made.settled, made.failed_so_far) == (4, 2)
@@ -66,7 +66,7 @@ def test_what_is_made_again_is_settled_once() -> None:
 
 def test_unfinished_shards_count_though_all_their_videos_are_done() -> None:
     made = Outcome(CPU)
-    made.end(Standing(done=frozenset("a"), shards_left=1))
+    made.end(Standing(done=1, shards_left=1))
     assert (made.complete, made.exit_code) == (False, 1)
 
 

@@ -17,7 +17,7 @@ from tests.extractor.store.making import fail, make_inventory, make_run, stage
 def counts(found: StoreStatus) -> tuple[int, ...]:
     """Of videos done, failed, staged and left."""
     stand = found.standing
-    return len(stand.done), len(stand.failed), len(stand.staged), len(stand.left)
+    return stand.done, len(stand.failed), len(stand.staged), stand.left
 
 
 def test_status_of_a_finished_store(store: StorePaths) -> None:

@@ -118,9 +118,17 @@ def test_every_flipped_bit_of_the_stores_own_files_is_found_without_deep(store):
     fail(new_attempt(store, FeatureStore(store.root).run, "shard-00007", "token"), "bad.mp4")
     assert verify_store(store.root, deep=True).clean
     rng = random.Random(2)
-    names = ("run.json", "*.parquet", "copies/*", "ledger/*.json", "leases/*.json", "staging/*/*/*.items")
+    names = (
+        "run.json",
+        "*.parquet",
+        "clips.index",
+        "copies/*",
+        "ledger/*.json",
+        "leases/*.json",
+        "staging/*/*/*.items",
+    )
     paths = [path for name in names for path in sorted(store.root.glob(name))]
-    assert len(paths) == 10
+    assert len(paths) == 12
     for path in paths:
         for offset in rng.sample(range(path.stat().st_size), 20):
             before = flip(path, offset, rng.randrange(8))
