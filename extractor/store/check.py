@@ -17,6 +17,7 @@ from extractor.store.commits.staging import RECORDS
 from extractor.store.disk.atomic import is_temporary
 from extractor.store.disk.sealed import Kind, is_sound, read_whole, with_copies
 from extractor.store.disk.shard import ShardReader
+from extractor.store.planning import damaged_lines
 from extractor.store.tables import read_fragment
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
@@ -144,6 +145,7 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
                 found.append((path, "it is missing"))
         except StoreError as error:
             found.append((path, str(error)))
+    found += [(paths.planning, message) for message in damaged_lines(paths)]
     for path in _files(paths.retired, "*.json"):
         shard, _, attempt = path.stem.split(".", 2)
         if attempt != "damaged" and not _is_record(path, shard):

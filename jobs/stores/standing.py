@@ -11,7 +11,14 @@ import pandas as pd
 from extractor.store.commits.records import committed, committed_names
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import StagedItem, staged_items
-from extractor.store.tables import last_shards, merge_failures, read_fragment, read_inventory
+from extractor.store.tables import (
+    is_planned,
+    last_shards,
+    merge_failures,
+    read_fragment,
+    read_inventory,
+    unplanned_videos,
+)
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
 from schemas.wording import counted
@@ -23,7 +30,8 @@ class Standing:
 
     done: with features in a committed shard, which readers see. failed: failure class and message by id, also if the
     shard is not committed yet. staged: with features that wait for the rest of their shard. left: neither finished nor
-    failed, or to be tried again. clips: of `done`. shards_left: number of shards that are not committed.
+    failed, or to be tried again. clips: of `done`. shards_left: number of shards that are not committed. unplanned:
+    number of videos that are listed and have no shard yet; they are in none of the four.
     """
 
     done: frozenset[str] = frozenset()
@@ -32,11 +40,22 @@ class Standing:
     left: frozenset[str] = frozenset()
     clips: int = 0
     shards_left: int = 0
+    unplanned: int = 0
 
     @property
     def videos(self) -> int:
         """Number of all videos."""
-        return self.settled + len(self.left)
+        return self.settled + self.videos_left
+
+    @property
+    def videos_left(self) -> int:
+        """Number of videos that are neither settled nor staged, planned or not."""
+        return len(self.left) + self.unplanned
+
+    @property
+    def complete(self) -> bool:
+        """Whether every video is planned and every shard committed."""
+        return self.shards_left == 0 and not self.unplanned
 
     @property
     def settled(self) -> int:
@@ -54,7 +73,7 @@ class Standing:
 
     def __str__(self) -> str:
         parts = [f"{len(self.done)} done", f"{len(self.failed)} failed"]
-        parts += [f"{len(found)} {name}" for name, found in (("staged", self.staged), ("left", self.left)) if found]
+        parts += [f"{n} {name}" for name, n in (("staged", len(self.staged)), ("left", self.videos_left)) if n]
         return f"{', '.join(parts)}, of {counted(self.videos, 'video')}"
 
 
@@ -74,7 +93,8 @@ def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None)
     names = set(committed_names(paths))
     records = committed(paths)
     if inventory is None:
-        inventory = read_inventory(paths) if paths.inventory.exists() else _committed_inventory(records)
+        known = is_planned(paths) or paths.planning.exists()
+        inventory = read_inventory(paths) if known else _committed_inventory(records)
     ids = set(inventory["video_id"])
     waiting = inventory[~inventory["shard"].isin(names)]
     tried: dict[str, StagedItem] = {}
@@ -103,6 +123,7 @@ def standing(paths: StorePaths, run: Run, inventory: pd.DataFrame | None = None)
         frozenset(ids - done - failed.keys() - staged),
         sum(_clips(paths, records[shard], homes) for shard in names & set(inventory["shard"])),
         shards_left=waiting["shard"].nunique(),
+        unplanned=unplanned_videos(paths),
     )
 
 
