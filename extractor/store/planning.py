@@ -6,6 +6,7 @@ in a line of its own. It is removed when inventory.parquet is published.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pydantic import TypeAdapter
 
 from extractor.store.disk.append_only import AppendOnlyFile, decode_line, encode_line, is_damaged, lines
 from extractor.store.disk.atomic import fsync_folder, storage_errors
-from schemas.errors import StoreError
+from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
 
@@ -28,7 +29,7 @@ _ARROW = {"str": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 _SCHEMA = pa.schema([(name, _ARROW[dtype]) for name, dtype in INVENTORY_COLUMNS.items()])
 _ROWS_TOGETHER = 4096
 _SYNC_SECONDS = 0.2
-_MALFORMED = (ValueError, KeyError, TypeError, RecursionError, pa.ArrowException)  # what foreign JSON raises
+_MALFORMED = (ValueError, KeyError, TypeError, OverflowError, RecursionError, pa.ArrowException)  # by foreign JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +111,16 @@ def _document(line: bytes) -> dict[str, Any] | None:
     """The content of a line if all of it is sound."""
     try:
         document = decode_line(line)
-        if type(document["left"]) is not int or not isinstance(document["digest"], str):
+        if type(document["left"]) is not int or document["left"] < 0 or not isinstance(document["digest"], str):
             return None
         if "decided" in document:
-            _DECIDED.validate_python(document["decided"])
-        else:
-            pa.table({name: document["columns"][name] for name in INVENTORY_COLUMNS}, schema=_SCHEMA)
+            decided = _DECIDED.validate_python(document["decided"])
+            return document if decided.shard_bytes > 0 and 0 < decided.bytes_a_second < math.inf else None
+        table = pa.table({name: document["columns"][name] for name in INVENTORY_COLUMNS}, schema=_SCHEMA)
     except _MALFORMED:
         return None
-    return document
+    needed = (name for name, dtype in INVENTORY_COLUMNS.items() if dtype != "float64")
+    return None if any(table.column(name).null_count for name in needed) else document
 
 
 def damaged_lines(paths: StorePaths) -> Iterator[str]:
@@ -154,8 +156,13 @@ class PlanningLog:
         """Make all lines durable, unless that was done a moment ago; returns whether it did."""
         if not now and time.monotonic() - self._synced_at < _SYNC_SECONDS:
             return False
-        with storage_errors(self._paths.root):
-            self._file.sync()
+        try:
+            with storage_errors(self._paths.root):
+                self._file.sync()
+        except FileNotFoundError as error:
+            raise StorageError(
+                f"expected {self._paths.planning} until planning is through; it was removed. Run `msnet resume`"
+            ) from error
         self._synced_at = time.monotonic()
         return True
 

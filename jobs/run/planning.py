@@ -150,13 +150,10 @@ class Planning:
         self._paths, self._run, self._listing, self._so_far = paths, run, listing, so_far
         self._min_shards, self._first_shard, self._saves = min_shards, first_shard, saves
         self._rows = InventoryRows() if so_far is None else so_far.rows
+        self.planned = self._rows.count
+        """How many videos have a shard."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="msnet-planning", daemon=True)
-
-    @property
-    def planned(self) -> int:
-        """How many videos have a shard."""
-        return self._rows.count
 
     def run(self, tell: Tell = lambda done, total: None) -> pd.DataFrame | None:
         """Plan all videos; returns the inventory, None if it was stopped."""
@@ -171,8 +168,8 @@ class Planning:
         finally:
             if log is not None:
                 log.close()
-        frame = joined(self._rows.frame(), self._listing.columns.values)
-        inventory = write_inventory(self._paths, frame)
+        rows, self._rows = self._rows, InventoryRows()  # a million take 200 MB
+        inventory = write_inventory(self._paths, joined(rows.frame(), self._listing.columns.values))
         remove_log(self._paths)
         return inventory
 
@@ -187,6 +184,7 @@ class Planning:
         with closing(plan_shards(self._listing, self._run, decided, self._first_shard, sampled)) as shards:
             for shard in shards:
                 self._rows.add(shard.columns)
+                self.planned = self._rows.count
                 if log is not None:
                     log.shard(shard.columns, self.total - self.planned)
                 unsaved.append(partial(PlannedShard, shard.name, shard.jobs, shard.estimated_bytes))

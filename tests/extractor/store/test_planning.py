@@ -10,9 +10,10 @@ import pytest
 
 from extractor.store import read_inventory, write_inventory, write_run
 from extractor.store.check import check_store_files
+from extractor.store.disk.append_only import encode_line
 from extractor.store.planning import Decided, InventoryRows, PlanningLog, damaged_lines, read_log, remove_log
 from extractor.store.tables import read_table_columns, unplanned_videos
-from schemas.errors import StoreError
+from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
 from tests.extractor.store.making import make_run
@@ -107,6 +108,39 @@ def test_log_of_another_run_is_left_out(paths: StorePaths) -> None:
     logged(paths, 0)
     found = read_log(paths, "0" * 64)
     assert found is not None and (found.rows.count, found.decided) == (0, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"left": -1},
+        {"left": True},
+        {"columns": {**shard(0), "bytes": [2**63, 1]}},
+        {"columns": {**shard(0), "path": ["only one"]}},
+        {"columns": {**shard(0), "video_id": ["a", None]}},
+        {"columns": {name: values for name, values in shard(0).items() if name != "shard"}},
+        {"columns": []},
+        {"columns": None, "decided": {"shard_bytes": 1, "bytes_a_second": 0.0}},
+        {"columns": None, "decided": {"shard_bytes": "many"}},
+        {"digest": 5},
+    ],
+)
+def test_foreign_line_is_left_out(change: dict[str, Any], paths: StorePaths) -> None:
+    logged(paths, 1)
+    sound = {"digest": make_run().digest, "columns": shard(0), "left": 1}
+    with paths.planning.open("ab") as file:
+        file.write(encode_line(sound | change))
+    found = read_log(paths)
+    assert found is not None and found.rows.frame()["shard"].unique().tolist() == ["shard-00001"]
+    assert (found.decided, found.left) == (DECIDED, 96)
+
+
+def test_log_that_is_removed_meanwhile_is_told(paths: StorePaths) -> None:
+    log = PlanningLog(paths, make_run().digest, None)
+    paths.planning.unlink()
+    with pytest.raises(StorageError, match=r"inventory\.log until planning is through; it was removed"):
+        log.sync()
+    log.close()
 
 
 def test_inventory_takes_the_place_of_the_log(paths: StorePaths) -> None:

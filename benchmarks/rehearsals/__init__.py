@@ -1,0 +1,1 @@
+"""What happens with very many videos, tried with stand-ins."""
