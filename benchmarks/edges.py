@@ -34,10 +34,9 @@ from extractor.store import FeatureStore, StagingLog, commit_shard, new_attempt,
 from extractor.store.commits.run import Run
 from extractor.video.decoding import decode
 from extractor.video.listing import Listing, list_videos
-from extractor.video.probing import probe
 from extractor.video.sampling import plan_for, window_ranges
 from gebd import detect
-from jobs.run.inventory import build_inventory
+from jobs.run.planning import planned_inventory
 from jobs.run.request import Request
 from jobs.run.resolving import ResolvedRequest, resolve
 from schemas.config import Edges, Sampling, StorageFloat
@@ -118,8 +117,7 @@ def _extract(listing: Listing, request: Request, root: Path) -> FeatureStore:
     root.mkdir()
     paths = StorePaths(root)
     run = write_run(paths, Run(resolved.config, resolved.shape, "none", 1 << 40, str(listing.root), ""))
-    members = member_frames(resolved.config)
-    write_inventory(paths, build_inventory(listing, lambda job: probe(job, run.config, members), run))
+    write_inventory(paths, planned_inventory(listing, run))
     network = load_network(run.config, resolved.weights, "cpu")
     attempt = new_attempt(paths, run, shard_name(0), "benchmark")
     with StagingLog(attempt) as log:

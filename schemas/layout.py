@@ -126,6 +126,11 @@ class StorePaths:
     def inventory(self) -> Path:
         return self.root / "inventory.parquet"
 
+    @property
+    def planning(self) -> Path:
+        """Rows of the inventory while it is being planned."""
+        return self.root / "inventory.log"
+
     def copy(self, path: Path) -> Path:
         """Second copy of run.json or inventory.parquet."""
         return self.root / "copies" / path.name

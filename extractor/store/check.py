@@ -21,6 +21,7 @@ from extractor.store.disk.sealed import Kind, is_sound, is_sound_table, read_who
 from extractor.store.disk.shard import ShardReader
 from extractor.store.index.blocks import is_sound_index
 from extractor.store.manifest import read_fragment
+from extractor.store.planning import damaged_lines
 from schemas.errors import DamagedShardError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord, StoredFile
@@ -147,6 +148,7 @@ def check_store_files(paths: StorePaths, run: Run, *, deep: bool) -> list[Damage
                 found.append((path, "it is missing"))
         except StoreError as error:
             found.append((path, str(error)))
+    found += [(paths.planning, message) for message in damaged_lines(paths)]
     for path in _files(paths.retired, "*.json"):
         shard, _, attempt = path.stem.split(".", 2)
         if attempt != "damaged" and not _is_record(path, shard):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from extractor.store.commits.run import has_seals
 from extractor.store.disk.atomic import publish, write_bytes
 from extractor.store.disk.sealed import Kind, is_sound, keep_copy, read_whole
+from extractor.store.planning import read_log
 from extractor.store.table_columns import columns_of, typed_inventory
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
@@ -42,9 +43,23 @@ def write_inventory(paths: StorePaths, inventory: pd.DataFrame, *, replace: bool
 def read_inventory(paths: StorePaths) -> pd.DataFrame:
     """Every input video and its planned shard, from the copy if inventory.parquet is damaged or gone.
 
-    Raises StoreError if neither can be read.
+    While planning is under way, and after it was interrupted, those planned so far, without columns of the user's
+    table (`unplanned_videos` counts the others). Raises StoreError if none of these can be read.
     """
+    if not is_planned(paths) and (so_far := read_log(paths)) is not None:
+        return so_far.rows.frame()
     return _parsed_inventory(paths, _inventory_data(paths))
+
+
+def is_planned(paths: StorePaths) -> bool:
+    """Whether planning is through: there is an inventory of all videos, or its copy."""
+    return paths.inventory.exists() or paths.copy(paths.inventory).exists()
+
+
+def unplanned_videos(paths: StorePaths) -> int:
+    """How many listed videos have no shard yet; 0 once planning is through."""
+    so_far = None if is_planned(paths) else read_log(paths)
+    return 0 if so_far is None else so_far.left
 
 
 def read_table_columns(paths: StorePaths) -> pd.DataFrame:
@@ -52,7 +67,7 @@ def read_table_columns(paths: StorePaths) -> pd.DataFrame:
 
     Raises StoreError if it cannot be read.
     """
-    if not (paths.inventory.exists() or paths.copy(paths.inventory).exists()):
+    if not is_planned(paths):
         return no_columns(())
     data = _inventory_data(paths)
     try:

@@ -92,6 +92,26 @@ def plan_item(
     return ItemPlan(item.video_id, index, times_seconds[index], num_valid, clips=positions, rate_capped=capped)
 
 
+def expected_counts(
+    native_frames: int, seconds: float, config: ExtractionConfig, members: Sequence[int]
+) -> tuple[int, int]:
+    """(sampled frames, clips) of an item of about this length, without the times of its frames: for planning.
+
+    members: frames per clip of each member of the network. Within a frame of what `plan_item` finds for a file of
+    constant rate.
+    """
+    native = max(native_frames, 2)
+    if config.sampling is Sampling.SEGMENTS:
+        clips = config.clips or 1
+        return min(native, clips * sum(members)), clips
+    frames = native
+    if config.rate_hz is not None:
+        frames = max(min(native, int(np.ceil(seconds * config.rate_hz - TOLERANCE_SECONDS))), 2)
+    if config.sampling is Sampling.DENSE or frames <= members[0]:
+        return frames, 1
+    return frames, -(-(frames - members[0]) // (config.hop or members[0])) + 1
+
+
 def item_frames(times_seconds: Float64Array, end_seconds: float, item: Item) -> tuple[int, int]:
     """First and last frame (inclusive) displayed within [start, end) of the item; last < first means none.
 

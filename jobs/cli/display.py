@@ -166,6 +166,10 @@ class TerminalWatcher(Watcher):
         self._tty = sys.stderr.isatty()
         self._spoken = 0.0
         self._total = 0
+        self._what = ""
+        self._planning_from: tuple[float, int] | None = None  # time, and videos planned then
+        self._planned: dict[str, Any] = {}  # the part of the bar that tells of planning
+        self._shown: tuple[int, dict[str, Any]] = (0, {})
 
     def say(self, message: str) -> None:
         """A line for the user."""
@@ -178,8 +182,23 @@ class TerminalWatcher(Watcher):
         if done == total:
             self.end()
 
+    def planning(self, done: int, total: int) -> None:
+        """`done` of `total` videos have a shard: in a bar of its own, or behind the bar of the extraction."""
+        if self._bar is None or self._what == "planning":
+            self._open(total, "planning", "video")
+            self._show(done, {})
+            if done == total:
+                self.end()
+            return
+        now = time.monotonic()
+        since, first = self._planning_from = self._planning_from or (now, done)
+        left = f" ({duration((now - since) * (total - done) / (done - first))} left)" if done > first else ""
+        self._planned = {"planned": f"{done}/{total}{left}"} if done < total else {}
+        self._show(*self._shown)
+
     def begin(self, outcome: Outcome) -> None:
         """Extraction starts."""
+        self._shown = (outcome.settled, {})
         self._open(outcome.before.videos, "extracting", "video", initial=outcome.settled)
         if outcome.settled:
             notice(f"continuing: {outcome.before}")
@@ -187,7 +206,8 @@ class TerminalWatcher(Watcher):
     def update(self, outcome: Outcome) -> None:
         """The outcome has changed."""
         rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
-        self._show(outcome.settled, {"failed": outcome.failed_so_far, "clips/s": f"{rate:.1f}"})
+        self._shown = (outcome.settled, {"failed": outcome.failed_so_far, "clips/s": f"{rate:.1f}"})
+        self._show(*self._shown)
 
     def end(self) -> None:
         """Close the bar."""
@@ -212,9 +232,9 @@ class TerminalWatcher(Watcher):
             return
         if self._tty:
             self._bar.ncols = bar_width()
-            self._bar.set_postfix(extra, refresh=False)
+            self._bar.set_postfix({**extra, **self._planned}, refresh=False)
             self._bar.update(at - self._bar.n)
         elif time.monotonic() - self._spoken >= _LINE_EVERY_SECONDS:
             self._spoken = time.monotonic()
-            numbers = "".join(f", {value} {name}" for name, value in extra.items())
+            numbers = "".join(f", {value} {name}" for name, value in {**extra, **self._planned}.items())
             say(f"{self._what}: {at} of {self._total}{numbers}", to=sys.stderr)

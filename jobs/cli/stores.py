@@ -54,7 +54,7 @@ def status(store: Store) -> int:
     say(rows(lines))
     for holder in found.at_work:
         say(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
-    if found.standing.shards_left and not found.at_work:
+    if not found.standing.complete and not found.at_work:
         say(f"to continue: msnet resume {store}")
     return 0
 
@@ -147,7 +147,7 @@ def report(store: Store) -> int:
         _print_listed(failure, lost, str(features.paths.failures))
     if stand.failed:
         classes = ",".join(sorted(stand.by_class))
-        first = f"to continue: msnet resume {store}; then, " if stand.shards_left else ""
+        first = f"to continue: msnet resume {store}; then, " if not stand.complete else ""
         again = f"{first}to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
         say("", paragraph(again, indent="  "))
     features.close()

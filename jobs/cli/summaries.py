@@ -26,8 +26,9 @@ def standing_rows(found: Standing) -> list[tuple[object, ...]]:
     ]
     if found.staged:
         table.append(("videos staged", len(found.staged), "finished, their shard is not"))
-    if found.left:
-        table.append(("videos left", found.left))
+    if found.videos_left:
+        note = f"{found.unplanned} of them without a shard yet" if found.unplanned else ""
+        table.append(("videos left", found.videos_left, note))
     return [*table, ("clips", found.clips, "of the videos done" if found.staged else "")]
 
 

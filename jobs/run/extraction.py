@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,12 +29,14 @@ from jobs.cluster.signals import Interruptions
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
 from jobs.run.outcome import Outcome
+from jobs.run.planning import Planning
 from jobs.run.request import Request
 from jobs.run.resolving import ResolvedRequest, resolve, resolve_weights
+from jobs.run.supply import ShardSupply
 from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
-from jobs.stores.standing import of_part, standing
-from jobs.workers.driver import Driver, PlannedShard
+from jobs.stores.standing import Standing, of_part, standing
+from jobs.workers.driver import Driver
 from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.extractor import ExtractorSettings
 from jobs.workers.ledger import Ledger
@@ -43,6 +46,7 @@ from schemas.records import Failure
 
 _LOG = logging.getLogger(__name__)
 _REFRESH_SECONDS = 300.0  # after which readers and the next run are spared the records of a running one
+_PLANNING_SECONDS = 1.0  # to wait for the end of planning, which says whether all extractors are needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,16 @@ class _Extraction:
     watcher: Watcher
     rescan: bool = False
     retry_failed: Sequence[str] | None = None
+
+    @property
+    def plans_meanwhile(self) -> bool:
+        """Whether the extraction can begin before all videos are planned."""
+        return (
+            not self.paths.inventory.exists()
+            and self.options.part == (0, 1)
+            and not self.rescan
+            and self.retry_failed is None
+        )
 
 
 def extract(
@@ -83,7 +97,7 @@ def extract(
     run = _new_run(resolved, listing, videos, options)
     if paths.run.exists():
         run = write_run(paths, run)  # refuses another configuration before anything starts
-    if paths.inventory.exists():
+    if paths.inventory.exists() or paths.planning.exists():
         require_same_videos(paths, listing, limited=options.limit is not None, watcher=watcher)
     if listing.skipped:
         watcher.say(listing.skipped_summary())
@@ -178,10 +192,14 @@ def _run(wanted: _Extraction) -> Outcome:
         videos = StoreVideos(paths, wanted.run, wanted.root, machines.workers, options.part[1], watcher)
         session = _Session(wanted, machines, lease, interruptions)
         try:
+            if wanted.plans_meanwhile:
+                assert wanted.listing is not None
+                with videos.planning(wanted.listing) as planning:
+                    return session.extract(None, planning.supply, planning)
             inventory = videos.whole(videos.inventory(wanted.listing, wanted.rescan))
             if wanted.retry_failed is not None:
                 inventory = videos.with_retries(inventory, wanted.retry_failed)
-            return session.extract(videos, inventory)
+            return session.extract(of_part(inventory, options.part), videos.pending(inventory, options.part))
         except KeyboardInterrupt:
             machines.require_alive()  # the watch on Ray interrupts too
             watcher.say("leaving; ending the other processes takes a few seconds")
@@ -199,29 +217,37 @@ class _Session:
     lease: Lease
     interruptions: Interruptions
 
-    def extract(self, videos: StoreVideos, inventory: pd.DataFrame) -> Outcome:
-        """Run every shard of this job's part that is not committed."""
-        paths, run, part, watcher = self.wanted.paths, self.wanted.run, self.wanted.options.part, self.wanted.watcher
-        mine = of_part(inventory, part)
-        outcome = Outcome(self.machines.workers, standing(paths, run, mine))
-        shards = videos.pending(inventory, part)
+    def extract(self, inventory: pd.DataFrame | None, shards: ShardSupply, planning: Planning | None = None) -> Outcome:
+        """Run these shards. inventory: of this job's part; None for all videos, while they are being planned."""
+        paths, watcher = self.wanted.paths, self.wanted.watcher
+        outcome = Outcome(self.machines.workers, self._standing(inventory, planning))
         watcher.begin(outcome)
         try:
-            if shards:
-                self._drive(shards, outcome)
+            planned = shards.wait_for_end(_PLANNING_SECONDS)  # a small dataset needs fewer extractors
+            count = min(self.machines.workers.extractors, len(shards)) if planned else self.machines.workers.extractors
+            if count:
+                self._drive(shards, count, outcome, planning)
         finally:
             watcher.end()
+        if planning is not None:
+            planning.stop()
         outcome.interrupted = self.interruptions.happened
         write_manifest_cache(paths)
         sweep(paths, self.lease.token)
-        outcome.end(standing(paths, run, mine))
+        outcome.end(self._standing(inventory, planning))
         _LOG.info("ended: %s", outcome.one_line())
         return outcome
 
-    def _drive(self, shards: Sequence[PlannedShard], outcome: Outcome) -> None:
-        wanted, workers = self.wanted, self.machines.workers
+    def _standing(self, inventory: pd.DataFrame | None, planning: Planning | None) -> Standing:
+        found = standing(self.wanted.paths, self.wanted.run, inventory)
+        if planning is None:
+            return found
+        return replace(found, unplanned=max(0, planning.total - found.settled - found.left))
+
+    def _drive(self, shards: ShardSupply, count: int, outcome: Outcome, planning: Planning | None) -> None:
+        wanted = self.wanted
+        workers = self.machines.workers
         settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, workers, wanted.options.limits)
-        count = min(workers.extractors, len(shards))
         driver = Driver(settings, count, Ledger(wanted.paths), self.lease.token, self.machines.require_alive)
         try:
             driver.start()
@@ -230,7 +256,7 @@ class _Session:
             outcome.start_clock()
             self.interruptions.drain_on_first()
             refreshed = time.monotonic()
-            for event in driver.run(shards, self._draining):
+            for event in driver.run(shards, partial(self._draining, planning)):
                 self._note(event, outcome)
                 if isinstance(event, ShardCommitted) and time.monotonic() - refreshed > _REFRESH_SECONDS:
                     refresh_commits_cache(wanted.paths)
@@ -242,8 +268,10 @@ class _Session:
             driver.close()
         outcome.given_up = tuple(driver.given_up)
 
-    def _draining(self) -> bool:
-        """Whether the user asked to stop. Raises StorageError once the lease is lost."""
+    def _draining(self, planning: Planning | None) -> bool:
+        """Whether the user asked to stop; tells of planning. Raises StorageError once the lease is lost."""
+        if planning is not None:
+            self.wanted.watcher.planning(planning.planned, planning.total)
         if self.lease.lost:
             raise StorageError(
                 f"expected to hold the lease of {self.wanted.paths.root} until the end; another process took the store "

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from extractor.store.commits.run import Run
 from extractor.video.listing import Listing, with_segment
-from extractor.video.probing import ProbedItem
-from jobs.run.sharding import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, rows_of_item
-from schemas.layout import shard_name
+from jobs.run.sharding import ITEMS_OF_FILE, ItemEstimate
 from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob, Item
 
@@ -69,66 +66,39 @@ def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:
     for job in jobs:
         for start in range(0, len(job.items), ITEMS_OF_FILE):
             items = job.items[start : start + ITEMS_OF_FILE]
-            yield FileJob(job.path, items, job.size_bytes, job.mtime_ns, job.fps)
+            yield job if len(items) == len(job.items) else replace(job, items=items)
 
 
-def build_inventory(
-    listing: Listing,
-    probed: Callable[[FileJob], Sequence[ProbedItem]],
-    run: Run,
-    *,
-    min_shards: int = 1,
-    first_shard: int = 0,
-) -> pd.DataFrame:
-    """Inventory rows of all items of `listing`; shards are numbered from `first_shard`.
-
-    probed: returns what demuxing a file found. min_shards: how many shards keep all workers busy.
-    """
-    jobs = list(split_jobs(listing.jobs))
-    rows_of_job = [_rows(job, probed(job), listing.root, run) for job in jobs]
-    files = [
-        PlannedFile(len(job.items), sum(row["estimated_bytes"] for row in rows))
-        for job, rows in zip(jobs, rows_of_job, strict=True)
-    ]
-    shards = assign_shards(files, run.shard_bytes, min_shards)
-    return pd.DataFrame(
-        [
-            {**row, "shard": shard_name(first_shard + shard)}
-            for shard, rows in zip(shards, rows_of_job, strict=True)
-            for row in rows
-        ]
-    )
-
-
-def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> list[dict[str, Any]]:
-    rows = []
-    found = {item.video_id: item for item in probed}
-    for item in job.items:
-        item_found = found.get(item.video_id, ProbedItem(item.video_id))
-        counts = rows_of_item(run.config, item_found.num_clips, item_found.num_frames)
-        rows.append(
-            {
-                "video_id": item.video_id,
-                "path": _relative(job.path, root),
-                "bytes": -1 if job.size_bytes is None else job.size_bytes,
-                "mtime_ns": -1 if job.mtime_ns is None else job.mtime_ns,
-                "fps": job.fps,
-                "duration_seconds": item_found.duration_seconds,
-                "start_seconds": item.start_seconds,
-                "end_seconds": item.end_seconds,
-                "num_frames": item_found.num_frames,
-                "estimated_bytes": item_bytes(counts, run.datasets) if item_found.num_frames else 0,
-            }
+def rows_of_shard(
+    name: str, jobs: Sequence[FileJob], estimates: Iterable[ItemEstimate], root: Path
+) -> dict[str, list[Any]]:
+    """Inventory rows of a shard's items as whole columns. estimates: of the items of all jobs, in order."""
+    rows = [
+        (
+            item.video_id,
+            _relative(job.path, root),
+            -1 if job.size_bytes is None else job.size_bytes,
+            -1 if job.mtime_ns is None else job.mtime_ns,
+            job.fps,
+            item.start_seconds,
+            item.end_seconds,
         )
-    return rows
+        for job in jobs
+        for item in job.items
+    ]
+    names = ("video_id", "path", "bytes", "mtime_ns", "fps", "start_seconds", "end_seconds")
+    columns: dict[str, list[Any]] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    found = list(estimates)
+    columns["duration_seconds"] = [one.seconds for one in found]
+    columns["num_frames"] = [one.frames for one in found]
+    columns["estimated_bytes"] = [one.bytes for one in found]
+    columns["shard"] = [name] * len(rows)
+    return columns
 
 
 def _relative(path: str, root: Path) -> str:
     """The path as the inventory keeps it: relative to the dataset's root if it is below it."""
-    try:
-        return Path(path).relative_to(root).as_posix()
-    except ValueError:
-        return path
+    return path.removeprefix(f"{root.as_posix().rstrip('/')}/")
 
 
 def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:

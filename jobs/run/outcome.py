@@ -63,8 +63,8 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every shard of the part is committed."""
-        return self.after.shards_left == 0
+        """Whether every video of the part is planned and every shard committed."""
+        return self.after.complete
 
     @property
     def exit_code(self) -> int:

@@ -13,26 +13,27 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from extractor.models.pieces import WHOLE
 from extractor.models.spec import member_frames
 from extractor.pipeline.devices import device_of
 from extractor.pipeline.feeder import Feeder
 from extractor.pipeline.network import load_network
-from extractor.video.listing import list_videos
+from extractor.video.listing import Listing, list_videos
 from extractor.video.probing import ProbedItem
 from jobs.cluster.cluster import cluster
-from jobs.cluster.devices import Workers, count_gpus, torch_device
+from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import Options
-from jobs.run.inventory import limited
+from jobs.run.inventory import limited, split_jobs
 from jobs.run.request import Request
 from jobs.run.resolving import ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
-from jobs.run.videos import probe_listing
 from jobs.run.watcher import Watcher
 from jobs.workers.decoder import Decoder
-from schemas.errors import VideoError
+from jobs.workers.probing import probe_files
+from schemas.config import ExtractionConfig
+from schemas.errors import MSNetError, ResourceError, VideoError
 from schemas.layout import datasets_of
 from schemas.records import Decoded, FileJob
 
@@ -93,10 +94,12 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
     with cluster(options) as machines:
-        probed = probe_listing(listing, resolved.config, machines.workers.decoders, watcher)
+        processes = machines.workers.extractors * machines.workers.decoders
+        probed = _probe_listing(listing, resolved.config, processes, watcher)
         decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config)
         trial = _try_decoding(probed, decoder)
         ray.kill(decoder)  # now: left to Ray, it would still be ending when Ray shuts down
+        seconds_a_frame = _timed(resolved, machines.workers)
     items = [item for job, found in probed.items() for item in trial.judged(job, found)]
     rows = [rows_of_item(resolved.config, item.num_clips, item.num_frames) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)
@@ -117,9 +120,22 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
         workers=machines.workers,
         decoded=trial.decoded + len(trial.failed),
         decode_seconds=trial.seconds,
-        network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers),
+        network_seconds=network_frames * seconds_a_frame,
         columns=listing.columns.summary(),
     )
+
+
+def _probe_listing(
+    listing: Listing, config: ExtractionConfig, processes: int, watcher: Watcher
+) -> dict[FileJob, list[ProbedItem]]:
+    """Demux every file of a listing in other processes, and return what its items hold. Ray must run."""
+    jobs = list(split_jobs(listing.jobs))
+    spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
+    found: dict[FileJob, list[ProbedItem]] = {}
+    for job, items in probe_files(jobs, lambda: spawn(config), processes):
+        found[job] = items
+        watcher.probing(len(found), len(jobs))
+    return found
 
 
 @dataclass(slots=True)
@@ -176,11 +192,31 @@ def _decoded(job: FileJob, decoder: Any) -> Decoded | VideoError | None:
             return events[-1]
 
 
+def _timed(resolved: ResolvedRequest, workers: Workers) -> float:
+    """Seconds that the network takes per frame, where an extractor would run: a cluster's head may have no GPU."""
+    options = {"num_cpus": workers.cores_each, "num_gpus": workers.gpus, "max_retries": 0}
+    timing: Any = ray.remote(_seconds_a_frame).options(**options)
+    try:
+        return float(ray.get(timing.remote(resolved, workers)))
+    except RayTaskError as error:
+        if isinstance(error.cause, MSNetError):  # such as a checkpoint that a node does not see
+            raise error.cause from None
+        reason = str(error.cause or error).strip().splitlines()[0]
+        raise ResourceError(
+            f"expected the network to compute a batch; got {reason}. Try a smaller --batch-frames or --model"
+        ) from error
+    except RayError as error:
+        raise ResourceError(
+            f"expected the network to compute a batch; its process died ({str(error).splitlines()[0]}). Is there "
+            "enough memory?"
+        ) from error
+
+
 def _seconds_a_frame(resolved: ResolvedRequest, workers: Workers) -> float:
     """Seconds that the network takes per frame, on one extractor's device."""
     config = resolved.config
     torch.set_num_threads(workers.threads)
-    device = torch_device(workers.gpu and count_gpus() > 0)  # a cluster's head may have no GPU
+    device = torch_device(workers.gpu)
     network = load_network(config, resolved.weights, device)
     feeder = Feeder(network, config, (), device_of(device), lambda rows: None, batch_frames=workers.batch_frames)
     frames = np.random.default_rng(0).integers(0, 255, (feeder.batch_frames, config.size, config.size, 3), np.uint8)

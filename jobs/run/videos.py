@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import ray
 
 from extractor.store.check import check_inventory, forgotten
 from extractor.store.commits.records import committed_names
@@ -15,19 +16,18 @@ from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import committed
 from extractor.store.commits.staging import staged_items
 from extractor.store.manifest import merge_failures
+from extractor.store.planning import PlannedSoFar, read_log
 from extractor.store.table_columns import columns_of, joined, updated
-from extractor.store.tables import read_inventory, write_inventory
+from extractor.store.tables import is_planned, read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
 from extractor.video.listing import Listing
-from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
-from jobs.run.inventory import as_planned, build_inventory, jobs_of_shards, split_jobs
+from jobs.run.inventory import as_planned, jobs_of_shards
+from jobs.run.planning import Planning, planned_inventory
+from jobs.run.supply import Maker, ShardSupply
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part
-from jobs.workers.decoder import Decoder
 from jobs.workers.driver import PlannedShard
-from jobs.workers.probing import probe_files
-from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
@@ -39,33 +39,23 @@ _NAMED = 5  # of the videos whose files were replaced
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
 
 
-def probe_listing(
-    listing: Listing, config: ExtractionConfig, processes: int, watcher: Watcher
-) -> dict[FileJob, list[ProbedItem]]:
-    """Demux every file of a listing in other processes, and return what its items hold. Ray must run."""
-    jobs = list(split_jobs(listing.jobs))
-    spawn = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote
-    found: dict[FileJob, list[ProbedItem]] = {}
-    for job, items in probe_files(jobs, lambda: spawn(config), processes):
-        found[job] = items
-        watcher.probing(len(found), len(jobs))
-    return found
-
-
 def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, watcher: Watcher) -> None:
     """Compare a listing with the inventory of the store that it continues; report what is new, gone or replaced.
 
-    Raises ConfigurationError if they have no video in common: the store is of another dataset.
+    Of a store whose planning was interrupted nothing is reported: planning goes on with the listing. Raises
+    ConfigurationError if they have no video in common: the store is of another dataset.
     """
     inventory = read_inventory(paths)
     listing = as_planned(listing, inventory)
     known = set(inventory["video_id"])
     listed = {item.video_id for job in listing.jobs for item in job.items}
-    if not known & listed:
+    if known and not known & listed:
         raise ConfigurationError(
             f"expected the dataset of the store at {paths.root}; the store has none of the "
             f"{counted(len(listed), 'video')} in {listing.root}. Give the dataset it was made from, or another --out"
         )
+    if not is_planned(paths):
+        return
     if new := len(listed - known):
         watcher.say(
             f"new since the store was planned: {counted(new, 'video')}; to add: msnet resume {paths.root} --rescan"
@@ -135,13 +125,9 @@ class StoreVideos:
         """
         if not self.paths.inventory.exists():
             assert listing is not None
-            if committed_names(self.paths):
-                raise StoreError(
-                    f"expected {self.paths.inventory}; the store has shards and no inventory. Restore the file"
-                )
-            if summary := listing.columns.summary():
-                self.watcher.say(summary)
-            return write_inventory(self.paths, joined(self._plan(listing, 0), listing.columns.values))
+            planned = self.planning(listing).run(self.watcher.planning)
+            assert planned is not None  # nothing stopped it
+            return planned
         known = read_inventory(self.paths)
         if not rescan:
             return known
@@ -156,6 +142,39 @@ class StoreVideos:
         if columns.gone:
             self.watcher.say(f"columns that the table no longer has are kept: {shown_names(columns.gone)}")
         return self._extended(known, new, columns.values)
+
+    def planning(self, listing: Listing) -> Planning:
+        """The planning of a store without inventory, from where an earlier one was interrupted."""
+        so_far = read_log(self.paths, self.run.digest)
+        names = committed_names(self.paths)
+        if names and (so_far is None or not so_far.rows.count):
+            raise StoreError(
+                f"expected {self.paths.inventory}; the store has shards and no inventory. Restore the file"
+            )
+        if summary := listing.columns.summary():
+            self.watcher.say(summary)
+        if so_far is None:
+            return self._planning_of(listing, None, 0, ())
+        known = so_far.rows.frame()
+        rest = _without(as_planned(listing, known), set(known["video_id"]))
+        self.watcher.say(
+            f"planning goes on: {so_far.rows.count} of {rest.num_items + so_far.rows.count} videos have a shard"
+        )
+        return self._planning_of(rest, so_far, _next_shard([*known["shard"].unique(), *names]), self._makers(known))
+
+    def _planning_of(
+        self, listing: Listing, so_far: PlannedSoFar | None, first_shard: int, known: Sequence[Maker]
+    ) -> Planning:
+        return Planning(
+            self.paths,
+            self.run,
+            listing,
+            so_far,
+            min_shards=self._min_shards,
+            first_shard=first_shard,
+            saves=self.parts == 1,
+            known=known,
+        )
 
     def whole(self, inventory: pd.DataFrame) -> pd.DataFrame:
         """Check the inventory against the commit records: plan videos that shards lack, report those that it lacks.
@@ -187,22 +206,30 @@ class StoreVideos:
         self.watcher.say(f"trying {counted(len(again), 'failed video')} again")
         return self._extended(inventory, self._listing_of(again), columns_of(inventory))
 
-    def pending(self, inventory: pd.DataFrame, part: tuple[int, int]) -> list[PlannedShard]:
-        """Shards of a part without a commit record."""
-        records = committed(self.paths)
-        left = inventory[~inventory["shard"].isin(list(records))]
+    def pending(self, inventory: pd.DataFrame, part: tuple[int, int]) -> ShardSupply:
+        """Shards of a part without a commit record, the largest first."""
         index, count = part
-        sizes = inventory.groupby("shard")["estimated_bytes"].sum()
-        if len(sizes) < count:
+        shards = inventory["shard"].nunique()
+        if shards < count:
             self.watcher.say(
-                f"{counted(len(sizes), 'shard')} for {count} parts: "
-                f"{'this part has' if index >= len(sizes) else 'some parts have'} nothing to do; "
+                f"{counted(shards, 'shard')} for {count} parts: "
+                f"{'this part has' if index >= shards else 'some parts have'} nothing to do; "
                 "a new store with smaller --shard-bytes would have more shards"
             )
-        return [
-            PlannedShard(name, jobs, int(sizes[name]))
-            for name, jobs in jobs_of_shards(of_part(left, part), self.root).items()
-        ]
+        return ShardSupply(self._makers(of_part(inventory, part)))
+
+    def _makers(self, inventory: pd.DataFrame) -> list[Maker]:
+        """What makes the shards that are not committed, the largest first."""
+        done = set(committed_names(self.paths))
+        groups = inventory.groupby("shard", sort=True)
+        sizes = groups["estimated_bytes"].sum()
+        rows = groups.indices
+        names = [name for name in sizes.sort_values(ascending=False, kind="stable").index if name not in done]
+        return [partial(self._shard, inventory, rows[name], int(sizes[name])) for name in names]
+
+    def _shard(self, inventory: pd.DataFrame, rows: Any, estimated_bytes: int) -> PlannedShard:
+        ((name, jobs),) = jobs_of_shards(inventory.iloc[rows], self.root).items()
+        return PlannedShard(name, jobs, estimated_bytes)
 
     def _listing_of(self, rows: pd.DataFrame) -> Listing:
         """Rows of an inventory as a listing, with sizes and times of their files as they are now."""
@@ -213,23 +240,22 @@ class StoreVideos:
         """The inventory with new jobs in new shards, and with these columns; written if anything changed."""
         extended = inventory[list(INVENTORY_COLUMNS)]
         if new.jobs:
-            names = {*inventory["shard"].unique(), *committed_names(self.paths)}
-            planned = self._plan(new, 1 + max(int(name.rpartition("-")[2]) for name in names))
+            first_shard = _next_shard([*inventory["shard"].unique(), *committed_names(self.paths)])
+            planned = planned_inventory(
+                new, self.run, min_shards=self._min_shards, first_shard=first_shard, tell=self.watcher.planning
+            )
             extended = pd.concat([extended, planned], ignore_index=True)
         extended = joined(extended, columns)
         return inventory if extended.equals(inventory) else write_inventory(self.paths, extended, replace=True)
 
-    def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
-        """Demux every file and plan its items into shards."""
-        found = probe_listing(listing, self.run.config, self.workers.extractors * self.workers.decoders, self.watcher)
+    @property
+    def _min_shards(self) -> int:
         at_work = self.workers.extractors * self.parts
-        return build_inventory(
-            listing,
-            found.__getitem__,
-            self.run,
-            min_shards=at_work * _SHARDS_A_WORKER if at_work > 1 else 1,
-            first_shard=first_shard,
-        )
+        return at_work * _SHARDS_A_WORKER if at_work > 1 else 1
+
+
+def _next_shard(names: Sequence[str]) -> int:
+    return 1 + max((int(name.rpartition("-")[2]) for name in names), default=-1)
 
 
 def _without(listing: Listing, known: set[str]) -> Listing:

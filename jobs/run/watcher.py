@@ -14,6 +14,9 @@ class Watcher:
     def probing(self, done: int, total: int) -> None:
         """`done` of the dataset's `total` files were probed."""
 
+    def planning(self, done: int, total: int) -> None:
+        """`done` of `total` videos have a shard; before the extraction, or while it goes on."""
+
     def begin(self, outcome: Outcome) -> None:
         """Extraction starts; the outcome counts what was done before."""
 

@@ -14,7 +14,7 @@ from extractor.store.commits.snapshot import Commits, committed, is_among
 from extractor.store.commits.staging import StagedItem, staged_items
 from extractor.store.disk.atomic import entries
 from extractor.store.manifest import merge_failures, read_fragment
-from extractor.store.tables import read_inventory
+from extractor.store.tables import is_planned, read_inventory, unplanned_videos
 from schemas.layout import StorePaths
 from schemas.wording import counted
 
@@ -26,7 +26,8 @@ class Standing:
     done: how many have features in a committed shard, which readers see. failed: failure class and message by id, also
     if the shard is not committed yet. staged: ids of those with features that wait for the rest of their shard. left:
     how many are neither finished nor failed, or are to be tried again. clips: of `done`. shards_left: number of shards
-    that are not committed. again: of `done`, ids of those that such a shard has too.
+    that are not committed. again: of `done`, ids of those that such a shard has too. unplanned: how many are listed and
+    have no shard yet; they are in none of the four.
     """
 
     done: int = 0
@@ -36,11 +37,22 @@ class Standing:
     clips: int = 0
     shards_left: int = 0
     again: frozenset[str] = frozenset()
+    unplanned: int = 0
 
     @property
     def videos(self) -> int:
         """Number of all videos."""
-        return self.settled + self.left
+        return self.settled + self.videos_left
+
+    @property
+    def videos_left(self) -> int:
+        """Number of videos that are neither settled nor staged, planned or not."""
+        return self.left + self.unplanned
+
+    @property
+    def complete(self) -> bool:
+        """Whether every video is planned and every shard committed."""
+        return self.shards_left == 0 and not self.unplanned
 
     @property
     def settled(self) -> int:
@@ -58,7 +70,7 @@ class Standing:
 
     def __str__(self) -> str:
         parts = [f"{self.done} done", f"{len(self.failed)} failed"]
-        parts += [f"{count} {name}" for name, count in (("staged", len(self.staged)), ("left", self.left)) if count]
+        parts += [f"{n} {name}" for name, n in (("staged", len(self.staged)), ("left", self.videos_left)) if n]
         return f"{', '.join(parts)}, of {counted(self.videos, 'video')}"
 
 
@@ -79,7 +91,8 @@ def standing(
     """
     commits = committed(paths) if commits is None else commits
     if inventory is None:
-        inventory = read_inventory(paths) if paths.inventory.exists() else _committed_inventory(commits)
+        known = is_planned(paths) or paths.planning.exists()
+        inventory = read_inventory(paths) if known else _committed_inventory(commits)
     ids, shards = inventory["video_id"], inventory["shard"]
     is_done, is_waiting = is_among(ids, commits.done["video_id"]), ~is_among(shards, list(commits))
     open_ids = ids[is_waiting & ~is_done]
@@ -107,6 +120,7 @@ def standing(
         _clips(paths, commits, set(shards)),
         shards_left=len(waiting),
         again=frozenset(ids[is_waiting & is_done]),
+        unplanned=unplanned_videos(paths),
     )
 
 

@@ -15,7 +15,7 @@ from extractor.store.commits.records import committed_names, read_record
 from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import Commits
 from extractor.store.manifest import write_manifest_cache
-from extractor.store.tables import read_inventory
+from extractor.store.tables import is_planned, read_inventory, unplanned_videos
 from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
@@ -28,8 +28,8 @@ class VerifyReport:
     damages: one entry for every damaged file or dataset, and one for each way in which records and inventory disagree.
     retired: shards taken out of the store. not_retired: why they could not be, as a sentence.
 
-    videos: items with rows in sound shards. unfinished: other items planned into a shard that is missing or damaged,
-    where a failed one may be tried again. failed: the rest. bytes: of the sound shards' files.
+    videos: items with rows in sound shards. unfinished: other items, planned into a shard that is missing or damaged
+    (where a failed one may be tried again) or not planned yet. failed: the rest. bytes: of the sound shards' files.
     """
 
     shards: int
@@ -103,7 +103,7 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
     try:
         inventory = read_inventory(paths)
     except StoreError:
-        if not paths.inventory.exists():
+        if not is_planned(paths):
             raise
         inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, which is reported above
     else:
@@ -117,6 +117,6 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
         failed=len(failed),
         clips=sum(record.rows["clips"] for record in sound),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in sound),
-        unfinished=len(waiting),
+        unfinished=len(waiting) + unplanned_videos(paths),
         damages=tuple(damages),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
@@ -21,6 +21,7 @@ from schemas.records import FileJob
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
+_IDLE_SECONDS = 0.05  # between two looks for a shard while no extractor has one
 _LONGEST_TURN_SECONDS = 5.0  # most that one turn of the loop adds to a worker's silence: the loop itself may be held up
 _STALL_SECONDS = 1800.0  # of silence, after which an extractor counts as dead; a commit on slow storage is silent
 _LOAD_SECONDS = 600.0  # for an extractor to start and load its network
@@ -37,6 +38,20 @@ class PlannedShard:
     name: str
     jobs: tuple[FileJob, ...]
     estimated_bytes: int
+
+
+class Supply(Protocol):
+    """Where the driver takes shards from, in the order in which they are to run."""
+
+    def take(self) -> PlannedShard | None:
+        """The next shard; None if there is none, perhaps not yet."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will never be another one."""
+
+    def close(self) -> None:
+        """No more are wanted."""
 
 
 @dataclass(eq=False, slots=True)
@@ -95,7 +110,7 @@ class Driver:
         self._token = token
         self._require_alive = require_alive
         self._workers: list[_Worker] = []
-        self._waiting: list[PlannedShard] = []
+        self._waiting: list[PlannedShard] = []  # begun before, and to be run again
         self._load_failures = 0
         self._draining = False
         self._looked = time.monotonic()
@@ -111,23 +126,24 @@ class Driver:
             for _ in self._turn():
                 raise AssertionError("an extractor reported a shard that it was not given")
 
-    def run(self, shards: Sequence[PlannedShard], draining: Callable[[], bool]) -> Iterator[Event]:
-        """Run all shards, the largest first.
+    def run(self, shards: Supply, draining: Callable[[], bool]) -> Iterator[Event]:
+        """Run all shards of a supply, which may still grow.
 
         draining: called between events. Once it returns True, extractors finish the videos in progress and start no
         more. It may raise to end the run.
         """
-        self._waiting = sorted(shards, key=lambda shard: shard.estimated_bytes)
         while True:
             if draining() and not self._draining:
                 self._draining = True
                 self._waiting.clear()
+                shards.close()
                 for worker in self._workers:
                     worker.actor.drain.remote()
             for worker in sorted(self._workers, key=lambda worker: len(worker.awaited)):
-                if self._waiting and worker.takes_a_shard:
-                    self._assign(worker, self._waiting.pop())
-            if not self._waiting and not any(one.shard for worker in self._workers for one in worker.awaited):
+                if worker.takes_a_shard and (shard := self._waiting.pop() if self._waiting else shards.take()):
+                    self._assign(worker, shard)
+            in_progress = any(one.shard for worker in self._workers for one in worker.awaited)
+            if not in_progress and not self._waiting and shards.ended:
                 return
             yield from self._turn()
 
@@ -143,6 +159,9 @@ class Driver:
     def _turn(self) -> Iterator[Event]:
         """Wait a moment, take the events that are ready, and replace extractors that are silent too long."""
         awaited = {one.reference: (worker, one) for worker in self._workers for one in worker.awaited}
+        if not awaited:  # more shards will come
+            time.sleep(_IDLE_SECONDS)
+            return
         ray.wait(list(awaited), num_returns=1, timeout=_POLL_SECONDS)
         ready = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)[0]
         now = time.monotonic()

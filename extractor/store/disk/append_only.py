@@ -20,13 +20,18 @@ _MAX_LINE_BYTES = 128 * 1024 * 1024  # a record of a million clips has some 60 M
 
 
 class AppendOnlyFile:
-    """A new file at `path`. A write that fails leaves it as it was."""
+    """A new file at `path`, or an existing one of which the first `kept` bytes stay. A write that fails leaves it as it
+    was.
+    """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, kept: int | None = None) -> None:
         self.path = path
-        self.size = 0
+        self.size = kept or 0
         self._durable = 0
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        how = os.O_CREAT | os.O_EXCL if kept is None else 0
+        self._handle = os.open(path, os.O_RDWR | how | getattr(os, "O_CLOEXEC", 0), 0o666)
+        if kept is not None:
+            os.ftruncate(self._handle, kept)
 
     def append(self, pieces: Sequence[memoryview]) -> int:
         """Append pieces of bytes one after another; returns the offset of the first."""

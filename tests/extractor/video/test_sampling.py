@@ -10,6 +10,7 @@ import pytest
 from extractor.video.sampling import (
     TOLERANCE_SECONDS,
     clip_positions,
+    expected_counts,
     item_frames,
     plan_for,
     plan_item,
@@ -209,3 +210,20 @@ def test_plan_for_takes_the_options_of_a_configuration() -> None:
     assert plan.num_valid.tolist() == [4] * 4
     alone = plan_for(np.arange(50) / 25, 2.0, Item("a"), ExtractionConfig(**{**dict(config), "sampling": "clips"}))
     assert alone.clips[0].tolist() == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_expected_counts_are_those_of_the_plan(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count, rate = int(random.integers(2, 400)), float(random.choice([5, 25, 29.97]))
+    fields = [
+        {"sampling": "windows", "rate_hz": random.choice([None, 10.0]), "hop": random.choice([None, 1, 3, 20])},
+        {"sampling": "clips", "rate_hz": 4.0},
+        {"sampling": "segments", "clips": 3},
+        {"sampling": "dense", "num_frames": None},
+    ][seed % 4]
+    config = ExtractionConfig(**({"model": "msnet_resnet18", "weights": "random", "seed": 0} | fields))  # type: ignore[arg-type]
+    plan = plan_for(np.arange(count) / rate, count / rate, Item("x"), config)
+    frames, clips = expected_counts(count, count / rate, config, [config.num_frames or 8])
+    assert abs(frames - len(plan.index)) <= 1
+    assert abs(clips - len(plan.num_valid)) <= 1

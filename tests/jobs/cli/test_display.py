@@ -125,6 +125,36 @@ def test_watcher_tells_plain_lines_now_and_then(capsys: pytest.CaptureFixture, m
     assert lines[-1] == "extracting: 4 of 5, 1 failed, 6.0 clips/s"
 
 
+def test_progress_of_planning_stands_behind_that_of_the_extraction(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.display._LINE_EVERY_SECONDS", 0.0)
+    watcher = TerminalWatcher()
+    outcome = Outcome(Workers(1, 1, 1, False, 16), Standing(left=frozenset("abcd"), unplanned=996))
+    watcher.begin(outcome)
+    watcher.planning(300, 1000)
+    watcher.planning(400, 1000)
+    first = capsys.readouterr().err.splitlines()
+    assert first[0] == "extracting: 0 of 1000, 300/1000 planned"
+    assert first[1].startswith("extracting: 0 of 1000, 400/1000 (") and first[1].endswith(" s left) planned")
+    watcher.planning(1000, 1000)
+    watcher.update(outcome)
+    assert "planned" not in capsys.readouterr().err
+    watcher.end()
+
+
+def test_planning_before_the_extraction_has_a_bar_of_its_own(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.display._LINE_EVERY_SECONDS", 0.0)
+    watcher = TerminalWatcher()
+    for done in (1, 2):
+        watcher.planning(done, 2)
+    watcher.begin(Outcome(Workers(1, 1, 1, False, 16), Standing(left=frozenset("ab"))))
+    watcher.end()
+    assert capsys.readouterr().err.splitlines() == ["planning: 1 of 2", "planning: 2 of 2"]
+
+
 def test_bar_is_drawn_on_a_terminal_that_tells_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     ours, theirs = os.openpty()  # 0 x 0

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from extractor.store.commits.run import Run, write_run
 from extractor.store.tables import read_inventory, write_inventory
+from extractor.video.headers import Length
 from extractor.video.listing import Listing
-from extractor.video.probing import ProbedItem
-from jobs.run.inventory import build_inventory, jobs_of_shards, limited, split_jobs
+from jobs.run.inventory import jobs_of_shards, limited, split_jobs
+from jobs.run.planning import planned_inventory
 from jobs.run.sharding import ITEMS_OF_FILE
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
@@ -23,13 +23,6 @@ ROOT = Path("/data/set")
 def run_with(shard_bytes: int) -> Run:
     run = make_run()
     return Run(run.config, run.shape, run.compression, shard_bytes, str(ROOT), run.created_utc)
-
-
-def probed(job: FileJob) -> Sequence[ProbedItem]:
-    """Every item has a frame count that depends on its id; files called bad have no probed items."""
-    if "bad" in job.path:
-        return []
-    return [ProbedItem(item.video_id, 2.0, 8 + len(item.video_id), 3) for item in job.items]
 
 
 def random_listing(seed: int) -> Listing:
@@ -51,7 +44,7 @@ def random_listing(seed: int) -> Listing:
 def test_jobs_come_back_from_the_inventory(seed: int, tmp_path: Path) -> None:
     """Through parquet and back: the same files and items, in jobs of a bounded number of items."""
     listing = random_listing(seed)
-    frame = build_inventory(listing, probed, run_with(random.Random(seed).choice([1, 10**5, 10**9])))
+    frame = planned_inventory(listing, run_with(random.Random(seed).choice([1, 10**5, 10**9])))
     paths = StorePaths(tmp_path)
     write_run(paths, make_run())
     write_inventory(paths, frame)
@@ -62,28 +55,33 @@ def test_jobs_come_back_from_the_inventory(seed: int, tmp_path: Path) -> None:
     assert max(len(job.items) for job in found) <= ITEMS_OF_FILE
 
 
-def test_inventory_has_the_columns_of_the_schema_and_estimates_what_is_known() -> None:
+def test_inventory_has_the_columns_of_the_schema_and_estimates_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = {"/data/set/a.mp4": Length(2.0, 60), "/data/b": Length(9.0, 90)}
+    monkeypatch.setattr("jobs.run.planning.header_length", lambda path, fps: lengths.get(path))
     listing = Listing(
         ROOT,
         (
             FileJob("/data/set/a.mp4", (Item("a.mp4"),), 5, 7),
-            FileJob("/data/set/bad.mp4", (Item("bad.mp4"),), 6, 8),
-            FileJob("/data/b", (Item("b", 1.0, 2.0),), None, None, 25.0),
+            FileJob("/data/set/gone.mp4", (Item("gone.mp4"),), None, None),
+            FileJob("/data/b", (Item("b", 1.0, 2.5), Item("c", 8.5), Item("d", 9.0)), 1000, 9, 10.0),
+            FileJob("/data/set/unstated.avi", (Item("unstated.avi"),), 7 * 1005 // 11, 8),
         ),
     )
     run = run_with(10**9)
-    frame = build_inventory(listing, probed, run, first_shard=3)
+    frame = planned_inventory(listing, run, first_shard=3)
     assert list(frame.columns) == list(INVENTORY_COLUMNS)
     assert set(frame["shard"]) == {"shard-00003"}
-    assert list(frame["path"]) == ["a.mp4", "bad.mp4", "/data/b"]
+    assert list(frame["path"]) == ["a.mp4", "gone.mp4", *["/data/b"] * 3, "unstated.avi"]
+    assert list(frame["num_frames"]) == [20, 0, 15, 5, 0, 70]
+    assert list(frame["duration_seconds"].fillna(-1.0)) == [2.0, -1.0, 1.5, 0.5, -1.0, -1.0]
     bytes_of_rows = {"clips": 0, "frames": 0, "pairs": 0}
     for spec in run.datasets:
         bytes_of_rows[spec.level] += spec.row_bytes
     expected = [
-        3 * bytes_of_rows["clips"] + frames * bytes_of_rows["frames"] + (frames - 1) * bytes_of_rows["pairs"]
-        for frames in (8 + len("a.mp4"), 8 + len("b"))
+        clips * bytes_of_rows["clips"] + frames * bytes_of_rows["frames"] + (frames - 1) * bytes_of_rows["pairs"]
+        for frames, clips in ((20, 5), (15, 4), (5, 2), (70, 18))
     ]
-    assert list(frame["estimated_bytes"]) == [expected[0], 0, expected[1]]
+    assert list(frame["estimated_bytes"]) == [expected[0], 0, expected[1], expected[2], 0, expected[3]]
 
 
 def test_split_jobs_keeps_all_items_and_what_is_known_of_the_file() -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RayTaskError
 
 from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
 from jobs.run import plan as planning
 from jobs.run.plan import Plan
-from schemas.errors import FailureClass, VideoError
+from schemas.errors import FailureClass, ResourceError, VideoError, WeightsError
 from schemas.records import FileJob, Item
 from tests.jobs.conftest import Call
 
@@ -143,3 +144,35 @@ def test_plan_says_what_of_a_table_goes_into_the_manifest(planned: Any) -> None:
     assert "columns carried" not in " ".join(planned("plan", "videos")[1])
     told = "columns carried into the manifest: label"
     assert planned("plan", "videos", columns=told)[1][-1] == told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RayTaskError("f", "a traceback", WeightsError("they do not fit")), (WeightsError, "^they do not fit$")),
+        (
+            RayTaskError("f", "a traceback", RuntimeError("no memory\nand more")),
+            (ResourceError, "got no memory. Try a"),
+        ),
+        (ray.exceptions.WorkerCrashedError(), (ResourceError, "its process died")),
+    ],
+)
+def test_network_is_timed_with_the_resources_of_an_extractor(
+    error: Exception, told: tuple[type[Exception], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster the GPU may be on another node; what goes wrong there is told in one sentence."""
+    asked: list[dict[str, Any]] = []
+
+    def options(**fields: Any) -> Any:
+        asked.append(fields)
+        return SimpleNamespace(remote=lambda *_: None)
+
+    def get(reference: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jobs.run.plan.ray.remote", lambda _: SimpleNamespace(options=options))
+    monkeypatch.setattr("jobs.run.plan.ray.get", get)
+    kind, message = told
+    with pytest.raises(kind, match=message):
+        planning._timed(SimpleNamespace(), Workers(2, 4, 1, 0.5))  # type: ignore[arg-type]
+    assert asked == [{"num_cpus": 2, "num_gpus": 0.5, "max_retries": 0}]

@@ -2,16 +2,34 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import NamedTuple
 
 import pytest
 
-from jobs.run.sharding import ITEMS_OF_SHARD, PlannedFile, assign_shards, item_bytes, rows_of_item
+from jobs.run.sharding import ITEMS_OF_SHARD, ShardFill, item_bytes, rows_of_item, shard_bound
 from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 
 
+class PlannedFile(NamedTuple):
+    items: int
+    estimated_bytes: int
+
+
 def files_of(*sizes: int) -> list[PlannedFile]:
     return [PlannedFile(1, size) for size in sizes]
+
+
+def assign_shards(files: list[PlannedFile], shard_bytes: int, min_shards: int = 1) -> list[int]:
+    """Shard number of each file."""
+    bound = shard_bound(sum(file.estimated_bytes for file in files), len(files), shard_bytes, min_shards)
+    fills, numbers = [ShardFill(bound)], []
+    for file in files:
+        if not fills[-1].has_room(*file):
+            fills.append(ShardFill(bound))
+        fills[-1].add(*file)
+        numbers.append(len(fills) - 1)
+    return numbers
 
 
 def random_files(seed: int) -> tuple[list[PlannedFile], int, int]:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from extractor.store import commit_shard, new_attempt, read_inventory, write_inventory, write_run
+from extractor.video.headers import Length
 from extractor.video.listing import Listing, list_videos
-from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
 from jobs.run.inventory import limited
 from jobs.run.videos import StoreVideos, require_same_videos
@@ -20,10 +20,10 @@ from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part, standing
 from jobs.stores.status import store_status
 from jobs.stores.verify import verify_store
+from jobs.workers.driver import PlannedShard
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
-from schemas.records import FileJob
 from tests.extractor.store.making import fail, make_run, stage
 
 WORKERS = Workers(1, 1, 1, False, 16)
@@ -40,15 +40,15 @@ class Heard(Watcher):
 
 
 @pytest.fixture(autouse=True)
-def probes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Every file has ten frames, without Ray or a decoder; returns the names of the files of each probing."""
-    seen: list[tuple[str, ...]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every file is a second long; returns the names of the files whose headers were read."""
+    seen: list[str] = []
 
-    def probe(listing: Listing, *_: object) -> dict[FileJob, list[ProbedItem]]:
-        seen.append(tuple(Path(job.path).name for job in listing.jobs))
-        return {job: [ProbedItem(item.video_id, 1.0, 10, 2) for item in job.items] for job in listing.jobs}
+    def length(path: str, fps: float | None) -> Length:
+        seen.append(Path(path).name)
+        return Length(1.0, 25)
 
-    monkeypatch.setattr("jobs.run.videos.probe_listing", probe)
+    monkeypatch.setattr("jobs.run.planning.header_length", length)
     return seen
 
 
@@ -87,18 +87,28 @@ def finish(stored: StoreVideos, shard: str, good: Sequence[str] = (), bad: Seque
     commit_shard(attempt, (*good, *bad))
 
 
+def pending(stored: StoreVideos, inventory: pd.DataFrame, part: tuple[int, int] = (0, 1)) -> list[PlannedShard]:
+    supply = stored.pending(inventory, part)
+    found = []
+    while not supply.ended:
+        shard = supply.take()
+        assert shard is not None
+        found.append(shard)
+    return found
+
+
 def planned(inventory: pd.DataFrame) -> dict[str, list[str]]:
     return {str(shard): list(group["video_id"]) for shard, group in inventory.groupby("shard")}
 
 
-def test_inventory_is_made_once(videos: Path, probes: list[tuple[str, ...]]) -> None:
+def test_inventory_is_made_once(videos: Path, asked: list[str]) -> None:
     stored = stored_videos(videos)
     made = stored.inventory(list_videos(videos), rescan=False)
     assert planned(made) == {"shard-00000": ["a.mp4"], "shard-00001": ["b.mp4"], "shard-00002": ["c.mp4"]}
     add(videos, "d.mp4")
     again = stored.inventory(list_videos(videos), rescan=False)
     pd.testing.assert_frame_equal(again, made)
-    assert probes == [("a.mp4", "b.mp4", "c.mp4")]
+    assert asked == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 @pytest.mark.parametrize(("extractors", "parts", "shards"), [(1, 1, 1), (2, 1, 3), (1, 2, 3)])
@@ -140,7 +150,7 @@ def test_shards_that_an_older_inventory_does_not_know_are_not_planned_again_unde
     assert planned(stored.inventory(list_videos(videos), rescan=True))["shard-00004"] == ["d.mp4"]
 
 
-def test_rescan_plans_what_is_new_into_new_shards(videos: Path, probes: list[tuple[str, ...]]) -> None:
+def test_rescan_plans_what_is_new_into_new_shards(videos: Path, asked: list[str]) -> None:
     stored = stored_videos(videos)
     before = stored.inventory(list_videos(videos), rescan=False)
     pd.testing.assert_frame_equal(stored.inventory(list_videos(videos), rescan=True), before)
@@ -148,7 +158,7 @@ def test_rescan_plans_what_is_new_into_new_shards(videos: Path, probes: list[tup
     after = stored.inventory(list_videos(videos), rescan=True)
     assert planned(after) == {**planned(before), "shard-00003": ["aa.mp4"], "shard-00004": ["d.mp4"]}
     pd.testing.assert_frame_equal(read_inventory(stored.paths), after)
-    assert probes[1:] == [("aa.mp4", "d.mp4")]
+    assert asked[3:] == ["aa.mp4", "d.mp4"]
     assert said(stored) == [f"0 new videos in {videos}", f"2 new videos in {videos}"]
 
 
@@ -252,7 +262,7 @@ def test_a_retry_that_failed_is_counted_once_where_its_first_shard_is_gone(video
     inventory = stored.with_retries(inventory, [])
     finish(stored, "shard-00001", good=["b.mp4"], bad=["c.mp4"])
     stored.paths.commit("shard-00000").unlink()
-    (shard,) = stored.pending(inventory, (0, 1))
+    (shard,) = pending(stored, inventory)
     assert [item.video_id for job in shard.jobs for item in job.items] == ["a.mp4", "b.mp4", "c.mp4"]
     report = verify_store(stored.paths.root)
     assert (report.videos, report.failed, report.unfinished) == (1, 0, 2)
@@ -310,7 +320,7 @@ def test_columns_of_a_limited_listing_are_typed_by_the_whole_table(videos: Path)
     assert stored.inventory(listing, rescan=False)["code"].tolist() == ["7"]
 
 
-def test_rescan_takes_the_columns_of_the_table_over(videos: Path, probes: list[tuple[str, ...]]) -> None:
+def test_rescan_takes_the_columns_of_the_table_over(videos: Path, asked: list[str]) -> None:
     """New values replace old ones, missing ones stay; nothing is planned again."""
     stored = stored_videos(videos)
     stored.inventory(table_in(videos, "path,label,old\na.mp4,1,x\nb.mp4,2,y\n"), rescan=False)
@@ -334,7 +344,7 @@ def test_rescan_takes_the_columns_of_the_table_over(videos: Path, probes: list[t
         "b.mp4": ["2", "y", None],
         "c.mp4": ["three", None, "train"],
     }
-    assert probes == [("a.mp4", "b.mp4"), ("c.mp4",)]
+    assert sorted(asked) == ["a.mp4", "b.mp4", "c.mp4"]
     pd.testing.assert_frame_equal(read_inventory(stored.paths), after)
     require_same_videos(stored.paths, grown, limited=True, watcher=heard)
     assert len(heard.lines) == 2
@@ -384,7 +394,7 @@ def test_pending_is_what_no_record_names(videos: Path) -> None:
     finish(stored, "shard-00000", good=["a.mp4"])
     finish(stored, "shard-00001", bad=["b.mp4"])
     stage(new_attempt(stored.paths, stored.run, "shard-00002", "token"), "c.mp4")
-    shards = stored.pending(inventory, (0, 1))
+    shards = pending(stored, inventory)
     assert [(shard.name, [Path(job.path).name for job in shard.jobs]) for shard in shards] == [
         ("shard-00002", ["c.mp4"]),
         ("shard-00003", ["d.mp4"]),
@@ -398,7 +408,7 @@ def test_pending_counts_a_failed_video_that_is_tried_again_as_open(videos: Path)
     inventory = stored.inventory(list_videos(videos), rescan=False)
     finish(stored, "shard-00000", bad=["a.mp4"])
     again = stored.with_retries(inventory, [])
-    assert [shard.name for shard in stored.pending(again, (0, 1))][-1] == "shard-00003"
+    assert [shard.name for shard in pending(stored, again)][-1] == "shard-00003"
     assert standing(stored.paths, stored.run).settled == 0
     finish(stored, "shard-00003", good=["a.mp4"])
     found = standing(stored.paths, stored.run)
@@ -411,7 +421,7 @@ def test_parts_share_the_shards(videos: Path) -> None:
     inventory = stored.inventory(list_videos(videos), rescan=False)
     names = []
     for part in range(2):
-        shards = stored.pending(inventory, (part, 2))
+        shards = pending(stored, inventory, (part, 2))
         names.append([shard.name for shard in shards])
         assert set(of_part(inventory, (part, 2))["video_id"]) == {
             item.video_id for shard in shards for job in shard.jobs for item in job.items
@@ -423,8 +433,8 @@ def test_parts_share_the_shards(videos: Path) -> None:
 def test_parts_without_a_shard_are_told(videos: Path) -> None:
     stored = stored_videos(videos)
     inventory = stored.inventory(list_videos(videos), rescan=False)
-    assert stored.pending(inventory, (2, 5))
-    assert not stored.pending(inventory, (3, 5))
+    assert pending(stored, inventory, (2, 5))
+    assert not pending(stored, inventory, (3, 5))
     first, second = said(stored)
     assert first.startswith("3 shards for 5 parts: some parts have nothing to do; ")
     assert second.startswith("3 shards for 5 parts: this part has nothing to do; ")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from jobs.cluster.devices import Workers
 from jobs.cluster.options import DecoderLimits
+from jobs.run.supply import ShardSupply
 from jobs.workers import driver
 from jobs.workers.driver import Driver, PlannedShard
 from jobs.workers.events import ShardCommitted, ShardProgress
@@ -111,10 +114,14 @@ def shard(number: int, *names: str, size: int = 1) -> PlannedShard:
     return PlannedShard(shard_name(number), jobs, size)
 
 
+def supply(shards: Iterable[PlannedShard], *, open: bool = False) -> ShardSupply:
+    return ShardSupply([partial(replace, one) for one in shards], open=open)
+
+
 def run(driver: Driver, *shards: PlannedShard) -> list[str]:
     """Names of the shards that were committed, in order."""
     driver.start()
-    events = list(driver.run(shards, lambda: False))
+    events = list(driver.run(supply(shards), lambda: False))
     return [event.shard for event in events if isinstance(event, ShardCommitted)]
 
 
@@ -122,13 +129,25 @@ def tasks(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "tasks").read_text().splitlines()]
 
 
-def test_driver_runs_every_shard_the_largest_first(drivers: Drivers) -> None:
+def test_driver_runs_every_shard_in_the_order_in_which_they_come(drivers: Drivers) -> None:
+    """The supply is empty for a while, twice: planning is slower than the extractor."""
     one = drivers()
     one.start()
     assert one.notes == ("a note",)
-    events = list(one.run([shard(k, size=size) for k, size in enumerate((5, 9, 1, 7))], lambda: False))
-    assert [e.shard for e in events if isinstance(e, ShardCommitted)] == [shard_name(k) for k in (1, 3, 0, 2)]
-    assert len(events) == 8
+    growing = supply([shard(1), shard(0)], open=True)
+    turns, committed = iter(range(1000)), []
+
+    def more() -> bool:
+        turn = next(turns)
+        if turn == 40:
+            growing.put([partial(shard, 2)])
+        if turn == 80:
+            growing.end()
+        return False
+
+    for event in one.run(growing, more):
+        committed += [event.shard] if isinstance(event, ShardCommitted) else []
+    assert committed == [shard_name(k) for k in (1, 0, 2)]
 
 
 @pytest.mark.slow
@@ -205,7 +224,7 @@ def test_drain_begins_no_other_shard(drivers: Drivers, tmp_path: Path) -> None:
     one.start()
     begun: list[Any] = []
     committed = []
-    for event in one.run([shard(k, "slow@") for k in range(4)], lambda: bool(begun)):
+    for event in one.run(supply([shard(k, "slow@") for k in range(4)], open=True), lambda: bool(begun)):
         begun.append(event)
         committed += [event.shard] if isinstance(event, ShardCommitted) else []
     assert len(tasks(tmp_path)) == len(committed) == 1
@@ -228,4 +247,4 @@ def test_check_between_events_may_end_the_run(drivers: Drivers) -> None:
         return False
 
     with pytest.raises(StorageError, match="taken over"):
-        list(one.run([shard(k) for k in range(4)], draining))
+        list(one.run(supply(shard(k) for k in range(4)), draining))

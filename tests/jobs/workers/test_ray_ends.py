@@ -66,7 +66,7 @@ def ray_process(place: Path, name: str) -> int | None:
 
 def wait_until(run: Running, phase: str, store: Path) -> None:
     phases: dict[str, Callable[[], object]] = {
-        "probing": lambda: run.workers("Decoder"),
+        "start": lambda: run.workers("Extractor"),
         "extraction": lambda: staged(store),
     }
     run.wait_for(phases[phase])
@@ -84,7 +84,7 @@ def assert_one_sentence(run: Running, start: str, code: int = 1) -> str:
     return run.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("phase", ["probing", "extraction"])
+@pytest.mark.parametrize("phase", ["start", "extraction"])
 @pytest.mark.parametrize("name", ["raylet", "gcs_server"])
 def test_end_of_rays_processes_is_told(name: str, phase: str, videos: Path, place: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
@@ -118,7 +118,7 @@ def test_ray_that_hangs_while_it_starts_is_told(name: str, videos: Path, place: 
 
 def test_nothing_of_ray_outlives_a_killed_driver(videos: Path, place: Path, tmp_path: Path) -> None:
     run = extraction(videos, tmp_path / "store")
-    wait_until(run, "probing", tmp_path / "store")
+    wait_until(run, "start", tmp_path / "store")
     run.kill()
     run.end()
     time.sleep(10.0)

@@ -65,6 +65,16 @@ def test_pieces_follow_one_another(tmp_path):
         AppendOnlyFile(tmp_path / "x")
 
 
+def test_existing_file_is_continued_behind_what_is_kept(tmp_path):
+    (tmp_path / "x").write_bytes(b"whole torn")
+    file = AppendOnlyFile(tmp_path / "x", kept=6)
+    assert file.append([memoryview(b"again")]) == 6
+    file.close()
+    assert (tmp_path / "x").read_bytes() == b"whole again"
+    with pytest.raises(FileNotFoundError):
+        AppendOnlyFile(tmp_path / "y", kept=0)
+
+
 def test_failed_write_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     file = AppendOnlyFile(tmp_path / "x")
     file.append([memoryview(b"before")])
