@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 
 from extractor.video import decoding
+from extractor.video.decoders import pyav_backend
 from extractor.video.decoders.backends import DecodingRequest
 from extractor.video.decoding import decode
 from extractor.video.transforms import Resizer
@@ -167,3 +169,22 @@ def test_decode_fails_where_a_broken_length_of_matroska_loses_frames(tmp_path: P
     path.write_bytes(bytes(content))
     assert len(true_frames(path)) < 40
     assert failure_of(path).failure is FailureClass.CORRUPT
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("mkv", "libx265"), ("ts", "mpeg2video")])
+def test_decode_of_a_segment_fails_where_the_codec_silently_drops_a_frame(
+    suffix: str, codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FFmpeg does with damaged leading pictures: those behind it would come one place early."""
+    path = write_video(tmp_path / f"a.{suffix}", codec=codec, frames=60, options={"bf": "2"})
+    segment = Item("a", 0.0, 1.6)
+    kept(events(path, segment, decoder="pyav"))
+    whole = pyav_backend.decoded_frames
+
+    def holed(*arguments: Any) -> Iterator[av.VideoFrame]:
+        return (frame for number, frame in enumerate(whole(*arguments)) if number != 15)
+
+    monkeypatch.setattr(pyav_backend, "decoded_frames", holed)
+    with pytest.raises(VideoError) as raised:
+        list(events(path, segment, decoder="pyav"))
+    assert raised.value.failure is FailureClass.CORRUPT
