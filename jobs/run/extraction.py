@@ -163,7 +163,7 @@ def _run(wanted: _Extraction) -> Outcome:
         Lease(paths, options.part) as lease,
         run_log(paths) as log,
         Interruptions() as interruptions,
-        cluster(options, store=paths.root, dataset=wanted.root, log=log) as machines,
+        cluster(options, store=paths.root, dataset=wanted.root, log=log, say=watcher.say) as machines,
     ):
         interruptions.raise_again()
         for note in machines.notes:
@@ -214,20 +214,26 @@ class _Session:
         return outcome
 
     def _drive(self, shards: Sequence[PlannedShard], outcome: Outcome) -> None:
-        wanted, workers = self.wanted, self.machines.workers
-        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, workers, wanted.options.limits)
-        count = min(workers.extractors, len(shards))
-        driver = Driver(settings, count, Ledger(wanted.paths), self.lease.token, self.machines.require_alive)
+        wanted, say = self.wanted, self.wanted.watcher.say
+        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, wanted.options.limits)
+        nodes = self.machines.nodes
+        placement = nodes.placement(shards=len(shards), files=sum(len(shard.jobs) for shard in shards))
+        for group in placement.groups:
+            _LOG.info("%s on %s", group, group.node.name)
+        for note in placement.notes:
+            say(note)
+        ledger, token = Ledger(wanted.paths), self.lease.token
+        driver = Driver(settings, placement, nodes, ledger, token, say, self.machines.require_alive)
         try:
             driver.start()
             for note in driver.notes:
-                wanted.watcher.say(note)
+                say(note)
             outcome.start_clock()
+            outcome.staff(driver.placement, driver.decoders)
             self.interruptions.drain_on_first()
             for event in driver.run(shards, self._draining):
                 self._note(event, outcome)
-                while driver.told:
-                    wanted.watcher.say(driver.told.pop(0))
+                outcome.staff(driver.placement, driver.decoders)
             outcome.stop_clock()
         finally:
             driver.close()

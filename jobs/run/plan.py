@@ -25,6 +25,7 @@ from extractor.video.probing import ProbedItem
 from jobs.cluster.cluster import cluster
 from jobs.cluster.devices import Workers, count_gpus, torch_device
 from jobs.cluster.options import Options
+from jobs.cluster.placement import Placement
 from jobs.run.inventory import limited
 from jobs.run.request import Request, ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
@@ -59,7 +60,7 @@ class Plan:
     network_frames: int
     clips: int
     store_bytes: int
-    workers: Workers
+    workers: Placement
     decoded: int
     decode_seconds: float | None
     network_seconds: float
@@ -71,14 +72,11 @@ class Plan:
 
     @property
     def wall_seconds(self) -> float:
-        """Estimated time with these workers. Decoding and the network run side by side: the longer one counts.
+        """Estimated time with these workers, see `Placement.wall_seconds`.
 
         If decoding was not measured, this is the network's time alone, a lower bound.
         """
-        workers = self.workers
-        decode = (self.decode_seconds or 0.0) / (workers.extractors * workers.decoders)
-        network = self.network_seconds / workers.extractors
-        return max(decode, network)
+        return self.workers.wall_seconds(self.decode_seconds or 0.0, self.network_seconds)
 
     @property
     def exit_code(self) -> int:
@@ -91,7 +89,7 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
-    with cluster(options) as machines:
+    with cluster(options, say=watcher.say) as machines:
         probed = probe_listing(listing, resolved.config, machines.workers.decoders, watcher)
         decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config)
         trial = _try_decoding(probed, decoder)
@@ -116,7 +114,7 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
         workers=machines.workers,
         decoded=trial.decoded + len(trial.failed),
         decode_seconds=trial.seconds,
-        network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers),
+        network_seconds=network_frames * _seconds_a_frame(resolved, machines.workers.groups[0]),
         columns=listing.columns.summary(),
     )
 

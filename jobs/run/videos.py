@@ -18,7 +18,7 @@ from extractor.store.tables import merge_failures, read_inventory, write_invento
 from extractor.video.fingerprints import fingerprint
 from extractor.video.listing import Listing
 from extractor.video.probing import ProbedItem
-from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.inventory import as_planned, build_inventory, jobs_of_shards, split_jobs
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part
@@ -122,7 +122,7 @@ class StoreVideos:
     paths: StorePaths
     run: Run
     root: Path
-    workers: Workers
+    workers: Placement
     parts: int
     watcher: Watcher
 
@@ -219,7 +219,7 @@ class StoreVideos:
 
     def _plan(self, listing: Listing, first_shard: int) -> pd.DataFrame:
         """Demux every file and plan its items into shards."""
-        found = probe_listing(listing, self.run.config, self.workers.extractors * self.workers.decoders, self.watcher)
+        found = probe_listing(listing, self.run.config, self.workers.decoders, self.watcher)
         at_work = self.workers.extractors * self.parts
         return build_inventory(
             listing,
