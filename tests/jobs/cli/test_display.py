@@ -10,6 +10,7 @@ import pytest
 from extractor.pipeline.messages import ItemDone
 from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing
 from jobs.workers.events import ShardProgress
@@ -97,7 +98,9 @@ class Terminal(io.StringIO):
 
 def run(watcher: TerminalWatcher) -> None:
     outcome = Outcome(
-        Workers(1, 1, 1, False, 16), Standing(failed={"a": ("corrupt", "")}, left=frozenset("bcde")), wall_seconds=2.0
+        Placement((Workers(1, 1, 1, 0, 16),)),
+        Standing(failed={"a": ("corrupt", "")}, left=frozenset("bcde")),
+        wall_seconds=2.0,
     )
     for done in range(3):
         watcher.probing(done, 2)
