@@ -22,7 +22,7 @@ from jobs.cluster.devices import Node, count_gpus, use_gpu, wants_gpu
 from jobs.cluster.guard import RayGuard
 from jobs.cluster.machine import available_cores, shared_memory_bytes
 from jobs.cluster.native_output import native_errors_to
-from jobs.cluster.nodes import Nodes, Say, living_nodes, require_shared, wait_for_gpu
+from jobs.cluster.nodes import Nodes, Say, living_nodes, nodes_that_share, wait_for_gpu
 from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
 from jobs.cluster.signals import interruptible_from_threads
@@ -200,10 +200,10 @@ def _joined(
         _connect(address, watch)
         watch.came_up(own_peers(patience_seconds=_HEAD_PATIENCE_SECONDS))
         found = wait_for_gpu(options, say) if wants_gpu(options.device) else living_nodes()
+        found = nodes_that_share(store, dataset, found)
         gpu = use_gpu(options.device, sum(node.gpus for node in found))
         nodes = Nodes(gpu, found, options, say, store, dataset)
         workers = nodes.placement()
-        require_shared(store, dataset, found)
         note = f"joined a cluster of {counted(len(found), 'node')}; the store must be on storage that all of them share"
         bare = sum(not node.gpus for node in found) if gpu else 0
         left = (f"{counted(bare, 'node')} without a GPU {'is' if bare == 1 else 'are'} not used",) if bare else ()

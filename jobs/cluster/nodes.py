@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from schemas.errors import ResourceError, StorageError
 from schemas.wording import counted
 
 _SEEN_SECONDS = 60.0
+_GOING_SECONDS = 10.0
 _ASK_SECONDS = 60.0  # between requests: one that was met by a node that is of no use must not be repeated all the time
 _MOST_ASKED = 32
 _NO_LIMIT = 1_000_000
@@ -178,22 +178,34 @@ def wait_for_gpu(options: Options, say: Say) -> list[Node]:
         nodes.ask(options.extractors or 1)
         if time.monotonic() - told >= _TELL_SECONDS:
             told = time.monotonic()
-            say(
-                f"none of the cluster's {counted(len(found), 'node')} has a GPU yet: waiting for one (Ctrl-C ends this)"
-            )
+            say(f"the cluster of {counted(len(found), 'node')} has no GPU yet: waiting for one (Ctrl-C ends this)")
         time.sleep(_WAIT_SECONDS)
         found = living_nodes()
     nodes.ask(0)
     return found
 
 
-def require_shared(store: Path | None, dataset: Path | None, nodes: Sequence[Node]) -> None:
-    """Raise StorageError if a node does not see the dataset, or a new file in the store."""
-    if dataset is not None:
-        _require_seen(dataset, nodes, f"the dataset ({dataset})")
-    if store is not None:
-        with _token(store) as token:
-            _require_seen(token, nodes, f"the store ({store})")
+def nodes_that_share(store: Path | None, dataset: Path | None, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes, without those that are gone by now.
+
+    Raises StorageError if one does not see the dataset, or a new file in the store, ResourceError if one does not
+    answer.
+    """
+    token = None if store is None else _new_token(store)
+    paths = {"the dataset": dataset, "the store": token}
+    known = {what: path for what, path in paths.items() if path is not None}
+    try:
+        seen = _answers(nodes, list(known.values()))
+    finally:
+        if token is not None:
+            token.unlink(missing_ok=True)
+    for number, what in enumerate(known):
+        if blind := sum(not answers[number] for answers in seen.values()):
+            raise StorageError(
+                f"expected the cluster's nodes to see {what} ({dataset if what == 'the dataset' else store}); {blind} "
+                f"of {len(nodes)} do not. Put it on storage that all nodes share, under the same path"
+            )
+    return list(seen)
 
 
 def _new_token(store: Path) -> Path:
@@ -202,31 +214,32 @@ def _new_token(store: Path) -> Path:
     return token
 
 
-@contextmanager
-def _token(store: Path) -> Iterator[Path]:
-    token = _new_token(store)
-    try:
-        yield token
-    finally:
-        token.unlink(missing_ok=True)
+def _answers(nodes: Sequence[Node], paths: Sequence[Path]) -> dict[Node, list[bool]]:
+    """Which paths each node sees, of those that are not gone by now. Raises ResourceError if one does not answer."""
+    asked = {node: _ask_for(node, paths) for node in nodes}
+    deadline, found = time.monotonic() + _SEEN_SECONDS, {}
+    for node, answer in asked.items():
+        try:
+            found[node] = ray.get(answer, timeout=max(0.0, deadline - time.monotonic()))
+        except RayError as error:
+            if _goes(node):
+                continue
+            reason = str(error).strip().splitlines()[0]
+            raise ResourceError(
+                f"expected an answer from each of the cluster's {counted(len(nodes), 'node')}; {node.name} gave none "
+                f"({reason}). Is msnet-features installed on every node, in the same version?"
+            ) from error
+    return found
 
 
-def _require_seen(path: Path, nodes: Sequence[Node], what: str) -> None:
-    """Raise StorageError if a node does not see a path, ResourceError if one does not answer."""
-    answers = [_ask_for(node, [path]) for node in nodes]
-    try:
-        blind = sum(not all(seen) for seen in ray.get(answers, timeout=_SEEN_SECONDS))
-    except RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ResourceError(
-            f"expected an answer from each of the cluster's {counted(len(nodes), 'node')}; one gave none ({reason}). "
-            "Is msnet-features installed on every node, in the same version?"
-        ) from error
-    if blind:
-        raise StorageError(
-            f"expected the cluster's nodes to see {what}; {blind} of {len(nodes)} do not. Put it on storage that all "
-            "nodes share, under the same path"
-        )
+def _goes(node: Node) -> bool:
+    """Whether a node that did not answer is gone; Ray counts one that has died as alive for some seconds."""
+    deadline = time.monotonic() + _GOING_SECONDS
+    while node.id in {one.id for one in living_nodes()}:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_WAIT_SECONDS)
+    return True
 
 
 def _ask_for(node: Node, paths: Sequence[Path]) -> Any:

@@ -29,7 +29,7 @@ _LONGEST_TURN_SECONDS = 5.0  # most that one turn of the loop adds to a worker's
 _STALL_SECONDS = 1800.0  # of silence, after which an extractor counts as dead; a commit on slow storage is silent
 _LOAD_SECONDS = 600.0  # for an extractor to start and load its network
 _LOAD_ATTEMPTS = 3  # of a place: its device may be broken, while others are not
-_LATE_SECONDS = 60.0  # of an extractor that has not loaded, before the user is told
+_LATE_SECONDS = 120.0  # of an extractor that has not loaded, before the user is told
 _SHARDS_AT_ONCE = 3  # of an extractor: one that is committed, one at its last files, one that begins
 
 Event = ShardProgress | ShardCommitted

@@ -12,8 +12,9 @@ from ray.exceptions import RayError
 
 from jobs.cluster import nodes as module
 from jobs.cluster.devices import Node
-from jobs.cluster.nodes import Nodes, wait_for_gpu
+from jobs.cluster.nodes import Nodes, nodes_that_share, wait_for_gpu
 from jobs.cluster.options import Options
+from schemas.errors import ResourceError, StorageError
 
 FIRST = Node("0", "first", 16, 1)
 
@@ -40,7 +41,7 @@ class FakeRay:
     def wait(self, references: Sequence[Any], **_: Any) -> tuple[list[Any], list[Any]]:
         return [one for one in references if one[0] != "wish"], [one for one in references if one[0] == "wish"]
 
-    def get(self, reference: Any) -> list[bool]:
+    def get(self, reference: Any, timeout: float = 0.0) -> list[bool]:
         if reference[1] in self.broken:
             raise RayError("no such module")
         return [reference[1] not in self.blind]
@@ -139,6 +140,29 @@ def test_ray_of_our_own_has_no_other_nodes(fake: FakeRay) -> None:
     assert nodes.newcomers(running=0, missing=5) == []
     assert nodes.lives(Node())
     assert not fake.wishes
+
+
+def test_nodes_that_die_before_they_answer_are_left_out(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Node("1", "late", 8, 1)
+    fake.broken, looks = {"1"}, iter([[FIRST, late], [FIRST, late], [FIRST]])
+    monkeypatch.setattr(module, "living_nodes", lambda: next(looks))
+    assert nodes_that_share(None, Path("/"), [FIRST, late]) == [FIRST]
+
+
+def test_node_that_lives_and_does_not_answer_is_named(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_GOING_SECONDS", 0.0)
+    fake.broken = {"0"}
+    with pytest.raises(
+        ResourceError, match=r"each of the cluster's 1 node; first gave none \(no such module\)\. Is msnet"
+    ):
+        nodes_that_share(None, Path("/"), [FIRST])
+
+
+def test_node_that_does_not_see_what_is_shared_is_refused(fake: FakeRay, tmp_path: Path) -> None:
+    fake.blind = {"0"}
+    with pytest.raises(StorageError, match=r"see the store \(.*\); 1 of 1 do not"):
+        nodes_that_share(tmp_path, None, [FIRST])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gpu_is_waited_for_aloud(fake: FakeRay, monkeypatch: pytest.MonkeyPatch) -> None:

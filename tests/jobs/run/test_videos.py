@@ -104,7 +104,7 @@ def test_inventory_is_made_once(videos: Path, probes: list[tuple[str, ...]]) -> 
 
 @pytest.mark.parametrize(("extractors", "parts", "shards"), [(1, 1, 1), (2, 1, 3), (1, 2, 3)])
 def test_inventory_has_shards_for_all_who_work(videos: Path, extractors: int, parts: int, shards: int) -> None:
-    workers = replace(WORKERS, extractors=extractors)
+    workers = Placement(WORKERS.groups * extractors)
     stored = stored_videos(videos, parts=parts, shard_bytes=10**9, workers=workers)
     assert stored.inventory(list_videos(videos), rescan=False)["shard"].nunique() == shards
 
