@@ -199,8 +199,9 @@ def _joined(
     try:
         _connect(address, watch)
         watch.came_up(own_peers(patience_seconds=_HEAD_PATIENCE_SECONDS))
-        found = wait_for_gpu(options, say) if wants_gpu(options.device) else living_nodes()
-        found = nodes_that_share(store, dataset, found)
+        found = nodes_that_share(store, dataset, living_nodes())
+        while wants_gpu(options.device) and not any(node.gpus for node in found):
+            found = nodes_that_share(store, dataset, wait_for_gpu(options, say))
         gpu = use_gpu(options.device, sum(node.gpus for node in found))
         nodes = Nodes(gpu, found, options, say, store, dataset)
         workers = nodes.placement()

@@ -114,6 +114,14 @@ class Nodes:
             self._say("all nodes with extractors are gone: waiting for one to join (Ctrl-C ends this)")
         return found
 
+    def close(self) -> None:
+        """Take back what was asked for, and what nodes were to look for."""
+        for _, token in self._checked.values():
+            if token is not None:
+                token.unlink(missing_ok=True)
+        self._checked = {}
+        self.ask(0)
+
     def _wanted(self, running: int) -> int:
         """How many more extractors there may be beside so many."""
         return _NO_LIMIT if self._options.extractors is None else max(0, self._options.extractors - running)

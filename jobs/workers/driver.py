@@ -170,7 +170,7 @@ class Driver:
                 ray.kill(worker.actor)
         self._workers = []
         with suppress(RayError, RuntimeError):
-            self._nodes.ask(0)
+            self._nodes.close()
 
     def _turn(self) -> Iterator[Event]:
         """Wait a moment, take the events that are ready, and replace extractors that are silent too long."""

@@ -134,6 +134,18 @@ def test_autoscaler_hears_of_what_is_missing(fake: FakeRay) -> None:
     assert fake.cancelled == 4
 
 
+def test_nothing_is_left_of_a_node_that_does_not_answer_until_the_end(
+    fake: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ask_for", lambda node, paths: ("wish", node.id))  # no answer
+    nodes = of_cluster([], tmp_path)
+    fake.alive.append(Node("1", "late", 64, 2))
+    assert nodes.newcomers(running=1, missing=5) == []
+    assert len(list(tmp_path.iterdir())) == 1
+    nodes.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_ray_of_our_own_has_no_other_nodes(fake: FakeRay) -> None:
     nodes = Nodes(False, [Node()], Options())
     fake.alive.append(Node("1", "late", 64, 8))

@@ -49,8 +49,10 @@ class FakeExtractor:
     def run_shard(self, task: Any) -> Iterator[ShardProgress | ShardCommitted]:
         (self.folder / self.name).touch()
         deadline = time.monotonic() + 100.0
-        while len(list(self.folder.glob("*.*.*.*"))) < len(task.jobs) and time.monotonic() < deadline:
+        while len(list(self.folder.glob("[0-9a-f]*.*.*.*"))) < len(task.jobs) and time.monotonic() < deadline:
             time.sleep(0.1)
+        if self.bad != "good":
+            time.sleep(8.0)  # for three attempts at another one
         yield ShardProgress(task.shard, "x")
         yield ShardCommitted(task.shard, True)
 
@@ -79,7 +81,8 @@ def add(several: SeveralNodes) -> Iterator[Callable[[int, int], Any]]:
 
     yield node
     for one in made:
-        several.remove_node(one, allow_graceful=False)
+        several.remove_node(one)
+    several.wait_for_nodes()
 
 
 def extracted(
@@ -105,7 +108,7 @@ def extracted(
             during()
 
     def draining() -> bool:
-        if list(folder.glob("*.*.*.*")):
+        if list(folder.glob("[0-9a-f]*.*.*.*")):
             during()
         return False
 
@@ -122,7 +125,7 @@ def extracted(
         finally:
             made.close()
     assert len(committed) == extractors
-    return sorted(path.name for path in folder.glob("*.*.*.*")), [*placement.notes, *told]
+    return sorted(path.name for path in folder.glob("[0-9a-f]*.*.*.*")), [*placement.notes, *told]
 
 
 @pytest.mark.parametrize("sizes", [[(16, 1), (64, 1), (16, 1), (64, 1)], [(32, 4), (128, 4)]], ids=str)
