@@ -115,8 +115,8 @@ def place(
         room = _more_room(rooms, gpu, asked, own=options.ray_address is None)
     if room < max(1, asked or 1):
         raise ResourceError(
-            f"expected room for {counted(asked or 1, 'extractor')}{' on GPUs' if gpu else ''}; the "
-            f"{counted(len(nodes), 'node')} have room for {room}. Give fewer --extractors, or add nodes"
+            f"expected room for {counted(asked or 1, 'extractor')}{' on GPUs' if gpu else ''}; the cluster of "
+            f"{counted(len(nodes), 'node')} has room for {room}. Give fewer --extractors, or add nodes"
         )
     at_most = max(1, min(room if number is None else number for number in (asked, shards)))
     for _ in range(min(room, at_most)):

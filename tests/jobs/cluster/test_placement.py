@@ -77,7 +77,7 @@ def test_a_ray_of_our_own_has_as_many_extractors_as_are_asked_for(gpu: bool, ask
     assert placement.extractors == each
     assert all(group.cores_each == group.most_decoders == 1 for group in placement.groups)
     with pytest.raises(
-        ResourceError, match=r"expected room for \d extractors.*; the 1 node have room for 2\. Give fewer"
+        ResourceError, match=r"expected room for \d extractors.*; the cluster of 1 node has room for 2\. Give fewer"
     ):
         place(gpu, nodes((2, 4)), on_cluster(extractors=asked))
 
