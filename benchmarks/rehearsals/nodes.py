@@ -3,7 +3,7 @@
     sudo python -m benchmarks.rehearsals.nodes [--only killed,cut] [--videos 36]
 
 Needs root, Linux and `ip`. Each rehearsal starts a cluster of its own, runs `msnet extract` on it, disturbs it once a
-shard is committed, resumes if the command has ended, and compares the store with one that was extracted without a
+video is staged, resumes if the command has ended, and compares the store with one that was extracted without a
 cluster. Prints a table, and below it what the user was told.
 """
 
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import av
@@ -53,7 +54,7 @@ class Told:
 
 @dataclass
 class Result:
-    """What came of a rehearsal. went_on: seconds from the disturbance to the next shard that began, or None."""
+    """What came of a rehearsal. went_on: seconds from the disturbance until lost work began again, or None."""
 
     name: str
     codes: list[int]
@@ -90,6 +91,7 @@ def network() -> Iterator[None]:
 def _tear_down() -> None:
     for name in _NAMES:
         kill(name)
+        _ip("link", "del", f"v{name}", check=False)  # now: a namespace ends when its last process has
         _ip("netns", "del", name, check=False)
     _ip("link", "del", _BRIDGE, check=False)
 
@@ -138,14 +140,20 @@ def finish(process: subprocess.Popen[str], told: Told, during: Callable[[], None
     return process.wait()
 
 
-def begun(store: Path, after: float) -> list[float]:
-    """Times at which a shard began, by the store's logs, of those after a time."""
-    found = []
-    for log in store.glob("logs/*.log"):
-        for stamp, fraction in re.findall(r"^(\S+ \S+),(\d+) INFO \S+ shard-\d+ begins", log.read_text(), re.MULTILINE):
-            at = time.mktime(time.strptime(stamp, "%Y-%m-%d %H:%M:%S")) + int(fraction) / 1000
-            found += [at] if at > after else []
-    return sorted(found)
+def begun_again(store: Path) -> float | None:
+    """When a shard first began for the second time, by the store's logs; None if none did."""
+    known = set()
+    for log in sorted(store.glob("logs/*.log")):
+        for stamp, shard in re.findall(r"^(\S+ \S+) INFO \S+ (shard-\d+) begins", log.read_text(), re.MULTILINE):
+            if shard in known:
+                return datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp()
+            known.add(shard)
+    return None
+
+
+def works(store: Path) -> bool:
+    """Whether a video of a store is staged."""
+    return any(" staged, " in log.read_text() for log in store.glob("logs/*.log"))
 
 
 def rehearse(name: str, videos: Path, local: Path, folder: Path) -> Result:
@@ -154,7 +162,7 @@ def rehearse(name: str, videos: Path, local: Path, folder: Path) -> Result:
     disturbed: list[float] = []
 
     def disturb() -> None:
-        while not list(store.glob("commits/*")) and process.poll() is None:
+        while not works(store) and process.poll() is None:
             time.sleep(0.1)
         disturbed.append(time.time())
         match name:
@@ -180,14 +188,14 @@ def rehearse(name: str, videos: Path, local: Path, folder: Path) -> Result:
         codes.append(finish(command("resume", store, "--device", "cpu", on_cluster=False), Told()))
     shutil.rmtree(place, ignore_errors=True)
     equal = finish(command("compare", local, store, on_cluster=False), Told()) == 0
-    after = begun(store, disturbed[0]) if disturbed else []
+    again = begun_again(store) if disturbed else None
     began = time.time() - (time.monotonic() - told.began)
     return Result(
         name,
         codes,
         seconds,
         disturbed[0] - began if disturbed else None,
-        after[0] - disturbed[0] if after else None,
+        again - disturbed[0] if again else None,
         equal,
         [f"{at:6.1f} s  {line}" for at, line in told.lines if not line.startswith(("extracting:", "probing"))],
     )
@@ -230,7 +238,7 @@ def main() -> None:
 
 
 def _show(results: list[Result]) -> None:
-    print(f"{'rehearsal':12} {'exit codes':>10} {'seconds':>8} {'disturbed at':>12} {'shards begin again':>18} equal")
+    print(f"{'rehearsal':12} {'exit codes':>10} {'seconds':>8} {'disturbed at':>12} {'went on after':>18} equal")
     for one in results:
         at = "" if one.disturbed is None else f"{one.disturbed:.1f}"
         on = "" if one.went_on is None else f"{one.went_on:.1f}"
