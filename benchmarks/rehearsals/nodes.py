@@ -33,7 +33,7 @@ _BRIDGE = "msnetbr"
 _PREFIX = "10.77.0."
 _PORT = 6379
 _CUT_SECONDS = 100.0
-_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64, "RAY_USAGE_STATS_ENABLED": "0"}
+_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_AUTH_ENVIRONMENT": "0" * 64, "RAY_worker_niceness": "0"}
 _OPTIONS = (
     *("--model", "msnet_resnet18", "--weights", "random", "--size", "64", "--sampling", "dense", "--rate-hz", "0"),
     *("--device", "cpu", "--threads", "1", "--decoders", "1", "--shard-bytes", "150kB"),
@@ -117,7 +117,7 @@ def start_node(number: int, place: Path) -> None:
     ray = str(Path(sys.executable).with_name("ray"))
     options = [f"--node-ip-address={_address(number)}", "--num-cpus=1", "--object-store-memory=100000000"]
     command = ["ip", "netns", "exec", _NAMES[number], ray, "start", *where, *options, "--disable-usage-stats"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **_TOKEN}, timeout=180)
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **_ENVIRONMENT}, timeout=180)
 
 
 def command(*arguments: str | Path, on_cluster: bool) -> subprocess.Popen[str]:
@@ -125,7 +125,7 @@ def command(*arguments: str | Path, on_cluster: bool) -> subprocess.Popen[str]:
     call = [sys.executable, "-m", "msnet_features", *map(str, arguments)]
     if on_cluster:
         call = ["ip", "netns", "exec", _NAMES[0], *call, "--ray-address", f"{_address(0)}:{_PORT}"]
-    environment = {**os.environ, **(_TOKEN if on_cluster else {}), "COLUMNS": "500"}
+    environment = {**os.environ, **(_ENVIRONMENT if on_cluster else {}), "COLUMNS": "500"}
     pipe = subprocess.PIPE
     return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=pipe, text=True, env=environment)
 

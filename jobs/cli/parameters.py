@@ -13,21 +13,13 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.options import DecoderLimits, Options
 from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import output_choices
 
 _FEATURES, _WORK = "What is extracted", "How the work is done"
-
-
-class DeviceChoice(StrEnum):
-    """Where a network runs; `AUTO` is a GPU if there is one, `CUDA` another name of `GPU`."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    GPU = "gpu"
-    CUDA = "cuda"
 
 
 class _Compression(StrEnum):
@@ -136,7 +128,7 @@ _DeviceOption = Annotated[
     DeviceChoice,
     _work(
         "--device",
-        help="Where the network runs; auto: on GPUs if there are any; gpu (or cuda): wait until a cluster has one.",
+        help="Where the network runs; auto: on GPUs if there are any; gpu: wait until a cluster has one.",
         shown=True,
     ),
 ]

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from schemas.errors import ConfigurationError, ResourceError
 from schemas.wording import counted
 
-_OTHER_NAMES = {"cuda": "gpu"}
+
+class DeviceChoice(StrEnum):
+    """Where a network runs; `AUTO` is a GPU if there is one, `CUDA` another name of `GPU`."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+    CUDA = "cuda"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +101,9 @@ def choose_device(device: str) -> str:
 
 def wants_gpu(device: str) -> bool | None:
     """Whether a device is a GPU; None for "auto". Raises ConfigurationError for an unknown one."""
-    device = _OTHER_NAMES.get(device, device)
-    if device not in ("auto", "cpu", "gpu"):
+    if device not in set(DeviceChoice):
         raise ConfigurationError(f"expected a device of auto, cpu or gpu; got {device!r}. Choose one of these")
-    return None if device == "auto" else device == "gpu"
+    return None if device == DeviceChoice.AUTO else device != DeviceChoice.CPU
 
 
 def use_gpu(device: str, gpus: float) -> bool:
