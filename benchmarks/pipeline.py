@@ -109,7 +109,7 @@ class StandInExtractor:
         self._device = StandInDevice(rate)
         self._writer = spawn_writer()
         workers = Workers(1, decoders, 1, 0, decoders_fixed=True)
-        pool = DecoderPool(spawn, decoders, DecoderLimits(), decoders)
+        pool = DecoderPool(spawn, decoders, DecoderLimits(), decoders, decoders)
         self._pipeline = Pipeline(paths, run, network, self._device, pool, self._writer, workers)
         self._pipeline.start()
 

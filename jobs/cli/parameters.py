@@ -13,20 +13,13 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.options import DecoderLimits, Options
 from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import output_choices
 
 _FEATURES, _WORK = "What is extracted", "How the work is done"
-
-
-class DeviceChoice(StrEnum):
-    """Where a network runs; `AUTO` is a GPU if there is one."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    GPU = "gpu"
 
 
 class _Compression(StrEnum):
@@ -131,18 +124,29 @@ def _request_parameters() -> list[inspect.Parameter]:
 
 request_options.__signature__ = inspect.Signature(_request_parameters())  # type: ignore[attr-defined]
 
-_DeviceOption = Annotated[DeviceChoice, _work("--device", help="Where the network runs.", shown=True)]
+_DeviceOption = Annotated[
+    DeviceChoice,
+    _work(
+        "--device",
+        help="Where the network runs; auto: on GPUs if there are any; gpu: wait until a cluster has one.",
+        shown=True,
+    ),
+]
 _Extractors = Annotated[
     int | None,
     _work(
         "--extractors",
         min=1,
-        help="Processes that run the network. (default: one per GPU, or one per 4 or --threads cores)",
+        help="Processes that run the network, of all nodes. (default: one per GPU, or one per 4 or --threads cores)",
     ),
 ]
 _Decoders = Annotated[
     int | None,
-    _work("--decoders", min=1, help="Decoding processes per extractor. (default: as many as its device needs)"),
+    _work(
+        "--decoders",
+        min=1,
+        help="Decoding processes per extractor. (default: as many as its device needs and its node has cores for)",
+    ),
 ]
 _Threads = Annotated[
     int | None, _work("--threads", min=1, help="Cores for the network of each extractor. (default: all)")

@@ -48,7 +48,7 @@ def _say_run(outcome: Outcome) -> None:
     done = f"{outcome.done} done, {outcome.failed} failed; {counted(outcome.frames, 'frame')}"
     workers = f"{outcome.workers}"
     if outcome.decoders not in (0, outcome.workers.decoders):
-        workers += f", {outcome.decoders} at the end"
+        workers += f"; {counted(outcome.decoders, 'decoder')} in all at the end"
     say("", paragraph(f"this run: {done} in {duration(outcome.wall_seconds)}, {workers}; seconds by stage:"))
     stages = ("decode", "transform", "network", "write", "waiting")
     notes = {"waiting": "devices without frames to work on"}

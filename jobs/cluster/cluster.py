@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import re
-import secrets
 import shutil
 import socket
 import tempfile
@@ -18,25 +17,26 @@ from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError, RayError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from jobs.cluster.devices import Workers, count_gpus, plan_cluster_workers, plan_workers
+from jobs.cluster.devices import Node, count_gpus, use_gpu, wants_gpu
 from jobs.cluster.guard import RayGuard
 from jobs.cluster.machine import available_cores, shared_memory_bytes
 from jobs.cluster.native_output import native_errors_to
+from jobs.cluster.nodes import Nodes, Say, living_nodes, nodes_that_share, wait_for_gpu
 from jobs.cluster.options import Options
+from jobs.cluster.placement import Placement
 from jobs.cluster.signals import interruptible_from_threads
 from jobs.cluster.start import init, prepare_environment, require_loopback, temporary_folder, without_ray_output
 from jobs.cluster.watch import RayWatch, own_peers
-from schemas.errors import ConfigurationError, ResourceError, StorageError
+from schemas.errors import ConfigurationError, ResourceError
 from schemas.wording import counted
 
 _LOG = logging.getLogger(__name__)
-_SEEN_SECONDS = 60.0
 _ANSWER_SECONDS = 10.0
 _ADDRESS = re.compile(r"(?P<host>[^\s:/]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 _CHUNKS_AHEAD_BYTES = 3 * 16 * 1024 * 1024  # in shared memory, for each decoder
 _LEAST_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+_SHARE_OF_SHARED_MEMORY = 0.8
 _LOOPBACK = "127.0.0.1"  # for a local Ray: a network address may change while it runs
 _HEAD_PATIENCE_SECONDS = 12.0  # the head of a cluster may be restarted by its operator; Ray gives up after 60
 _NOT_OUR_TOKEN = b"InvalidAuthToken"  # printed by Ray's C++; no exception says so
@@ -44,13 +44,14 @@ _NOT_OUR_TOKEN = b"InvalidAuthToken"  # printed by Ray's C++; no exception says 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A running Ray and the workers planned for it. notes: what the user should know about it.
+    """A running Ray, its nodes, and the workers planned for them. notes: what the user should know about it.
 
     require_alive: raises ResourceError once Ray's own processes are gone, the cause of any other error from then on.
     session: folder of a local Ray's own logs and sockets; None for a cluster.
     """
 
-    workers: Workers
+    nodes: Nodes
+    workers: Placement
     require_alive: Callable[[], None]
     notes: tuple[str, ...] = ()
     session: Path | None = None
@@ -58,12 +59,18 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    options: Options, *, store: Path | None = None, dataset: Path | None = None, log: Path | None = None
+    options: Options,
+    *,
+    store: Path | None = None,
+    dataset: Path | None = None,
+    log: Path | None = None,
+    say: Say = lambda message: None,
 ) -> Iterator[Cluster]:
     """Ray during the block: a local one that is stopped at the end, or the cluster that `options` names.
 
     The files of a local Ray in its temporary folder are removed at the end, unless the block raised an error or a
-    worker wrote to its error log. log: file for what Ray's C++ writes to standard error.
+    worker wrote to its error log. log: file for what Ray's C++ writes to standard error. say: tells the user what is
+    waited for: with --device gpu, a cluster without a GPU is waited for until it has one.
 
     Raises ResourceError if there are fewer resources than asked for, no cluster at the address, or Ray is gone;
     ConfigurationError for a malformed address; StorageError if a node of the cluster does not see the store or the
@@ -82,7 +89,9 @@ def cluster(
         without_ray_output(),
         interruptible_from_threads() as leave,
         RayWatch(leave, "Ray" if address is None else f"the Ray cluster at {address}", then) as watch,
-        _started(options, watch) if address is None else _joined(address, store, dataset, options, watch) as machines,
+        _started(options, watch)
+        if address is None
+        else _joined(address, store, dataset, options, watch, say) as machines,
     ):
         try:
             yield machines
@@ -96,16 +105,10 @@ def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
     """A local Ray, of which nothing is left at the end, however it ends."""
     require_loopback()
     temporary, note = temporary_folder()
-    workers = plan_workers(
-        options.device,
-        cores=available_cores(),
-        gpus=count_gpus(),
-        extractors=options.extractors,
-        decoders=options.decoders,
-        threads=options.threads,
-        batch_frames=options.batch_frames,
-    )
-    wanted = workers.extractors * workers.decoders * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES
+    gpus = count_gpus()
+    nodes = Nodes(use_gpu(options.device, gpus), [Node(cores=available_cores(), gpus=gpus)], options)
+    workers = nodes.placement()
+    wanted = _object_store_bytes(workers)
     guard = RayGuard(temporary)
     session = None
     try:
@@ -114,7 +117,7 @@ def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
         guard.watch(session)
         watch.came_up(own_peers())
         notes = tuple(line for line in (note, _lacks_shared_memory(wanted)) if line)
-        yield Cluster(workers, watch.require_alive, notes, session)
+        yield Cluster(nodes, workers, watch.require_alive, (*notes, *_chosen(options, workers)), session)
     except Exception:  # keep the logs of an error, but not of an interruption, whose reason is known
         session = None
         raise
@@ -126,13 +129,13 @@ def _started(options: Options, watch: RayWatch) -> Iterator[Cluster]:
             _remove_session(session)
 
 
-def _start(workers: Workers, object_store_bytes: int, temporary: Path, watch: RayWatch) -> Any:
+def _start(workers: Placement, object_store_bytes: int, temporary: Path, watch: RayWatch) -> Any:
     try:
         return _init(
             watch,
             address="local",  # never join a cluster that happens to run on this machine
-            num_cpus=max(available_cores(), workers.extractors * (workers.threads + workers.decoders)),
-            num_gpus=math.ceil(workers.extractors * workers.gpus),
+            num_cpus=max(available_cores(), sum(group.extractors * group.cores_each for group in workers.groups)),
+            num_gpus=math.ceil(sum(group.extractors * group.gpus for group in workers.groups)),
             object_store_memory=object_store_bytes,
             include_dashboard=False,
             _temp_dir=str(temporary),
@@ -156,6 +159,20 @@ def _init(watch: RayWatch, **options: Any) -> Any:
         raise
 
 
+def _object_store_bytes(workers: Placement) -> int:
+    """For the decoders at the start, and for as many as there may be later if shared memory has room for them."""
+    most = sum(group.extractors * group.most_decoders for group in workers.groups)
+    first, later = (count * _CHUNKS_AHEAD_BYTES + _LEAST_OBJECT_STORE_BYTES for count in (workers.decoders, most))
+    return max(first, min(later, int(_SHARE_OF_SHARED_MEMORY * (shared_memory_bytes() or 0))))
+
+
+def _chosen(options: Options, workers: Placement) -> Iterator[str]:
+    """What `auto` has chosen and why."""
+    if wants_gpu(options.device) is None:
+        why = "" if workers.gpu else "no GPU was found: "
+        yield f"{why}the network runs on {'GPUs' if workers.gpu else 'CPUs'}, by {workers}"
+
+
 def _lacks_shared_memory(wanted: int) -> str | None:
     shared = shared_memory_bytes()
     if shared is None or shared >= wanted:
@@ -175,26 +192,23 @@ def _remove_session(folder: Path) -> None:
 
 @contextmanager
 def _joined(
-    address: str, store: Path | None, dataset: Path | None, options: Options, watch: RayWatch
+    address: str, store: Path | None, dataset: Path | None, options: Options, watch: RayWatch, say: Say
 ) -> Iterator[Cluster]:
     """Join the cluster at an address."""
     _require_answer(address)
     try:
         _connect(address, watch)
         watch.came_up(own_peers(patience_seconds=_HEAD_PATIENCE_SECONDS))
-        alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-        workers = plan_cluster_workers(
-            options.device,
-            [(int(node["Resources"].get("CPU", 0)), int(node["Resources"].get("GPU", 0))) for node in alive],
-            extractors=options.extractors,
-            decoders=options.decoders,
-            threads=options.threads,
-            batch_frames=options.batch_frames,
-        )
-        _require_shared(store, dataset, [node["NodeID"] for node in alive])
-        nodes = counted(len(alive), "node")
-        note = f"joined a cluster of {nodes}; the store must be on storage that all of them share"
-        yield Cluster(workers, watch.require_alive, (note,))
+        found = nodes_that_share(store, dataset, living_nodes())
+        while wants_gpu(options.device) and not any(node.gpus for node in found):
+            found = nodes_that_share(store, dataset, wait_for_gpu(options, say))
+        gpu = use_gpu(options.device, sum(node.gpus for node in found))
+        nodes = Nodes(gpu, found, options, say, store, dataset)
+        workers = nodes.placement()
+        note = f"joined a cluster of {counted(len(found), 'node')}; the store must be on storage that all of them share"
+        bare = sum(not node.gpus for node in found) if gpu else 0
+        left = (f"{counted(bare, 'node')} without a GPU {'is' if bare == 1 else 'are'} not used",) if bare else ()
+        yield Cluster(nodes, workers, watch.require_alive, (note, *_chosen(options, workers), *left))
     finally:
         watch.rest()
         ray.shutdown()
@@ -218,19 +232,6 @@ def _connect(address: str, watch: RayWatch) -> None:
                     "RAY_AUTH_MODE=token, and have the head's ~/.ray/auth_token in yours or in RAY_AUTH_TOKEN"
                 ) from error
             raise _no_cluster(address, _first_sentence(error)) from error
-
-
-def _require_shared(store: Path | None, dataset: Path | None, nodes: list[str]) -> None:
-    """Raise if a node does not see the dataset, or a new file in the store."""
-    if dataset is not None:
-        _require_seen(dataset, nodes, "the dataset")
-    if store is not None:
-        token = store / f".seen.{secrets.token_hex(6)}.tmp"
-        token.touch()
-        try:
-            _require_seen(token, nodes, "the store")
-        finally:
-            token.unlink(missing_ok=True)
 
 
 def _require_answer(address: str) -> None:
@@ -269,29 +270,3 @@ def _no_cluster(address: str, reason: str) -> ResourceError:
 def _first_sentence(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].partition(". ")[0].rstrip(".")
-
-
-def _require_seen(path: Path, nodes: list[str], what: str) -> None:
-    """Raise StorageError if a node does not see a path, ResourceError if one does not answer."""
-    check = ray.remote(num_cpus=0, max_retries=0)(_sees)
-    answers = [
-        check.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(str(path))
-        for node in nodes
-    ]
-    try:
-        blind = sum(not seen for seen in ray.get(answers, timeout=_SEEN_SECONDS))
-    except RayError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ResourceError(
-            f"expected an answer from each of the cluster's {counted(len(nodes), 'node')}; one gave none ({reason}). "
-            "Is msnet-features installed on every node, in the same version?"
-        ) from error
-    if blind:
-        raise StorageError(
-            f"expected the cluster's nodes to see {what} ({path.parent if what == 'the store' else path}); {blind} of "
-            f"{len(nodes)} do not. Put it on storage that all nodes share, under the same path"
-        )
-
-
-def _sees(path: str) -> bool:
-    return Path(path).exists()

@@ -1,23 +1,43 @@
-"""The devices and how workers are placed on them. No other module names a kind of GPU."""
+"""The kinds of devices, and what an extractor has. No other module names a kind of GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from schemas.errors import ConfigurationError, ResourceError
 from schemas.wording import counted
 
-_CORES_AN_EXTRACTOR = 4  # without a GPU: more threads gain little, and fewer extractors waste cores
-_MOST_DECODERS = 16  # more do not speed up an extractor on a GPU
+
+class DeviceChoice(StrEnum):
+    """Where a network runs; `AUTO` is a GPU if there is one, `CUDA` another name of `GPU`."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine: its id in Ray ("" for the only one), its name for the user, cores, and GPUs as Ray counts them.
+
+    A slice of a GPU that Ray counts as a GPU is one; half a GPU is 0.5.
+    """
+
+    id: str = ""
+    name: str = "this machine"
+    cores: int = 1
+    gpus: float = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many extractors, and what each has: a share of a GPU (0 for none), `threads` of its own, and `decoders`.
+    """Extractors of one kind on one node. Each has a share of a GPU (0 for none), `threads` of its own, and `decoders`.
 
     batch_frames: frames in a batch of the network; None leaves it to the device. decoders_fixed: the user said how
-    many; else there are more or fewer later, as the device needs them and the node has cores.
+    many; else they are those at the start, and there are more or fewer later, as the device needs them. cores: the
+    part of the node's cores that each extractor may use; 0 for as many as its threads and decoders.
     """
 
     extractors: int
@@ -26,6 +46,8 @@ class Workers:
     gpus: float
     batch_frames: int | None = None
     decoders_fixed: bool = False
+    cores: float = 0.0
+    node: Node = Node()
 
     @property
     def gpu(self) -> bool:
@@ -33,9 +55,25 @@ class Workers:
         return self.gpus > 0
 
     @property
+    def most_decoders(self) -> int:
+        """Decoders that an extractor may have: on a CPU they share its cores, beside a GPU they have all but its own.
+
+        So one extractor never takes the cores of another, which would wait for them forever if it had to be replaced.
+        """
+        if self.decoders_fixed or not self.cores:
+            return self.decoders
+        return max(self.decoders, int(self.cores) - (self.threads if self.gpu else 0))
+
+    @property
+    def reserved_decoders(self) -> int:
+        """Decoders that do not ask Ray for a core: their extractor has reserved it, or they share those it has."""
+        return self.most_decoders if self.decoders_fixed or not self.gpu else 1
+
+    @property
     def cores_each(self) -> int:
-        """Cores that an extractor reserves in Ray: its own, and those of its first decoder or of a fixed number."""
-        return self.threads + (self.decoders if self.decoders_fixed else 1)
+        """Cores that an extractor reserves in Ray: on a CPU its threads, else also those of `reserved_decoders`."""
+        wanted = self.threads + (self.reserved_decoders if self.gpu else 0)
+        return max(1, min(wanted, int(self.cores))) if self.cores else wanted
 
     def __str__(self) -> str:
         what = counted(self.threads, "core")
@@ -57,74 +95,20 @@ def torch_device(gpu: bool) -> str:
 
 
 def choose_device(device: str) -> str:
-    """Torch's name of "auto", "cpu" or "gpu", for work on one device. Raises what `plan_workers` raises."""
-    return torch_device(plan_workers(device, cores=1, gpus=count_gpus(), extractors=1).gpu)
+    """Torch's name of "auto", "cpu" or "gpu", for work on one device. Raises what `use_gpu` raises."""
+    return torch_device(use_gpu(device, count_gpus()))
 
 
-def plan_workers(
-    device: str,
-    *,
-    cores: int,
-    gpus: int,
-    extractors: int | None = None,
-    decoders: int | None = None,
-    threads: int | None = None,
-    batch_frames: int | None = None,
-) -> Workers:
-    """Place workers on `cores` and `gpus`. device: "auto", "cpu" or "gpu". A number that is None is chosen here.
-
-    Raises ResourceError if there are fewer GPUs than asked for, ConfigurationError for an unknown device.
-    """
-    if _use_gpu(device, gpus):
-        if not gpus:
-            raise ResourceError("expected a GPU; got 0. Make one visible, or use --device cpu")
-        wanted = extractors or gpus
-        share = 1 / -(-wanted // gpus)  # each extractor's; several may share a GPU
-        spare = (cores - wanted) // wanted
-        return Workers(
-            wanted, decoders or max(1, min(_MOST_DECODERS, spare)), threads or 1, share, batch_frames, bool(decoders)
-        )
-    wanted = extractors or max(1, cores // (threads or _CORES_AN_EXTRACTOR))
-    return Workers(wanted, decoders or 1, threads or max(1, cores // wanted), 0, batch_frames, bool(decoders))
-
-
-def plan_cluster_workers(
-    device: str,
-    nodes: Sequence[tuple[int, int]],
-    *,
-    extractors: int | None = None,
-    decoders: int | None = None,
-    threads: int | None = None,
-    batch_frames: int | None = None,
-) -> Workers:
-    """Place workers on the nodes of a cluster, given as (cores, gpus); an extractor and its decoders share a node.
-
-    A local Ray is given as many cores as the workers ask for. A cluster's cores are fixed, so each worker must fit on
-    its node. Raises what `plan_workers` raises.
-    """
-    gpu = _use_gpu(device, sum(gpus for _, gpus in nodes))
-    # Cores that a worker may have: the smallest share of any node, ignoring nodes much smaller than the largest.
-    shares = [cores // gpus if gpu else cores for cores, gpus in nodes if gpus or not gpu]
-    share = min((cores for cores in shares if 2 * cores >= max(shares)), default=0)
-    fixed = bool(decoders)
-    if gpu:
-        threads = threads or 1
-        decoders = decoders or max(1, min(_MOST_DECODERS, share - threads))
-    else:
-        decoders = decoders or 1
-        threads = threads or max(1, min(_CORES_AN_EXTRACTOR, share - decoders))
-    fits = [cores // (threads + decoders) for cores, _ in nodes]
-    room = sum(min(count, gpus) if gpu else count for count, (_, gpus) in zip(fits, nodes, strict=True))
-    workers = Workers(extractors or max(1, room), decoders, threads, 1 if gpu else 0, batch_frames, fixed)
-    if workers.extractors > room:
-        raise ResourceError(
-            f"expected room for {workers}; the cluster of {counted(len(nodes), 'node')} has room for {room}. "
-            "Give fewer --extractors or --decoders"
-        )
-    return workers
-
-
-def _use_gpu(device: str, gpus: int) -> bool:
-    if device not in ("auto", "cpu", "gpu"):
+def wants_gpu(device: str) -> bool | None:
+    """Whether a device is a GPU; None for "auto". Raises ConfigurationError for an unknown one."""
+    if device not in set(DeviceChoice):
         raise ConfigurationError(f"expected a device of auto, cpu or gpu; got {device!r}. Choose one of these")
-    return device == "gpu" or (device == "auto" and gpus > 0)
+    return None if device == DeviceChoice.AUTO else device != DeviceChoice.CPU
+
+
+def use_gpu(device: str, gpus: float) -> bool:
+    """Whether to compute on GPUs, of which there are `gpus`. Raises ResourceError if one is asked for in vain."""
+    wanted = wants_gpu(device)
+    if wanted and not gpus:
+        raise ResourceError("expected a GPU; got 0. Make one visible, or use --device cpu")
+    return gpus > 0 if wanted is None else wanted

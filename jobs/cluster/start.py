@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +109,27 @@ def init(**options: Any) -> Any:
     Ray puts the working directory first on its workers' module path, and the user's may have a folder named like one of
     our packages.
     """
-    with chdir(_HOME), keeping_handlers():
+    with chdir(_HOME), keeping_handlers(), _apart():
         return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Give processes that Ray starts in the block a session of their own.
+
+    So a signal to the command's process group, such as GNU `timeout` sends, reaches the command alone: it ends Ray once
+    the videos in progress are finished. With the command, however it ends, Linux ends them.
+    """
+    services: Any = ray._private.services
+    popen = getattr(services, "ConsolePopen", None)
+    if popen is None:
+        yield
+        return
+    services.ConsolePopen = partial(popen, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 @contextmanager

@@ -25,14 +25,14 @@ from extractor.store.manifest import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
 from jobs.cluster.cluster import Cluster, cluster
 from jobs.cluster.options import Options
+from jobs.cluster.placement import Placement
 from jobs.cluster.signals import Interruptions
 from jobs.run.inventory import limited
 from jobs.run.logs import run_log
 from jobs.run.outcome import Outcome
-from jobs.run.planning import Planning
+from jobs.run.planning import Planning, ShardSupply
 from jobs.run.request import Request
 from jobs.run.resolving import ResolvedRequest, resolve, resolve_weights
-from jobs.run.supply import ShardSupply
 from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import Standing, of_part, standing
@@ -181,7 +181,7 @@ def _run(wanted: _Extraction) -> Outcome:
         Lease(paths, options.part) as lease,
         run_log(paths) as log,
         Interruptions() as interruptions,
-        cluster(options, store=paths.root, dataset=wanted.root, log=log) as machines,
+        cluster(options, store=paths.root, dataset=wanted.root, log=log, say=watcher.say) as machines,
     ):
         interruptions.raise_again()
         for note in machines.notes:
@@ -224,9 +224,12 @@ class _Session:
         watcher.begin(outcome)
         try:
             planned = shards.wait_for_end(_PLANNING_SECONDS)  # a small dataset needs fewer extractors
-            count = min(self.machines.workers.extractors, len(shards)) if planned else self.machines.workers.extractors
-            if count:
-                self._drive(shards, count, outcome, planning)
+            if len(shards) or not planned:
+                files = None if inventory is None else inventory["path"].nunique()
+                if planning is not None:
+                    files = planning.total
+                placement = self.machines.nodes.placement(len(shards) if planned else None, files)
+                self._drive(shards, placement, outcome, planning)
         finally:
             watcher.end()
         if planning is not None:
@@ -244,25 +247,29 @@ class _Session:
             return found
         return replace(found, unplanned=max(0, planning.total - found.settled - found.left))
 
-    def _drive(self, shards: ShardSupply, count: int, outcome: Outcome, planning: Planning | None) -> None:
-        wanted = self.wanted
-        workers = self.machines.workers
-        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, workers, wanted.options.limits)
-        driver = Driver(settings, count, Ledger(wanted.paths), self.lease.token, self.machines.require_alive)
+    def _drive(self, shards: ShardSupply, placement: Placement, outcome: Outcome, planning: Planning | None) -> None:
+        wanted, say = self.wanted, self.wanted.watcher.say
+        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, wanted.options.limits)
+        for group in placement.groups:
+            _LOG.info("%s on %s", group, group.node.name)
+        for note in placement.notes:
+            say(note)
+        ledger, token, nodes = Ledger(wanted.paths), self.lease.token, self.machines.nodes
+        driver = Driver(settings, placement, nodes, ledger, token, say, self.machines.require_alive)
         try:
             driver.start()
             for note in driver.notes:
-                wanted.watcher.say(note)
+                say(note)
             outcome.start_clock()
+            outcome.staff(driver.placement, driver.decoders)
             self.interruptions.drain_on_first()
             refreshed = time.monotonic()
             for event in driver.run(shards, partial(self._draining, planning)):
                 self._note(event, outcome)
+                outcome.staff(driver.placement, driver.decoders)
                 if isinstance(event, ShardCommitted) and time.monotonic() - refreshed > _REFRESH_SECONDS:
                     refresh_commits_cache(wanted.paths)
                     refreshed = time.monotonic()
-                while driver.told:
-                    wanted.watcher.say(driver.told.pop(0))
             outcome.stop_clock()
         finally:
             driver.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
-from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.stores.standing import Standing
 from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
@@ -31,7 +31,7 @@ class Outcome:
     Both standings are of this job's part of the store; `after` is `before` until the run has ended.
     """
 
-    workers: Workers
+    workers: Placement
     before: Standing = field(default_factory=Standing)
     done: int = 0
     failed: int = 0
@@ -44,7 +44,8 @@ class Outcome:
     _after: Standing | None = None
     _new: dict[str, bool] = field(default_factory=dict)  # videos settled by this run: whether each failed
     _began: float | None = None
-    decoders: int = 0  # of the extractor that reported last; 0 before the first report
+    decoders: int = 0  # of all extractors; 0 before the first report
+    _device_seconds: float = 0.0  # of extractors, until `wall_seconds`
 
     @property
     def after(self) -> Standing:
@@ -84,6 +85,17 @@ class Outcome:
         if self._began is not None:
             self.wall_seconds = time.monotonic() - self._began
 
+    def staff(self, workers: Placement, decoders: int) -> None:
+        """Take note of the workers that there are from now on: nodes come and go, decoders follow the device."""
+        self._account()
+        if workers.groups:
+            self.workers, self.decoders = workers, decoders
+
+    def _account(self) -> None:
+        before = self.wall_seconds
+        self.stop_clock()
+        self._device_seconds += (self.wall_seconds - before) * self.workers.extractors
+
     def add(self, progress: ShardProgress) -> None:
         """Count what an extractor reports."""
         for result in progress.finished:
@@ -96,8 +108,7 @@ class Outcome:
                 self.clips += result.clips
                 self.frames += result.frames
         self.seconds.add(progress.seconds)
-        self.decoders = progress.decoders or self.decoders
-        self.stop_clock()
+        self._account()
 
     def end(self, after: Standing) -> None:
         """Set the standing of the videos at the end of the run."""
@@ -108,12 +119,13 @@ class Outcome:
         seconds, workers = self.seconds, self.workers
         if seconds.network <= 0 or self.done == 0 or self.wall_seconds < _LEAST_SECONDS:
             return None
-        of_devices = self.wall_seconds * workers.extractors
+        of_devices = self._device_seconds or self.wall_seconds * workers.extractors
         decoding = seconds.decode + seconds.transform
         # Where decoding takes less than the network, the waiting was for the first frames of a short run.
         if seconds.waiting > _WAITING_SHARE * of_devices and decoding > seconds.network:
             stage = "decode" if seconds.decode >= seconds.transform else "transform"
-            more = f"more than --decoders {self.decoders}" if workers.decoders_fixed else "more cores for decoders"
+            fixed = max(group.decoders for group in workers.groups)
+            more = f"more than --decoders {fixed}" if workers.decoders_fixed else "more cores for decoders"
             return LimitingStage(stage, f"{more} would help, or --decoder sparse where videos are H.264")
         if seconds.write > _WRITING_SHARE * of_devices:
             return LimitingStage(

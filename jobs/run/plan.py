@@ -25,6 +25,7 @@ from extractor.video.probing import ProbedItem
 from jobs.cluster.cluster import cluster
 from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import Options
+from jobs.cluster.placement import Placement
 from jobs.run.inventory import limited, split_jobs
 from jobs.run.request import Request
 from jobs.run.resolving import ResolvedRequest, resolve
@@ -61,7 +62,7 @@ class Plan:
     network_frames: int
     clips: int
     store_bytes: int
-    workers: Workers
+    workers: Placement
     decoded: int
     decode_seconds: float | None
     network_seconds: float
@@ -73,14 +74,11 @@ class Plan:
 
     @property
     def wall_seconds(self) -> float:
-        """Estimated time with these workers. Decoding and the network run side by side: the longer one counts.
+        """Estimated time with these workers, see `Placement.wall_seconds`.
 
         If decoding was not measured, this is the network's time alone, a lower bound.
         """
-        workers = self.workers
-        decode = (self.decode_seconds or 0.0) / (workers.extractors * workers.decoders)
-        network = self.network_seconds / workers.extractors
-        return max(decode, network)
+        return self.workers.wall_seconds(self.decode_seconds or 0.0, self.network_seconds)
 
     @property
     def exit_code(self) -> int:
@@ -93,13 +91,12 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
-    with cluster(options) as machines:
-        processes = machines.workers.extractors * machines.workers.decoders
-        probed = _probe_listing(listing, resolved.config, processes, watcher)
+    with cluster(options, say=watcher.say) as machines:
+        probed = _probe_listing(listing, resolved.config, machines.workers.decoders, watcher)
         decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config)
         trial = _try_decoding(probed, decoder)
         ray.kill(decoder)  # now: left to Ray, it would still be ending when Ray shuts down
-        seconds_a_frame = _timed(resolved, machines.workers)
+        seconds_a_frame = _timed(resolved, machines.workers.groups[0])
     items = [item for job, found in probed.items() for item in trial.judged(job, found)]
     rows = [rows_of_item(resolved.config, item.num_clips, item.num_frames) for item in items if item.failure is None]
     datasets = datasets_of(resolved.config, resolved.shape)

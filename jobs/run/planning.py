@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,7 +22,6 @@ from extractor.video.headers import Length, header_length
 from extractor.video.listing import Listing
 from jobs.run.inventory import rows_of_shard, split_jobs
 from jobs.run.sharding import Estimator, ItemEstimate, ShardFill, shard_bound
-from jobs.run.supply import Maker, ShardSupply
 from jobs.workers.driver import PlannedShard
 from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob
@@ -35,6 +34,71 @@ _LIKELY_BYTES_A_SECOND = 250_000.0  # where no header states a length
 
 Lengths = Mapping[str, Length | None]
 Tell = Callable[[int, int], None]
+
+Maker = Callable[[], PlannedShard]
+"""Makes a shard when its turn comes: the jobs of a million files at once would fill the memory."""
+
+
+class ShardSupply:
+    """Shards in the order in which they are to run. One thread may `put` and `end` while another one takes.
+
+    open: more shards may come until `end` is called.
+    """
+
+    def __init__(self, shards: Iterable[Maker] = (), *, open: bool = False) -> None:
+        self._waiting = deque(shards)
+        self._open = open
+        self._closed = False
+        self._error: BaseException | None = None
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, shards: Iterable[Maker]) -> None:
+        """Add shards."""
+        with self._changed:
+            self._waiting.extend(shards)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Say that no more shards come, and why if that is an error."""
+        with self._changed:
+            self._open, self._error = False, error
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Hand out no more shards."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Wait until no more shards can come, but no longer than this; returns whether that is so.
+
+        Raises the error that `end` was told.
+        """
+        with self._changed:
+            ended = self._changed.wait_for(lambda: not self._open, seconds)
+            self._raise()
+            return ended
+
+    def take(self) -> PlannedShard | None:
+        """The next shard; None if there is none, perhaps not yet. Raises the error that `end` was told."""
+        with self._changed:
+            self._raise()
+            make = self._waiting.popleft() if self._waiting and not self._closed else None
+        return None if make is None else make()
+
+    @property
+    def ended(self) -> bool:
+        """Whether `take` will never return a shard again. Raises the error that `end` was told."""
+        with self._changed:
+            self._raise()
+            return self._closed or not (self._waiting or self._open)
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
 
 
 def planned_inventory(

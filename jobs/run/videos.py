@@ -21,10 +21,9 @@ from extractor.store.table_columns import columns_of, joined, updated
 from extractor.store.tables import is_planned, read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
 from extractor.video.listing import Listing
-from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.inventory import as_planned, jobs_of_shards
-from jobs.run.planning import Planning, planned_inventory
-from jobs.run.supply import Maker, ShardSupply
+from jobs.run.planning import Maker, Planning, ShardSupply, planned_inventory
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part
 from jobs.workers.driver import PlannedShard
@@ -114,7 +113,7 @@ class StoreVideos:
     paths: StorePaths
     run: Run
     root: Path
-    workers: Workers
+    workers: Placement
     parts: int
     watcher: Watcher
 

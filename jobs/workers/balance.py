@@ -9,7 +9,7 @@ _WINDOW_SECONDS = 5.0
 _WAITING_SHARE = 0.1  # of a window in which the device had nothing to compute: above it, more decoders would help
 _AHEAD_SHARE = 0.95  # of a window's looks at which every decoder had frames ready: above it, one is too many
 _WINDOWS_AHEAD = 3  # in a row, before a decoder is given up: starting one takes seconds
-_GROWTH = 4  # a fourth of the decoders more at a time
+_MOST_GROWTH = 1.0  # twice as many decoders at a time: files may have come slowly for another reason
 
 
 class Balance:
@@ -45,7 +45,8 @@ class Balance:
         self._begin()
         self._windows_ahead = self._windows_ahead + 1 if ahead > _AHEAD_SHARE else 0
         if waiting > _WAITING_SHARE:
-            return max(1, decoders // _GROWTH), f"the device waited for frames {waiting:.0%} of the time"
+            missing = min(_MOST_GROWTH, waiting / max(0.01, 1 - waiting))  # for a device that is busy all the time
+            return max(1, round(decoders * missing)), f"the device waited for frames {waiting:.0%} of the time"
         if self._windows_ahead >= _WINDOWS_AHEAD:
             self._windows_ahead = 0
             return -1, "decoders are ahead of the device"

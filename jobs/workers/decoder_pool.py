@@ -69,12 +69,17 @@ class DecoderPool:
     behind it are not charged. Events of one file come in order and end with Decoded or a VideoError.
 
     spawn: starts a process; its argument says whether it asks Ray for a core. The first `reserved` ones do not, as
-    their cores are reserved already; the others may have to wait for one, and are not missed meanwhile.
+    their cores are reserved already; the others may have to wait for one, and are not missed meanwhile. most: decoders
+    that there may be at a time.
     """
 
-    def __init__(self, spawn: Callable[[bool], Any], count: int, limits: DecoderLimits, reserved: int) -> None:
+    def __init__(
+        self, spawn: Callable[[bool], Any], count: int, limits: DecoderLimits, reserved: int, most: int
+    ) -> None:
         self._spawn = spawn
         self._limits = limits
+        self._reserved = reserved
+        self._most = most
         self._slots = [self._new_slot(number >= reserved) for number in range(count)]
         self._waiting: deque[_QueuedFile] = deque()
         self._draining = False
@@ -99,15 +104,19 @@ class DecoderPool:
         return sum(not slot.retiring and (slot.process_id is not None or not slot.asks) for slot in self._slots)
 
     def resize(self, change: int) -> int:
-        """Add decoders, or give some up that are not reserved; returns the change that was made or asked for.
+        """Add decoders, or give some up but the first; returns the change that was made or asked for.
 
-        One that waits for a core already keeps others from being asked for.
+        One that starts, or waits for a core, already keeps others from being asked for.
         """
-        pending = [slot for slot in self._slots if slot.asks and slot.process_id is None]
-        if change > 0 and not pending:
-            self._slots += (self._new_slot(True) for _ in range(change))
-            return change
-        given_up = [slot for slot in self._slots if slot.asks and not slot.retiring][change:] if change < 0 else []
+        kept = [slot for slot in self._slots if not slot.retiring]
+        if change > 0:
+            if any(slot.process_id is None for slot in kept):
+                return 0
+            added = min(change, self._most - len(kept))
+            asking = sum(slot.asks for slot in kept)
+            self._slots += [self._new_slot(len(kept) - asking + n >= self._reserved) for n in range(added)]
+            return max(0, added)
+        given_up = kept[1:][change:] if change < 0 else []
         for slot in given_up:
             slot.retiring = True  # once it has finished the files that it was sent
             self._waiting.extendleft(task for task in reversed(slot.tasks) if not task.sent)

@@ -11,7 +11,11 @@ from typing import Any, Protocol
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from jobs.cluster.devices import Workers
+from jobs.cluster.nodes import Nodes, Say
+from jobs.cluster.placement import Placement
 from jobs.workers.attempt import ShardTask
 from jobs.workers.events import ShardCommitted, ShardProgress
 from jobs.workers.extractor import Extractor, ExtractorSettings
@@ -25,7 +29,8 @@ _IDLE_SECONDS = 0.05  # between two looks for a shard while no extractor has one
 _LONGEST_TURN_SECONDS = 5.0  # most that one turn of the loop adds to a worker's silence: the loop itself may be held up
 _STALL_SECONDS = 1800.0  # of silence, after which an extractor counts as dead; a commit on slow storage is silent
 _LOAD_SECONDS = 600.0  # for an extractor to start and load its network
-_LOAD_ATTEMPTS = 3
+_LOAD_ATTEMPTS = 3  # of a place: its device may be broken, while others are not
+_LATE_SECONDS = 120.0  # of an extractor that has not loaded, before the user is told
 _SHARDS_AT_ONCE = 3  # of an extractor: one that is committed, one at its last files, one that begins
 
 Event = ShardProgress | ShardCommitted
@@ -42,6 +47,9 @@ class PlannedShard:
 
 class Supply(Protocol):
     """Where the driver takes shards from, in the order in which they are to run."""
+
+    def __len__(self) -> int:
+        """How many shards there are now."""
 
     def take(self) -> PlannedShard | None:
         """The next shard; None if there is none, perhaps not yet."""
@@ -70,11 +78,25 @@ class _Awaited:
 
 
 @dataclass(eq=False, slots=True)
+class _Place:
+    """Where an extractor runs and what it has. failures: to load a network, in a row."""
+
+    workers: Workers
+    failures: int = 0
+
+    def __str__(self) -> str:
+        return f" on {self.workers.node.name}" if self.workers.node.id else ""
+
+
+@dataclass(eq=False, slots=True)
 class _Worker:
-    """An extractor, and what is awaited of it: its network, or the shards in progress."""
+    """An extractor, and what is awaited of it: its network, or the shards in progress. decoders: that it has now."""
 
     actor: Any
+    place: _Place
     awaited: list[_Awaited]
+    decoders: int = 0
+    late: bool = False
 
     @property
     def takes_a_shard(self) -> bool:
@@ -87,44 +109,55 @@ class Driver:
 
     `run` yields every event. An extractor that dies, or is silent too long, is replaced, and its shard is queued again:
     what it staged stays. Results are correct even if a worker taken for dead lives on (docs/format.md, commit).
-    require_alive: raises if Ray itself is gone, for which no shard is to blame.
+    Extractors on a node that is gone are not replaced; nodes that join get theirs while shards wait.
+
+    placement: of the extractors at the start. say: takes sentences for the user. require_alive: raises if Ray itself
+    is gone, for which no shard is to blame.
     """
 
     def __init__(
         self,
         settings: ExtractorSettings,
-        count: int,
+        placement: Placement,
+        nodes: Nodes,
         ledger: Ledger,
         token: str,
+        say: Say = lambda message: None,
         require_alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
-        self._options = {
-            "num_cpus": settings.workers.cores_each,
-            "num_gpus": settings.workers.gpus,
-            "max_restarts": 0,
-            "max_concurrency": _SHARDS_AT_ONCE + 1,
-        }
-        self._count = count
+        self._placement = placement
+        self._nodes = nodes
+        self._say = say
         self._ledger = ledger
         self._token = token
         self._require_alive = require_alive
         self._workers: list[_Worker] = []
         self._waiting: list[PlannedShard] = []  # begun before, and to be run again
         self._load_failures = 0
+        self._loaded_once = False
         self._draining = False
         self._looked = time.monotonic()
         self.given_up: list[str] = []
-        self.told: list[str] = []  # sentences for the user, to be taken
         self.notes: tuple[str, ...] = ()  # on the weights, for the user, once a network is loaded
 
     def start(self) -> None:
         """Start the extractors; returns when the first has loaded its network. Raises what loading raises."""
-        self._workers = [self._spawn() for _ in range(self._count)]
+        self._workers = [self._spawn(_Place(workers)) for workers in self._placement.each()]
         self._looked = time.monotonic()
-        while all(worker.awaited for worker in self._workers):
+        while not self._loaded_once:
             for _ in self._turn():
                 raise AssertionError("an extractor reported a shard that it was not given")
+
+    @property
+    def placement(self) -> Placement:
+        """Where extractors are now."""
+        return Placement(tuple(worker.place.workers for worker in self._workers))
+
+    @property
+    def decoders(self) -> int:
+        """Decoders that all extractors have now, as far as these have said it."""
+        return sum(worker.decoders or worker.place.workers.decoders for worker in self._workers)
 
     def run(self, shards: Supply, draining: Callable[[], bool]) -> Iterator[Event]:
         """Run all shards of a supply, which may still grow.
@@ -145,7 +178,7 @@ class Driver:
             in_progress = any(one.shard for worker in self._workers for one in worker.awaited)
             if not in_progress and not self._waiting and shards.ended:
                 return
-            yield from self._turn()
+            yield from self._turn(len(shards))
 
     def close(self) -> None:
         """Kill the extractors, and with them their decoders."""
@@ -155,11 +188,17 @@ class Driver:
             ):  # if the cluster's head is gone, this must not hide the error that says so
                 ray.kill(worker.actor)
         self._workers = []
+        with suppress(RayError, RuntimeError):
+            self._nodes.close()
 
-    def _turn(self) -> Iterator[Event]:
-        """Wait a moment, take the events that are ready, and replace extractors that are silent too long."""
+    def _turn(self, supplied: int = 0) -> Iterator[Event]:
+        """Wait a moment, take the events that are ready, and replace extractors that are silent too long.
+
+        supplied: number of shards that wait for an extractor, besides those that are to be run again.
+        """
+        self._use_new_nodes(supplied)
         awaited = {one.reference: (worker, one) for worker in self._workers for one in worker.awaited}
-        if not awaited:  # more shards will come
+        if not awaited:  # more shards will come, or all nodes are gone
             time.sleep(_IDLE_SECONDS)
             return
         ray.wait(list(awaited), num_returns=1, timeout=_POLL_SECONDS)
@@ -178,10 +217,40 @@ class Driver:
                 self._crashed(worker, FailureClass.TIMED_OUT, "the extractor showed no sign of life")
             elif one.shard is None and one.silent_seconds > _LOAD_SECONDS:
                 self._not_loaded(worker, f"none was ready within {_LOAD_SECONDS:.0f} s")
+            elif one.shard is None and one.silent_seconds > _LATE_SECONDS and not worker.late:
+                worker.late = True
+                self._say(
+                    f"an extractor{worker.place} has not loaded its network after {_LATE_SECONDS:.0f} s: does other "
+                    "work have its cores or its GPU?"
+                )
 
-    def _spawn(self) -> _Worker:
-        actor: Any = ray.remote(Extractor).options(**self._options).remote(self._settings)
-        return _Worker(actor, [_Awaited(actor.load.remote())])
+    def _use_new_nodes(self, supplied: int) -> None:
+        """Place extractors on nodes that have joined, as long as there is work for them."""
+        if not self._draining:
+            missing = len(self._waiting) + supplied if self._loaded_once else int(not self._workers)
+            for workers in self._nodes.newcomers(len(self._workers), missing):
+                self._workers.append(self._spawn(_Place(workers)))
+
+    def _spawn(self, place: _Place) -> _Worker:
+        workers = place.workers
+        where = NodeAffinitySchedulingStrategy(workers.node.id, soft=False) if workers.node.id else "DEFAULT"
+        actor: Any = (
+            ray.remote(Extractor)
+            .options(
+                num_cpus=workers.cores_each,
+                num_gpus=workers.gpus,
+                max_restarts=0,
+                max_concurrency=_SHARDS_AT_ONCE + 1,
+                scheduling_strategy=where,
+            )
+            .remote(self._settings, workers)
+        )
+        return _Worker(actor, place, [_Awaited(actor.load.remote())])
+
+    def _respawn(self, worker: _Worker) -> None:
+        """Start another extractor at the place of one that has ended, unless its node has ended with it."""
+        if self._nodes.lives(worker.place.workers.node):
+            self._workers.append(self._spawn(worker.place))
 
     def _loaded(self, worker: _Worker, one: _Awaited) -> Iterator[Event]:
         try:
@@ -196,18 +265,20 @@ class Driver:
             self._not_loaded(worker, _first_line(error))
         else:
             worker.awaited.remove(one)
-            self._load_failures = 0
+            worker.place.failures = 0
+            self._loaded_once = True
         yield from ()
 
     def _not_loaded(self, worker: _Worker, reason: str) -> None:
         """Start another worker; after several failures continue without it while there are others, and say so."""
         self._require_alive()
-        _LOG.warning("an extractor did not load its network: %s", reason)
+        _LOG.warning("an extractor%s did not load its network: %s", worker.place, reason)
         ray.kill(worker.actor)
         self._workers.remove(worker)
         self._load_failures += 1
-        if self._load_failures < _LOAD_ATTEMPTS:
-            self._workers.append(self._spawn())
+        worker.place.failures += 1
+        if worker.place.failures < _LOAD_ATTEMPTS:
+            self._respawn(worker)
         elif not self._workers:
             raise ResourceError(
                 f"expected an extractor to load its network; {self._load_failures} failed "
@@ -215,9 +286,9 @@ class Driver:
                 "smaller --model"
             )
         else:
-            self._load_failures = 0  # of the next one
-            self.told.append(
-                f"an extractor could not load its network and is left out; {len(self._workers)} go on ({reason})"
+            self._say(
+                f"an extractor{worker.place} could not load its network and is left out; "
+                f"{len(self._workers)} go on ({reason})"
             )
 
     def _assign(self, worker: _Worker, shard: PlannedShard) -> None:
@@ -249,6 +320,7 @@ class Driver:
             self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, message)
             return
         if isinstance(event, ShardProgress):
+            worker.decoders = event.decoders or worker.decoders
             one.last_files = event.last_files
             if event.finished:
                 one.last_started = None
@@ -272,7 +344,7 @@ class Driver:
             else:
                 self._waiting.append(one.shard)
         if not self._draining:
-            self._workers.append(self._spawn())
+            self._respawn(worker)
 
 
 def _cause(error: RayTaskError) -> Exception:

@@ -35,18 +35,18 @@ class ExtractorSettings:
     paths: StorePaths
     run: Run
     weights: str
-    workers: Workers
     limits: DecoderLimits
 
 
 class Extractor:
-    """Extracts shards on one device. A plain class; `ray.remote` makes an actor of it.
+    """Extracts shards on one device. A plain class; `ray.remote` makes an actor of it. workers: what it has.
 
     Takes several calls at a time: two of `run_shard`, so that shards overlap, and `drain`.
     """
 
-    def __init__(self, settings: ExtractorSettings) -> None:
+    def __init__(self, settings: ExtractorSettings, workers: Workers) -> None:
         self._settings = settings
+        self._workers = workers
         self._config = settings.run.config
         self._pipeline: Pipeline | None = None
         self._drained = False
@@ -56,13 +56,14 @@ class Extractor:
 
         Not done by the constructor: if that raises, the caller only sees the actor die.
         """
-        settings, workers = self._settings, self._settings.workers
+        settings, workers = self._settings, self._workers
         torch.set_num_threads(workers.threads)
         name = torch_device(workers.gpu)
         network = load_network(self._config, settings.weights, name)
         self._require_same_weights(network)
-        reserved = workers.cores_each - workers.threads
-        pool = DecoderPool(self._spawn_decoder, workers.decoders, settings.limits, reserved)
+        pool = DecoderPool(
+            self._spawn_decoder, workers.decoders, settings.limits, workers.reserved_decoders, workers.most_decoders
+        )
         device = device_of(name)
         self._pipeline = Pipeline(settings.paths, settings.run, network, device, pool, spawn_writer(), workers)
         if self._drained:
@@ -97,8 +98,8 @@ class Extractor:
 
     def _spawn_decoder(self, asks: bool) -> Any:
         node = ray.get_runtime_context().get_node_id()
-        # The extractor reserves the core of its first decoder with its own. If that one asked for it, it could wait
-        # forever on a node that has a core left for an extractor but none for a decoder.
+        # On a GPU the extractor reserves the core of its first decoder with its own. If that one asked for it, it could
+        # wait forever on a node that has a core left for an extractor but none for a decoder.
         actor = ray.remote(Decoder).options(
             num_cpus=int(asks), max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )

@@ -270,5 +270,5 @@ class Pipeline:
         if change > 0 and self._pool.hungry:  # there are not enough files for those that there are
             return
         if change and (made := self._pool.resize(change)):
-            what = f"asked Ray for {made} more" if made > 0 else f"giving up {-made}"
+            what = f"{made} more" if made > 0 else f"giving up {-made}"
             self._shards[0].note([f"decoders: {before}, {what}: {reason}"])

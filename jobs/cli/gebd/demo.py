@@ -13,8 +13,9 @@ from jobs.cli.app import resumable
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd.annotations import gebd_app
 from jobs.cli.gebd.tables import print_comparison
-from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.parameters import Device
 from jobs.cli.streams import say
+from jobs.cluster.devices import DeviceChoice
 from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
 from jobs.weights.loading import TWIN_WEIGHTS
 

@@ -25,9 +25,9 @@ from jobs.cli.display import notice, paragraph
 from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, is_predictions, is_scores
-from jobs.cli.parameters import Device, DeviceChoice, Store, takes
+from jobs.cli.parameters import Device, Store, takes
 from jobs.cli.streams import say
-from jobs.cluster.devices import choose_device
+from jobs.cluster.devices import DeviceChoice, choose_device
 from schemas.errors import UsageError
 from schemas.wording import counted
 

@@ -13,10 +13,10 @@ from gebd.pictures.views import plot_run, plot_video, stored_id
 from jobs.cli.gebd.annotations import Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
-from jobs.cli.parameters import Device, DeviceChoice, Store
+from jobs.cli.parameters import Device, Store
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
-from jobs.cluster.devices import choose_device
+from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.stores.thumbnails import Thumbnails, thumbnails
 
 plot_app = App(help="Pictures; require the extra `plot`.")

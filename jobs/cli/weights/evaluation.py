@@ -17,11 +17,11 @@ from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_pat
 from extractor.store.disk.atomic import write_bytes
 from jobs.cli.display import notice, progress
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
-from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.parameters import Device
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.evaluation_tables import print_evaluation
-from jobs.cluster.devices import choose_device
+from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
 from schemas.seals import sealed_content

@@ -10,10 +10,10 @@ import typer
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from jobs.cli.display import paragraph
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
-from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.parameters import Device
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
-from jobs.cluster.devices import choose_device
+from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.weights.loading import BUNDLED_MODEL, load_weights
 from jobs.weights.picture import see_moments
 from schemas.escaping import escaped

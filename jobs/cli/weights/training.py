@@ -13,10 +13,10 @@ from tqdm import tqdm
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from jobs.cli.app import INTERRUPTED, resumable
 from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
-from jobs.cli.parameters import Device, DeviceChoice
+from jobs.cli.parameters import Device
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
-from jobs.cluster.devices import choose_device
+from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
 from training.config import RECIPES, TrainingPrecision, read_config

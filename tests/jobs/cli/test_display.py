@@ -10,6 +10,7 @@ import pytest
 from extractor.pipeline.messages import ItemDone
 from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing
 from jobs.workers.events import ShardProgress
@@ -96,7 +97,11 @@ class Terminal(io.StringIO):
 
 
 def run(watcher: TerminalWatcher) -> None:
-    outcome = Outcome(Workers(1, 1, 1, False, 16), Standing(failed={"a": ("corrupt", "")}, left=4), wall_seconds=2.0)
+    outcome = Outcome(
+        Placement((Workers(1, 1, 1, 0, 16),)),
+        Standing(failed={"a": ("corrupt", "")}, left=4),
+        wall_seconds=2.0,
+    )
     for done in range(3):
         watcher.probing(done, 2)
     watcher.begin(outcome)
@@ -130,7 +135,7 @@ def test_progress_of_planning_stands_behind_that_of_the_extraction(
 ) -> None:
     monkeypatch.setattr("jobs.cli.display._LINE_EVERY_SECONDS", 0.0)
     watcher = TerminalWatcher()
-    outcome = Outcome(Workers(1, 1, 1, False, 16), Standing(left=frozenset("abcd"), unplanned=996))
+    outcome = Outcome(Placement((Workers(1, 1, 1, 0, 16),)), Standing(left=4, unplanned=996))
     watcher.begin(outcome)
     watcher.planning(300, 1000)
     watcher.planning(400, 1000)
@@ -150,7 +155,7 @@ def test_planning_before_the_extraction_has_a_bar_of_its_own(
     watcher = TerminalWatcher()
     for done in (1, 2):
         watcher.planning(done, 2)
-    watcher.begin(Outcome(Workers(1, 1, 1, False, 16), Standing(left=frozenset("ab"))))
+    watcher.begin(Outcome(Placement((Workers(1, 1, 1, 0, 16),)), Standing(left=2)))
     watcher.end()
     assert capsys.readouterr().err.splitlines() == ["planning: 1 of 2", "planning: 2 of 2"]
 

@@ -4,13 +4,14 @@ import pytest
 
 from extractor.pipeline.messages import ItemDone
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing
 from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.errors import FailureClass
 from schemas.records import Failure
 
-CPU, GPU = Workers(1, 2, 1, False, 16), Workers(1, 2, 1, True, 256)
+CPU, GPU = (Placement((Workers(1, 2, 1, gpus),)) for gpus in (0, 1))
 
 
 def outcome(stored: int, failed: int, total: int, **fields: object) -> Outcome:
@@ -70,7 +71,7 @@ def test_unfinished_shards_count_though_all_their_videos_are_done() -> None:
     assert (made.complete, made.exit_code) == (False, 1)
 
 
-FIXED = Workers(1, 2, 1, 0, decoders_fixed=True)
+FIXED = Placement((Workers(1, 2, 1, 0, decoders_fixed=True),))
 
 
 @pytest.mark.parametrize(
@@ -92,11 +93,23 @@ def test_bottleneck_names_the_stage_and_the_option(workers, seconds, stage, opti
     assert option in found.advice
 
 
-def test_decoders_are_those_that_were_reported_last() -> None:
+def test_workers_are_those_that_there_are_now() -> None:
     made = Outcome(CPU)
-    for decoders in (2, 3, 0):
-        made.add(ShardProgress("shard-00000", "x", decoders=decoders))
-    assert made.decoders == 3
+    made.staff(Placement((*CPU.groups, *GPU.groups)), 7)
+    made.staff(Placement(()), 0)  # all nodes are gone
+    assert (made.workers.extractors, made.decoders) == (2, 7)
+
+
+def test_bottleneck_goes_by_the_extractors_of_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("jobs.run.outcome.time.monotonic", lambda: now)
+    made = Outcome(GPU, done=1, seconds=StageSeconds(network=20, write=70, waiting=1))
+    made.start_clock()
+    now = 80.0  # of one extractor, for which the writer was busy all the time
+    made.staff(Placement(GPU.groups * 20), 2)
+    now = 80.1
+    made.add(ShardProgress("shard-00000", "x"))
+    assert (found := made.bottleneck()) is not None and found.stage == "write"
 
 
 def test_bottleneck_is_unknown_where_nothing_was_done() -> None:

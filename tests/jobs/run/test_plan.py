@@ -12,6 +12,7 @@ from ray.exceptions import RayTaskError
 
 from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run import plan as planning
 from jobs.run.plan import Plan
 from schemas.errors import FailureClass, ResourceError, VideoError, WeightsError
@@ -29,7 +30,7 @@ PLAN = Plan(
     network_frames=90,
     clips=12,
     store_bytes=1000,
-    workers=Workers(extractors=1, decoders=2, threads=2, gpus=0, batch_frames=16),
+    workers=Placement((Workers(extractors=1, decoders=2, threads=1, gpus=1, batch_frames=16),)),
     decoded=2,
     decode_seconds=8.0,
     network_seconds=5.0,

@@ -14,8 +14,7 @@ from extractor.store import commit_shard, new_attempt, read_inventory
 from extractor.video.headers import Length
 from extractor.video.listing import Listing, list_videos
 from jobs.run import planning
-from jobs.run.planning import decide, planned_inventory, read_lengths
-from jobs.run.supply import ShardSupply
+from jobs.run.planning import ShardSupply, decide, planned_inventory, read_lengths
 from jobs.run.videos import require_same_videos
 from jobs.stores.standing import standing
 from jobs.stores.status import store_status
@@ -132,7 +131,7 @@ def test_shards_are_handed_out_while_planning_goes_on(videos: Path, monkeypatch:
         assert first.items() <= known.items()
         assert 0 < found.planned < found.total == 120 and not found.supply.ended
         status = store_status(stored.paths.root).standing
-        assert (status.videos, status.complete) == (120, False) and status.unplanned == 120 - len(status.left)
+        assert (status.videos, status.complete) == (120, False) and status.unplanned == 120 - status.left
         assert verify_store(stored.paths.root).unfinished == 120
         go_on.set()
         assert found.supply.wait_for_end(60)

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from jobs.run.supply import ShardSupply
+from jobs.run.planning import ShardSupply
 from jobs.workers.driver import PlannedShard
 from schemas.errors import StorageError
 

@@ -14,6 +14,7 @@ from extractor.store import commit_shard, new_attempt, read_inventory, write_inv
 from extractor.video.headers import Length
 from extractor.video.listing import Listing, list_videos
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.inventory import limited
 from jobs.run.videos import StoreVideos, require_same_videos
 from jobs.run.watcher import Watcher
@@ -26,7 +27,7 @@ from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
 from tests.extractor.store.making import fail, make_run, stage
 
-WORKERS = Workers(1, 1, 1, False, 16)
+WORKERS = Placement((Workers(1, 1, 1, 0, 16),))
 
 
 class Heard(Watcher):
@@ -64,7 +65,7 @@ def add(folder: Path, *names: str) -> None:
         (folder / name).write_text(f"content of {name}")
 
 
-def stored_videos(videos: Path, *, parts: int = 1, shard_bytes: int = 1, workers: Workers = WORKERS) -> StoreVideos:
+def stored_videos(videos: Path, *, parts: int = 1, shard_bytes: int = 1, workers: Placement = WORKERS) -> StoreVideos:
     """A store beside the folder of videos, with a run and nothing else; by default one shard per video."""
     paths = StorePaths(videos.parent / "store")
     paths.root.mkdir(exist_ok=True)
@@ -113,7 +114,7 @@ def test_inventory_is_made_once(videos: Path, asked: list[str]) -> None:
 
 @pytest.mark.parametrize(("extractors", "parts", "shards"), [(1, 1, 1), (2, 1, 3), (1, 2, 3)])
 def test_inventory_has_shards_for_all_who_work(videos: Path, extractors: int, parts: int, shards: int) -> None:
-    workers = replace(WORKERS, extractors=extractors)
+    workers = Placement(WORKERS.groups * extractors)
     stored = stored_videos(videos, parts=parts, shard_bytes=10**9, workers=workers)
     assert stored.inventory(list_videos(videos), rescan=False)["shard"].nunique() == shards
 

@@ -15,6 +15,7 @@ from extractor.store.tables import read_inventory
 from jobs.cli.display import TerminalWatcher
 from jobs.cli.summaries import print_outcome
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
 from jobs.stores.standing import Standing, of_part, standing
 from jobs.workers.events import ShardProgress
@@ -27,7 +28,7 @@ from tests.jobs.running import SMALL, Running, msnet
 from tests.videos import write_video
 
 SHARDS = (("a.mp4", "bad.mp4"), ("c.mp4", "d.mp4", "bad2.mp4", "e.mp4"), ("f.mp4",))
-WORKERS = Workers(1, 2, 1, False, 16)
+WORKERS = Placement((Workers(1, 2, 1, 0, 16),))
 
 
 @pytest.fixture

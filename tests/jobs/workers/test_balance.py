@@ -30,8 +30,21 @@ def run(waiting: float, ahead: float, seconds: float, decoders: int = 8) -> list
 
 
 def test_a_device_that_waits_gets_decoders() -> None:
-    assert run(waiting=0.5, ahead=0.0, seconds=16.0) == [2, 2, 3]
-    assert run(waiting=0.5, ahead=0.0, seconds=6.0, decoders=1) == [1]
+    assert run(waiting=0.5, ahead=0.0, seconds=6.0) == [8]
+    assert run(waiting=0.2, ahead=0.0, seconds=11.0) == [2, 3]
+    assert run(waiting=0.2, ahead=0.0, seconds=6.0, decoders=1) == [1]
+    assert run(waiting=0.99, ahead=0.0, seconds=11.0) == [8, 16], "no more than twice as many at a time"
+
+
+@pytest.mark.parametrize(("needed", "seconds"), [(20, 15), (40, 25), (63, 25)])
+def test_decoders_grow_until_the_device_no_longer_waits(needed: int, seconds: int) -> None:
+    clock, decoders = Clock(), 16
+    balance = Balance(clock)
+    for turn in range(seconds * 100):
+        clock.now = turn / 100
+        balance.look(0.01 * max(0.0, 1 - decoders / needed), False)
+        decoders += balance.change(decoders)[0]
+    assert 0.9 * needed <= decoders <= 1.1 * needed + 1
 
 
 def test_decoders_that_stay_ahead_are_given_up_slowly() -> None:

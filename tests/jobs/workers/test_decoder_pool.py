@@ -111,14 +111,14 @@ def pools() -> Iterator[Pools]:
     """Makes pools; `spawned` lists the decoders of a pool."""
     made = []
 
-    def make(count: int = 1, **limits: Any) -> DecoderPool:
+    def make(count: int = 1, most: int = 3, **limits: Any) -> DecoderPool:
         def spawn(asks: bool) -> Any:
             actors.append(ray.remote(FakeDecoder).options(num_cpus=0, max_restarts=0).remote())
             return actors[-1]
 
         actors: list[Any] = []
         limits = {"silence_seconds": 30.0, "memory_bytes": 8 * 1024**3} | limits
-        pool = DecoderPool(spawn, count, DecoderLimits(**limits), reserved=count)
+        pool = DecoderPool(spawn, count, DecoderLimits(**limits), count, most)
         pool.spawned = actors  # type: ignore[attr-defined]
         made.append(pool)
         return pool
@@ -377,7 +377,7 @@ class _Unanswering(FakeDecoder):
 
 
 def test_decoders_that_never_start_end_the_run_and_are_given_no_file() -> None:
-    pool = DecoderPool(lambda asks: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits(), 1)
+    pool = DecoderPool(lambda asks: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits(), 1, 1)
     with pytest.raises(ResourceError, match=r"expected decoders to start; 5 in a row did not"):
         list(file_events(pool, [job("good@")]))
     pool.close()
@@ -403,16 +403,18 @@ def test_no_file_is_sent_to_a_decoder_that_has_not_answered(monkeypatch: pytest.
     monkeypatch.setattr(ray, "kill", lambda handle: None)
     asked: list[tuple[str, bool]] = []
     pool = DecoderPool(
-        lambda asks: _Answers(ray.remote(FakeDecoder).options(num_cpus=0).remote(), asked), 2, DecoderLimits(), 2
+        lambda asks: _Answers(ray.remote(FakeDecoder).options(num_cpus=0).remote(), asked), 2, DecoderLimits(), 2, 2
     )
     assert kinds(events_of(pool, [job("dies@"), job("good@")])[job("dies@")]) == [VideoError]
     assert [early for name, early in asked if name != "process_id"].count(False) == 0
 
 
-def test_pool_grows_and_gives_up_the_decoders_that_are_not_reserved(pools: Pools) -> None:
+def test_pool_grows_as_far_as_it_may_and_gives_up_all_decoders_but_one(pools: Pools) -> None:
     pool = pools(1)
     assert pool.resize(-1) == 0, "the first one stays"
-    assert pool.resize(2) == 2
+    assert pool.resize(2) == 0, "the first one starts"
+    list(file_events(pool, [job("good@first")]))
+    assert pool.resize(9) == 2
     assert pool.resize(1) == 0, "others are asked for already"
     found: dict[FileJob, list[FileEvent]] = defaultdict(list)
     largest, added = 1, 0

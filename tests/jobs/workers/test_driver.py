@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from jobs.cluster.devices import Workers
-from jobs.cluster.options import DecoderLimits
-from jobs.run.supply import ShardSupply
+from jobs.cluster.devices import Node, Workers
+from jobs.cluster.nodes import Nodes
+from jobs.cluster.options import DecoderLimits, Options
+from jobs.cluster.placement import Placement
+from jobs.run.planning import ShardSupply
 from jobs.workers import driver
 from jobs.workers.driver import Driver, PlannedShard
 from jobs.workers.events import ShardCommitted, ShardProgress
@@ -35,8 +37,8 @@ class FakeExtractor:
     Notes every task in the folder. A file's name is what happens at it, then "@" and anything.
     """
 
-    def __init__(self, settings: Any) -> None:
-        self.folder, self.loading = settings.paths.root, settings.weights
+    def __init__(self, settings: Any, workers: Workers) -> None:
+        self.folder, self.loading, self.node = settings.paths.root, settings.weights, workers.node.name
 
     def load(self) -> tuple[str, ...]:
         match self.loading:
@@ -44,11 +46,10 @@ class FakeExtractor:
                 raise WeightsError("they do not fit")
             case "dies":
                 os._exit(1)
-            case "one works":  # the first that comes; the others have no memory on their device
-                try:
-                    (self.folder / "works").touch(exist_ok=False)
-                except FileExistsError:
-                    raise RuntimeError("CUDA out of memory") from None
+            case "one works" if self.node != "good":
+                with (self.folder / "attempts").open("a") as file:
+                    file.write(f"{self.node}\n")
+                raise RuntimeError("CUDA out of memory")
         return ("a note",)
 
     def drain(self) -> None:
@@ -56,6 +57,7 @@ class FakeExtractor:
 
     def run_shard(self, task: ShardTask) -> Iterator[ShardProgress | ShardCommitted]:
         note = {"shard": task.shard, "one_by_one": task.one_by_one, "poisonous": [path for path, _ in task.poisonous]}
+        note |= {"node": self.node} if self.node != NAME else {}
         with (self.folder / "tasks").open("a") as file:
             file.write(json.dumps(note) + "\n")
         for job in task.jobs:
@@ -84,12 +86,35 @@ class FakeExtractor:
                 raise StorageError("the disk is full")
             case "slow":
                 time.sleep(1.0)
+            case "outlasts":  # the attempts of two broken places
+                while len((self.folder / "attempts").read_text().split()) < 6:
+                    time.sleep(0.05)
+                time.sleep(2.0)
             case "waits":  # until four shards have started, including this one
                 while len(tasks(self.folder)) < 4:
                     time.sleep(0.02)
 
 
+NAME = Node().name
 Drivers = Callable[..., Driver]
+
+
+class FakeNodes(Nodes):
+    """Nodes of which some are gone, and others join when an extractor is missing. All are this machine to Ray."""
+
+    def __init__(self, gone: Sequence[str] = (), joining: Sequence[str] = ()) -> None:
+        super().__init__(False, (), Options())
+        self.gone, self.joining = gone, list(joining)
+
+    def lives(self, node: Node) -> bool:
+        return node.name not in self.gone
+
+    def newcomers(self, running: int, missing: int) -> list[Workers]:
+        return [workers(self.joining.pop())] if missing and self.joining else []
+
+
+def workers(name: str = NAME) -> Workers:
+    return Workers(1, 0, 0, 0, 1, decoders_fixed=True, node=Node(name=name))  # asks for no core
 
 
 @pytest.fixture
@@ -98,10 +123,13 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drivers
     monkeypatch.setattr(driver, "Extractor", FakeExtractor)
     made = []
 
-    def make(workers: int = 1, loading: str = "works") -> Driver:
-        paths, none = StorePaths(tmp_path), Workers(workers, 0, 0, 0, 1, decoders_fixed=True)  # asks for no core
-        settings = ExtractorSettings(paths, make_run(), loading, none, DecoderLimits())
-        made.append(Driver(settings, workers, Ledger(paths), "token"))
+    def make(
+        *names: str, loading: str = "works", nodes: Nodes | None = None, say: Callable[[str], None] = lambda _: None
+    ) -> Driver:
+        paths = StorePaths(tmp_path)
+        settings = ExtractorSettings(paths, make_run(), loading, DecoderLimits())
+        placement = Placement(tuple(map(workers, names or (NAME,))))
+        made.append(Driver(settings, placement, nodes or FakeNodes(), Ledger(paths), "token", say))
         return made[-1]
 
     yield make
@@ -153,7 +181,7 @@ def test_driver_runs_every_shard_in_the_order_in_which_they_come(drivers: Driver
 @pytest.mark.slow
 def test_shards_are_shared_among_extractors(drivers: Drivers, tmp_path: Path) -> None:
     shards = [shard(0, "waits@", size=9), *(shard(k) for k in range(1, 4))]
-    committed = run(drivers(2), *shards)  # would hang with one extractor
+    committed = run(drivers(NAME, NAME), *shards)  # would hang with one extractor
     assert shard_name(0) in committed[2:] and len(committed) == len(tasks(tmp_path)) == 4
 
 
@@ -207,10 +235,27 @@ def test_weights_that_do_not_load_end_the_start_by_their_own_sentence(drivers: D
 
 
 @pytest.mark.slow
-def test_extractor_that_cannot_load_is_left_out_aloud_while_another_works(drivers: Drivers) -> None:
-    made = drivers(workers=2, loading="one works")
-    assert len(run(made, shard(0, *["slow@"] * 15))) == 1
-    assert made.told == ["an extractor could not load its network and is left out; 1 go on (CUDA out of memory)"]
+def test_extractor_that_cannot_load_is_left_out_aloud_while_another_works(drivers: Drivers, tmp_path: Path) -> None:
+    told: list[str] = []
+    made = drivers("good", "bad", "worse", loading="one works", say=told.append)
+    assert len(run(made, shard(0, "outlasts@"))) == 1
+    assert len(told) == 2
+    assert told[-1] == "an extractor could not load its network and is left out; 1 go on (CUDA out of memory)"
+    attempts = (tmp_path / "attempts").read_text().split()
+    assert sorted(attempts) == ["bad"] * 3 + ["worse"] * 3, "each place has its own attempts"
+
+
+def test_nodes_that_join_get_shards_that_wait(drivers: Drivers, tmp_path: Path) -> None:
+    shards = [shard(0, "waits@", size=9), *(shard(k) for k in range(1, 4))]
+    committed = run(drivers("first", nodes=FakeNodes(joining=["late"])), *shards)  # would hang with one extractor
+    assert len(committed) == 4
+    assert {task["node"] for task in tasks(tmp_path)} == {"first", "late"}
+
+
+def test_extractor_whose_node_is_gone_is_not_replaced_there(drivers: Drivers, tmp_path: Path) -> None:
+    nodes = FakeNodes(gone=["first"], joining=["late"])
+    assert run(drivers("first", nodes=nodes), shard(0, "once_dies@")) == [shard_name(0)]
+    assert [task["node"] for task in tasks(tmp_path)] == ["first", "late"]
 
 
 def test_extractor_that_dies_on_loading_is_given_up(drivers: Drivers) -> None:
