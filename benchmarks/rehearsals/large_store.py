@@ -35,6 +35,7 @@ from extractor.store.commits.run import Run
 from extractor.store.commits.snapshot import refresh_commits_cache
 from extractor.store.disk.shard import ShardWriter
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.videos import StoreVideos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import standing
@@ -244,7 +245,7 @@ def _resume(paths: StorePaths, _: argparse.Namespace) -> None:
     with Lease(paths) as lease:
         meter.take("resume: sweep", lambda: sweep(paths, lease.token))
         meter.take("resume: cache of records", lambda: refresh_commits_cache(paths))
-        videos = StoreVideos(paths, run, paths.root, Workers(1, 2, 1, False, 16), 1, Watcher())
+        videos = StoreVideos(paths, run, paths.root, Placement((Workers(1, 2, 1, 0, 16),)), 1, Watcher())
         inventory = meter.take("resume: inventory", lambda: videos.inventory(None, rescan=False))
         inventory = meter.take("resume: compared with the records", lambda: videos.whole(inventory))
         meter.take("resume: standing", lambda: standing(paths, run, inventory))

@@ -23,6 +23,7 @@ from extractor.store.commits.run import Run
 from extractor.video.encoding import encode_video
 from extractor.video.listing import Listing, list_videos
 from jobs.cluster.devices import Workers
+from jobs.cluster.placement import Placement
 from jobs.run.videos import StoreVideos
 from jobs.run.watcher import Watcher
 from schemas.config import ExtractionConfig
@@ -34,7 +35,7 @@ __all__ = ["main"]
 
 _KINDS = 10
 _SHAPE = NetworkShape(clip_dim=512, frame_dim=512, motion_channels=128, cells=(28, 28))
-_WORKERS = Workers(8, 16, 1, 1)
+_WORKERS = Placement((Workers(8, 16, 1, 1),))
 
 
 def main() -> None:

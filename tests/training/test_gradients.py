@@ -78,6 +78,7 @@ def test_shares_are_different_clips_of_one_length() -> None:
         assert one.shape == other.shape and not torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_train_with_two_processes_resumes_as_if_uninterrupted(tmp_path: Path) -> None:
     whole = train(_config(), tmp_path / "whole")
     train(_config(), tmp_path / "parts", should_stop=lambda: True)
@@ -90,6 +91,7 @@ def test_train_with_two_processes_resumes_as_if_uninterrupted(tmp_path: Path) ->
         assert len(list(csv.DictReader(file))) == 4
 
 
+@pytest.mark.slow
 def test_train_reports_a_killed_process_and_resumes_later(tmp_path: Path) -> None:
     def kill(progress: Progress) -> None:
         for child in multiprocessing.active_children():

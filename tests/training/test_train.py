@@ -65,6 +65,7 @@ def test_train_resumes_with_the_losses_of_an_uninterrupted_run(tmp_path: Path) -
         assert all(torch.equal(one.get_tensor(name), other.get_tensor(name)) for name in one.keys())  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_train_goes_back_to_the_saved_state_after_a_crash(tmp_path: Path) -> None:
     train(_config(), tmp_path / "whole")
 
@@ -120,7 +121,7 @@ def test_train_declares_repeated_edges_whatever_it_starts_from(tmp_path: Path) -
     assert load_model("msnet_resnet18", weights=trained).spec.edges is Edges.REPEAT
 
 
-@pytest.mark.parametrize("model", ["msnet_resnet18", "msnet_mobilenetv2"])
+@pytest.mark.parametrize("model", ["msnet_resnet18", pytest.param("msnet_mobilenetv2", marks=pytest.mark.slow)])
 def test_train_keeps_matching_fixed_where_a_stage_says_so(tmp_path: Path, model: str) -> None:
     stages = [{"name": "features", "steps": 2, "frames_per_step": 8, "size_px": 64, "num_frames": [4],
                "matching_fixed": True, "warmup_steps": 0}]  # fmt: skip
@@ -157,6 +158,7 @@ def test_train_names_the_state_it_cannot_read(tmp_path: Path) -> None:
             train(_config(2), tmp_path)
 
 
+@pytest.mark.slow
 def test_train_with_bfloat16_has_losses_near_those_of_float32(tmp_path: Path) -> None:
     train(_config(2), tmp_path / "full")
     train(_config(2, precision="bfloat16"), tmp_path / "mixed")

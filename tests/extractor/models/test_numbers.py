@@ -108,7 +108,7 @@ def test_nan_in_a_frame_makes_all_of_its_clip_nan_and_nothing_of_others(name: st
     assert not got.tied[1].any()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_mobilenetv2"])
 def test_nan_from_any_convolution_reaches_the_features(name: str, dtype: torch.dtype) -> None:
     network = load_model(name, weights="random", dtype=dtype)

@@ -45,7 +45,7 @@ def failing_at(operations: list[int]) -> Iterator[int | None]:
         yield None
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 8))])
 def test_a_batch_that_fails_at_any_operation_changes_no_row_and_leaves_nothing(seed: int, network: MSNet) -> None:
     expected = run(network, SEQUENCES, PUSHES, 16)
     count = operations_of_a_batch(network)
@@ -90,7 +90,15 @@ class _Late:
         return self._ticket.rows()
 
 
-@pytest.mark.parametrize("failing", ["10", "1010", "110", "1101", "10101", "1010101", "1100101"])
+@pytest.mark.parametrize(
+    "failing",
+    [
+        "10",
+        "110",
+        "10101",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ("1010", "1101", "1010101", "1100101")),
+    ],
+)
 def test_frames_of_a_batch_in_halves_stay_until_all_of_them_were_read(failing: str, network: MSNet) -> None:
     device = LackingDevice(ReadingLate(), (3 if lacks == "1" else None for lacks in failing.ljust(100, "0")))
     expected = run(network, SEQUENCES, PUSHES, 16)

@@ -284,6 +284,8 @@ def test_damaged_inventory_is_a_sentence(call: Call, store: StorePaths, tmp_path
 FORKS = """
 import os, sys, msnet_features, jobs.cli.main
 
+jobs.cli.main.register([])
+
 command, ends = None, {}
 for given in sys.argv[1:]:
     child = os.fork()

@@ -14,7 +14,7 @@ from tests.jobs.conftest import Call
 from tests.jobs.running import SMALL, decoded, msnet
 from tests.videos import write_video
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 HEADER = "path,start_seconds,end_seconds,label,split,code,codec,score"
 TYPES = {"label": "Int64", "split": "str", "code": "str", "table_codec": "str", "score": "float64"}

@@ -86,7 +86,9 @@ def assert_equal(store: Path, other: Path) -> None:
     assert report.clips == VIDEOS
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    "role", ["Extractor", *(pytest.param(role, marks=pytest.mark.slow) for role in ROLES if role != "Extractor")]
+)
 def test_kill_of_one_process_loses_nothing(role: str, dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
     disturb(dataset, tmp_path / "store", role, random.Random(ROLES.index(role)))
     assert_equal(tmp_path / "store", undisturbed)

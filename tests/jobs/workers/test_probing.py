@@ -85,17 +85,20 @@ def test_file_that_ends_its_process_costs_no_other(kind: str) -> None:
             assert bool(item.message) is not name.startswith("good")
 
 
+@pytest.mark.slow
 def test_time_that_a_process_takes_to_start_is_charged_to_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "_SILENCE_SECONDS", 1.0)
     (items,) = probed(["good@1"], start=lambda: spawn(SlowProber)).values()
     assert [item.failure for item in items] == [None, None]
 
 
+@pytest.mark.slow
 def test_processes_that_do_not_start_are_named() -> None:
     with pytest.raises(ResourceError, match="expected processes that read files to start; 5 did not"):
         probed(["good@1"], start=lambda: spawn(StillbornProber))
 
 
+@pytest.mark.slow
 def test_process_that_dies_as_it_starts_is_replaced() -> None:
     kinds = iter([StillbornProber, FakeProber])
     (items,) = probed(["good@1"], start=lambda: spawn(next(kinds))).values()
