@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.config import ExtractionConfig
-from schemas.errors import ConfigurationError, StoreError
+from schemas.errors import ConfigurationError, StorageError, StoreError
+from schemas.records import SCHEMES
 from schemas.tensors import TENSORS, Needs, NetworkShape
 
 
@@ -114,9 +115,21 @@ _ATTEMPT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class StorePaths:
-    """Paths of a store. File names derive from shard and attempt only, never from a video's name."""
+    """Paths of a store. File names derive from shard and attempt only, never from a video's name.
+
+    Raises StorageError for an address: object storage cannot hold a store.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        schemes = [part for part in Path(self.root).parts if part.removesuffix(":") in SCHEMES and part.endswith(":")]
+        if schemes:
+            raise StorageError(
+                f"expected a folder for a store; got an address ({schemes[0]}//). A store is safe from crashes by "
+                "rename, hard links and fsync, which object storage lacks: give a local disk, NFS or Lustre, and copy "
+                "the finished store (docs/running.md)"
+            )
 
     @property
     def run(self) -> Path:

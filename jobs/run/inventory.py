@@ -11,11 +11,12 @@ import pandas as pd
 
 from extractor.store.commits.run import Run
 from extractor.video.listing import Listing, with_segment
+from extractor.video.objects.addresses import Place, joined, relative_to
 from extractor.video.probing import ProbedItem
 from jobs.run.sharding import ITEMS_OF_FILE, PlannedFile, assign_shards, item_bytes, rows_of_item
 from schemas.layout import shard_name
 from schemas.manifest import INVENTORY_COLUMNS
-from schemas.records import FileJob, Item
+from schemas.records import FileJob, Item, is_address
 
 
 def limited(listing: Listing, limit: int | None) -> Listing:
@@ -31,7 +32,7 @@ def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
     """
     planned = {
         (str(row.path), _optional(row.start_seconds), _optional(row.end_seconds)): str(row.video_id)
-        for row in inventory[inventory["path"].str.startswith("/")].itertuples()
+        for row in inventory[inventory["path"].map(lambda path: path.startswith("/") or is_address(path))].itertuples()
     }
     kept = {
         (job.path, item): planned[job.path, item.start_seconds, item.end_seconds]
@@ -100,7 +101,7 @@ def build_inventory(
     )
 
 
-def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> list[dict[str, Any]]:
+def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Place, run: Run) -> list[dict[str, Any]]:
     rows = []
     found = {item.video_id: item for item in probed}
     for item in job.items:
@@ -109,7 +110,7 @@ def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> l
         rows.append(
             {
                 "video_id": item.video_id,
-                "path": _relative(job.path, root),
+                "path": relative_to(job.path, root),
                 "bytes": -1 if job.size_bytes is None else job.size_bytes,
                 "mtime_ns": -1 if job.mtime_ns is None else job.mtime_ns,
                 "fps": job.fps,
@@ -123,15 +124,7 @@ def _rows(job: FileJob, probed: Sequence[ProbedItem], root: Path, run: Run) -> l
     return rows
 
 
-def _relative(path: str, root: Path) -> str:
-    """The path as the inventory keeps it: relative to the dataset's root if it is below it."""
-    try:
-        return Path(path).relative_to(root).as_posix()
-    except ValueError:
-        return path
-
-
-def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
+def jobs_of_shards(inventory: pd.DataFrame, root: Place) -> dict[str, tuple[FileJob, ...]]:
     """File jobs of every shard, split by `split_jobs`, in the inventory's order, with absolute paths."""
     shards: dict[str, dict[str, list[Any]]] = {}
     for row in inventory[list(INVENTORY_COLUMNS)].itertuples(index=False):
@@ -142,12 +135,12 @@ def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJ
     }
 
 
-def _job(path: str, rows: Sequence[Any], root: Path) -> FileJob:
+def _job(path: str, rows: Sequence[Any], root: Place) -> FileJob:
     first = rows[0]
     items = tuple(Item(str(row.video_id), _optional(row.start_seconds), _optional(row.end_seconds)) for row in rows)
     known = int(first.bytes) >= 0
     return FileJob(
-        str(root / path),
+        joined(root, path),
         items,
         int(first.bytes) if known else None,
         int(first.mtime_ns) if known else None,

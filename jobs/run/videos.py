@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 import ray
@@ -17,6 +16,7 @@ from extractor.store.table_columns import columns_of, joined, updated
 from extractor.store.tables import merge_failures, read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
 from extractor.video.listing import Listing
+from extractor.video.objects.addresses import Place
 from extractor.video.probing import ProbedItem
 from jobs.cluster.devices import Workers
 from jobs.run.inventory import as_planned, build_inventory, jobs_of_shards, split_jobs
@@ -121,7 +121,7 @@ class StoreVideos:
 
     paths: StorePaths
     run: Run
-    root: Path
+    root: Place
     workers: Workers
     parts: int
     watcher: Watcher
