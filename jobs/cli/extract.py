@@ -38,6 +38,7 @@ def extract(
 ) -> int:
     """Extract features from VIDEOS into a store. Run again, it continues where it stopped."""
     options = replace(options, **layout)
+    StorePaths(out)  # refuses an address
     if dry_run:
         return _planned(videos, request, options)
     _require_layout_of(out, layout)

@@ -178,6 +178,17 @@ def test_table_beside_files_may_name_addresses(bucket: Bucket, folder: Path) -> 
     assert set(FeatureStore(folder.parent / "of_table").video_ids) == {"videos/d0/0.mp4", "1.mp4#0.2-1.2"}
 
 
+def test_plot_shows_frames_of_a_bucket(
+    extracted: tuple[Path, Running, int], call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    options = ("--out", tmp_path / "a.png", "--videos", "s3://videos/set")
+    assert call("gebd", "plot", "video", extracted[0], "d0/0.mp4", *options)[0] == 0
+    assert (tmp_path / "a.png").stat().st_size > 0 and list(tmp_path.glob("msnet-objects-*/*.mp4"))
+
+
 def test_plan_fetches_only_what_it_tries(bucket: Bucket, folder: Path) -> None:
     before = bucket.asked.copy()
     run = msnet("plan", "s3://videos/set", *WINDOWS, "--cache", folder.parent / "fresh")
@@ -254,7 +265,8 @@ def test_what_cannot_be_listed_is_refused_in_a_sentence(
 
     for source in ("s3://videos/nothing", "s3://nobody/set"):
         code, _, err = call("extract", source, "--out", tmp_path / "store", *SMALL)
-        assert code == 1 and re.fullmatch(rf"msnet: {source} cannot be listed \(there is no such object\)\..*\n", err), err
+        sentence = rf"msnet: {source} cannot be listed \(there is no such object\)\..*\n"
+        assert code == 1 and re.fullmatch(sentence, err), err
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))

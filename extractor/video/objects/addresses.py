@@ -35,9 +35,10 @@ def check_address(address: str) -> None:
     """Raise InventoryError for an address that is not taken. Its text is not in the message: it may hold a secret."""
     scheme = address.partition("://")[0]
     if not is_address(address):
+        known = ", ".join(f"{name}://" for name in SCHEMES if name != "memory")
         raise InventoryError(
-            f"expected an address that begins with {', '.join(f'{name}://' for name in SCHEMES)}; got {scheme}://. "
-            "Copy the videos to one of these, or to a folder"
+            f"expected an address that begins with {known}; got {scheme}://. Copy the videos to one of these, or to a "
+            "folder"
         )
     rest = address.partition("://")[2]
     if "@" in rest.partition("/")[0]:

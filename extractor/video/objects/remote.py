@@ -171,4 +171,5 @@ def _time_ns(value: Any) -> int:
         aware = value if value.tzinfo else value.replace(tzinfo=UTC)
         whole = int(aware.timestamp() // 1)
         return whole * 10**9 + aware.microsecond * 1000
-    return int(value * 10**9)
+    microseconds: int = round(value * 10**6)  # a float has no more digits
+    return microseconds * 1000
