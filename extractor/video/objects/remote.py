@@ -111,8 +111,9 @@ def below(prefix: str) -> Iterator[tuple[str, tuple[int, int] | None]]:
 def blocks(address: str, most_bytes: int) -> Iterator[bytes]:
     """The content of an object, at most so many bytes of it. Raises OSError."""
     source = filesystem(address)
+    options = {"block_size": 0} if address.startswith("http") else {"cache_type": "none"}  # 0: one stream, no ranges
     with _reaching(address):
-        file = source.open(address, "rb", cache_type="none")
+        file = source.open(address, "rb", **options)
     with file:
         while most_bytes > 0:
             with _reaching(address):

@@ -239,6 +239,19 @@ def test_error_of_the_network_is_tried_again_and_one_of_access_is_not(
     assert len(errors) == 1
 
 
+def test_full_disk_is_named_and_leaves_nothing(
+    tmp_path: Path, fetched: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job: FileJob, handle: int) -> tuple[int, None]:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "_written", full)
+    error = failure(ObjectCache(str(tmp_path)), put("a.mp4"))
+    assert error.failure is FailureClass.CANNOT_OPEN
+    assert f"cannot be kept in {tmp_path}" in error.message and "No space left" in error.message
+    assert files(tmp_path) == []
+
+
 def test_other_files_in_the_folder_stay(tmp_path: Path, fetched: list[str]) -> None:
     cache = ObjectCache(str(tmp_path), SIZE)
     (tmp_path / "theirs.mp4").write_bytes(b"z" * SIZE)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
 from datetime import UTC, datetime
+from pathlib import Path
 
 import fsspec
 import pytest
 
 from extractor.video.objects import remote
-from extractor.video.objects.remote import measure_all
+from extractor.video.objects.remote import blocks, measure, measure_all
 from schemas.errors import ConfigurationError
 
 TIME = datetime(2026, 5, 17, 1, 2, 3, tzinfo=UTC)
@@ -73,3 +77,21 @@ def test_missing_credentials_end_a_listing(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(remote, "measure", without)
     with pytest.raises(ConfigurationError, match="no credentials for memory://"):
         measure_all(["memory://videos/a.mp4"])
+
+
+def test_file_of_a_web_server_without_ranges_is_read_in_one_stream(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    content = bytes(range(256)) * 80_000
+    (tmp_path / "a.mp4").write_bytes(content)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/a.mp4"
+        assert measure(address) == (len(content), int((tmp_path / "a.mp4").stat().st_mtime) * 10**9)
+        assert b"".join(blocks(address, len(content) + 1)) == content
+        with pytest.raises(FileNotFoundError):
+            measure(address.replace("a.mp4", "b.mp4"))
+    finally:
+        server.shutdown()
+        server.server_close()
