@@ -17,9 +17,13 @@ Place = Path | str
 def place(source: Path | str) -> Place:
     """An absolute path, or an address without a slash at its end.
 
-    Raises InventoryError for an address of an unknown kind, or one that holds a secret.
+    Raises InventoryError for an address of an unknown kind, one that holds a secret, or one in a Path.
     """
     text = str(source)
+    if isinstance(source, Path) and source.parts[:1] in {(f"{scheme}:",) for scheme in SCHEMES} and not source.exists():
+        raise InventoryError(
+            f"expected an address as text; got it as a Path ({source.parts[0]}/), which drops a slash. Give it as a str"
+        )
     if isinstance(source, Path) or not looks_like_address(text):
         return Path(source).absolute()
     check_address(text)

@@ -73,7 +73,10 @@ def _measure_or_none(address: str) -> tuple[int, int] | None:
     try:
         return measure(address)
     except NoCredentialsError as error:
-        raise ConfigurationError(str(error)) from error
+        raise ConfigurationError(
+            f"expected credentials for the table's addresses; {error.strerror}. Give them by the environment "
+            "(AWS_PROFILE, AWS_ACCESS_KEY_ID, a role of the node); FSSPEC_S3_ANON=true reads a public bucket"
+        ) from error
     except OSError:
         return None
 

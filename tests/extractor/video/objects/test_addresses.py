@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from extractor.video.listing import list_videos
 from extractor.video.objects.addresses import is_there, joined, place, relative_to
 from schemas.errors import InventoryError, StorageError
 from schemas.layout import StorePaths
@@ -34,6 +35,11 @@ def test_address_that_is_not_taken_is_refused_without_its_text(address: str) -> 
 def test_address_stays_text_and_a_path_becomes_absolute() -> None:
     assert place("s3://bucket//odd key?/a b.mp4/") == "s3://bucket//odd key?/a b.mp4"
     assert place("videos") == Path("videos").absolute()
+
+
+def test_address_in_a_path_is_refused() -> None:
+    with pytest.raises(InventoryError, match="as text"):
+        list_videos(Path("s3://bucket/videos"))
 
 
 @pytest.mark.parametrize(
