@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.config import ExtractionConfig
-from schemas.errors import ConfigurationError, StoreError
+from schemas.errors import ConfigurationError, StorageError, StoreError
+from schemas.records import SCHEMES
 from schemas.tensors import TENSORS, Needs, NetworkShape
 
 
@@ -112,11 +113,29 @@ _SHARD = re.compile(r"shard-\d{5,}")
 _ATTEMPT = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
+def require_no_address(path: Path, expected: str, advice: str) -> None:
+    """Raise StorageError if a path was given as an address, of which Path has taken a slash: "s3:/bucket/store"."""
+    for part in Path(path).parts:
+        if part.endswith(":") and part[:-1] in SCHEMES:
+            raise StorageError(f"expected {expected}; got an address ({part}//). {advice}")
+
+
 @dataclass(frozen=True, slots=True)
 class StorePaths:
-    """Paths of a store. File names derive from shard and attempt only, never from a video's name."""
+    """Paths of a store. File names derive from shard and attempt only, never from a video's name.
+
+    Raises StorageError for an address: object storage cannot hold a store.
+    """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        require_no_address(
+            self.root,
+            "a folder for a store",
+            "A store is safe from crashes by rename, hard links and fsync, which object storage lacks: give a local "
+            "disk, NFS or Lustre, and copy the finished store (docs/running.md)",
+        )
 
     @property
     def run(self) -> Path:

@@ -15,6 +15,16 @@ Uint8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 
 
+SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "memory": "fsspec"}
+"""How the address of an object may begin, and the package that reads it. `memory` is for tests."""
+
+
+def is_address(path: str) -> bool:
+    """Whether a path is the address of an object, or of a prefix of objects: "s3://bucket/a.mp4"."""
+    scheme, mark, _ = path.partition("://")
+    return bool(mark) and scheme in SCHEMES
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What features are extracted from: a video file, or a segment of one.
@@ -30,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class FileJob:
-    """One file and the items to take from it in one decoding pass.
+    """One file and the items to take from it in one decoding pass. `path` may be the address of an object.
 
     `size_bytes` and `mtime_ns` are those of the inventory; None skips the check that the file has not changed.
     `fps` is set for a folder of numbered images only.

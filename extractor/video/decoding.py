@@ -23,6 +23,7 @@ from extractor.video.decoders.jumping import has_long_gap, jumping_frames, plann
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from extractor.video.decoders.sparse import leaves_frames_out, sparse_frames
 from extractor.video.fingerprints import check_job
+from extractor.video.objects.cache import ObjectCache
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for
 from extractor.video.transforms import Resizer, pixel_grid
 from schemas.config import DecoderPolicy, ExtractionConfig
@@ -38,6 +39,7 @@ from schemas.records import (
     ItemPlan,
     Restart,
     VideoInfo,
+    is_address,
 )
 
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -57,11 +59,13 @@ def decode(
     members: Sequence[int] | None = None,
     chunk_bytes: int = CHUNK_BYTES,
     distrust: str = "",
+    cache: ObjectCache | None = None,
 ) -> Iterator[DecodingEvent]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
     members: frames per clip of each member of an ensemble; None means config.num_frames. distrust: why decord must not
     try this file, after its process hung or died in an earlier attempt; ignored if config.decoder allows only decord.
+    cache: where an object is fetched to; None is the default one.
 
     The generator works only when asked for the next event, so a slow consumer slows the decoder down; close it to stop
     early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in the
@@ -69,6 +73,13 @@ def decode(
 
     Raises VideoError where the file as a whole fails, or changes meanwhile; all its chunks are void then.
     """
+    if is_address(job.path):
+        with (cache or ObjectCache()).local(job) as local:
+            try:
+                yield from decode(local, config, members=members, chunk_bytes=chunk_bytes, distrust=distrust)
+            except VideoError as error:
+                raise VideoError(error.failure, error.message.replace(local.path, job.path)) from error
+        return
     job = check_job(job)
     try:
         with closing(_events(job, config, members, chunk_bytes, distrust)) as events:

@@ -7,15 +7,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from extractor.video.objects.remote import measure
 from schemas.errors import FailureClass, VideoError
-from schemas.records import FileJob
+from schemas.records import FileJob, is_address
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 """Suffixes (lower case) of the files in a folder that count as its frames."""
 
 
 def fingerprint(path: Path | str) -> tuple[int, int] | None:
-    """(size_bytes, mtime_ns) of a file, or of a folder of images (their sum and their latest).
+    """(size_bytes, mtime_ns) of a file, of an object, or of a folder of images (their sum and their latest).
 
     None where it does not exist or cannot be reached: `check_job` tells which.
     """
@@ -82,6 +83,8 @@ def numbered_images(folder: Path | str) -> list[Path]:
 
 
 def _measure(path: Path | str) -> tuple[int, int]:
+    if is_address(str(path)):
+        return measure(str(path))
     status = Path(path).stat()
     if not stat.S_ISDIR(status.st_mode):
         return status.st_size, status.st_mtime_ns

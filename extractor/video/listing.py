@@ -1,4 +1,4 @@
-"""Which videos to extract: those of a folder, scanned recursively, or of a table of files and segments."""
+"""Which videos to extract: those of a folder or below an address, or of a table of files and segments."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from extractor.video.fingerprints import fingerprint
+from extractor.video.objects.addresses import Place, check_address, looks_like_address, place
+from extractor.video.objects.remote import below, is_prefix, measure_all
 from extractor.video.tables import Row, read_table
 from schemas.errors import InventoryError
-from schemas.records import FileJob, Item
+from schemas.records import FileJob, Item, is_address
 from schemas.table_columns import TableColumns
 from schemas.wording import counted
 
@@ -42,10 +44,11 @@ class Skipped:
 class Listing:
     """What was found: one job per file, ordered by the first video_id of each, and what was left out.
 
+    root: the folder that ids count from; text where it is an address, under which all objects lie.
     columns: the table's further columns, for all its videos, including those that a limit leaves out.
     """
 
-    root: Path
+    root: Place
     jobs: tuple[FileJob, ...]
     skipped: tuple[Skipped, ...] = field(default=())
     columns: TableColumns = field(default_factory=TableColumns, compare=False)
@@ -64,15 +67,19 @@ class Listing:
 
 
 def list_videos(source: Path | str) -> Listing:
-    """List a folder of videos, a table (csv, parquet, txt) or a single video file.
+    """List a folder of videos, an address of objects, a table (csv, parquet, txt) or a single video file.
 
     video_id is the path relative to the folder (or to the table's folder), in POSIX form with its suffix, unless the
     table states one; a segment adds #start-end. Absolute paths of a table that lie outside its folder are relative to
     their common folder. Files are not opened; their size and modification time are recorded. A file in a table that
-    does not exist or cannot be reached is listed all the same, and fails when it is decoded.
+    does not exist or cannot be reached is listed all the same, and fails when it is decoded. The same holds for
+    addresses, which a table may name beside files.
 
-    Raises InventoryError, on one line, where there is nothing to list or the table cannot be used.
+    Raises InventoryError, on one line, where there is nothing to list or the table cannot be used; ConfigurationError
+    where a package or credentials for addresses are missing.
     """
+    if is_address(str(place(source))):
+        return _list_address(str(place(source)))
     source = Path(source)
     try:
         mode = source.stat().st_mode
@@ -99,6 +106,40 @@ def list_videos(source: Path | str) -> Listing:
         f"{source}: expected a table (.csv, .parquet, .txt) or a known video suffix; got {source.suffix or 'none'}. "
         "Give a folder, or name the file in a table"
     )
+
+
+def _list_address(root: str) -> Listing:
+    """A video, or what lies below a prefix: by the rules of a folder, whose names are the parts of a key."""
+    try:
+        whole, suffix = not is_prefix(root), PurePosixPath(root).suffix.lower()
+        if whole and suffix in VIDEO_SUFFIXES:
+            parent, _, name = root.rpartition("/")
+            return Listing(parent, (_job(root, [Item(name)], None),))
+        if whole:
+            raise InventoryError(
+                f"{root}: expected a prefix or a video; got another object. Download a table: its rows may be addresses"
+            )
+        found = list(below(root))
+    except OSError as error:
+        raise InventoryError(
+            f"{root} cannot be listed ({error.strerror or error}). Check the address and the credentials, or give a "
+            "table of addresses"
+        ) from error
+    skipped, jobs = [], []
+    for address, measured in found:
+        name = address.removeprefix(f"{root}/")
+        suffix = PurePosixPath(name).suffix.lower()
+        if any(part.startswith(".") for part in name.split("/")):
+            continue
+        if not _is_text(name):
+            skipped.append(Skipped(name.encode(errors="replace").decode(), "with a name that is not valid UTF-8"))
+        elif suffix not in VIDEO_SUFFIXES:
+            skipped.append(Skipped(name, f"not a known video suffix ({suffix or 'none'})"))
+        else:
+            jobs.append(FileJob(address, (Item(name),), *(measured or (None, None))))
+    if not jobs:
+        raise InventoryError(f"{root} holds no videos: give a prefix with files like .mp4, or name others in a table")
+    return Listing(root, tuple(sorted(jobs, key=lambda job: job.items[0].video_id)), tuple(skipped))
 
 
 def _list_folder(root: Path) -> Listing:
@@ -169,7 +210,11 @@ def _list_table(table: Path) -> Listing:
     rows = []
     for row in content.rows:
         _check_segment(row, table)
-        rows.append((row, os.path.normpath(root / row.path)))
+        if not looks_like_address(row.path):
+            rows.append((row, os.path.normpath(root / row.path)))
+            continue
+        _check_address(row, table)
+        rows.append((row, row.path))
     ids = _ids(rows, root.as_posix())
     for (row, path), video_id in zip(rows, ids, strict=True):
         if video_id in lines:
@@ -186,8 +231,26 @@ def _list_table(table: Path) -> Listing:
         items.setdefault(path, []).append(Item(video_id, row.start_seconds, row.end_seconds))
     if not items:
         raise InventoryError(f"{table}: expected one row per video; got none. Add a row for each video")
-    jobs = tuple(_job(path, rows, rates[path]) for path, rows in items.items())
+    measured = measure_all(path for path in items if is_address(path))
+    jobs = tuple(
+        FileJob(path, tuple(rows), *(measured[path] or (None, None)))
+        if path in measured
+        else _job(path, rows, rates[path])
+        for path, rows in items.items()
+    )
     return Listing(root, jobs, columns=content.columns.of_videos(ids))
+
+
+def _check_address(row: Row, table: Path) -> None:
+    try:
+        check_address(row.path)
+    except InventoryError as error:
+        raise InventoryError(f"{table}: row {row.number}: {error}") from error
+    if row.fps is not None:
+        raise InventoryError(
+            f"{table}: row {row.number}: expected no fps for an address; got {row.fps}. A folder of images cannot be "
+            "read from one: leave the fps out, or copy the folder"
+        )
 
 
 def _check_segment(row: Row, table: Path) -> None:
@@ -207,30 +270,38 @@ def _ids(rows: Sequence[tuple[Row, str]], root: str) -> list[str]:
     """video_id of every (row, normalised path): the row's own, or its path relative to the table's folder, `root`.
 
     Absolute paths outside `root` are relative to their common folder; where that repeats another row's id, to the
-    first folder above that repeats none, or else they stay absolute.
+    first folder above that repeats none, or else they stay absolute. So are addresses, to their common prefix.
     """
     ids = [row.video_id or _inside_id(row, path, root) for row, path in rows]
+    for addresses in (False, True):
+        places = [n for n, (_, path) in enumerate(rows) if ids[n] is None and is_address(path) is addresses]
+        for n, named in zip(places, _common_ids([rows[n] for n in places], {*ids} - {None}), strict=True):
+            ids[n] = named
+    return [video_id for video_id in ids if video_id is not None]
+
+
+def _common_ids(rows: Sequence[tuple[Row, str]], taken: set[str | None]) -> list[str]:
     elsewhere = [
-        (row, PurePosixPath("/" + path.lstrip("/")))  # POSIX lets "//" name another root
-        for (row, path), video_id in zip(rows, ids, strict=True)
-        if video_id is None
+        (row, PurePosixPath(path if is_address(path) else "/" + path.lstrip("/")))  # POSIX lets "//" name another root
+        for row, path in rows
     ]
     if not elsewhere:
-        return [video_id for video_id in ids if video_id is not None]
+        return []
     common = PurePosixPath(os.path.commonpath([str(path.parent) for _, path in elsewhere]))
-    taken = set(ids)
     for base in (common, *common.parents):
         named = [with_segment(path.relative_to(base).as_posix(), row) for row, path in elsewhere]
         if taken.isdisjoint(named):
-            break
-    else:
-        named = [with_segment(path.as_posix(), row) for row, path in elsewhere]
-    rest = iter(named)
-    return [next(rest) if video_id is None else video_id for video_id in ids]
+            return named
+    return [
+        with_segment(path if is_address(path) else whole.as_posix(), row)
+        for (row, path), (_, whole) in zip(rows, elsewhere, strict=True)
+    ]
 
 
 def _inside_id(row: Row, path: str, root: str) -> str | None:
-    """Id of a row that states none; None for an absolute path outside the table's folder."""
+    """Id of a row that states none; None for an address, or an absolute path outside the table's folder."""
+    if is_address(path):
+        return None
     absolute, given = PurePosixPath(path), PurePosixPath(os.path.normpath(row.path))
     if absolute.is_relative_to(root):
         return with_segment(absolute.relative_to(root).as_posix(), row)

@@ -38,6 +38,7 @@ def extract(
 ) -> int:
     """Extract features from VIDEOS into a store. Run again, it continues where it stopped."""
     options = replace(options, **layout)
+    StorePaths(out)  # refuses an address
     if dry_run:
         return _planned(videos, request, options)
     _require_layout_of(out, layout)
@@ -45,7 +46,7 @@ def extract(
 
 
 @resumable
-def _extract(videos: Path, out: Path, request: Request, options: Options) -> int:
+def _extract(videos: str, out: Path, request: Request, options: Options) -> int:
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
     print_outcome(outcome, out, options.part)
     return outcome.exit_code
@@ -61,7 +62,9 @@ def resume(
         str | None,
         typer.Option("--retry-failed", help="Try failed videos again: `all`, or classes like timed_out,changed."),
     ] = None,
-    videos: Annotated[Path | None, typer.Option("--videos", help="Where the dataset is now, if it was moved.")] = None,
+    videos: Annotated[
+        str | None, typer.Option("--videos", metavar="PATH", help="Where the dataset is now, if it was moved.")
+    ] = None,
     rescan: Annotated[
         bool, typer.Option("--rescan", help="Add new videos, take over the table's columns, name replaced videos.")
     ] = False,
@@ -93,7 +96,7 @@ def plan(videos: Videos, request: Request, options: Options, layout: dict[str, A
     return _planned(videos, request, replace(options, **layout))
 
 
-def _planned(videos: Path, request: Request, options: Options) -> int:
+def _planned(videos: str, request: Request, options: Options) -> int:
     found = plan_videos(videos, request, options, TerminalWatcher())
     print_plan(found)
     return found.exit_code

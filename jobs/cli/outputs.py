@@ -25,6 +25,7 @@ from gebd.metric.predictions import checked_predictions
 from gebd.metric.tracks import checked_tracks, tracks_content
 from jobs.cli.display import notice
 from schemas.errors import MSNetError, UsageError
+from schemas.records import is_address
 from schemas.seals import is_sealed
 
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file even if this command did not write it.")]
@@ -144,12 +145,15 @@ def _is_laid_out(data: bytes, content_of: Callable[[Mapping[str, Any]], Mapping[
         return False
 
 
-def with_listed_videos(source: Path | None) -> list[Path]:
+def with_listed_videos(source: Path | str | None) -> list[Path]:
     """A folder, table or file of videos, and the files that a table names."""
-    if source is None or not source.is_file():
-        return [] if source is None else [source]
+    if source is None or is_address(str(source)):
+        return []
+    source = Path(source)
+    if not source.is_file():
+        return [source]
     try:
-        return [source, *(Path(job.path) for job in list_videos(source).jobs)]
+        return [source, *(Path(job.path) for job in list_videos(source).jobs if not is_address(job.path))]
     except MSNetError:  # reported by the code that reads the table
         return [source]
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from extractor.video.objects.cache import ObjectCache
 from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.options import DecoderLimits, Options
 from jobs.run.request import Request
@@ -29,10 +30,11 @@ class _Compression(StrEnum):
 
 
 Videos = Annotated[
-    Path,
+    str,
     typer.Argument(
-        help="A folder (scanned recursively), a video, a csv or parquet table with a column path, or a txt with one "
-        "path per line.",
+        help="A folder (scanned recursively), a video, a csv or parquet table with a column path, a txt with one path "
+        "per line, or an address like s3://bucket/prefix.",
+        metavar="VIDEOS",
         show_default=False,
     ),
 ]
@@ -172,6 +174,17 @@ _DecodeTimeout = Annotated[
     ),
 ]
 _DecoderMemory = Annotated[str, _work("--decoder-memory", shown=True, help="Memory above which a decoder is replaced.")]
+_Cache = Annotated[
+    str | None,
+    _work(
+        "--cache",
+        help="Folder of each node for videos fetched from addresses. (default: in the one for temporary files)",
+    ),
+]
+_CacheBytes = Annotated[
+    str,
+    _work("--cache-bytes", shown=True, help="Most bytes of fetched videos on a node, all its decoders together."),
+]
 _ShardBytes = Annotated[str | None, _work("--shard-bytes", help="Target size of a shard. (default: 256MiB)")]
 _CompressionOption = Annotated[
     _Compression, _work("--compression", shown=True, help="Compression of the shards; zstd needs the extra `zstd`.")
@@ -189,6 +202,8 @@ def work_options(
     ray_address: _RayAddress = None,
     decode_timeout: _DecodeTimeout = 60.0,
     decoder_memory: _DecoderMemory = "4GiB",
+    cache: _Cache = None,
+    cache_bytes: _CacheBytes = "8GiB",
 ) -> Options:
     """How the work is done."""
     return Options(
@@ -200,6 +215,7 @@ def work_options(
         part=parse_part(part),
         ray_address=ray_address,
         limits=DecoderLimits(decode_timeout, _decoder_memory(decoder_memory)),
+        cache=ObjectCache(None if cache is None else str(Path(cache).absolute()), parse_bytes(cache_bytes)),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from extractor.video.objects.cache import ObjectCache
+
 
 @dataclass(frozen=True, slots=True)
 class DecoderLimits:
@@ -23,6 +25,7 @@ class Options:
     """How the work is done; nothing here changes a feature.
 
     part: (i, n), this job takes the shards whose number is i modulo n. limit: only the first `limit` files.
+    cache: where a decoder keeps objects that it fetches from addresses.
     """
 
     device: str = "auto"
@@ -36,3 +39,4 @@ class Options:
     part: tuple[int, int] = (0, 1)
     ray_address: str | None = None
     limits: DecoderLimits = field(default_factory=DecoderLimits)
+    cache: ObjectCache = field(default_factory=ObjectCache)

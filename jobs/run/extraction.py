@@ -23,6 +23,7 @@ from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.disk.sealed import mend
 from extractor.store.manifest import write_manifest_cache
 from extractor.video.listing import Listing, list_videos
+from extractor.video.objects.addresses import Place, is_there, place
 from jobs.cluster.cluster import Cluster, cluster
 from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
@@ -42,7 +43,7 @@ from jobs.workers.extractor import ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import ConfigurationError, InventoryError, StorageError
 from schemas.layout import StorePaths
-from schemas.records import Failure
+from schemas.records import Failure, is_address
 
 _LOG = logging.getLogger(__name__)
 _REFRESH_SECONDS = 300.0  # after which readers and the next run are spared the records of a running one
@@ -56,7 +57,7 @@ class _Extraction:
     paths: StorePaths
     run: Run
     weights: str
-    root: Path
+    root: Place
     listing: Listing | None
     options: Options
     watcher: Watcher
@@ -94,6 +95,8 @@ def extract(
     if not paths.run.exists():  # a run that failed early leaves its leases and its log
         refuse_other_folder(paths.root, {paths.leases.name, paths.logs.name}.__contains__, "a store")
     probe_storage(paths.root)
+    if options.ray_address is None and any(is_address(job.path) for job in listing.jobs):
+        options.cache.prepare()
     run = _new_run(resolved, listing, videos, options)
     if paths.run.exists():
         run = write_run(paths, run)  # refuses another configuration before anything starts
@@ -132,10 +135,10 @@ def resume(
     run.require_current(paths)
     probe_storage(paths.root)
     found = _same_weights(run, weights)
-    source = Path(videos or str(run.settings["videos"]))
+    source = place(videos or str(run.settings["videos"]))
     listing = None
     if rescan or not paths.inventory.exists():
-        if videos is None and not source.exists():
+        if videos is None and not is_there(source):
             raise _moved(source)
         limit = None if rescan else run.settings.get("limit")  # to a rescan, what the limit left out is new
         listing = limited(list_videos(source), None if limit is None else int(limit))
@@ -159,20 +162,24 @@ def _same_weights(run: Run, weights: str | None) -> str:
     return found.source
 
 
-def _dataset_root(run: Run, videos: Path | None, listing: Listing | None) -> Path:
+def _dataset_root(run: Run, videos: Place | None, listing: Listing | None) -> Place:
     """The folder that the inventory's paths are relative to. Raises where it is gone: every video would be missing."""
     if listing is not None:
         return listing.root
-    place = (videos or Path(run.dataset_root)).absolute()
-    if not place.exists():
-        raise _moved(place)
-    return place if place.is_dir() else place.parent
+    root = place(videos or run.dataset_root)
+    if not is_there(root):
+        raise _moved(root)
+    return root if isinstance(root, str) or root.is_dir() else root.parent
 
 
-def _moved(place: Path) -> InventoryError:
+def _moved(place: Place) -> InventoryError:
     return InventoryError(
         f"expected the dataset at {place}; nothing is there. Mount it, or give --videos with its new place"
     )
+
+
+def _on_nodes(root: Place) -> Path | None:
+    return None if isinstance(root, str) else root
 
 
 def _run(wanted: _Extraction) -> Outcome:
@@ -181,7 +188,7 @@ def _run(wanted: _Extraction) -> Outcome:
         Lease(paths, options.part) as lease,
         run_log(paths) as log,
         Interruptions() as interruptions,
-        cluster(options, store=paths.root, dataset=wanted.root, log=log, say=watcher.say) as machines,
+        cluster(options, store=paths.root, dataset=_on_nodes(wanted.root), log=log, say=watcher.say) as machines,
     ):
         interruptions.raise_again()
         for note in machines.notes:
@@ -249,7 +256,8 @@ class _Session:
 
     def _drive(self, shards: ShardSupply, placement: Placement, outcome: Outcome, planning: Planning | None) -> None:
         wanted, say = self.wanted, self.wanted.watcher.say
-        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, wanted.options.limits)
+        options = wanted.options
+        settings = ExtractorSettings(wanted.paths, wanted.run, wanted.weights, options.limits, options.cache)
         for group in placement.groups:
             _LOG.info("%s on %s", group, group.node.name)
         for note in placement.notes:
@@ -319,7 +327,7 @@ def _new_run(resolved: ResolvedRequest, listing: Listing, videos: Path | str, op
         dataset_root=str(listing.root),
         created_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions(),
-        settings={"weights": resolved.weights, "videos": str(Path(videos).absolute()), "limit": options.limit},
+        settings={"weights": resolved.weights, "videos": str(place(videos)), "limit": options.limit},
     )
 
 

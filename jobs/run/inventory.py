@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from extractor.video.listing import Listing, with_segment
+from extractor.video.objects.addresses import Place, joined, relative_to
 from jobs.run.sharding import ITEMS_OF_FILE, ItemEstimate
 from schemas.manifest import INVENTORY_COLUMNS
-from schemas.records import FileJob, Item
+from schemas.records import FileJob, Item, is_address
 
 
 def limited(listing: Listing, limit: int | None) -> Listing:
@@ -28,7 +29,7 @@ def as_planned(listing: Listing, inventory: pd.DataFrame) -> Listing:
     """
     planned = {
         (str(row.path), _optional(row.start_seconds), _optional(row.end_seconds)): str(row.video_id)
-        for row in inventory[inventory["path"].str.startswith("/")].itertuples()
+        for row in inventory[inventory["path"].map(lambda path: path.startswith("/") or is_address(path))].itertuples()
     }
     kept = {
         (job.path, item): planned[job.path, item.start_seconds, item.end_seconds]
@@ -70,13 +71,13 @@ def split_jobs(jobs: Iterable[FileJob]) -> Iterator[FileJob]:
 
 
 def rows_of_shard(
-    name: str, jobs: Sequence[FileJob], estimates: Iterable[ItemEstimate], root: Path
+    name: str, jobs: Sequence[FileJob], estimates: Iterable[ItemEstimate], root: Place
 ) -> dict[str, list[Any]]:
     """Inventory rows of a shard's items as whole columns. estimates: of the items of all jobs, in order."""
     rows = [
         (
             item.video_id,
-            _relative(job.path, root),
+            relative_to(job.path, root),
             -1 if job.size_bytes is None else job.size_bytes,
             -1 if job.mtime_ns is None else job.mtime_ns,
             job.fps,
@@ -96,12 +97,7 @@ def rows_of_shard(
     return columns
 
 
-def _relative(path: str, root: Path) -> str:
-    """The path as the inventory keeps it: relative to the dataset's root if it is below it."""
-    return path.removeprefix(f"{root.as_posix().rstrip('/')}/")
-
-
-def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJob, ...]]:
+def jobs_of_shards(inventory: pd.DataFrame, root: Place) -> dict[str, tuple[FileJob, ...]]:
     """File jobs of every shard, split by `split_jobs`, in the inventory's order, with absolute paths."""
     shards: dict[str, dict[str, list[Any]]] = {}
     for row in inventory[list(INVENTORY_COLUMNS)].itertuples(index=False):
@@ -112,12 +108,12 @@ def jobs_of_shards(inventory: pd.DataFrame, root: Path) -> dict[str, tuple[FileJ
     }
 
 
-def _job(path: str, rows: Sequence[Any], root: Path) -> FileJob:
+def _job(path: str, rows: Sequence[Any], root: Place) -> FileJob:
     first = rows[0]
     items = tuple(Item(str(row.video_id), _optional(row.start_seconds), _optional(row.end_seconds)) for row in rows)
     known = int(first.bytes) >= 0
     return FileJob(
-        str(root / path),
+        joined(root, path),
         items,
         int(first.bytes) if known else None,
         int(first.mtime_ns) if known else None,

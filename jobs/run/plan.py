@@ -36,7 +36,7 @@ from jobs.workers.probing import probe_files
 from schemas.config import ExtractionConfig
 from schemas.errors import MSNetError, ResourceError, VideoError
 from schemas.layout import datasets_of
-from schemas.records import Decoded, FileJob
+from schemas.records import Decoded, FileJob, is_address
 
 _CALIBRATION_FILES = 3
 _CALIBRATION_SECONDS = 20.0
@@ -91,9 +91,13 @@ def plan(videos: Path | str, request: Request, options: Options | None = None, w
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
     listing = limited(list_videos(videos), options.limit)
+    if any(is_address(job.path) for job in listing.jobs):
+        watcher.say(
+            "videos at addresses: lengths are estimated from their sizes, and duplicates are not looked for among them"
+        )
     with cluster(options, say=watcher.say) as machines:
         probed = _probe_listing(listing, resolved.config, machines.workers.decoders, watcher)
-        decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config)
+        decoder: Any = ray.remote(Decoder).options(num_cpus=0, max_restarts=0).remote(resolved.config, options.cache)
         trial = _try_decoding(probed, decoder)
         ray.kill(decoder)  # now: left to Ray, it would still be ending when Ray shuts down
         seconds_a_frame = _timed(resolved, machines.workers.groups[0])
@@ -236,7 +240,7 @@ def _duplicates(jobs: Sequence[FileJob]) -> tuple[tuple[str, ...], ...]:
     """Groups of files with the same content. Reads only files whose size is not unique."""
     by_size: defaultdict[int, set[str]] = defaultdict(set)
     for job in jobs:
-        if job.size_bytes and Path(job.path).is_file():
+        if job.size_bytes and not is_address(job.path) and Path(job.path).is_file():
             by_size[job.size_bytes].add(job.path)
     by_content: defaultdict[str, list[str]] = defaultdict(list)
     for paths in by_size.values():

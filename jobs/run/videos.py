@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +20,7 @@ from extractor.store.table_columns import columns_of, joined, updated
 from extractor.store.tables import is_planned, read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
 from extractor.video.listing import Listing
+from extractor.video.objects.addresses import Place
 from jobs.cluster.placement import Placement
 from jobs.run.inventory import as_planned, jobs_of_shards
 from jobs.run.planning import Maker, Planning, ShardSupply, planned_inventory
@@ -112,7 +112,7 @@ class StoreVideos:
 
     paths: StorePaths
     run: Run
-    root: Path
+    root: Place
     workers: Placement
     parts: int
     watcher: Watcher

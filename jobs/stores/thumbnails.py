@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from extractor.store import FeatureStore, read_inventory
 from extractor.video.frames import read_frames
+from extractor.video.objects.addresses import joined, place
 from gebd.pictures.plots import thumbnail_times
 from schemas.errors import InventoryError
-from schemas.records import FileJob, Item
+from schemas.records import FileJob, Item, is_address
 
 _SIDE_PX = 160
 _FINER = 4  # frames decoded per thumbnail, so that one is near its time
@@ -26,17 +27,19 @@ class Thumbnails:
     aspect: float = 1.0
 
 
-def thumbnails(store: FeatureStore, video_id: str, videos: Path) -> Thumbnails:
+def thumbnails(store: FeatureStore, video_id: str, videos: Path | str) -> Thumbnails:
     """Thumbnails of a stored video, evenly spaced, as many as fit into a timeline.
 
-    videos: folder of the dataset, or its table. Raises InventoryError if the file is missing, VideoError if it cannot
-    be decoded.
+    videos: folder or address of the dataset, or its table. Raises InventoryError if the file is missing, VideoError if
+    it cannot be decoded.
     """
     rows = read_inventory(store.paths).set_index("video_id")
     row = rows.loc[[video_id]].iloc[-1]
-    root = videos if videos.is_dir() else videos.parent
-    path = root / str(row["path"])
-    if not path.exists():
+    root = place(videos)
+    if isinstance(root, Path) and not root.is_dir():
+        root = root.parent
+    path = joined(root, str(row["path"]))
+    if not is_address(path) and not Path(path).exists():
         raise InventoryError(f"expected {video_id} at {path}; it is missing. Give --videos the dataset's folder")
     first = store.manifest_rows(store.video_clips(video_id)[:1]).iloc[0]
     start, end = (
@@ -47,7 +50,7 @@ def thumbnails(store: FeatureStore, video_id: str, videos: Path) -> Thumbnails:
     times = np.array(thumbnail_times(end - start, aspect))
     fps = float(row["fps"])
     found = read_frames(
-        FileJob(str(path), (Item(video_id),), fps=None if np.isnan(fps) else fps),
+        FileJob(path, (Item(video_id),), fps=None if np.isnan(fps) else fps),
         start_seconds=start,
         end_seconds=end,
         rate_hz=_FINER * len(times) / (end - start),

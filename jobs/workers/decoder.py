@@ -10,6 +10,7 @@ import torch
 
 from extractor.models.spec import member_frames
 from extractor.video.decoding import decode
+from extractor.video.objects.cache import ObjectCache
 from extractor.video.probing import ProbedItem, probe
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
@@ -31,9 +32,10 @@ def _follows_at_once(event: DecodingEvent | VideoError) -> bool:
 class Decoder:
     """Decodes the files of a queue, one event per call. A plain class; `ray.remote` makes an actor of it."""
 
-    def __init__(self, config: ExtractionConfig) -> None:
+    def __init__(self, config: ExtractionConfig, cache: ObjectCache | None = None) -> None:
         torch.set_num_threads(1)  # of resizing; the processes are the parallelism
         self._config = config
+        self._cache = cache
         self._member_frames = member_frames(config)
         self._queue: deque[tuple[FileJob, str]] = deque()
         self._events: Iterator[DecodingEvent] | None = None
@@ -53,7 +55,7 @@ class Decoder:
             if not self._queue:
                 return []
             job, distrust = self._queue.popleft()
-            self._events = decode(job, self._config, members=self._member_frames, distrust=distrust)
+            self._events = decode(job, self._config, members=self._member_frames, distrust=distrust, cache=self._cache)
         found: list[DecodingEvent | VideoError] = []
         try:
             while not found or _follows_at_once(found[-1]):

@@ -12,10 +12,11 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
 from extractor.video.decoding import suggested_deadline_seconds
+from extractor.video.objects.cache import MOST_WAIT_SECONDS
 from jobs.cluster.machine import private_memory_bytes
 from jobs.cluster.options import DecoderLimits
 from schemas.errors import FailureClass, ResourceError, VideoError
-from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart
+from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart, is_address
 
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
@@ -291,8 +292,10 @@ class DecoderPool:
             limit = self._limits.memory_bytes / 1024**3
             return VideoError(FailureClass.OUT_OF_MEMORY, f"decoding took more than {limit:.1f} GiB of memory")
         task = slot.tasks[0]
+        fetched = is_address(task.job.path) and not task.has_header
+        waits = MOST_WAIT_SECONDS if fetched else 0.0  # for room in the cache
         limit = suggested_deadline_seconds(
-            task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds
+            task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds + waits
         )
         if silent and time.monotonic() - slot.head_since > limit:
             return VideoError(FailureClass.TIMED_OUT, f"the decoder returned nothing for {limit:.0f} s")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -16,6 +16,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.pipeline.devices import device_of
 from extractor.pipeline.network import load_network
 from extractor.store.commits.run import Run
+from extractor.video.objects.cache import ObjectCache
 from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import DecoderLimits
 from jobs.workers.attempt import ShardTask
@@ -36,6 +37,7 @@ class ExtractorSettings:
     run: Run
     weights: str
     limits: DecoderLimits
+    cache: ObjectCache = field(default_factory=ObjectCache)
 
 
 class Extractor:
@@ -103,4 +105,4 @@ class Extractor:
         actor = ray.remote(Decoder).options(
             num_cpus=int(asks), max_restarts=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
         )
-        return actor.remote(self._config)
+        return actor.remote(self._config, self._settings.cache)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from extractor.store.disk.atomic import fsync_file, fsync_folder, is_temporary, storage_errors
 from schemas.errors import StorageError
+from schemas.layout import require_no_address
 
 _PROBE_BYTES = 64 * 1024
 
@@ -36,6 +37,7 @@ def probe_storage(root: Path) -> None:
 
     Raises StorageError if the folder is read-only or full, or its file system cannot fsync, rename or link.
     """
+    require_no_address(root, "a folder", "Give a local disk, NFS or Lustre, and copy what is finished")
     with storage_errors(root):
         try:
             root.mkdir(parents=True, exist_ok=True)

@@ -39,8 +39,13 @@ def video(
     predictions: _Predictions = None,
     annotations: _Annotations = None,
     videos: Annotated[
-        Path | None,
-        typer.Option("--videos", help="Folder or table of the videos, for a row of frames.", show_default=False),
+        str | None,
+        typer.Option(
+            "--videos",
+            metavar="PATH",
+            help="Folder, address or table of the videos, for a row of frames.",
+            show_default=False,
+        ),
     ] = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
