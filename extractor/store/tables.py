@@ -44,22 +44,21 @@ def read_inventory(paths: StorePaths) -> pd.DataFrame:
     """Every input video and its planned shard, from the copy if inventory.parquet is damaged or gone.
 
     While planning is under way, and after it was interrupted, those planned so far, without columns of the user's
-    table (`unplanned_videos` counts the others). Raises StoreError if none of these can be read.
+    table. Raises StoreError if none of these can be read.
     """
+    return read_planned(paths)[0]
+
+
+def read_planned(paths: StorePaths) -> tuple[pd.DataFrame, int]:
+    """The inventory as `read_inventory` returns it, and how many listed videos have no shard yet."""
     if not is_planned(paths) and (so_far := read_log(paths)) is not None:
-        return so_far.rows.frame()
-    return _parsed_inventory(paths, _inventory_data(paths))
+        return so_far.rows.frame(), so_far.left
+    return _parsed_inventory(paths, _inventory_data(paths)), 0
 
 
 def is_planned(paths: StorePaths) -> bool:
     """Whether planning is through: there is an inventory of all videos, or its copy."""
     return paths.inventory.exists() or paths.copy(paths.inventory).exists()
-
-
-def unplanned_videos(paths: StorePaths) -> int:
-    """How many listed videos have no shard yet; 0 once planning is through."""
-    so_far = None if is_planned(paths) else read_log(paths)
-    return 0 if so_far is None else so_far.left
 
 
 def read_table_columns(paths: StorePaths) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from extractor.store.commits.snapshot import Commits, committed, is_among
 from extractor.store.commits.staging import StagedItem, staged_items
 from extractor.store.disk.atomic import entries
 from extractor.store.manifest import merge_failures, read_fragment
-from extractor.store.tables import is_planned, read_inventory, unplanned_videos
+from extractor.store.tables import is_planned, read_planned
 from schemas.layout import StorePaths
 from schemas.wording import counted
 
@@ -90,9 +90,10 @@ def standing(
     In a store that was copied without its inventory, only committed videos count.
     """
     commits = committed(paths) if commits is None else commits
+    unplanned = 0
     if inventory is None:
         known = is_planned(paths) or paths.planning.exists()
-        inventory = read_inventory(paths) if known else _committed_inventory(commits)
+        inventory, unplanned = read_planned(paths) if known else (_committed_inventory(commits), 0)
     ids, shards = inventory["video_id"], inventory["shard"]
     is_done, is_waiting = is_among(ids, commits.done["video_id"]), ~is_among(shards, list(commits))
     open_ids = ids[is_waiting & ~is_done]
@@ -120,7 +121,7 @@ def standing(
         _clips(paths, commits, set(shards)),
         shards_left=len(waiting),
         again=frozenset(ids[is_waiting & is_done]),
-        unplanned=unplanned_videos(paths),
+        unplanned=unplanned,
     )
 
 

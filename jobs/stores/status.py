@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from extractor.store.commits.lease import Holder, holders
 from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import committed
 from extractor.store.reader import FeatureStore
-from extractor.store.tables import read_inventory
+from extractor.store.tables import read_inventory, read_planned
 from jobs.stores.standing import Standing, standing
 from schemas.errors import StorageError, StoreError
 from schemas.escaping import escaped
@@ -40,11 +40,11 @@ def store_status(store: Path | str) -> StoreStatus:
     """How far a store is. Raises StoreError if `store` is none or was never planned."""
     paths = StorePaths(Path(store))
     run = read_run(paths)
-    inventory = read_inventory(paths)
+    inventory, unplanned = read_planned(paths)
     commits = committed(paths)
     return StoreStatus(
         run=run,
-        standing=standing(paths, run, inventory, commits),
+        standing=replace(standing(paths, run, inventory, commits), unplanned=unplanned),
         shards=inventory["shard"].nunique(),
         shards_committed=len(commits),
         bytes=commits.bytes,

@@ -15,7 +15,7 @@ from extractor.store.commits.records import committed_names, read_record
 from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import Commits
 from extractor.store.manifest import write_manifest_cache
-from extractor.store.tables import is_planned, read_inventory, unplanned_videos
+from extractor.store.tables import is_planned, read_planned
 from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.records import CommitRecord
@@ -101,10 +101,11 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
     done = {video_id for record in sound for video_id in record.video_ids}
     commits = Commits.of(sound)
     try:
-        inventory = read_inventory(paths)
+        inventory, unplanned = read_planned(paths)
     except StoreError:
         if not is_planned(paths):
             raise
+        unplanned = 0
         inventory = pd.DataFrame({"video_id": [], "shard": []})  # both copies are damaged, which is reported above
     else:
         damages += check_inventory(paths, inventory, commits)
@@ -117,6 +118,6 @@ def _verify(paths: StorePaths, run: Run, deep: bool, progress: Callable[[int, in
         failed=len(failed),
         clips=sum(record.rows["clips"] for record in sound),
         bytes=sum(record.data.bytes + record.fragment.bytes for record in sound),
-        unfinished=len(waiting) + unplanned_videos(paths),
+        unfinished=len(waiting) + unplanned,
         damages=tuple(damages),
     )

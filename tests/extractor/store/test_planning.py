@@ -12,7 +12,7 @@ from extractor.store import read_inventory, write_inventory, write_run
 from extractor.store.check import check_store_files
 from extractor.store.disk.append_only import encode_line
 from extractor.store.planning import Decided, InventoryRows, PlanningLog, damaged_lines, read_log, remove_log
-from extractor.store.tables import read_table_columns, unplanned_videos
+from extractor.store.tables import read_planned, read_table_columns
 from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
@@ -63,7 +63,7 @@ def test_rows_come_back_with_the_inventorys_columns_and_types(paths: StorePaths)
     assert {name: str(dtype) for name, dtype in found.rows.frame().dtypes.items()} == dict(INVENTORY_COLUMNS)
     assert found.rows.frame()["fps"].fillna(-1.0).tolist() == [-1.0, 1.5] * 2
     pd.testing.assert_frame_equal(read_inventory(paths), expected.frame())
-    assert unplanned_videos(paths) == 96 and not len(read_table_columns(paths).columns)
+    assert read_planned(paths)[1] == 96 and not len(read_table_columns(paths).columns)
 
 
 def test_rows_of_many_shards_are_packed_and_stay_in_order() -> None:
@@ -146,11 +146,11 @@ def test_log_that_is_removed_meanwhile_is_told(paths: StorePaths) -> None:
 def test_inventory_takes_the_place_of_the_log(paths: StorePaths) -> None:
     with pytest.raises(StoreError, match="stopped before planning"):
         read_inventory(paths)
-    assert read_log(paths) is None and unplanned_videos(paths) == 0
+    assert read_log(paths) is None
     logged(paths, 0)
     rows = InventoryRows()
     rows.add(shard(7))
     write_inventory(paths, rows.frame())
-    assert read_inventory(paths)["shard"].unique().tolist() == ["shard-00007"] and unplanned_videos(paths) == 0
+    assert read_inventory(paths)["shard"].unique().tolist() == ["shard-00007"] and read_planned(paths)[1] == 0
     remove_log(paths)
     assert read_log(paths) is None
