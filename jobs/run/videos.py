@@ -41,15 +41,14 @@ _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
 def limit_that_holds(paths: StorePaths, run: Run, limit: int | None, watcher: Watcher) -> int | None:
     """How many files to list: `limit`, or that of a planning which was interrupted.
 
-    With a smaller one, planning would end without the files that the interrupted one was still to plan.
+    With a smaller one, planning would end without files that the interrupted one was still to plan.
     """
     planned_with: int | None = run.settings.get("limit")
     if limit == planned_with or is_planned(paths) or not paths.planning.exists():
         return limit
-    watcher.say(
-        f"planning goes on with {'all files' if planned_with is None else f'--limit {planned_with}'}, as it began; "
-        "another limit is of no effect"
-    )
+    began = "all files" if planned_with is None else f"--limit {planned_with}"
+    more = "" if planned_with is None else f"; to add files, run later: msnet resume {paths.root} --rescan"
+    watcher.say(f"planning goes on with {began}, as it began{more}")
     return planned_with
 
 
