@@ -145,13 +145,31 @@ def test_shards_are_handed_out_while_planning_goes_on(videos: Path, monkeypatch:
 def test_planning_that_is_stopped_goes_on_later(videos: Path) -> None:
     stored = stored_videos(videos, shard_bytes=100_000)
     stopped = stored.planning(list_videos(videos))
-    stopped._stopped.set()
-    with stopped as found:
-        assert found.supply.wait_for_end(60)
-    assert 0 < found.planned < 120 and stored.paths.planning.exists() and not stored.paths.inventory.exists()
+    assert stopped.run(lambda done, total: stopped._stopped.set()) is None
+    assert 0 < stopped.planned < 120 and stored.paths.planning.exists() and not stored.paths.inventory.exists()
     assert stored.inventory(list_videos(videos), rescan=False)["video_id"].tolist() == sorted(
         path.name for path in videos.iterdir()
     )
+
+
+def test_planning_that_is_stopped_does_not_fill_its_shard_first(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On slow storage that takes minutes, which a user who interrupts would wait for."""
+    stored = stored_videos(videos, shard_bytes=10**12)
+    stopped = stored.planning(list_videos(videos))
+    asked: list[str] = []
+
+    def length(path: str, fps: float | None) -> Length:
+        asked.append(path)
+        if len(asked) == 20:
+            stopped._stopped.set()
+        return Length(1.0)
+
+    monkeypatch.setattr("jobs.run.planning.decide", lambda *_: (planning.Decided(10**12, 1.0), {}))
+    monkeypatch.setattr("jobs.run.planning.header_length", length)
+    monkeypatch.setattr("jobs.run.planning._FILES_TOGETHER", 1)
+    monkeypatch.setattr("jobs.run.planning._AHEAD", 2)
+    assert stopped.run() is None
+    assert len(asked) < 60 and not stored.paths.inventory.exists()
 
 
 def test_known_shards_that_are_not_committed_come_first(videos: Path) -> None:
