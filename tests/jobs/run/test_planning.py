@@ -247,6 +247,18 @@ def test_bound_follows_from_a_sample_and_so_does_the_rate_of_files_that_state_no
     assert decide(jobs[:1], run, 1)[0].bytes_a_second == planning._LIKELY_BYTES_A_SECOND
 
 
+def test_files_that_lie_about_their_lengths_leave_a_file_without_one_an_estimate(
+    videos: Path, lengths: dict[str, Length | None]
+) -> None:
+    """Tiny files of a hundred hours each: at their rate, 50 GB would last longer than a number can say."""
+    lengths.update({path.name: Length(360_000.0) for path in videos.iterdir()})
+    with (videos / "v9_big.ts").open("wb") as file:
+        file.truncate(50 * 10**9)
+    lengths["v9_big.ts"] = None
+    inventory = stored_videos(videos).planning(list_videos(videos)).run()
+    assert inventory is not None and inventory["estimated_bytes"].max() < 2**53
+
+
 def test_shards_without_inventory_and_log_are_refused_and_so_are_other_videos(videos: Path) -> None:
     killed(videos, 2)
     stored = stored_videos(videos, shard_bytes=100_000)
