@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from extractor.store.disk.append_only import AppendOnlyFile, decode_line, encode_line, is_damaged, lines
 from extractor.store.disk.atomic import fsync_folder, storage_errors
+from extractor.store.disk.sealed import require_plain_file
 from schemas.errors import StorageError, StoreError
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
@@ -84,8 +85,9 @@ class PlannedSoFar:
 def read_log(paths: StorePaths, digest: str | None = None) -> PlannedSoFar | None:
     """The rows planned so far, None if there is no log. A damaged line, and what a crash cut off, count as not written.
 
-    digest: of the run, to refuse the log of another.
+    digest: of the run, to refuse the log of another. Raises StoreError if it cannot be read.
     """
+    require_plain_file(paths.planning)
     rows, decided, left, end = InventoryRows(), None, 0, 0
     try:
         for offset, line in lines(paths.planning):
@@ -124,13 +126,18 @@ def _document(line: bytes) -> dict[str, Any] | None:
 
 
 def damaged_lines(paths: StorePaths) -> Iterator[str]:
-    """A sentence for each line of the log that was written and then changed."""
+    """A sentence for each line of the log that was written and then changed, or on why it cannot be read."""
     try:
+        require_plain_file(paths.planning)
         for offset, line in lines(paths.planning):
             if is_damaged(line):
                 yield f"the line at byte {offset} is not as it was written"
     except FileNotFoundError:
         return
+    except StoreError as error:
+        yield str(error)
+    except OSError as error:
+        yield f"it cannot be read ({error.strerror}): check its permissions"
 
 
 class PlanningLog:

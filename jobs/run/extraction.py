@@ -34,7 +34,7 @@ from jobs.run.outcome import Outcome
 from jobs.run.planning import Planning, ShardSupply
 from jobs.run.request import Request
 from jobs.run.resolving import ResolvedRequest, resolve, resolve_weights
-from jobs.run.videos import StoreVideos, require_same_videos
+from jobs.run.videos import StoreVideos, limit_that_holds, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.standing import Standing, of_part, standing
 from jobs.workers.driver import Driver
@@ -89,7 +89,8 @@ def extract(
     """
     options, watcher = options or Options(), watcher or Watcher()
     resolved = resolve(request)
-    listing = limited(list_videos(videos), options.limit)
+    listed = list_videos(videos)
+    listing = limited(listed, options.limit)
     paths = StorePaths(Path(store).absolute())
     _mend(paths, watcher)
     if not paths.run.exists():  # a run that failed early leaves its leases and its log
@@ -100,6 +101,7 @@ def extract(
     run = _new_run(resolved, listing, videos, options)
     if paths.run.exists():
         run = write_run(paths, run)  # refuses another configuration before anything starts
+        listing = limited(listed, limit_that_holds(paths, run, options.limit, watcher))
     if paths.inventory.exists() or paths.planning.exists():
         require_same_videos(paths, listing, limited=options.limit is not None, watcher=watcher)
     if listing.skipped:

@@ -141,9 +141,17 @@ def decide(jobs: Sequence[FileJob], run: Run, min_shards: int) -> tuple[Decided,
 
 
 def plan_shards(
-    listing: Listing, run: Run, decided: Decided, first_shard: int, sampled: Lengths | None = None
+    listing: Listing,
+    run: Run,
+    decided: Decided,
+    first_shard: int,
+    sampled: Lengths | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Generator[ShardRows]:
-    """Shards of the items of a listing, in its order, each as soon as it is full."""
+    """Shards of the items of a listing, in its order, each as soon as it is full.
+
+    stopped: asked for each file; once it returns True, no more shards come.
+    """
     estimator = Estimator(run.config, run.datasets, decided.bytes_a_second)
     number, fill = first_shard, ShardFill(decided.shard_bytes)
     jobs: list[FileJob] = []
@@ -155,6 +163,8 @@ def plan_shards(
 
     with closing(read_lengths(listing.jobs, sampled or {})) as lengths:
         for whole, length in lengths:
+            if stopped():
+                return
             for job in split_jobs([whole]):
                 found = estimator.items(job, length)
                 size = sum(one.bytes for one in found)
@@ -245,7 +255,8 @@ class Planning:
     def _plan(self, decided: Decided, sampled: Lengths, log: PlanningLog | None, tell: Tell) -> bool:
         """Plan shards until all are planned (True) or planning is stopped."""
         unsaved: list[Maker] = []
-        with closing(plan_shards(self._listing, self._run, decided, self._first_shard, sampled)) as shards:
+        stopped = self._stopped.is_set
+        with closing(plan_shards(self._listing, self._run, decided, self._first_shard, sampled, stopped)) as shards:
             for shard in shards:
                 self._rows.add(shard.columns)
                 self.planned = self._rows.count
@@ -256,8 +267,8 @@ class Planning:
                     self.supply.put(unsaved)
                     unsaved = []
                 tell(self.planned, self.total)
-                if self._stopped.is_set():
-                    return False
+        if stopped():
+            return False
         if log is not None:
             log.sync(now=True)
         self.supply.put(unsaved)

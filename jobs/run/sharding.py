@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from extractor.models.spec import member_frames
+from extractor.video.containers.preflight import MAX_DURATION_SECONDS
 from extractor.video.headers import Length
 from extractor.video.sampling import expected_counts
 from schemas.config import ExtractionConfig
@@ -63,7 +64,7 @@ class Estimator:
         """An estimate of each item of a job. A file that is empty or not there has nothing."""
         if not job.size_bytes:
             return [ItemEstimate()] * len(job.items)
-        stated = length or Length(job.size_bytes / self._bytes_a_second)
+        stated = length or Length(min(job.size_bytes / self._bytes_a_second, MAX_DURATION_SECONDS))
         rate = stated.frames / stated.seconds if stated.frames else _LIKELY_FPS
         return [self._item(item, stated.seconds, rate, known=length is not None) for item in job.items]
 

@@ -15,7 +15,7 @@ from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import committed
 from extractor.store.commits.staging import staged_items
 from extractor.store.manifest import merge_failures
-from extractor.store.planning import PlannedSoFar, read_log
+from extractor.store.planning import PlannedSoFar, read_log, remove_log
 from extractor.store.table_columns import columns_of, joined, updated
 from extractor.store.tables import is_planned, read_inventory, write_inventory
 from extractor.video.fingerprints import fingerprint
@@ -36,6 +36,20 @@ from schemas.wording import counted
 
 _NAMED = 5  # of the videos whose files were replaced
 _SHARDS_A_WORKER = 4  # so that the last shards end at about the same time
+
+
+def limit_that_holds(paths: StorePaths, run: Run, limit: int | None, watcher: Watcher) -> int | None:
+    """How many files to list: `limit`, or that of a planning which was interrupted.
+
+    With a smaller one, planning would end without files that the interrupted one was still to plan.
+    """
+    planned_with: int | None = run.settings.get("limit")
+    if limit == planned_with or is_planned(paths) or not paths.planning.exists():
+        return limit
+    began = "all files" if planned_with is None else f"--limit {planned_with}"
+    more = "" if planned_with is None else f"; to add files, run later: msnet resume {paths.root} --rescan"
+    watcher.say(f"planning goes on with {began}, as it began{more}")
+    return planned_with
 
 
 def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, watcher: Watcher) -> None:
@@ -128,6 +142,7 @@ class StoreVideos:
             assert planned is not None  # nothing stopped it
             return planned
         known = read_inventory(self.paths)
+        remove_log(self.paths)  # if planning was killed when it had published the inventory
         if not rescan:
             return known
         assert listing is not None

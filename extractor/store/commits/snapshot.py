@@ -224,8 +224,10 @@ def committed(paths: StorePaths) -> Commits:
     """All commit records of a store; raises DamagedShardError for a damaged record.
 
     Records whose files have the size and time that commits.parquet names are taken from there; so are those of the
-    same bytes, which a copy of a store may have with other times. All others are read.
+    same bytes, which a copy of a store may have with other times. All others are read. A record that is only a moment
+    old counts as not known by its time: another could get the same time.
     """
+    settled = time.time_ns() - _SETTLED_NS  # before it is read: caches may be written minutes later
     listed = _listed(paths)
     cached = _cached(paths) if listed else _SCHEMA.empty_table()
     names = ("shard", "record_bytes", "record_mtime_ns", "record_sha256")
@@ -251,7 +253,8 @@ def committed(paths: StorePaths) -> Commits:
     if kept != list(range(len(cached))):
         cached = cached.take(pa.array(kept, pa.int64()))
     table = _in_order(pa.concat_tables([cached, _table(read)])) if read else cached
-    return Commits(_with_times(table, [listed[shard][1] for shard in table["shard"].to_pylist()]), unknown)
+    times = [listed[shard][1] for shard in table["shard"].to_pylist()]
+    return Commits(_with_times(table, [mtime_ns if mtime_ns < settled else -1 for mtime_ns in times]), unknown)
 
 
 def _listed(paths: StorePaths) -> dict[str, tuple[int, int]]:
@@ -302,14 +305,9 @@ def refresh_commits_cache(paths: StorePaths) -> None:
 
 
 def write_commits_cache(paths: StorePaths, commits: Commits) -> None:
-    """Write commits.parquet.
-
-    A record that is only a moment old counts as not known by its time: another could get the same time.
-    """
-    latest = time.time_ns() - _SETTLED_NS
-    times = commits._table["record_mtime_ns"].to_pylist()
-    table = _with_times(commits._table, [mtime_ns if mtime_ns < latest else -1 for mtime_ns in times])
-    write_bytes(paths.commits_cache, _encoded(table.replace_schema_metadata({_VERSION_KEY: _VERSION})))
+    """Write commits.parquet."""
+    table = commits._table.replace_schema_metadata({_VERSION_KEY: _VERSION})
+    write_bytes(paths.commits_cache, _encoded(table))
 
 
 def _encoded(table: pa.Table) -> bytes:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from extractor.store import commit_shard, new_attempt, read_inventory
+from extractor.store.check import check_store_files
 from extractor.video.headers import Length
 from extractor.video.listing import Listing, list_videos
 from jobs.run import planning
 from jobs.run.planning import ShardSupply, decide, planned_inventory, read_lengths
-from jobs.run.videos import require_same_videos
+from jobs.run.videos import limit_that_holds, require_same_videos
 from jobs.stores.standing import standing
 from jobs.stores.status import store_status
 from jobs.stores.verify import verify_store
@@ -142,13 +145,31 @@ def test_shards_are_handed_out_while_planning_goes_on(videos: Path, monkeypatch:
 def test_planning_that_is_stopped_goes_on_later(videos: Path) -> None:
     stored = stored_videos(videos, shard_bytes=100_000)
     stopped = stored.planning(list_videos(videos))
-    stopped._stopped.set()
-    with stopped as found:
-        assert found.supply.wait_for_end(60)
-    assert 0 < found.planned < 120 and stored.paths.planning.exists() and not stored.paths.inventory.exists()
+    assert stopped.run(lambda done, total: stopped._stopped.set()) is None
+    assert 0 < stopped.planned < 120 and stored.paths.planning.exists() and not stored.paths.inventory.exists()
     assert stored.inventory(list_videos(videos), rescan=False)["video_id"].tolist() == sorted(
         path.name for path in videos.iterdir()
     )
+
+
+def test_planning_that_is_stopped_does_not_fill_its_shard_first(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On slow storage that takes minutes, which a user who interrupts would wait for."""
+    stored = stored_videos(videos, shard_bytes=10**12)
+    stopped = stored.planning(list_videos(videos))
+    asked: list[str] = []
+
+    def length(path: str, fps: float | None) -> Length:
+        asked.append(path)
+        if len(asked) == 20:
+            stopped._stopped.set()
+        return Length(1.0)
+
+    monkeypatch.setattr("jobs.run.planning.decide", lambda *_: (planning.Decided(10**12, 1.0), {}))
+    monkeypatch.setattr("jobs.run.planning.header_length", length)
+    monkeypatch.setattr("jobs.run.planning._FILES_TOGETHER", 1)
+    monkeypatch.setattr("jobs.run.planning._AHEAD", 2)
+    assert stopped.run() is None
+    assert len(asked) < 60 and not stored.paths.inventory.exists()
 
 
 def test_known_shards_that_are_not_committed_come_first(videos: Path) -> None:
@@ -226,6 +247,18 @@ def test_bound_follows_from_a_sample_and_so_does_the_rate_of_files_that_state_no
     assert decide(jobs[:1], run, 1)[0].bytes_a_second == planning._LIKELY_BYTES_A_SECOND
 
 
+def test_files_that_lie_about_their_lengths_leave_a_file_without_one_an_estimate(
+    videos: Path, lengths: dict[str, Length | None]
+) -> None:
+    """Tiny files of a hundred hours each: at their rate, 50 GB would last longer than a number can say."""
+    lengths.update({path.name: Length(360_000.0) for path in videos.iterdir()})
+    with (videos / "v9_big.ts").open("wb") as file:
+        file.truncate(50 * 10**9)
+    lengths["v9_big.ts"] = None
+    inventory = stored_videos(videos).planning(list_videos(videos)).run()
+    assert inventory is not None and inventory["estimated_bytes"].max() < 2**53
+
+
 def test_shards_without_inventory_and_log_are_refused_and_so_are_other_videos(videos: Path) -> None:
     killed(videos, 2)
     stored = stored_videos(videos, shard_bytes=100_000)
@@ -241,3 +274,42 @@ def test_shards_without_inventory_and_log_are_refused_and_so_are_other_videos(vi
     stored.paths.planning.unlink()
     with pytest.raises(StoreError, match=r"has shards and no inventory\. Restore the file"):
         stored.planning(list_videos(videos))
+
+
+@pytest.mark.parametrize(("began_with", "says"), [(None, "all files"), (100, "--limit 100")])
+def test_planning_goes_on_with_the_limit_that_it_began_with(videos: Path, began_with: int | None, says: str) -> None:
+    """With a smaller one the inventory would be published without the files that had no shard yet."""
+    stored = stored_videos(videos)
+    run = replace(stored.run, settings={**stored.run.settings, "limit": began_with})
+
+    def holds(limit: int | None) -> int | None:
+        return limit_that_holds(stored.paths, run, limit, stored.watcher)
+
+    assert holds(5) == 5  # nothing is planned
+    killed(videos, 4)
+    assert holds(began_with) == began_with and said(stored) == []
+    assert holds(5) == began_with and f"goes on with {says}, as it began" in said(stored)[0]
+    assert stored.planning(list_videos(videos)).run() is not None
+    assert holds(5) == 5  # the inventory decides
+
+
+def test_log_that_is_left_behind_a_published_inventory_is_removed(videos: Path) -> None:
+    killed(videos, 4)
+    stored = stored_videos(videos, shard_bytes=100_000)
+    log = stored.paths.planning.read_bytes()
+    whole = stored.planning(list_videos(videos)).run()
+    stored.paths.planning.write_bytes(log)
+    pd.testing.assert_frame_equal(stored.inventory(None, rescan=False), whole)
+    assert not stored.paths.planning.exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_something_else_in_the_place_of_the_log_is_refused_at_once(videos: Path, make: Callable[[Path], None]) -> None:
+    stored = stored_videos(videos)
+    make(stored.paths.planning)
+    with pytest.raises(StoreError, match="expected a plain file at "):
+        stored.planning(list_videos(videos))
+    with pytest.raises(StoreError, match="expected a plain file at "):
+        store_status(stored.paths.root)
+    (damage,) = check_store_files(stored.paths, stored.run, deep=False)
+    assert damage.file == "inventory.log" and "expected a plain file" in damage.message

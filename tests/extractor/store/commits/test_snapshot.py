@@ -76,6 +76,21 @@ def test_a_copy_with_other_times_is_compared_by_its_bytes(cached: StorePaths, mo
     assert (dict(found), found.unknown) == (expected, 2)
 
 
+def test_record_that_is_replaced_within_its_second_while_caches_are_written_is_read_again(
+    store: StorePaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times on disk are whole seconds. The manifest of a large store takes minutes, after which no record is new."""
+    now = snapshot.time.time_ns()
+    for path in store.commits.iterdir():
+        os.utime(path, ns=(now, now // 10**9 * 10**9))
+    monkeypatch.setattr(snapshot.time, "time_ns", lambda: now)
+    read = committed(store)
+    replaced(store, "shard-00001", encode_record(renamed(read["shard-00001"])))
+    monkeypatch.setattr(snapshot.time, "time_ns", lambda: now + 300 * 10**9)
+    write_commits_cache(store, read)
+    assert dict(committed(store)) == truth(store)
+
+
 def spoiled(data: bytes) -> Iterator[bytes]:
     rng = random.Random(0)
     yield from (b"", b"junk", data[:-1], data[: len(data) // 2])
