@@ -106,6 +106,8 @@ def _known_pieces(
     """Rows of neighbouring shards of which manifest.parquet has all rows as they are now, in order."""
     files = [StorePaths(Path()).shard_data(*one).as_posix() for one in commits.attempts.items()]
     clips, last = commits.clips, -1
+    if not files:
+        return
     try:
         require_plain_file(paths.manifest)
         with paths.manifest.open("rb") as data, pq.ParquetFile(data) as file:

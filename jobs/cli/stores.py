@@ -54,7 +54,9 @@ def status(store: Store) -> int:
     say(rows(lines))
     for holder in found.at_work:
         say(f"at work: process {holder.pid} on {holder.host} since {holder.acquired_utc}")
-    if not found.standing.complete and not found.at_work:
+    if not found.planned:
+        say("planning is not through: there may be more videos")
+    if not (found.standing.complete and found.planned) and not found.at_work:
         say(f"to continue: msnet resume {store}")
     return 0
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import secrets
 import shutil
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
@@ -110,7 +112,11 @@ def init(**options: Any) -> Any:
     our packages.
     """
     with chdir(_HOME), keeping_handlers(), _apart():
-        return ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+        started = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    # Ray has imported its command line, whose colorama would print a colour code when this process ends.
+    if (colorama := sys.modules.get("colorama.initialise")) is not None:
+        atexit.unregister(colorama.reset_all)
+    return started
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from extractor.store.commits.lease import Holder, holders
 from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import committed
 from extractor.store.reader import FeatureStore
-from extractor.store.tables import read_inventory, read_planned
+from extractor.store.tables import is_planned, read_inventory, read_planned
 from jobs.stores.standing import Standing, standing
 from schemas.errors import StorageError, StoreError
 from schemas.escaping import escaped
@@ -26,7 +26,10 @@ _COMPARED = 20_000  # ids to compare with a misspelt one, which takes about a se
 
 @dataclass(frozen=True, slots=True)
 class StoreStatus:
-    """How far a store is: its videos and shards. at_work: processes that are extracting into it."""
+    """How far a store is: its videos and shards.
+
+    planned: whether planning is through, so that all videos are known. at_work: processes that are extracting into it.
+    """
 
     run: Run
     standing: Standing
@@ -34,6 +37,7 @@ class StoreStatus:
     shards_committed: int
     bytes: int
     at_work: tuple[Holder, ...]
+    planned: bool = True
 
 
 def store_status(store: Path | str) -> StoreStatus:
@@ -49,6 +53,7 @@ def store_status(store: Path | str) -> StoreStatus:
         shards_committed=len(commits),
         bytes=commits.bytes,
         at_work=_at_work(paths),
+        planned=is_planned(paths),
     )
 
 

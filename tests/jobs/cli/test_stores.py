@@ -273,6 +273,14 @@ def test_unplanned_store_has_no_status(call: Call, store: StorePaths, tmp_path: 
     assert "inventory.parquet is missing" in refused(call, tmp_path, "status", store.root)
 
 
+def test_status_of_a_store_whose_planning_has_only_begun_says_so(call: Call, store: StorePaths) -> None:
+    for path in (store.inventory, store.copy(store.inventory)):
+        path.unlink()
+    store.planning.touch()
+    code, out, _ = call("status", store.root)
+    assert (code, "planning is not through" in out, "to continue: msnet resume" in out) == (0, True, True)
+
+
 def test_damaged_inventory_is_a_sentence(call: Call, store: StorePaths, tmp_path: Path) -> None:
     pd.DataFrame({"x": [1]}).to_parquet(store.inventory)
     for content in (store.inventory.read_bytes(), b"nothing"):

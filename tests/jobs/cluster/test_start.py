@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import logging
 import os
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ import ray
 
 from jobs.cluster.start import (
     _longest_socket_path,
+    init,
     prepare_environment,
     require_loopback,
     temporary_folder,
@@ -117,3 +121,12 @@ def test_what_ray_prints_in_this_process_is_not_shown(capfd: pytest.CaptureFixtu
     told["lines"] = ["[state-dump] of another"]  # the same text is not printed twice
     ray._private.worker.print_to_stdstream(told, ignore_prefix=False)
     assert "state-dump" in capfd.readouterr().out
+
+
+def test_rays_colours_leave_no_code_behind_when_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[Callable[[], None]] = []
+    module = types.SimpleNamespace(reset_all=lambda: None)
+    monkeypatch.setattr(ray, "init", lambda **_: monkeypatch.setitem(sys.modules, "colorama.initialise", module))
+    monkeypatch.setattr(atexit, "unregister", left.append)
+    init()
+    assert left == [module.reset_all]

@@ -205,6 +205,15 @@ def test_damaged_shard_is_retired_and_made_anew(store):
     assert len(list(store.shards.iterdir())) == 4  # the damaged files are gone
 
 
+def test_the_only_shard_of_a_store_is_retired_like_any_other(tmp_path):
+    store = make_store(tmp_path / "store", (("a.mp4", "b.mp4"),))
+    flip(data_file(store), 20000, 3)
+    report = verify_store(store.root, deep=True, retire_damaged=True)
+    assert (report.retired, len(report.damages)) == (("shard-00000",), 1)
+    assert FeatureStore(store.root).video_ids == ()
+    assert verify_store(store.root).unfinished == 2
+
+
 def test_damaged_record_is_retired_too(store):
     store.commit("shard-00001").write_bytes(b"\0" * 50)
     assert verify_store(store.root, retire_damaged=True).retired == ("shard-00001",)
