@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,6 +61,22 @@ def frame_number(frame: Frame) -> int:
     return sum(1 << bit for bit, on in enumerate(bits) if on)
 
 
+@contextmanager
+def ordinary_priority() -> Iterator[None]:
+    """Undo at the end what SVT-AV1 does where it runs as root: it gives its caller the highest real-time priority.
+
+    The tests behind it, and all processes that they start, would run in front of the whole machine.
+    """
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 def write_video(
     path: Path | str,
     *,
@@ -94,7 +111,7 @@ def write_video(
     if codec == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only: it talks to the terminal past FFmpeg's own log
     chosen = {**settings.get(codec, {}), **(options or {})}
-    with av.open(str(path), "w", options=container_options or {}) as container:
+    with ordinary_priority(), av.open(str(path), "w", options=container_options or {}) as container:
         streams = []
         if extra_stream is not None:
             streams.append(
