@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ray.cluster_utils import Cluster as SeveralNodes
 
 from jobs.cluster.cluster import cluster
 from jobs.cluster.options import DecoderLimits, Options
+from jobs.run.planning import ShardSupply
 from jobs.workers import driver as module
 from jobs.workers.driver import Driver, PlannedShard
 from jobs.workers.events import ShardCommitted, ShardProgress
@@ -113,7 +115,7 @@ def extracted(
         return False
 
     jobs = tuple(FileJob(f"/nowhere/{n}", (Item(str(n)),)) for n in range(extractors))
-    shards = [PlannedShard(shard_name(n), jobs, 1) for n in range(extractors)]
+    shards = ShardSupply([partial(PlannedShard, shard_name(n), jobs, 1) for n in range(extractors)])
     work = Options(ray_address=several.address, device="cuda", **options)
     with cluster(work, store=folder, say=say) as machines:
         placement = machines.nodes.placement(files=100 * extractors)
