@@ -18,6 +18,12 @@ from extractor.video.containers.ebml import matroska_length
 from extractor.video.containers.preflight import MAX_DURATION_SECONDS, MAX_FRAMES
 from extractor.video.fingerprints import numbered_images
 
+LIKELY_BYTES_A_SECOND = 250_000.0
+"""Of a file that states no length."""
+
+LIKELY_FPS = 25.0
+"""Frames a second of a file that states no number of frames."""
+
 _HEAD_BYTES = 64
 _FLASH_BYTES = 400  # the length is among the first fields of the script data
 _FLASH_DURATION = b"\x00\x08duration\x00"  # name of a field, and the mark of a float64

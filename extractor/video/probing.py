@@ -13,13 +13,12 @@ import numpy as np
 
 from extractor.video.decoding import inspect_job, plan_items
 from extractor.video.fingerprints import check_job
+from extractor.video.headers import LIKELY_BYTES_A_SECOND, LIKELY_FPS
 from extractor.video.sampling import plan_for
 from schemas.config import ExtractionConfig
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Failure, FileJob, is_address
 
-_LIKELY_BYTES_A_SECOND = 250_000.0
-_LIKELY_RATE_HZ = 25.0
 _LIKELY_PIXELS = 1280 * 720
 _LONGEST_SECONDS = 12 * 3600.0
 _SHORTEST_SECONDS = 10.0
@@ -71,8 +70,8 @@ def _estimated(job: FileJob, config: ExtractionConfig, member_frames: Sequence[i
     except VideoError as error:
         return [ProbedItem(item.video_id, failure=error.failure, message=error.message) for item in job.items]
     ends = [item.end_seconds or (item.start_seconds or 0.0) + _SHORTEST_SECONDS for item in job.items]
-    duration = min(max((size or 0) / _LIKELY_BYTES_A_SECOND, *ends, _SHORTEST_SECONDS), _LONGEST_SECONDS)
-    times = np.arange(int(duration * _LIKELY_RATE_HZ)) / _LIKELY_RATE_HZ
+    duration = min(max((size or 0) / LIKELY_BYTES_A_SECOND, *ends, _SHORTEST_SECONDS), _LONGEST_SECONDS)
+    times = np.arange(int(duration * LIKELY_FPS)) / LIKELY_FPS
     probed = []
     for item in job.items:
         start, end = item.start_seconds or 0.0, item.end_seconds or duration

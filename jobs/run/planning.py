@@ -18,7 +18,7 @@ from extractor.store.commits.run import Run
 from extractor.store.planning import Decided, InventoryRows, PlannedSoFar, PlanningLog, remove_log
 from extractor.store.table_columns import joined
 from extractor.store.tables import write_inventory
-from extractor.video.headers import Length, header_length
+from extractor.video.headers import LIKELY_BYTES_A_SECOND, Length, header_length
 from extractor.video.listing import Listing
 from jobs.run.inventory import rows_of_shard, split_jobs
 from jobs.run.sharding import Estimator, ItemEstimate, ShardFill, shard_bound
@@ -30,7 +30,6 @@ _READERS = 8  # threads: on remote storage each header waits for its turn
 _FILES_TOGETHER = 64
 _AHEAD = 2 * _READERS  # such groups
 _SAMPLED = 256  # files, spread over the listing, by whose headers the whole is estimated
-_LIKELY_BYTES_A_SECOND = 250_000.0  # where no header states a length
 
 Lengths = Mapping[str, Length | None]
 Tell = Callable[[int, int], None]
@@ -132,7 +131,7 @@ def decide(jobs: Sequence[FileJob], run: Run, min_shards: int) -> tuple[Decided,
     lengths = {job.path: length for job, length in read_lengths(sample)}
     stated = [(job.size_bytes or 0, found.seconds) for job in sample if (found := lengths[job.path]) is not None]
     size, seconds = map(sum, zip(*stated, strict=True)) if stated else (0, 0.0)
-    rate = size / seconds if size else _LIKELY_BYTES_A_SECOND
+    rate = size / seconds if size else LIKELY_BYTES_A_SECOND
     estimator = Estimator(run.config, run.datasets, rate)
     of_sample = sum(one.bytes for job in sample for one in estimator.items(job, lengths[job.path]))
     total = of_sample * len(jobs) // max(1, len(sample))

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from extractor.models.spec import member_frames
 from extractor.video.containers.preflight import MAX_DURATION_SECONDS
-from extractor.video.headers import Length
+from extractor.video.headers import LIKELY_FPS, Length
 from extractor.video.sampling import expected_counts
 from schemas.config import ExtractionConfig
 from schemas.layout import DatasetSpec
 from schemas.records import FileJob, Item
 from schemas.tensors import LEVELS
-
-_LIKELY_FPS = 25.0  # of files whose header states no number of frames
 
 ITEMS_OF_FILE = 64
 """Segments that share one decoding pass. Each keeps a megabyte of rows in memory until the pass ends, hence a bound."""
@@ -65,7 +63,7 @@ class Estimator:
         if not job.size_bytes:
             return [ItemEstimate()] * len(job.items)
         stated = length or Length(min(job.size_bytes / self._bytes_a_second, MAX_DURATION_SECONDS))
-        rate = stated.frames / stated.seconds if stated.frames else _LIKELY_FPS
+        rate = stated.frames / stated.seconds if stated.frames else LIKELY_FPS
         return [self._item(item, stated.seconds, rate, known=length is not None) for item in job.items]
 
     def _item(self, item: Item, file_seconds: float, rate: float, *, known: bool) -> ItemEstimate:

@@ -244,7 +244,7 @@ def test_bound_follows_from_a_sample_and_so_does_the_rate_of_files_that_state_no
     assert len(sampled) < 400 and decided.bytes_a_second == pytest.approx(2000)
     shards = planned_inventory(Listing(Path("/"), jobs), run, min_shards=8)["shard"].nunique()
     assert 4 <= shards <= 16
-    assert decide(jobs[:1], run, 1)[0].bytes_a_second == planning._LIKELY_BYTES_A_SECOND
+    assert decide(jobs[:1], run, 1)[0].bytes_a_second == planning.LIKELY_BYTES_A_SECOND
 
 
 def test_files_that_lie_about_their_lengths_leave_a_file_without_one_an_estimate(
