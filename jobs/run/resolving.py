@@ -86,6 +86,7 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
         cells=spec.cells(config.size, config.size),
         num_classes=num_classes or 0,
         members=len(spec.members),
+        stage_channels=spec.stage_channels,
     )
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ def make_output(clips: int = 2, frames: int = 4, scale: float = 1.0) -> BatchOut
         values(frames - 1, H, W) > 1,
         values(clips, 7),
         values(clips, 3),
+        values(frames + 1, 3, H, W),
+        values(frames, 4, 3, 6),
+        values(frames, 7, 2, 3),
     )
 
 
@@ -77,7 +80,7 @@ def test_motion_is_pooled_before_it_is_rounded() -> None:
     output = make_output(1)
     maps = torch.full_like(output.motion, 1.0004)
     maps[..., 1::2] = 1.0008  # 5 of 11 columns
-    made = BatchOutput(output.frame_features, maps, None, None, None, output.clip_features, None)
+    made = replace(output, motion=maps)
     rows = rows_of(made, outputs=("motion",), store_dtype="float16", motion_form="pooled")
     assert set(rows["frames/motion"].ravel().tolist()) == {1 + 2**-10}
 
