@@ -143,6 +143,12 @@ TENSORS: dict[str, StoredTensor] = {
 """By the readers' names."""
 
 
+def named_outputs() -> str:
+    """The names that --outputs accepts as a phrase, those of grids together."""
+    whole = ", ".join(name for name, tensor in output_choices().items() if not tensor.grid)
+    return f"{whole} (motion and stages also with {', '.join(f'_{side}x{side}' for side in _SIDES)})"
+
+
 def output_choices() -> dict[str, StoredTensor]:
     """Names that --outputs accepts, in the order of a configuration, each with its tensor."""
     return {tensor.output: tensor for name, tensor in TENSORS.items() if tensor.output == name}

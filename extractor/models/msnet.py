@@ -102,7 +102,7 @@ class MSNet(nn.Module):
         return (*stage2, *([] if self.motion_squeeze is None else [True])), stage3, stage4
 
     def forward(self, frames: Tensor, *, stages: Collection[str] = ()) -> MSNetOutput:
-        """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`. stages: of "stage2", "stage3", "stage4", also these."""
+        """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`. stages: those of `schemas.tensors.STAGES` wanted."""
         if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] < 2 or not frames.is_floating_point():
             raise ValueError(
                 f"expected float frames (B, T, 3, H, W) with T >= 2; got {frames.dtype} {tuple(frames.shape)}"

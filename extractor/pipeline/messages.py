@@ -19,7 +19,7 @@ Rows = dict[str, npt.NDArray[np.generic]]
 """Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
 
 ROW_KINDS = ("frames", "stage2", "stage3", "pairs", "clips")
-"""What has equally many rows in a batch, each a field of the batch's plan. Stages are known before the frame feature."""
+"""Fields of a batch's plan that count rows. Stages of a frame are known earlier than its feature."""
 
 SPAN_COLUMNS = ("item", "sequence", *ROW_KINDS)
 _EARLY = {"motion": "stage2", "stage2": "stage2", "stage3": "stage3"}  # by attribute of the network's output

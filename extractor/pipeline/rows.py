@@ -55,7 +55,7 @@ def _averaged(maps: Tensor, grid: Grid | None) -> Tensor:
     """Average maps (n, C, h, w) as `StoredTensor.grid` says: (n, C), (n, C, *grid), or as they are."""
     if grid is None:
         return maps
-    return F.adaptive_avg_pool2d(maps, grid) if grid else maps.mean((-2, -1))
+    return F.adaptive_avg_pool2d(maps, (grid[0], grid[1])) if grid else maps.mean((-2, -1))
 
 
 def to_numpy(tensors: Mapping[str, Tensor]) -> Rows:

@@ -71,11 +71,11 @@ class MobileNetV2(nn.Module):
         return self._run(0, x, timeline)
 
     def stage3(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """Map (N, 32, h, w) to (M, 96, ceil(h / 2), ceil(w / 2)): all blocks at stride 16."""
+        """Map (N, 32, h, w) to (M, 96, ceil(h / 2), ceil(w / 2)): the blocks at stride 16."""
         return self._run(1, x, timeline)
 
     def stage4(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """Map (N, 96, h, w) to (M, 1280, ceil(h / 2), ceil(w / 2)): all blocks at stride 32 and the last convolution."""
+        """Map (N, 96, h, w) to (M, 1280, ceil(h / 2), ceil(w / 2)): the blocks at stride 32, the last layer."""
         return self._run(2, x, timeline)
 
     def parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
