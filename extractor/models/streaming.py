@@ -221,5 +221,6 @@ class DenseStream:
         plan = self._streams.open.plan([Piece(0, len(frames), self._ended, self._clips)])
         output = self._streams.run(frames, plan)
         first = self._first.tolist()
-        self._first += np.concatenate([plan.frames, plan.stage2, plan.pairs, plan.clips])
+        motion = np.array([0 if output.motion is None else len(output.motion)])
+        self._first += np.concatenate([plan.frames, motion, plan.pairs, plan.clips])
         return StreamOutput(*(getattr(output, field.name) for field in fields(output)), *first)
