@@ -18,6 +18,7 @@ from extractor.models.pieces import TemporalLayers
 from extractor.models.precision import precision_of
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError
+from schemas.tensors import STAGES
 
 _SHIFTING = (BasicBlock, Bottleneck, InvertedResidual)
 
@@ -99,7 +100,8 @@ class MSNet(nn.Module):
             (False,) * sum(block.shifted for part in parts for block in part.modules() if isinstance(block, _SHIFTING))
             for parts in self.backbone.parts()
         )
-        return (*stage2, *([] if self.motion_squeeze is None else [True])), stage3, stage4
+        squeeze = () if self.motion_squeeze is None else (True,)
+        return (*stage2, *squeeze), stage3, stage4
 
     def forward(self, frames: Tensor, *, stages: Collection[str] = ()) -> MSNetOutput:
         """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`. stages: those of `schemas.tensors.STAGES` wanted."""
@@ -108,6 +110,8 @@ class MSNet(nn.Module):
                 f"expected float frames (B, T, 3, H, W) with T >= 2; got {frames.dtype} {tuple(frames.shape)}"
             )
         clips = frames.shape[:1]
+        if not set(stages) <= set(STAGES):
+            raise ValueError(f"expected stages among {', '.join(STAGES)}; got {stages!r}")
         timeline = ClipTimeline(frames.shape[1], self.spec.edges)
         features, motion, maps = self.run(frames.flatten(0, 1), timeline, stages)
         features = torch.unflatten(features, 0, (*clips, -1))  # (B, T, D)

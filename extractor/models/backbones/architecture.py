@@ -11,7 +11,7 @@ STAGE_WIDTHS = (64, 128, 256, 512)
 
 MOBILENET_STEM_CHANNELS = 32
 MOBILENET_FEATURES = 1280
-_MOBILENET_STAGES_CHANNELS = (32, 96, MOBILENET_FEATURES)
+_MOBILENET_STAGE_CHANNELS = (32, 96, MOBILENET_FEATURES)
 # expand ratio, width, repeats, stride of the first: table 2 of the paper
 _MOBILENET_STAGES = (
     (1, 16, 1, 1),
@@ -68,7 +68,7 @@ def backbone_numbers(backbone: str) -> BackboneNumbers:
     """Numbers of "resnet18", "resnet34", "resnet50", "resnet101" or "mobilenetv2"."""
     if backbone == "mobilenetv2":
         blocks = tuple(f"features.{i}" for i, numbers in enumerate(mobilenet_plan(), start=1) if numbers.has_skip)
-        return BackboneNumbers(blocks, _MOBILENET_STAGES_CHANNELS)
+        return BackboneNumbers(blocks, _MOBILENET_STAGE_CHANNELS)
     depth = int(backbone.removeprefix("resnet"))
     blocks = tuple(f"layer{stage}.{i}" for stage, n in enumerate(RESNET_LAYERS[depth], start=1) for i in range(n))
     stage2, stage3, stage4 = (width * resnet_expansion(depth) for width in STAGE_WIDTHS[1:])

@@ -241,6 +241,8 @@ def test_a_stage_alone_is_stored_alone(outputs: tuple[str, ...]) -> None:
 def test_stages_are_asked_for() -> None:
     network, frames = network_of("msnet_resnet18"), normalize(make_frames(5))[None]
     assert network(frames).stage3 is None
+    with pytest.raises(ValueError, match="expected stages among stage2, stage3, stage4; got"):
+        network(frames, stages=["layer3"])
     output, maps = network(frames, stages=STAGES), slow_maps(network, make_frames(5))
     for name in STAGES:
         np.testing.assert_allclose(getattr(output, name)[0], maps[name], rtol=1e-5, atol=1e-6)
