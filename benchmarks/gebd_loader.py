@@ -70,8 +70,8 @@ class NpyFolder(Dataset[Sample]):
         short = WINDOW_FRAMES - len(motion)  # the last frame has no pair
         motion = np.concatenate([motion, motion[-1:]]) if short else np.array(motion)
         valid, times = np.ones(WINDOW_FRAMES, bool), np.arange(first, first + WINDOW_FRAMES) / RATE_HZ
-        rest: Any = (None, None, None, None, None, None, 10.0, 30.0, video_id, first / RATE_HZ)
-        return Sample(np.array(frame), valid, times, motion, *rest)
+        rest: Any = (None, None, None, None, None, 10.0, 30.0, video_id, first / RATE_HZ)
+        return Sample({"frame": np.array(frame), "displacement": motion}, valid, times, *rest)
 
 
 def make_store(root: Path, videos: int, seed: int = 0) -> FeatureStore:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.errors import ConfigurationError
-from schemas.tensors import output_choices
+from schemas.tensors import named_outputs, output_choices
 
 FORMAT_VERSION = 2
 """Version of the store's layout. docs/format.md describes it and lists how version 1 differs."""
@@ -148,7 +148,7 @@ class ExtractionConfig(BaseModel):
         if "outputs" in data:
             chosen = set(data["outputs"])
             if unknown := chosen - output_choices().keys():
-                raise ValueError(f"expected outputs among {', '.join(output_choices())}; got {min(unknown)!r}")
+                raise ValueError(f"expected outputs among {named_outputs()}; got {min(unknown)!r}")
             data["outputs"] = tuple(name for name in output_choices() if name in chosen)
             if "motion" not in chosen:
                 data["motion_form"] = None
@@ -157,9 +157,7 @@ class ExtractionConfig(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.outputs:
-            raise ValueError(
-                f"expected at least one tensor in outputs; got none. Name some of {', '.join(output_choices())}"
-            )
+            raise ValueError(f"expected at least one tensor in outputs; got none. Name some of {named_outputs()}")
         if self.weights == "random" and self.seed is None:
             raise ValueError("expected a seed for random weights; got none. Give one")
         return self

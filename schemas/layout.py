@@ -55,6 +55,9 @@ def datasets_of(config: ExtractionConfig, shape: NetworkShape) -> tuple[DatasetS
     _require_outputs(config, shape)
     grid = motion_grid(config, shape)
     kept = []
+    for name in config.outputs:
+        if averaged := TENSORS[name].grid:
+            _require_cells(name, averaged[0], shape.map_shape(str(TENSORS[name].attribute))[1:])
     for tensor in TENSORS.values():
         if (tensor.output in config.outputs) if tensor.output else (shape.members > 1 or tensor.needs != Needs.MEMBERS):
             extents, dtype = tensor.shape(shape, grid), tensor.dtype or config.store_dtype.value
@@ -75,11 +78,17 @@ def motion_grid(config: ExtractionConfig, shape: NetworkShape) -> tuple[int, ...
     if config.motion_form == "full":
         return shape.cells
     side = int(str(config.motion_form))
-    if side > min(shape.cells):
-        raise ConfigurationError(
-            f"expected a motion grid of at most {min(shape.cells)} cells a side; got {side}. Use full or a smaller grid"
-        )
+    _require_cells(f"motion:{side}", side, shape.cells)
     return (side, side)
+
+
+def _require_cells(name: str, side: int, cells: tuple[int, int]) -> None:
+    """Refuse a grid that is finer than the map it averages."""
+    if side > min(cells):
+        raise ConfigurationError(
+            f"expected a grid of at most {min(cells)} cells a side, which the map has; got {name}. Use a smaller grid, "
+            "or a larger --size"
+        )
 
 
 def _require_outputs(config: ExtractionConfig, shape: NetworkShape) -> None:

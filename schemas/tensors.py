@@ -6,7 +6,7 @@ To add one: an entry in `TENSORS`, and code that sets an attribute of that name 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 LEVELS = ("clips", "frames", "pairs")
@@ -14,13 +14,21 @@ LEVELS = ("clips", "frames", "pairs")
 
 Grid = tuple[int, ...]
 
+STAGES = ("stage2", "stage3", "stage4")
+"""Stages of the backbone whose maps can be stored, at strides 8, 16 and 32."""
+
+_SIDES = (2, 4, 7)
+"""Sides of the grids over which maps can be averaged. Maps of 224 px have 28, 14 and 7 cells a side."""
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
     """Widths of what a network returns for one input size.
 
     clip_dim, frame_dim: D of clip and frame features (an ensemble's clip feature is as wide as its members'
-    together). motion_channels: C, 0 without a MotionSqueeze module. cells: (h, w). num_classes: 0 without a classifier.
+    together). motion_channels: C, 0 without a MotionSqueeze module. cells: (h, w) of motion and of stage 2; each later
+    stage has half as many. num_classes: 0 without a classifier. stage_channels: C of `STAGES`; zeros in stores that
+    were made before there were stages, which compare equal.
     """
 
     clip_dim: int
@@ -29,6 +37,15 @@ class NetworkShape:
     cells: tuple[int, int]
     num_classes: int = 0
     members: int = 1
+    stage_channels: tuple[int, int, int] = field(default=(0, 0, 0), compare=False)
+
+    def map_shape(self, name: str) -> tuple[int, int, int]:
+        """(C, h, w) of a map: "motion" or one of `STAGES`."""
+        if name == "motion":
+            return self.motion_channels, *self.cells
+        number = STAGES.index(name)
+        height, width = (-(-side // 2**number) for side in self.cells)
+        return self.stage_channels[number], height, width
 
 
 class Needs(StrEnum):
@@ -47,7 +64,8 @@ class StoredTensor:
     path: level/name. shape: of one row, from the network's shape and the motion grid. output: its name in --outputs;
     None if it is always stored. attribute: of the network's output for a batch (BatchOutput); None if the pipeline
     knows it without a network. dtype: None is the store's float format. by_default: stored unless outputs are chosen,
-    if the network has what it needs.
+    if the network has what it needs. grid: what the attribute's maps are averaged over, () the whole map, (g, g) cells
+    of a grid; None: stored as they are.
     """
 
     path: str
@@ -57,6 +75,7 @@ class StoredTensor:
     dtype: str | None = None
     needs: Needs = Needs.NOTHING
     by_default: bool = True
+    grid: Grid | None = None
 
     @property
     def level(self) -> str:
@@ -65,6 +84,25 @@ class StoredTensor:
 
 def _scalar(shape: NetworkShape, grid: Grid) -> Grid:
     return ()
+
+
+def _averaged(source: str, grid: Grid) -> StoredTensor:
+    """Maps of the network averaged over a grid: "stage3" is the mean over the map, "stage3_2x2" has four cells."""
+    name = f"{source}_{grid[0]}x{grid[1]}" if grid else source
+    return StoredTensor(
+        f"frames/{name}",
+        lambda net, _: (net.map_shape(source)[0], *grid),
+        name,
+        source,
+        needs=Needs.MOTION if source == "motion" else Needs.NOTHING,
+        by_default=False,
+        grid=grid,
+    )
+
+
+_GRIDS = tuple((side, side) for side in _SIDES)
+_AVERAGED = [_averaged(stage, grid) for stage in STAGES for grid in ((), *_GRIDS)]
+_AVERAGED += [_averaged("motion", grid) for grid in _GRIDS]
 
 
 TENSORS: dict[str, StoredTensor] = {
@@ -100,8 +138,15 @@ TENSORS: dict[str, StoredTensor] = {
         needs=Needs.CLASSIFIER,
         by_default=False,
     ),
+    **{str(tensor.output): tensor for tensor in _AVERAGED},
 }
 """By the readers' names."""
+
+
+def named_outputs() -> str:
+    """The names that --outputs accepts as a phrase, those of grids together."""
+    whole = ", ".join(name for name, tensor in output_choices().items() if not tensor.grid)
+    return f"{whole} (motion and stages also with {', '.join(f'_{side}x{side}' for side in _SIDES)})"
 
 
 def output_choices() -> dict[str, StoredTensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,9 +14,11 @@ from extractor.models.backbones.mobilenet import InvertedResidual, MobileNetV2
 from extractor.models.backbones.resnet import BasicBlock, Bottleneck, ResNet
 from extractor.models.backbones.timeline import ClipTimeline, Timeline
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze, SoftArgmaxKind
+from extractor.models.pieces import TemporalLayers
 from extractor.models.precision import precision_of
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError
+from schemas.tensors import STAGES
 
 _SHIFTING = (BasicBlock, Bottleneck, InvertedResidual)
 
@@ -28,7 +30,9 @@ class MSNetOutput:
     `clip_features` (B, D), the mean of `frame_features` (B, T, D); `logits` (B, classes), None without a classifier.
     None without an MS module: `motion` (B, T, C, h, w); `displacement` (B, T - 1, 2, h, w) in cells, x to the right
     then y down; `confidence` (B, T - 1, 1, h, w) in [0, 1]; `tied` (B, T - 1, h, w), where the two best non-adjacent
-    candidates differ by less than 1e-5, so the displacement is a convention.
+    candidates differ by less than 1e-5, so the displacement is a convention. None unless asked for: `stage2`, `stage3`
+    and `stage4` (B, T, C, h, w), the maps of the backbone's stages at strides 8, 16 and 32; `stage2` without motion,
+    as the MS module takes it.
     """
 
     clip_features: Tensor
@@ -38,6 +42,9 @@ class MSNetOutput:
     confidence: Tensor | None
     tied: Tensor | None
     logits: Tensor | None
+    stage2: Tensor | None = None
+    stage3: Tensor | None = None
+    stage4: Tensor | None = None
 
     @property
     def displacement_px(self) -> Tensor | None:
@@ -82,31 +89,39 @@ class MSNet(nn.Module):
         """What displacement and confidence depend on: the lower half and the reduction; empty without an MS module."""
         if self.motion_squeeze is None:
             return []
-        return [*self.backbone.lower_modules(), self.motion_squeeze.reduction]
+        return [*self.backbone.parts()[0], self.motion_squeeze.reduction]
 
-    def temporal_layers(self) -> tuple[bool, ...]:
-        """For each layer that joins frames, in the order in which frames meet them, whether it is the MS module."""
-        blocks = [module.shifted for module in self.backbone.modules() if isinstance(module, _SHIFTING)]
-        lower = [m for part in self.backbone.lower_modules() for m in part.modules() if isinstance(m, _SHIFTING)]
+    def temporal_layers(self) -> TemporalLayers:
+        """For each layer that joins frames, in the order in which frames meet them, whether it is the MS module.
+
+        Those until stage 2 is complete, those of stage 3, those of stage 4.
+        """
+        stage2, stage3, stage4 = (
+            (False,) * sum(block.shifted for part in parts for block in part.modules() if isinstance(block, _SHIFTING))
+            for parts in self.backbone.parts()
+        )
         squeeze = () if self.motion_squeeze is None else (True,)
-        below, above = sum(blocks[: len(lower)]), sum(blocks[len(lower) :])
-        return (*(False,) * below, *squeeze, *(False,) * above)
+        return (*stage2, *squeeze), stage3, stage4
 
-    def forward(self, frames: Tensor) -> MSNetOutput:
-        """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`."""
+    def forward(self, frames: Tensor, *, stages: Collection[str] = ()) -> MSNetOutput:
+        """Features of B clips, (B, T, 3, H, W); see `MSNetOutput`. stages: those of `schemas.tensors.STAGES` wanted."""
         if frames.ndim != 5 or frames.shape[2] != 3 or frames.shape[1] < 2 or not frames.is_floating_point():
             raise ValueError(
                 f"expected float frames (B, T, 3, H, W) with T >= 2; got {frames.dtype} {tuple(frames.shape)}"
             )
         clips = frames.shape[:1]
-        features, motion = self.run(frames.flatten(0, 1), ClipTimeline(frames.shape[1], self.spec.edges))
+        if not set(stages) <= set(STAGES):
+            raise ValueError(f"expected stages among {', '.join(STAGES)}; got {stages!r}")
+        timeline = ClipTimeline(frames.shape[1], self.spec.edges)
+        features, motion, maps = self.run(frames.flatten(0, 1), timeline, stages)
         features = torch.unflatten(features, 0, (*clips, -1))  # (B, T, D)
         clip_features = features.mean(1)
         logits = None
         if self.classifier is not None:  # the consensus of TSN: the mean of the frames' scores
             logits = self.classifier(self.dropout(features)).mean(1)
+        of_stages = {name: torch.unflatten(x.float(), 0, (*clips, -1)) for name, x in maps.items()}
         if motion is None:
-            return MSNetOutput(clip_features, features, None, None, None, None, logits)
+            return MSNetOutput(clip_features, features, None, None, None, None, logits, **of_stages)
         return MSNetOutput(
             clip_features,
             features,
@@ -115,23 +130,36 @@ class MSNet(nn.Module):
             torch.unflatten(motion.confidence, 0, (*clips, -1)),
             torch.unflatten(motion.tied, 0, (*clips, -1)),
             logits,
+            **of_stages,
         )
 
-    def run(self, frames: Tensor, timeline: Timeline) -> tuple[Tensor, MotionFeatures | None]:
+    def run(
+        self, frames: Tensor, timeline: Timeline, stages: Collection[str] = ()
+    ) -> tuple[Tensor, MotionFeatures | None, dict[str, Tensor]]:
         """Return frame features (M, D), float32, and motion features of the frames that `timeline` has ready.
 
-        `frames` is (N, 3, H, W). Clips and streams share this forward pass.
+        Also the maps of the `stages` asked for, by name, in the dtype in which the network computes. `frames` is
+        (N, 3, H, W). Clips and streams share this forward pass.
         """
+        kept: dict[str, Tensor] = {}
         with precision_of(self.compute_dtype, self.device.type):
             x = frames.to(self.device, self.compute_dtype).contiguous(memory_format=torch.channels_last)
             x = self.backbone.lower(x, timeline)
             motion = None
             if self.motion_squeeze is not None:
                 x, motion = timeline.squeeze(self.motion_squeeze, x)
-                # in place unless gradients are needed: no timeline keeps `x` itself
-                x = x + motion.features if x.requires_grad else x.add_(motion.features)
-            x = self.backbone.upper(x, timeline)
-            return x.mean((2, 3), dtype=torch.float32), motion
+            if "stage2" in stages:
+                kept["stage2"] = x
+            if motion is not None:
+                # in place unless `x` is needed: no timeline keeps it
+                x = x + motion.features if x.requires_grad or kept else x.add_(motion.features)
+            x = self.backbone.stage3(x, timeline)
+            if "stage3" in stages:
+                kept["stage3"] = x
+            x = self.backbone.stage4(x, timeline)
+            if "stage4" in stages:
+                kept["stage4"] = x
+            return x.mean((2, 3), dtype=torch.float32), motion, kept
 
 
 class MSNetEnsemble(nn.Module):
@@ -160,17 +188,17 @@ class MSNetEnsemble(nn.Module):
         """Where the networks compute."""
         return self.members[0].device
 
-    def forward(self, clips: Sequence[Tensor]) -> MSNetOutput:
+    def forward(self, clips: Sequence[Tensor], *, stages: Collection[str] = ()) -> MSNetOutput:
         """Features of B videos from one (B, T, 3, H, W) tensor per member, in the members' order.
 
         Clip features are (B, 2 D), frames and pairs follow one another along T, and logits are averaged.
         """
         if len(clips) != len(self.members):
             raise ValueError(f"expected a clip tensor for each of {len(self.members)} members; got {len(clips)}")
-        outputs = [member(clip) for member, clip in zip(self.members, clips, strict=True)]
+        outputs = [member(clip, stages=stages) for member, clip in zip(self.members, clips, strict=True)]
         joined = {
             name: torch.cat([getattr(output, name) for output in outputs], 1)
-            for name in ("clip_features", "frame_features", "motion", "displacement", "confidence", "tied")
+            for name in ("clip_features", "frame_features", "motion", "displacement", "confidence", "tied", *stages)
         }
         logits = [output.logits for output in outputs if output.logits is not None]
         return MSNetOutput(**joined, logits=torch.stack(logits).mean(0) if logits else None)

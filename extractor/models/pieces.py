@@ -21,6 +21,12 @@ WHOLE = np.array([[0, np.iinfo(np.int64).max]])
 
 _NONE = np.empty(0, np.int64)
 
+TemporalLayers = tuple[tuple[bool, ...], tuple[bool, ...], tuple[bool, ...]]
+"""Layers that join frames, in the order in which frames meet them; for each, whether it is the MS module.
+
+In three parts: up to the end of stage 2, where the MS module sits, those of stage 3 and those of stage 4.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -99,14 +105,16 @@ class SqueezePlan:
 class BatchPlan:
     """All of a batch: one plan for each temporal layer, and what comes out of it for each piece.
 
-    frames, motion, pairs, clips: (K,) rows of each piece, in the order of the pieces.
+    frames, stage2, stage3, pairs, clips: (K,) rows of each piece, in the order of the pieces. Those of stage 2 (motion
+    too) and of stage 3 are known earlier than the other rows of their frames.
     """
 
     pieces: tuple[Piece, ...]
     layers: tuple[ShiftPlan | SqueezePlan, ...]
     means: MeansPlan
     frames: Int64Array
-    motion: Int64Array
+    stage2: Int64Array
+    stage3: Int64Array
     pairs: Int64Array
     clips: Int64Array
     _after: _Bookkeeping
@@ -131,14 +139,12 @@ class _Bookkeeping:
 
 
 class OpenSequences:
-    """The sequences that have begun and not ended, in the temporal layers of one network.
+    """The sequences that have begun and not ended, in the temporal layers of one network."""
 
-    layers: for each temporal layer, in the order in which frames meet them, whether it is the MS module.
-    """
-
-    def __init__(self, layers: Sequence[bool]) -> None:
-        self._squeezes = tuple(layers)
-        self._now = _Bookkeeping(layers=(_LayerRows(_NONE, _NONE),) * len(layers))
+    def __init__(self, layers: TemporalLayers) -> None:
+        self._squeezes = tuple(squeezes for part in layers for squeezes in part)
+        self._stage2_layers, self._stage3_layers = len(layers[0]), len(layers[0]) + len(layers[1])
+        self._now = _Bookkeeping(layers=(_LayerRows(_NONE, _NONE),) * len(self._squeezes))
         self._dropped: set[int] = set()
 
     def drop(self, sequence: int) -> None:
@@ -159,7 +165,7 @@ class OpenSequences:
         gone[at] |= ended
         batch = _Batch(at, ended, gone)
         counts = np.array([piece.frames for piece in pieces], np.int64)
-        motion, pairs = np.zeros_like(counts), np.zeros_like(counts)
+        after_layers, pairs = [counts], np.zeros_like(counts)
         plans: list[ShiftPlan | SqueezePlan] = []
         rows: list[_LayerRows] = []
         known: dict[tuple[object, ...], tuple[ShiftPlan | SqueezePlan, Int64Array, _LayerRows]] = {}
@@ -172,15 +178,16 @@ class OpenSequences:
             plan, out, after = known[key]
             if squeezes:
                 pairs = np.maximum(counts + (layer.held[at] >= 0) - 1, 0)
-                motion = out
             plans.append(plan)
             rows.append(after)
+            after_layers.append(out)
             counts = out
         clips = (*now.clips, *(OpenClips(piece.ranges) for piece in new))
         means, done, open_clips = plan_means(clips, at, counts, ended, gone)
         still_open = tuple(sequence for sequence, lost in zip(sequences, gone, strict=True) if not lost)
         left = _Bookkeeping(still_open, tuple(rows), open_clips)
-        return BatchPlan(tuple(pieces), tuple(plans), means, counts, motion, pairs, done, left, dropped)
+        stage2, stage3 = after_layers[self._stage2_layers], after_layers[self._stage3_layers]
+        return BatchPlan(tuple(pieces), tuple(plans), means, counts, stage2, stage3, pairs, done, left, dropped)
 
     def advance(self, plan: BatchPlan) -> None:
         """Take note that a planned batch went through the layers."""

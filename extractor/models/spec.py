@@ -37,7 +37,8 @@ class Reach(NamedTuple):
 class NetworkSpec:
     """A network of the family and what it was loaded with. Sizes are (height, width).
 
-    `feature_dim` is the width of a clip feature. `motion_channels` is None without an MS module. `weights_kind` and
+    `feature_dim` is the width of a clip feature. `motion_channels` is None without an MS module. `stage_channels`:
+    widths of the backbone's stages 2, 3 and 4, at strides 8, 16 and 32. `weights_kind` and
     `weights_sha256` are None before weights are loaded; the SHA-256 is also None for random weights. An ensemble has
     one of each per member, joined by a comma. `edges` is what the temporal shift reads beyond the ends of a sequence.
     `ensemble` holds the members of an ensemble; for any other network it is empty.
@@ -49,6 +50,7 @@ class NetworkSpec:
     num_segments: int
     feature_dim: int
     motion_channels: int | None
+    stage_channels: tuple[int, int, int]
     shifted_blocks: tuple[str, ...]
     num_classes: int | None = None
     weights_kind: str | None = None
@@ -120,14 +122,15 @@ def describe_network(
     if num_segments is not None and num_segments < 2:
         raise ConfigurationError(f"expected clips of at least 2 frames; got {num_segments}. Give a larger number")
     family, backbone = _BACKBONES[name]
-    blocks, width, motion_channels = backbone_numbers(backbone)
+    blocks, stage_channels = backbone_numbers(backbone)
     return NetworkSpec(
         name=name,
         family=family,
         backbone=backbone,
         num_segments=num_segments or DEFAULT_SEGMENTS,
-        feature_dim=width,
-        motion_channels=motion_channels if family == "msnet" else None,
+        feature_dim=stage_channels[2],
+        motion_channels=stage_channels[0] if family == "msnet" else None,
+        stage_channels=stage_channels,
         shifted_blocks=_shifted(name, family, blocks, shifted_blocks),
         num_classes=num_classes,
     )

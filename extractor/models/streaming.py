@@ -7,6 +7,7 @@ their batch, and the result is that of one uncut pass.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -20,6 +21,7 @@ from extractor.models.motion_squeeze import MotionFeatures
 from extractor.models.msnet import MSNet
 from extractor.models.pieces import WHOLE, BatchPlan, Gather, OpenSequences, Piece
 from schemas.records import Int64Array
+from schemas.tensors import STAGES
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class BatchOutput:
     `frame_features` (n, D) and `motion` (m, C, h, w) by frame, the latter known earlier; `displacement` (k, 2, h, w) in
     cells, `confidence` (k, 1, h, w) and `tied` (k, h, w) by pair; `clip_features` (c, D) and `logits` (c, classes) by
     clip. A clip's feature is the mean of its frame features, summed in float64. None without an MS module, or without
-    a classifier. Float32 but `tied`, which is bool.
+    a classifier. `stage2` (m, C, h, w), `stage3` and `stage4`: see `MSNetOutput`; by frame, known as early as the
+    stage; None unless asked for. Float32 but `tied`, which is bool.
     """
 
     frame_features: Tensor
@@ -39,6 +42,9 @@ class BatchOutput:
     tied: Tensor | None
     clip_features: Tensor
     logits: Tensor | None
+    stage2: Tensor | None
+    stage3: Tensor | None
+    stage4: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +61,18 @@ class Left:
 class SequenceStreams:
     """Runs batches of pieces through `network`, and keeps what its layers hold back of the open sequences.
 
-    The network must be in evaluation mode: in training, batch norm would depend on what shares a batch.
+    The network must be in evaluation mode: in training, batch norm would depend on what shares a batch. stages: of
+    "stage2", "stage3" and "stage4", those that its outputs have.
     """
 
-    def __init__(self, network: MSNet) -> None:
+    def __init__(self, network: MSNet, stages: Collection[str] = ()) -> None:
         if network.training:
             raise ValueError("expected a network in evaluation mode; got one in training mode. Call .eval() first")
         self._network = network
-        self.open = OpenSequences(network.temporal_layers())
-        self._left = Left((None,) * len(network.temporal_layers()), None)
+        self._stages = stages
+        layers = network.temporal_layers()
+        self.open = OpenSequences(layers)
+        self._left = Left((None,) * sum(map(len, layers)), None)
 
     def run(self, frames: Tensor, plan: BatchPlan) -> BatchOutput:
         """Run the frames (N, 3, H, W) of a planned batch, float and normalised, piece after piece.
@@ -79,9 +88,9 @@ class SequenceStreams:
         """`run` without a change: `keep` follows once the output is safe."""
         rows = _RowTable(plan, self._network.device)
         timeline = PieceTimeline(plan, rows, self._left.held, self._network.spec.edges)
-        features, motion = self._network.run(frames, timeline)
+        features, motion, maps = self._network.run(frames, timeline, self._stages)
         clip_features, sums = self._means(features, plan, rows)
-        return self._output(features, motion, clip_features), Left(tuple(timeline.kept), sums)
+        return self._output(features, motion, maps, clip_features), Left(tuple(timeline.kept), sums)
 
     def keep(self, plan: BatchPlan, left: Left | None) -> None:
         """Take note that a batch was computed. left: what `compute` left; None where no network ran."""
@@ -89,7 +98,9 @@ class SequenceStreams:
             self._left = left
         self.open.advance(plan)
 
-    def _output(self, features: Tensor, motion: MotionFeatures | None, clip_features: Tensor) -> BatchOutput:
+    def _output(
+        self, features: Tensor, motion: MotionFeatures | None, maps: Mapping[str, Tensor], clip_features: Tensor
+    ) -> BatchOutput:
         classifier = self._network.classifier
         return BatchOutput(
             features,
@@ -99,6 +110,7 @@ class SequenceStreams:
             None if motion is None else motion.tied,
             clip_features,
             None if classifier is None else classifier(clip_features),
+            *(maps[name].float() if name in maps else None for name in STAGES),
         )
 
     def _means(self, features: Tensor, plan: BatchPlan, rows: _RowTable) -> tuple[Tensor, Tensor]:
@@ -209,5 +221,6 @@ class DenseStream:
         plan = self._streams.open.plan([Piece(0, len(frames), self._ended, self._clips)])
         output = self._streams.run(frames, plan)
         first = self._first.tolist()
-        self._first += np.concatenate([plan.frames, plan.motion, plan.pairs, plan.clips])
+        motion = np.array([0 if output.motion is None else len(output.motion)])
+        self._first += np.concatenate([plan.frames, motion, plan.pairs, plan.clips])
         return StreamOutput(*(getattr(output, field.name) for field in fields(output)), *first)

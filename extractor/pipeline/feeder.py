@@ -21,7 +21,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import BatchPlan, Piece
 from extractor.models.streaming import Left, SequenceStreams
 from extractor.pipeline.devices import Device, Ticket, is_out_of_memory
-from extractor.pipeline.messages import BatchRows, Rows
+from extractor.pipeline.messages import ROW_KINDS, BatchRows, Rows
 from extractor.pipeline.rows import RowMaker, blank_rows
 from schemas.config import ExtractionConfig
 from schemas.errors import ResourceError
@@ -185,7 +185,7 @@ class Feeder:
         ticket = self._try(_Batch(member, plan, buffer[start : start + frames], self._datasets))
         if not isinstance(ticket, str):
             spans = np.array([[s.item, s.place] for s, _, _ in pieces], np.int64)
-            counts = np.stack([plan.frames, plan.motion, plan.pairs, plan.clips], 1)
+            counts = np.stack([getattr(plan, kind) for kind in ROW_KINDS], 1)
             self._launched.append(_Launched(ticket, np.concatenate([spans, counts], 1), buffer))
             return
         reason = ticket
@@ -244,7 +244,7 @@ class _Member:
     frames: int = 0
 
     def __post_init__(self) -> None:
-        self.streams = SequenceStreams(self.network)
+        self.streams = SequenceStreams(self.network, self.make_rows.stages)
 
 
 @dataclass(slots=True)

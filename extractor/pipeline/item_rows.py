@@ -148,7 +148,7 @@ class SequenceRows(ItemRows):
         super().__init__(plan, writer)
         assert plan.ranges is not None
         self._ranges = plan.ranges
-        self._pending: Rows = {}  # motion is known before the frame's feature
+        self._pending: Rows = {}  # motion and stages are known before the frame's feature
         covering = np.zeros(len(plan.index) + 1, np.int64)  # how many clips hold a frame
         np.add.at(covering, plan.ranges[:, 0], 1)
         np.add.at(covering, plan.ranges[:, 1], -1)

@@ -13,17 +13,21 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.records import Failure, Int64Array, ItemPlan
+from schemas.tensors import TENSORS
 
 Rows = dict[str, npt.NDArray[np.generic]]
 """Rows by path of the dataset ("frames/feature"). Datasets of one group may have different numbers of rows."""
 
-ROW_KINDS = ("frames", "motion", "pairs", "clips")
+ROW_KINDS = ("frames", "stage2", "stage3", "pairs", "clips")
+"""Fields of a batch's plan that count rows. Stages of a frame are known earlier than its feature."""
+
 SPAN_COLUMNS = ("item", "sequence", *ROW_KINDS)
+_EARLY = {"motion": "stage2", "stage2": "stage2", "stage3": "stage3"}  # by attribute of the network's output
 
 
-def row_kind(path: str) -> str:
-    """Which of `ROW_KINDS` a dataset's rows are: motion is known earlier than the other tensors of its frame."""
-    return "motion" if path == "frames/motion" else path.partition("/")[0]
+def row_kinds() -> dict[str, str]:
+    """Which of `ROW_KINDS` the rows of each dataset are, by path."""
+    return {stored.path: _EARLY.get(stored.attribute or "", stored.level) for stored in TENSORS.values()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,8 @@ class FramesDamaged:
 class BatchRows:
     """Rows of one batch of the network, in the store's formats.
 
-    spans: (K, 6), one row for each piece of a sequence in the order of the rows, columns as `SPAN_COLUMNS`: the item,
-    the number of the sequence within it, and how many rows of each kind are the piece's ("motion" of "frames/motion",
-    "frames" of the other datasets by frame).
+    spans: (K, 7), one row for each piece of a sequence in the order of the rows, columns as `SPAN_COLUMNS`: the item,
+    the number of the sequence within it, and how many rows of each kind (`row_kinds`) are the piece's.
     """
 
     rows: Rows

@@ -16,7 +16,7 @@ from extractor.pipeline.messages import (
     ItemDropped,
     ItemFailed,
     Message,
-    row_kind,
+    row_kinds,
 )
 from schemas.errors import FailureClass
 from schemas.records import Failure
@@ -69,15 +69,12 @@ class RowsWriter:
 
     def _take(self, batch: BatchRows) -> set[int]:
         """Give the rows of a batch to their items; returns which."""
-        touched = set()
+        touched, kinds = set(), row_kinds()
         starts = dict.fromkeys(ROW_KINDS, 0)
         for item, place, *counts in batch.spans.tolist():
             stops = {kind: starts[kind] + n for kind, n in zip(starts, counts, strict=True)}
             if item in self._items:
-                rows = {}
-                for path, array in batch.rows.items():
-                    kind = row_kind(path)
-                    rows[path] = array[starts[kind] : stops[kind]]
+                rows = {path: array[starts[kinds[path]] : stops[kinds[path]]] for path, array in batch.rows.items()}
                 self._items[item][1].take(place, rows, counts[0])
                 touched.add(item)
             starts = stops

@@ -27,8 +27,8 @@ from gebd.dataset.index import Boundaries, index_videos
 from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
 from gebd.dataset.labels import Raters
 from gebd.dataset.reader import Blocks, SliceReader
-from gebd.dataset.samples import Sample
-from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
+from gebd.dataset.samples import FEATURES, Sample
+from gebd.dataset.store_videos import PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
 Positive = Literal["centre", "any"]
@@ -52,9 +52,9 @@ class GEBDDataset(Dataset[Sample]):
 
     rate_hz: sampling rate, independent of the store's: samples are taken at k / rate_hz (see `resample`); None keeps
     the stored frames. window_seconds: length of a slice, None for whole videos. hop_seconds: distance between the
-    starts of slices, None for window_seconds. tensors: "frame", "motion" (pooled) or both, concatenated in `features`;
-    in addition "displacement" and "confidence". Soft labels are Gaussians with sigma label_sigma_seconds around the
-    boundaries of `raters` (see `Raters`); hard labels are positive within one sigma.
+    starts of slices, None for window_seconds. tensors: any of the store's by frame ("frame", "stage3_2x2", ...) and by
+    pair ("displacement", "confidence"), side by side in `Sample.tensors`. Soft labels are Gaussians with sigma
+    label_sigma_seconds around the boundaries of `raters` (see `Raters`); hard labels are positive within one sigma.
 
     member: a network of an ensemble. pattern and starts_seconds: see `join_videos`. cache_bytes: memory for blocks of
     samples, per process (see `ShardSampler`).
@@ -117,11 +117,9 @@ class GEBDDataset(Dataset[Sample]):
             rater_times = self._boundaries.within(video, -math.inf if self.window_seconds is None else start, end)
         wants_pairs = any(name in self.tensors for name in PAIR_TENSORS)
         return Sample(
-            features=_features(rows, self.tensors),
+            tensors=_motion_averaged(rows),
             valid=self._samples.valid[part].copy(),
             time_seconds=times.copy(),
-            displacement=rows.get("displacement"),
-            confidence=rows.get("confidence"),
             pair_valid=self._samples.pair_valid[part].copy() if wants_pairs else None,
             target_hard=hard,
             target_soft=soft,
@@ -148,8 +146,8 @@ class GEBDDataset(Dataset[Sample]):
 
     @property
     def num_channels(self) -> int:
-        """Channels C of `features`."""
-        return sum(self.store.row_shape(name)[0] for name in self.tensors if name in FEATURE_TENSORS)
+        """Channels C of `features`; 0 if neither "frame" nor "motion" was asked for."""
+        return sum(self.store.row_shape(name)[0] for name in self.tensors if name in FEATURES)
 
     @property
     def blocks(self) -> Blocks:
@@ -240,8 +238,9 @@ class GEBDDataset(Dataset[Sample]):
         )
 
 
-def _features(rows: Mapping[str, npt.NDArray[Any]], tensors: Sequence[str]) -> npt.NDArray[Any]:
-    """Return (T, C); motion stored on a grid is averaged over it."""
-    parts = [rows[name] for name in tensors if name in FEATURE_TENSORS]
-    flat = [part if part.ndim == 2 else part.mean(axis=(2, 3), dtype=np.float32) for part in parts]
-    return flat[0] if len(flat) == 1 else np.concatenate(flat, axis=1)
+def _motion_averaged(rows: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """Motion stored on a grid or in full is averaged over it: whole maps would fill a batch, and heads take (T, C)."""
+    motion = rows.get("motion")
+    if motion is None or motion.ndim == 2:
+        return rows
+    return rows | {"motion": motion.mean(axis=(2, 3), dtype=np.float32)}

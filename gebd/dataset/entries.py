@@ -11,7 +11,7 @@ from gebd.annotations.identity import Join
 from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.resampling import TICK_SECONDS
-from gebd.dataset.store_videos import FEATURE_TENSORS, PAIR_TENSORS, StoreVideos
+from gebd.dataset.store_videos import FRAME_TENSORS, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
 
@@ -96,12 +96,10 @@ def check_numbers(
 
 def checked_tensors(tensors: Sequence[str], store: FeatureStore) -> tuple[str, ...]:
     """Return unique tensor names; raises UsageError if the choice is invalid, or the store lacks one."""
-    known = (*FEATURE_TENSORS, *PAIR_TENSORS)
-    if isinstance(tensors, str) or not set(tensors) <= set(known) or not set(tensors) & set(FEATURE_TENSORS):
-        raise UsageError(
-            f"tensors: expected frame or motion, and optionally others of {', '.join(known)}; got {tensors!r}. Give a "
-            "sequence of names"
-        )
+    known = (*FRAME_TENSORS, *PAIR_TENSORS)
+    if isinstance(tensors, str) or not tensors or not set(tensors) <= set(known):
+        here = ", ".join(name for name in known if name in store.tensors)
+        raise UsageError(f"tensors: expected a sequence of names like {here}; got {tensors!r}. Correct the names")
     missing = [name for name in tensors if name not in store.tensors]
     if missing:
         raise UsageError(

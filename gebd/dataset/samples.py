@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,22 +14,54 @@ from torch import Tensor
 from schemas.errors import UsageError
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
 RaterTimes = tuple[tuple[float, ...], ...]
 """Boundaries of every rater, in seconds."""
 
+FEATURES = ("frame", "motion")
+"""Tensors of which `features` consists, as far as they were asked for."""
+
 _SHARED_BYTES = 64 * 1024
+_DIFFERENT = "expected the same tensors in all samples of a batch; got different ones. Use one dataset"
+
+
+class _Tensors(Generic[T]):
+    """Shorthands for what `tensors` holds."""
+
+    __slots__ = ()
+    tensors: dict[str, T]
+
+    @property
+    def displacement(self) -> T | None:
+        """`tensors["displacement"]`, None if it was not asked for."""
+        return self.tensors.get("displacement")
+
+    @property
+    def confidence(self) -> T | None:
+        """`tensors["confidence"]`, None if it was not asked for."""
+        return self.tensors.get("confidence")
+
+    def _features(self) -> list[T]:
+        found = [rows for name, rows in self.tensors.items() if name in FEATURES]
+        if not found:
+            raise UsageError(
+                f"expected frame or motion among the tensors; got {', '.join(self.tensors)}. Ask the dataset for one, "
+                "or take the others from `tensors`"
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sample:
+class Sample(_Tensors[Array]):
     """One slice of one video: T samples, R raters. Floats have the store's dtype.
 
-    features (T, C). valid (T,) bool: False if the frame is damaged or says nothing about its instant. time_seconds (T,)
-    float64, from the start of the video (or of the annotated stretch), like boundaries.
+    tensors: by name, each (T, *row) in the order asked for, a row as the store has it, except "motion", which is (T, C)
+    in whatever form it is stored. valid (T,) bool: False if the frame is damaged or says nothing about its instant.
+    time_seconds (T,) float64, from the start of the video (or of the annotated stretch), like boundaries.
 
-    If requested: displacement (T, 2, h, w) in cells and confidence (T, 1, h, w) of the pair of frames that begins with
-    the sample's frame; pair_valid (T,) bool: False if there is no such pair, then the previous pair is repeated (zeros
-    if there is no previous one).
+    Rows of displacement (T, 2, h, w), in cells, and confidence (T, 1, h, w) are of the pair of frames that begins with
+    the sample's frame. With either, pair_valid (T,) bool: False if there is no such pair, then the previous pair is
+    repeated (zeros if there is no previous one).
 
     With annotations: target_hard (T,) float32, 0 or 1; target_soft (T,) float32; rater_targets (R, T) float32, soft, in
     the file's order of raters; rater_times: boundaries of every rater within the slice.
@@ -38,11 +70,9 @@ class Sample:
     of the store. slice_start_seconds: on the clock of time_seconds.
     """
 
-    features: Array
+    tensors: dict[str, Array]
     valid: npt.NDArray[np.bool_]
     time_seconds: npt.NDArray[np.float64]
-    displacement: Array | None
-    confidence: Array | None
     pair_valid: npt.NDArray[np.bool_] | None
     target_hard: npt.NDArray[np.float32] | None
     target_soft: npt.NDArray[np.float32] | None
@@ -53,20 +83,24 @@ class Sample:
     video_id: str
     slice_start_seconds: float
 
+    @property
+    def features(self) -> Array:
+        """(T, C): "frame" and "motion", or the one that was asked for; UsageError if neither was."""
+        found = self._features()
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=-1)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class Batch(_Tensors[Tensor]):
     """B samples, padded to the longest: the fields of `Sample` with B in front. Floats are float32, times float64.
 
     Padding is 0 and not `valid`. rater_valid (B, R) distinguishes raters that a video does not have from raters who
     marked nothing. Fields that no sample has are None.
     """
 
-    features: Tensor
+    tensors: dict[str, Tensor]
     valid: Tensor
     time_seconds: Tensor
-    displacement: Tensor | None
-    confidence: Tensor | None
     pair_valid: Tensor | None
     target_hard: Tensor | None
     target_soft: Tensor | None
@@ -77,6 +111,12 @@ class Batch:
     fps: Tensor
     video_id: tuple[str, ...]
     slice_start_seconds: Tensor
+
+    @property
+    def features(self) -> Tensor:
+        """(B, T, C): "frame" and "motion", or the one that was asked for; UsageError if neither was."""
+        found = self._features()
+        return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
     def __len__(self) -> int:
         return len(self.video_id)
@@ -91,24 +131,28 @@ class Batch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle small tensors as bytes: sharing one between processes costs a file descriptor and a connection."""
-        values = (getattr(self, field.name) for field in fields(self))
-        return _restored, tuple(value.numpy() if _is_small(value) else value for value in values)
+        return _restored, tuple(_changed(value, Tensor, _as_bytes) for value in self._values())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed: dict[str, Any] = {
-            name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()
-        }
-        return Batch(**changed)
+        return Batch(*(_changed(value, Tensor, change) for value in self._values()))
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
 
 
-def _is_small(value: object) -> bool:
-    return isinstance(value, Tensor) and value.device.type == "cpu" and value.nbytes < _SHARED_BYTES
+def _changed(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """A field of a batch with everything of one type in it changed."""
+    if isinstance(value, dict):
+        return {name: _changed(part, kind, change) for name, part in value.items()}
+    return change(value) if isinstance(value, kind) else value
+
+
+def _as_bytes(tensor: Tensor) -> Any:
+    return tensor.numpy() if tensor.device.type == "cpu" and tensor.nbytes < _SHARED_BYTES else tensor
 
 
 def _restored(*values: Any) -> Batch:
-    tensors: list[Any] = [torch.from_numpy(value) if isinstance(value, np.ndarray) else value for value in values]
-    return Batch(*tensors)
+    return Batch(*(_changed(value, np.ndarray, torch.from_numpy) for value in values))
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -119,14 +163,17 @@ def collate(samples: Sequence[Sample]) -> Batch:
     if not samples:
         raise UsageError("expected at least one sample in a batch; got none. Pass samples")
     length = max(len(sample.valid) for sample in samples)
+    names = tuple(samples[0].tensors)
+    if any(tuple(sample.tensors) != names for sample in samples):
+        raise UsageError(_DIFFERENT)
     raters = [sample.rater_targets for sample in samples]
     times = [sample.rater_times for sample in samples]
     return Batch(
-        features=_required([sample.features for sample in samples], length, torch.float32),
+        tensors={
+            name: _required([sample.tensors[name] for sample in samples], length, torch.float32) for name in names
+        },
         valid=_required([sample.valid for sample in samples], length, torch.bool),
         time_seconds=_required([sample.time_seconds for sample in samples], length, torch.float64),
-        displacement=_padded([sample.displacement for sample in samples], length, torch.float32),
-        confidence=_padded([sample.confidence for sample in samples], length, torch.float32),
         pair_valid=_padded([sample.pair_valid for sample in samples], length, torch.bool),
         target_hard=_padded([sample.target_hard for sample in samples], length, torch.float32),
         target_soft=_padded([sample.target_soft for sample in samples], length, torch.float32),
@@ -151,7 +198,7 @@ def _required(arrays: Sequence[Array], length: int, dtype: torch.dtype) -> Tenso
 def _padded(arrays: Sequence[Array | None], length: int, dtype: torch.dtype) -> Tensor | None:
     there = [array for array in arrays if array is not None]
     if there and len(there) < len(arrays):
-        raise UsageError("expected the same tensors in all samples of a batch; got different ones. Use one dataset")
+        raise UsageError(_DIFFERENT)
     return _required(there, length, dtype) if there else None
 
 

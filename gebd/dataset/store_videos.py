@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
-FEATURE_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "frames")
+FRAME_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "frames")
 PAIR_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "pairs")
 
 

@@ -18,7 +18,7 @@ from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.options import DecoderLimits, Options
 from jobs.run.request import Request
 from schemas.errors import ConfigurationError
-from schemas.tensors import output_choices
+from schemas.tensors import LEVELS, output_choices
 
 _FEATURES, _WORK = "What is extracted", "How the work is done"
 
@@ -76,6 +76,13 @@ def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
 # A default that depends on other options is None in the record and is written in the help. So it is known which options
 # were given, and one that means nothing with the others is refused, not ignored.
 
+
+def _outputs_by_level() -> str:
+    """ "clips: clip, logits; frames: frame, ...; pairs: ...", without grids."""
+    whole = {name: stored.level for name, stored in output_choices().items() if not stored.grid}
+    return "; ".join(f"{level}: {', '.join(name for name in whole if whole[name] == level)}" for level in LEVELS)
+
+
 _REQUEST_HELP = {
     "model": "Network; `msnet weights list` lists them.",
     "weights": "Checkpoint (A,B for msnet_en_*), or `random` for a trial run whose features mean nothing. "
@@ -89,8 +96,10 @@ _REQUEST_HELP = {
     "clips": "Clips per video, for segments. (default: 1)",
     "edges": "What lies beyond the ends of a sequence: the frame itself, or zeros. (default: what the checkpoint was "
     "made for)",
-    "outputs": f"Any of {', '.join(output_choices())}, comma-separated; motion:4 keeps a 4 x 4 grid, motion:full the "
-    "whole map. (default: all but logits)",
+    "outputs": f"Tensors to store, comma-separated, of {_outputs_by_level()}. Stages are the backbone's at strides 8, "
+    "16 and 32. Motion and stages are means over the map, or with _2x2, _4x4 or _7x7, like stage3_4x4, of the cells of "
+    "such a grid. motion:full keeps the whole map of motion, motion:4 a 4 x 4 grid. (default: "
+    f"{', '.join(name for name, stored in output_choices().items() if stored.by_default)})",
     "size": "Side of the network's input in pixels.",
     "resize": "stretch: the whole frame; crop: short side, then centre; reference: the paper's 240 x 320, then centre; "
     "letterbox: the whole frame with bars.",

@@ -72,6 +72,7 @@ def _what_next(outcome: Outcome, store: Path) -> list[str]:
 
 def print_plan(plan: Plan) -> None:
     """Print what an extraction would do."""
+    good = plan.items - len(plan.bad)
     table: list[tuple[object, ...]] = [
         ("files", plan.files),
         ("videos", plan.items, "a segment counts as one" if plan.items != plan.files else ""),
@@ -80,7 +81,7 @@ def print_plan(plan: Plan) -> None:
         ("frames decoded", plan.frames),
         ("frames computed", plan.network_frames),
         ("clips", plan.clips),
-        ("store", size(plan.store_bytes), "before compression"),
+        ("store", size(plan.store_bytes), f"before compression; {size(plan.store_bytes // max(good, 1))} a video"),
     ]
     say(rows([*table, *_time_rows(plan)]))
     if plan.decoded < plan.files and plan.clips:

@@ -17,7 +17,7 @@ from jobs.run.request import Request
 from schemas.config import Edges, ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.layout import datasets_of
-from schemas.tensors import Needs, NetworkShape, output_choices
+from schemas.tensors import Needs, NetworkShape, named_outputs, output_choices
 from schemas.wording import first_refusal
 
 _MOTION_FORM = re.compile("pooled|full|[1-9][0-9]?")
@@ -86,6 +86,7 @@ def network_shape(config: ExtractionConfig, num_classes: int | None) -> NetworkS
         cells=spec.cells(config.size, config.size),
         num_classes=num_classes or 0,
         members=len(spec.members),
+        stage_channels=spec.stage_channels,
     )
 
 
@@ -192,8 +193,7 @@ def _outputs(spec: NetworkSpec, names: tuple[str, ...] | None) -> tuple[tuple[st
         base, _, detail = name.partition(":")
         if base not in output_choices() or (detail and not (base == "motion" and _MOTION_FORM.fullmatch(detail))):
             raise ConfigurationError(
-                f"expected outputs among {', '.join(output_choices())} (motion also as motion:4, motion:full); "
-                f"got {name!r}. Correct --outputs"
+                f"expected outputs among {named_outputs()}, or motion:4, motion:full; got {name!r}. Correct --outputs"
             )
         form = detail or form
         chosen.append(base)

@@ -77,7 +77,7 @@ def make(
     """A finished store of these videos, dealt to some shards in their order."""
     root.mkdir()
     values = {"model": "msnet_resnet18", "weights": "random", "seed": 0, "sampling": "dense", "outputs": outputs}
-    shape = NetworkShape(clip_dim=4, frame_dim=4, motion_channels=2, cells=CELLS, members=members)
+    shape = NetworkShape(4, 4, motion_channels=2, cells=CELLS, members=members, stage_channels=(3, 5, 4))
     paths = StorePaths(root)
     run = write_run(paths, Run(ExtractionConfig(**{**values, **config}), shape, "none", 10**6, "/videos", ""))
     dealt = [list(part) for part in np.array_split(list(videos), shards)]
@@ -146,4 +146,16 @@ def _append(
         "clips/feature": np.zeros((int(network == 0), 4), np.float32),
     }
     for path, blocks in rows.items():
-        blocks.append(content[path])
+        blocks.append(content[path] if path in content else _map_rows(path, index))
+
+
+def _map_rows(path: str, index: np.ndarray) -> np.ndarray:
+    """Rows of stages and of grids: the number of the frame, plus 64 for each channel, plus 16 for each cell."""
+    name = path.removeprefix("frames/")
+    source, _, grid = name.partition("_")
+    channels = {"motion": 2, "stage2": 3, "stage3": 5, "stage4": 4}[source]
+    row = 64.0 * np.arange(channels)
+    if grid:
+        side = int(grid.partition("x")[0])
+        row = row[:, None, None] + 16.0 * np.arange(side**2).reshape(side, side)
+    return index.reshape(-1, *[1] * row.ndim) + row

@@ -6,7 +6,7 @@ import pytest
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
 from schemas.layout import StorePaths, datasets_of, motion_grid, pack_tied, shard_name, unpack_tied
-from schemas.tensors import LEVELS, TENSORS, NetworkShape
+from schemas.tensors import LEVELS, TENSORS, NetworkShape, output_choices
 
 SHAPE = NetworkShape(clip_dim=2048, frame_dim=2048, motion_channels=512, cells=(28, 28), num_classes=174)
 
@@ -66,11 +66,34 @@ def test_outputs_that_the_network_lacks_are_refused():
 
 
 def test_every_dataset_has_a_readers_name():
-    shape = NetworkShape(8, 8, 4, (28, 28), num_classes=2, members=2)
-    outputs = ("clip", "frame", "motion", "displacement", "confidence", "logits")
-    assert {spec.path for spec in datasets_of(config(outputs=outputs), shape)} == {
+    shape = NetworkShape(8, 8, 4, (28, 28), num_classes=2, members=2, stage_channels=(4, 6, 8))
+    assert {spec.path for spec in datasets_of(config(outputs=tuple(output_choices())), shape)} == {
         stored.path for stored in TENSORS.values()
     }
+
+
+def test_maps_have_the_rows_that_their_names_say():
+    shape = NetworkShape(512, 512, 128, (25, 18), stage_channels=(128, 256, 512))
+    assert [shape.map_shape(name) for name in ("motion", "stage2", "stage3", "stage4")] == [
+        (128, 25, 18),
+        (128, 25, 18),
+        (256, 13, 9),
+        (512, 7, 5),
+    ]
+    outputs = ("motion_4x4", "stage3", "stage2_7x7", "stage4_2x2")
+    found = {spec.path: spec.shape for spec in datasets_of(config(outputs=outputs), shape) if spec.dtype == "float16"}
+    assert found == {
+        "frames/motion_4x4": (128, 4, 4),
+        "frames/stage3": (256,),
+        "frames/stage2_7x7": (128, 7, 7),
+        "frames/stage4_2x2": (512, 2, 2),
+    }
+    with pytest.raises(ConfigurationError, match="at most 5 cells a side, which the map has; got stage4_7x7"):
+        datasets_of(config(outputs=("stage4_7x7",)), shape)
+
+
+def test_shapes_of_stores_from_before_stages_are_equal():
+    assert NetworkShape(8, 8, 4, (28, 28)) == NetworkShape(8, 8, 4, (28, 28), stage_channels=(1, 2, 3))
 
 
 @pytest.mark.parametrize("width", [1, 7, 8, 9, 28])

@@ -106,7 +106,7 @@ class MotionTask(nn.Module):
                 )[1]
                 features = None
             else:
-                features, motion = network.run(frames.flatten(0, 1), timeline)
+                features, motion, _ = network.run(frames.flatten(0, 1), timeline)
         found: dict[str, Tensor] = {}
         if motion is not None and timeline.scores is not None and not stage.matching_fixed:
             truth = cell_truth(clips)

@@ -11,7 +11,7 @@ STAGE_WIDTHS = (64, 128, 256, 512)
 
 MOBILENET_STEM_CHANNELS = 32
 MOBILENET_FEATURES = 1280
-_MOBILENET_MOTION_CHANNELS = 32
+_MOBILENET_STAGE_CHANNELS = (32, 96, MOBILENET_FEATURES)
 # expand ratio, width, repeats, stride of the first: table 2 of the paper
 _MOBILENET_STAGES = (
     (1, 16, 1, 1),
@@ -25,11 +25,13 @@ _MOBILENET_STAGES = (
 
 
 class BackboneNumbers(NamedTuple):
-    """Names of the blocks that can shift, width of the features, and width where the MS module sits."""
+    """Names of the blocks that can shift, and widths of stages 2, 3 and 4 (strides 8, 16 and 32).
+
+    The MS module sits after stage 2. Features are means over the last stage.
+    """
 
     blocks: tuple[str, ...]
-    feature_dim: int
-    motion_channels: int
+    stage_channels: tuple[int, int, int]
 
 
 class InvertedResidualNumbers(NamedTuple):
@@ -66,8 +68,8 @@ def backbone_numbers(backbone: str) -> BackboneNumbers:
     """Numbers of "resnet18", "resnet34", "resnet50", "resnet101" or "mobilenetv2"."""
     if backbone == "mobilenetv2":
         blocks = tuple(f"features.{i}" for i, numbers in enumerate(mobilenet_plan(), start=1) if numbers.has_skip)
-        return BackboneNumbers(blocks, MOBILENET_FEATURES, _MOBILENET_MOTION_CHANNELS)
+        return BackboneNumbers(blocks, _MOBILENET_STAGE_CHANNELS)
     depth = int(backbone.removeprefix("resnet"))
     blocks = tuple(f"layer{stage}.{i}" for stage, n in enumerate(RESNET_LAYERS[depth], start=1) for i in range(n))
-    expansion = resnet_expansion(depth)
-    return BackboneNumbers(blocks, STAGE_WIDTHS[3] * expansion, STAGE_WIDTHS[1] * expansion)
+    stage2, stage3, stage4 = (width * resnet_expansion(depth) for width in STAGE_WIDTHS[1:])
+    return BackboneNumbers(blocks, (stage2, stage3, stage4))

@@ -20,7 +20,7 @@ from extractor.models.backbones.architecture import (
 from extractor.models.backbones.layers import ConvNorm
 from extractor.models.backbones.timeline import Timeline
 
-_LOWER_FEATURES = 7  # the MS module sits after features[6]: stride 8, 32 channels
+_STAGE2, _STAGE3 = 7, 14  # the MS module sits after features[6] (stride 8, 32 channels); stride 16 ends with [13]
 
 
 class InvertedResidual(nn.Module):
@@ -52,11 +52,11 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """The backbone in two halves: `lower` ends where the MS module sits, after features[6] at stride 8."""
+    """The backbone in three parts, by stride: `lower` ends where the MS module sits, after features[6] at stride 8."""
 
     def __init__(self, shifted: Collection[str] = ()) -> None:
         super().__init__()
-        _, self.out_channels, self.motion_channels = backbone_numbers("mobilenetv2")
+        self.motion_channels, _, self.out_channels = backbone_numbers("mobilenetv2").stage_channels
         plan = mobilenet_plan()
         self.features = nn.ModuleList(
             [
@@ -68,17 +68,22 @@ class MobileNetV2(nn.Module):
 
     def lower(self, x: Tensor, timeline: Timeline) -> Tensor:
         """Map frames (N, 3, H, W) to (M, 32, ceil(H / 8), ceil(W / 8))."""
-        return self._run(0, _LOWER_FEATURES, x, timeline)
+        return self._run(0, x, timeline)
 
-    def upper(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """Map (N, 32, h, w) to (M, 1280, ceil(h / 4), ceil(w / 4))."""
-        return self._run(_LOWER_FEATURES, len(self.features), x, timeline)
+    def stage3(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """Map (N, 32, h, w) to (M, 96, ceil(h / 2), ceil(w / 2)): the blocks at stride 16."""
+        return self._run(1, x, timeline)
 
-    def lower_modules(self) -> list[nn.Module]:
-        """The modules that `lower` runs."""
-        return list(self.features[:_LOWER_FEATURES])
+    def stage4(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """Map (N, 96, h, w) to (M, 1280, ceil(h / 2), ceil(w / 2)): the blocks at stride 32, the last layer."""
+        return self._run(2, x, timeline)
 
-    def _run(self, start: int, stop: int, x: Tensor, timeline: Timeline) -> Tensor:
-        for feature in self.features[start:stop]:
+    def parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+        """The modules that `lower`, `stage3` and `stage4` run."""
+        features = list(self.features)
+        return features[:_STAGE2], features[_STAGE2:_STAGE3], features[_STAGE3:]
+
+    def _run(self, part: int, x: Tensor, timeline: Timeline) -> Tensor:
+        for feature in self.parts()[part]:
             x = feature(x, timeline) if isinstance(feature, InvertedResidual) else feature(x)
         return x

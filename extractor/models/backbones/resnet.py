@@ -84,7 +84,7 @@ class Bottleneck(_ResidualBlock):
 
 
 class ResNet(nn.Module):
-    """The backbone in two halves: `lower` ends where the MS module sits, after layer2 at stride 8."""
+    """The backbone in three parts: `lower` ends where the MS module sits, after layer2 at stride 8; layer3; layer4."""
 
     def __init__(self, depth: int, shifted: Collection[str] = ()) -> None:
         super().__init__()
@@ -107,13 +107,18 @@ class ResNet(nn.Module):
         x = self.maxpool(self.conv1(x))
         return self._run(("layer1", "layer2"), x, timeline)
 
-    def upper(self, x: Tensor, timeline: Timeline) -> Tensor:
-        """Map (N, motion_channels, h, w) to (M, out_channels, ceil(h / 4), ceil(w / 4))."""
-        return self._run(("layer3", "layer4"), x, timeline)
+    def stage3(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """Map (N, motion_channels, h, w) to (M, 2 * motion_channels, ceil(h / 2), ceil(w / 2))."""
+        return self._run(("layer3",), x, timeline)
 
-    def lower_modules(self) -> list[nn.Module]:
-        """The modules that `lower` runs."""
-        return [self.conv1, self.get_submodule("layer1"), self.get_submodule("layer2")]
+    def stage4(self, x: Tensor, timeline: Timeline) -> Tensor:
+        """Map the result of `stage3`, (N, C, h, w), to (M, out_channels, ceil(h / 2), ceil(w / 2))."""
+        return self._run(("layer4",), x, timeline)
+
+    def parts(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+        """The modules that `lower`, `stage3` and `stage4` run."""
+        layer1, layer2, layer3, layer4 = (self.get_submodule(f"layer{stage}") for stage in range(1, 5))
+        return [self.conv1, layer1, layer2], [layer3], [layer4]
 
     def _run(self, stages: tuple[str, ...], x: Tensor, timeline: Timeline) -> Tensor:
         for stage in stages:

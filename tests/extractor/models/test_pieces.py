@@ -10,6 +10,7 @@ from extractor import MSNet, load_model
 from extractor.models.pieces import BatchPlan, OpenSequences, Piece
 from extractor.models.streaming import BatchOutput, SequenceStreams
 from schemas.config import Edges
+from schemas.tensors import STAGES
 
 NETWORKS = ("msnet_resnet18", "tsm_resnet50", "tsn_resnet18", "msnet_mobilenetv2")
 SIZE = 32
@@ -32,7 +33,10 @@ def split(output: BatchOutput, plan: BatchPlan) -> list[dict[str, torch.Tensor]]
     """The rows of each piece."""
     counts = {
         "frame_features": plan.frames,
-        "motion": plan.motion,
+        "motion": plan.stage2,
+        "stage2": plan.stage2,
+        "stage3": plan.stage3,
+        "stage4": plan.frames,
         "displacement": plan.pairs,
         "confidence": plan.pairs,
         "tied": plan.pairs,
@@ -69,7 +73,7 @@ def run(
     network: MSNet, lengths: list[int], batches: list[list[tuple[int, int, int]]], dropped: dict[int, int] | None = None
 ) -> dict[int, dict[str, torch.Tensor]]:
     """All rows of each sequence. dropped: before which batch a sequence is dropped; its later pieces are left out."""
-    streams = SequenceStreams(network)
+    streams = SequenceStreams(network, STAGES)
     frames = [sequence(number, count) for number, count in enumerate(lengths)]
     found: dict[int, list[dict[str, torch.Tensor]]] = {number: [] for number in range(len(lengths))}
     for turn, batch in enumerate(batches):
@@ -116,8 +120,8 @@ def test_a_sequence_equals_the_network_on_the_whole_clip() -> None:
     lengths = [7, 16]
     found = run(network, lengths, [[(0, 0, 3), (1, 0, 9)], [(1, 9, 16), (0, 3, 7)]])
     for number, count in enumerate(lengths):
-        expected = network(sequence(number, count).unsqueeze(0))
-        for name in ("frame_features", "motion", "displacement", "confidence", "tied"):
+        expected = network(sequence(number, count).unsqueeze(0), stages=STAGES)
+        for name in ("frame_features", "motion", "displacement", "confidence", "tied", *STAGES):
             assert torch.equal(found[number][name], getattr(expected, name)[0]), name
         whole = found[number]["frame_features"].double().mean(0, keepdim=True).float()
         torch.testing.assert_close(whole, expected.clip_features, rtol=1e-6, atol=1e-7)
@@ -153,10 +157,10 @@ def test_a_batch_that_fails_changes_nothing() -> None:
 
 def test_layers_in_the_same_state_share_their_plan() -> None:
     """The rows are brought to the device once for all layers: at most a few tables in the middle of sequences."""
-    streams = OpenSequences((False,) * 4 + (True,) + (False,) * 4)
+    streams = OpenSequences(((False,) * 4 + (True,), (False,) * 2, (False,) * 2))
     for _ in range(12):
         plan = streams.plan([Piece(number, 8, False) for number in range(5)])
         streams.advance(plan)
     assert len({id(layer) for layer in plan.layers}) == 2
-    assert plan.frames.tolist() == plan.motion.tolist() == plan.pairs.tolist() == [8] * 5
+    assert plan.frames.tolist() == plan.stage2.tolist() == plan.pairs.tolist() == [8] * 5
     assert plan.clips.tolist() == [0] * 5

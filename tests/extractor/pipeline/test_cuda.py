@@ -88,7 +88,8 @@ def extract(
         outputs=tuple(
             choice
             for choice, stored in output_choices().items()
-            if stored.needs != "motion" or network.members[0].spec.has_motion
+            if (stored.needs != "motion" or network.members[0].spec.has_motion)
+            and (stored.grid or ()) <= (2, 2)  # stage 4 has 2 x 2 cells
         ),
     )
     plans = [make_plan(40, config, Item(k, *span), lengths) for k, span in (("a", (0, 3)), ("b", (1, 3)), ("c", ()))]

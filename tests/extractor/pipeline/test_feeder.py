@@ -14,7 +14,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import WHOLE
 from extractor.pipeline.devices import CPUDevice, Device, StandInDevice, Ticket, Work
 from extractor.pipeline.feeder import Feeder
-from extractor.pipeline.messages import BatchRows, Rows
+from extractor.pipeline.messages import ROW_KINDS, BatchRows, Rows, row_kinds
 from extractor.pipeline.network import load_network
 from schemas.errors import ResourceError
 from schemas.layout import datasets_of
@@ -70,16 +70,15 @@ def run(
 def rows_of(delivered: list[BatchRows]) -> dict[int, Rows]:
     found: dict[int, dict[str, list[Any]]] = {}
     for batch in delivered:
-        at = dict.fromkeys(("frames", "motion", "pairs", "clips"), 0)
+        at, kinds = dict.fromkeys(ROW_KINDS, 0), row_kinds()
         for item, _, *counts in batch.spans.tolist():
             own = dict(zip(at, counts, strict=True))
             for path, array in batch.rows.items():
-                kind = "motion" if path == "frames/motion" else path.partition("/")[0]
+                kind = kinds[path]
                 found.setdefault(item, {}).setdefault(path, []).append(array[at[kind] : at[kind] + own[kind]])
             at = {kind: at[kind] + own[kind] for kind in at}
         for path, array in batch.rows.items():
-            kind = "motion" if path == "frames/motion" else path.partition("/")[0]
-            assert len(array) == at[kind], path
+            assert len(array) == at[kinds[path]], path
     return {item: {path: np.concatenate(parts) for path, parts in rows.items()} for item, rows in found.items()}
 
 

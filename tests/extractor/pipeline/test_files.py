@@ -10,6 +10,7 @@ import torch
 
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, MSNetEnsemble
+from extractor.models.pieces import TemporalLayers
 from extractor.pipeline.files import FileFrames
 from extractor.pipeline.messages import ItemDone
 from extractor.store import FeatureStore, commit_shard, new_attempt, staged_items, write_run
@@ -219,12 +220,14 @@ class Brightness:
         self.factor = factor
         self.members = (self,)
 
-    def temporal_layers(self) -> tuple[bool, ...]:
-        return ()
+    def temporal_layers(self) -> TemporalLayers:
+        return (), (), ()
 
-    def run(self, frames: torch.Tensor, timeline: object) -> tuple[torch.Tensor, None]:
+    def run(
+        self, frames: torch.Tensor, timeline: object, stages: object
+    ) -> tuple[torch.Tensor, None, dict[str, torch.Tensor]]:
         brightness = frames.mean((1, 2, 3))[:, None]
-        return torch.where(brightness > 0, self.factor * brightness, 0.0), None
+        return torch.where(brightness > 0, self.factor * brightness, 0.0), None, {}
 
 
 def staged_run(tmp_path: Path, config: Any, shape: NetworkShape) -> Any:

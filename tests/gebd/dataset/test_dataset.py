@@ -5,8 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
-from gebd import GEBDDataset, collate
+from gebd import GEBDDataset, ShardSampler, collate
 from gebd.dataset.dataset import BlockIndex
 from schemas.errors import StoreError, UsageError
 from tests.gebd import stores
@@ -144,6 +145,53 @@ def test_motion_on_a_grid_is_averaged(tmp_path):
     store = stores.make(tmp_path / "store", {"a.mp4": stores.regular(1.0)}, motion_form="2")
     (sample,) = GEBDDataset(store, tensors=("motion",))
     assert sample.features.shape == (10, 2) and (sample.features[:, 0] - 100).tolist() == list(range(10))
+
+
+MAPS = {"stage3": (5,), "stage2_2x2": (3, 2, 2), "motion_2x2": (2, 2, 2), "stage4": (4,)}
+
+
+def map_values(frames, shape):
+    """What `stores` writes into rows of maps."""
+    row = 64 * np.arange(shape[0])
+    if len(shape) > 1:
+        row = row[:, None, None] + 16 * np.arange(4).reshape(2, 2)
+    return np.array(frames).reshape(-1, *[1] * len(shape)) + row
+
+
+@pytest.mark.parametrize("cache_bytes", [64 * 1024 * 1024, 20_000])
+def test_tensors_stand_side_by_side(cache_bytes, tmp_path):
+    names = ("stage3", "frame", "motion", "stage2_2x2", "displacement", "motion_2x2", "stage4")
+    videos = {"a.mp4": stores.regular(4.0), "b.mp4": stores.regular(2.5, start=7.0)}
+    store = stores.make(tmp_path / "store", videos, outputs=(*names, "confidence", "clip"))
+    dataset = GEBDDataset(store, None, 5, 1.0, 0.6, tensors=names, cache_bytes=cache_bytes)
+    assert dataset.num_channels == 6  # of frame and motion
+    for index in range(len(dataset)):
+        alone, of_block = dataset[index], dataset[BlockIndex(index)]
+        assert tuple(alone.tensors) == names
+        frames = alone.tensors["frame"][:, 0].astype(int)
+        assert frames.tolist() == np.round((alone.time_seconds) * 10).astype(int).tolist()
+        for name in names:
+            assert alone.tensors[name].dtype == np.float16
+            np.testing.assert_array_equal(alone.tensors[name], of_block.tensors[name])
+        for name, shape in MAPS.items():
+            np.testing.assert_array_equal(alone.tensors[name], map_values(frames, shape))
+    loader = DataLoader(dataset, 3, sampler=ShardSampler(dataset, False), collate_fn=collate, num_workers=1)
+    found = next(iter(loader))
+    assert {name: found.tensors[name].shape[2:] for name in MAPS} == MAPS
+    for name, rows in found.tensors.items():
+        assert rows.dtype == torch.float32
+        np.testing.assert_array_equal(rows[0], dataset[0].tensors[name].astype(np.float32))
+
+
+def test_maps_need_no_features(tmp_path):
+    store = stores.make(
+        tmp_path / "store", {"a.mp4": stores.regular(1.0)}, outputs=("stage3", "displacement", "confidence")
+    )
+    dataset = GEBDDataset(store, tensors=("displacement", "stage3"))
+    assert dataset.num_channels == 0 and dataset[0].pair_valid.sum() == 9
+    np.testing.assert_array_equal(dataset[0].tensors["stage3"], map_values(range(10), (5,)))
+    with pytest.raises(UsageError, match="expected frame or motion among the tensors; got displacement, stage3"):
+        _ = dataset[0].features
 
 
 def test_labels_of_slices_are_those_of_the_video(dense):
@@ -285,9 +333,9 @@ def test_a_low_rate_is_warned_of_with_its_reason(dense):
         ({"rate_hz": 10, "window_seconds": 1.0, "hop_seconds": 1e-9}, "hop_seconds: expected at least one"),
         ({"label_sigma_seconds": 0}, "label_sigma_seconds: expected"),
         ({"raters": "median"}, "best, top2, all, vote"),
-        ({"tensors": ("displacement",)}, "tensors: expected frame or motion"),
-        ({"tensors": "frame"}, "tensors: expected frame or motion"),
-        ({"tensors": ("frame", "colour")}, "tensors: expected frame or motion"),
+        ({"tensors": ()}, "tensors: expected a sequence of names like frame, motion, displacement, confidence; got"),
+        ({"tensors": "frame"}, "tensors: expected a sequence of names"),
+        ({"tensors": ("frame", "colour")}, "tensors: expected a sequence of names"),
         ({"member": 1}, "rows of 1 network:"),
     ],
 )

@@ -37,7 +37,7 @@ def test_tensor_is_added_by_one_entry(sampling: Sampling, tmp_path: Path, monkey
     request = Request(weights="random", size=64, num_frames=4, sampling=sampling)
     resolved = resolve(request)
     assert resolved.config.outputs[-1] == "speed"
-    with pytest.raises(ConfigurationError, match=r"clip, frame, motion, .*, speed \(motion also"):
+    with pytest.raises(ConfigurationError, match=r"clip, frame, motion, .*, speed \(motion and stages also"):
         resolve(Request(weights="random", outputs=("pace",)))
 
     paths = StorePaths(tmp_path / "store")
