@@ -144,6 +144,11 @@ class GEBDDataset(Dataset[Sample]):
         """Ids of the videos in the order of the store: those of the annotations if any, else of the store."""
         return tuple(self._samples.video_ids[np.unique(self._slices.video)].tolist())
 
+    def row_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a row of one of `tensors`, as batches have it."""
+        shape = self.store.row_shape(name)
+        return shape[:1] if name == "motion" else shape
+
     @property
     def num_channels(self) -> int:
         """Channels C of `features`; 0 if neither "frame" nor "motion" was asked for."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gebd.annotations.records import VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.entries import Entry
-from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency
+from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
 from gebd.dataset.resampling import TICK_SECONDS, frame_order, resample, slices
 from gebd.dataset.samples import RaterTimes
 from gebd.dataset.store_videos import FrameRows, StoreVideos
@@ -80,7 +80,8 @@ class Boundaries:
 
     def __init__(self, annotations: Sequence[VideoAnnotation], sigma_seconds: float, raters: Raters) -> None:
         flat = [flatten_raters(video.rater_seconds) for video in annotations]
-        best = [raters_by_consistency(video.consistency, video.num_raters) for video in annotations]
+        choose = separate_raters if raters is Raters.SEPARATE else raters_by_consistency
+        best = [choose(video.consistency, video.num_raters) for video in annotations]
         self.sigma_seconds = sigma_seconds
         self.raters = raters
         self._times = np.concatenate([times for times, _ in flat])

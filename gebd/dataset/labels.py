@@ -23,6 +23,7 @@ class Raters(StrEnum):
     TOP2 = "top2"  # either of the two raters with the highest consistency
     ALL = "all"  # any rater
     VOTE = "vote"  # the share of raters who marked it; positive from one half
+    SEPARATE = "separate"  # the two best raters as samples of their own, the second only if as consistent as the mean
 
 
 def raters_by_consistency(consistency: Sequence[float] | None, num_raters: int) -> tuple[int, int]:
@@ -32,6 +33,17 @@ def raters_by_consistency(consistency: Sequence[float] | None, num_raters: int) 
         agreement = np.nan_to_num(np.array(consistency, dtype=np.float64), nan=-np.inf)
     order = np.argsort(-agreement, kind="stable").tolist()
     return order[0], order[min(1, num_raters - 1)]
+
+
+def separate_raters(consistency: Sequence[float] | None, num_raters: int) -> tuple[int, int]:
+    """Return the two raters of highest consistency, or the first twice if the second is less consistent than the mean.
+
+    The samples that SC-Transformer and EfficientGEBD train on. An unknown consistency is no reason against a rater.
+    """
+    first, second = raters_by_consistency(consistency, num_raters)
+    if consistency is not None and consistency[second] < np.nanmean(consistency):
+        return first, first
+    return first, second
 
 
 def flatten_raters(raters: Sequence[Sequence[float]]) -> tuple[Float64Array, Int64Array]:
@@ -59,12 +71,15 @@ def rater_targets(
 def combine(targets: Float32Array, raters: Raters, best: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
     """Return (soft, hard) labels (T,) of the chosen raters, from those of every rater (R, T); hard ones are 0 or 1.
 
-    Soft: by the nearest boundary of any chosen rater; for a vote, the mean over raters. Hard: 1 within one sigma of
-    such a boundary; for a vote, within one sigma of a boundary of at least half of the raters.
+    Soft: by the nearest boundary of any chosen rater; for a vote, the mean over raters; for separate raters, the mean
+    of the two: cross-entropy is linear in its target, so the loss of the mean is the mean loss of two samples. Hard: 1 within one sigma of such a boundary; for a vote, within one sigma of a boundary of at least half of them.
     """
     if raters is Raters.VOTE:
         agreed = (targets >= HARD).mean(axis=0) >= 0.5
         return targets.mean(axis=0, dtype=np.float32), agreed.astype(np.float32)
+    if raters is Raters.SEPARATE:
+        pair = targets[list(best)]
+        return pair.mean(axis=0, dtype=np.float32), (pair.max(axis=0) >= HARD).astype(np.float32)
     chosen = {Raters.BEST: targets[best[0]], Raters.TOP2: targets[list(best)].max(axis=0)}
     soft = chosen[raters] if raters in chosen else targets.max(axis=0)
     return soft, (soft >= HARD).astype(np.float32)

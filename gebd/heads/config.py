@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from gebd.dataset.labels import Raters
-from gebd.heads.networks import HeadName
+from gebd.dataset.store_videos import FRAME_TENSORS, PAIR_TENSORS
+from gebd.heads.networks.spec import HeadName
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 
-Channels = Literal["frame", "motion"]
+TOLERANCES = tuple(n / 20 for n in range(1, 11))
+"""Tolerances of the official evaluation: 0.05, 0.10 ... 0.50."""
+
+Criterion = Literal["average"] | float
+"""The F1 by which epoch and threshold are chosen: at one of `TOLERANCES`, or the average over all of them."""
 
 
 class HeadConfig(BaseModel):
     """A head and its training. With store, annotations and split it determines the result.
 
-    `channels`: input features, of frames or of pooled motion. `use_motion`: displacement and confidence as additional
-    input; None uses them if the store has them. `context_seconds`: length compared to either side of a frame. `width`,
-    `appearance`, `dropout`: of the temporal head. `label_sigma_seconds`: width of the target around a boundary.
-    `picking`, `apart_seconds`: how scores become boundaries, and their minimum distance. The threshold is chosen on the
-    validation part.
+    `tensors`: of the store; none named: all that the head can use (see `GEBDDataset` for their names).
+    `context_seconds`: length compared to either side of a frame. `width`, `dropout`: of the temporal and similarity
+    heads, `appearance`: of the temporal one. `label_sigma_seconds`: width of the target around a boundary. `picking`,
+    `apart_seconds`: how scores become boundaries, and their minimum distance.
+
+    Augmentation: `stretch`, `reverse` (see `gebd.heads.augmentation`), and `noise`, the deviation of noise added to
+    standardised inputs.
+
+    `criterion`: the F1 on the validation part by which epoch and threshold are chosen. `most_marks`: no threshold is
+    chosen at which the head marks more than this many times what a rater marks, which the metric would reward.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    head: HeadName = HeadName.TEMPORAL
-    channels: Channels = "frame"
-    use_motion: bool | None = None
+    head: HeadName = HeadName.SIMILARITY
+    tensors: tuple[str, ...] = ()
     rate_hz: float = Field(default=10.0, gt=0, le=100, allow_inf_nan=False)
     window_seconds: float = Field(default=10.0, gt=0.5, le=600, allow_inf_nan=False)
     hop_seconds: float = Field(default=5.0, gt=0.1, le=600, allow_inf_nan=False)
-    raters: Raters = Raters.BEST
+    raters: Raters = Raters.SEPARATE
     label_sigma_seconds: float = Field(default=0.15, gt=0, le=5)
     context_seconds: float = Field(default=0.8, gt=0, le=10)
     width: int = Field(default=32, ge=4, le=1024)
@@ -47,12 +57,31 @@ class HeadConfig(BaseModel):
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     picking: PickingMethod = PickingMethod.PEAK
     apart_seconds: float = Field(default=0.5, ge=0, le=60)
+    stretch: float = Field(default=0.2, ge=0, le=1)
+    noise: float = Field(default=0.2, ge=0, le=10)
+    reverse: bool = True
+    criterion: Criterion = 0.05
+    most_marks: float = Field(default=1.1, gt=0, le=100)
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @field_validator("criterion")
+    @classmethod
+    def _known(cls, criterion: Criterion) -> Criterion:
+        if criterion != "average" and criterion not in TOLERANCES:
+            raise ValueError(f"expected average or a tolerance from {TOLERANCES[0]} to {TOLERANCES[-1]} by 0.05")
+        return criterion
 
     @property
     def context_frames(self) -> int:
         """Number of context frames to either side."""
         return max(1, round(self.context_seconds * self.rate_hz))
+
+    def inputs(self, stored: Collection[str]) -> tuple[str, ...]:
+        """The tensors that the head takes from a store which has those of `stored`."""
+        if self.tensors:
+            return self.tensors
+        usable = (*FRAME_TENSORS, *PAIR_TENSORS) if self.head is HeadName.SIMILARITY else ("frame", *PAIR_TENSORS)
+        return tuple(name for name in usable if name in stored)
 
     def picker(self, threshold: float) -> BoundaryPicker:
         """Return the picker that turns scores into boundaries at a threshold."""

@@ -19,7 +19,7 @@ from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Batch, collate
 from gebd.dataset.stitching import stitch
 from gebd.heads.config import HeadConfig
-from gebd.heads.networks import Head, describe_motion
+from gebd.heads.networks.base import Head
 from gebd.heads.trained import TrainedHead, load_head
 from gebd.metric.picking import BoundaryPicker
 from gebd.metric.tracks import Track
@@ -67,7 +67,7 @@ def predict(
     trained = run if isinstance(run, TrainedHead) else load_head(run, device)
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     trained.require_store(store.config)
-    dataset = open_dataset(trained.config, store, annotations, joining, use_motion=trained.head.spec.uses_motion)
+    dataset = open_dataset(trained.config, store, annotations, joining, tuple(trained.head.spec.shapes))
     if video_ids is not None:
         dataset = dataset.subset(video_ids)
     batches = scored_batches(trained.head, dataset, batch_windows=batch_windows, workers=workers)
@@ -82,11 +82,9 @@ def open_dataset(
     store: FeatureStore,
     annotations: Source | Annotations | None,
     joining: JoinOptions | None,
-    *,
-    use_motion: bool,
+    tensors: Sequence[str],
 ) -> GEBDDataset:
     """Open the windows of a store as configured."""
-    motion = ("displacement", "confidence") if use_motion else ()
     joining = joining or JoinOptions()
     return GEBDDataset(
         store,
@@ -96,19 +94,10 @@ def open_dataset(
         hop_seconds=config.hop_seconds,
         label_sigma_seconds=config.label_sigma_seconds,
         raters=config.raters,
-        tensors=(config.channels, *motion),
+        tensors=tensors,
         pattern=joining.pattern,
         starts_seconds=joining.starts_seconds,
     )
-
-
-def logits_of(head: Head, batch: Batch) -> Tensor:
-    """Return (B, T) logits of a batch on the head's device."""
-    motion = None
-    if head.spec.uses_motion and batch.displacement is not None and batch.confidence is not None:
-        motion = describe_motion(batch.displacement, batch.confidence)
-    logits: Tensor = head(batch.features, batch.valid, motion)
-    return logits
 
 
 def scored_batches(
@@ -118,11 +107,12 @@ def scored_batches(
     order = ShardSampler(dataset, shuffle=False, batch_size=batch_windows, num_workers=workers)
     own = torch.Generator()  # else the loader draws from the caller's random state
     loader = DataLoader(dataset, batch_windows, sampler=order, collate_fn=collate, num_workers=workers, generator=own)
-    device = head.features.mean.device
+    device = head.device
     head.eval()
     with torch.inference_mode():
         for batch in loader:
-            yield batch, logits_of(head, batch.to(device)).cpu()
+            on_device = batch.to(device)
+            yield batch, head(on_device.tensors, on_device.valid).cpu()
 
 
 def tracks_of(batches: Iterable[tuple[Batch, Tensor]]) -> dict[str, Track]:

@@ -25,13 +25,13 @@ from gebd.heads.splitting import Parts
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError, WeightsError
 
-_VERSION = 1
+_VERSION = 2
 _MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One pass over the training part: mean loss per frame of both parts, F1 at 0.05 on validation at `threshold`."""
+    """One pass over the training part: mean loss per frame of both parts, F1 on validation at the best `threshold`."""
 
     epoch: int
     training_loss: float

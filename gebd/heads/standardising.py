@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Subset
 
 from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samples import collate
-from gebd.heads.networks import Head, Standardise, describe_motion
+from gebd.heads.networks.base import Head, Standardise
 
 _MOST_WINDOWS = 1000
 
@@ -17,16 +17,16 @@ def fit_standardisation(head: Head, dataset: GEBDDataset, batch_windows: int) ->
     """Set the head's standardisation from valid frames of at most 1,000 windows, spread evenly over the dataset."""
     step = -(-len(dataset) // _MOST_WINDOWS)
     part = Subset(dataset, range(0, len(dataset), step))
-    features = _Moments(head.features)
-    motion = None if head.motion is None else _Moments(head.motion)
+    moments = {name: _Moments(standard) for name, standard in head.standards.items()}
     own = torch.Generator()  # else the loader draws from the caller's random state
     for batch in DataLoader(part, batch_size=batch_windows, collate_fn=collate, generator=own):
-        features.add(batch.features[batch.valid])
-        if motion is not None:
-            motion.add(describe_motion(batch.displacement, batch.confidence)[batch.valid])
-    features.finish()
-    if motion is not None:
-        motion.finish()
+        on_device = {name: rows.to(head.device) for name, rows in batch.tensors.items()}
+        with torch.no_grad():
+            raw = head.raw_inputs(on_device)
+        for name, values in raw.items():
+            moments[name].add(values[batch.valid.to(head.device)].flatten(0, -2))
+    for one in moments.values():
+        one.finish()
 
 
 class _Moments:
@@ -35,7 +35,7 @@ class _Moments:
     def __init__(self, target: Standardise) -> None:
         self._target = target
         self._count = 0
-        self._sum = torch.zeros_like(target.mean, dtype=torch.float64, device="cpu")
+        self._sum = torch.zeros_like(target.mean, dtype=torch.float64)
         self._squares = torch.zeros_like(self._sum)
 
     def add(self, values: Tensor) -> None:

@@ -20,21 +20,20 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.join_report import JoinReport
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Batch, collate
+from gebd.heads.augmentation import TimeAugmentation
+from gebd.heads.choosing import choose_threshold
 from gebd.heads.config import HeadConfig
-from gebd.heads.networks import HeadSpec, build_head
-from gebd.heads.predict import JoinOptions, logits_of, open_dataset, pick_boundaries, scored_batches, tracks_of
+from gebd.heads.networks.building import build_head
+from gebd.heads.networks.spec import HeadSpec
+from gebd.heads.predict import JoinOptions, open_dataset, pick_boundaries, scored_batches, tracks_of
 from gebd.heads.run_folder import Epoch, HeadFolder, HeadState
 from gebd.heads.splitting import Parts, Validation, split_videos, with_validation
 from gebd.heads.standardising import fit_standardisation
 from gebd.heads.trained import HEAD_NAME, TrainedHead, load_head, save_head
 from gebd.metric.baselines import Comparison, compare_with_baselines
-from gebd.metric.f1 import evaluate
 from gebd.metric.predictions import write_predictions
 from gebd.metric.report import write_report
 from gebd.metric.tracks import Track, write_tracks
-
-_TOLERANCE = 0.05
-_THRESHOLDS = tuple(n / 100 for n in range(5, 100, 5))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +65,9 @@ def train_head(
 ) -> TrainingResult:
     """Train a head and save the best one, with its history, in the folder `out` (see `gebd.heads.run_folder`).
 
-    The best epoch has the highest F1 at 0.05 on the validation part: `validation` (annotations of other videos, or ids
-    of annotated ones), else a seeded share of the videos. Training stops after `patience_epochs` without improvement.
-    A second call with the same arguments resumes after the last finished epoch, with the same losses as an
+    The best epoch has the highest F1 by `config.criterion` on the validation part: `validation` (annotations of other
+    videos, or ids of annotated ones), else a seeded share of the videos. Training stops after `patience_epochs` without
+    improvement. A second call with the same arguments resumes after the last finished epoch, with the same losses as an
     uninterrupted run. `tell` is called after every epoch.
 
     Raises UsageError if a part has no video, ConfigurationError if `out` holds a run with other options, and whatever
@@ -76,10 +75,9 @@ def train_head(
     """
     config = config or HeadConfig()
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
-    if config.use_motion is None:
-        config = config.model_copy(update={"use_motion": {"displacement", "confidence"} <= set(store.tensors)})
+    config = config.model_copy(update={"tensors": config.inputs(store.tensors)})
     truth, ids = with_validation(load_annotations(annotations), validation)
-    whole = open_dataset(config, store, truth, joining, use_motion=bool(config.use_motion))
+    whole = open_dataset(config, store, truth, joining, config.tensors)
     parts = split_videos(whole.video_ids, ids, config.validation_share, config.seed)
     folder = HeadFolder(Path(out))
     folder.begin(config, store.config, parts)
@@ -105,15 +103,16 @@ class _Training:
         self._weights = self._part.class_weights().to(device)
         spec = HeadSpec(
             name=config.head,
-            in_channels=whole.num_channels,
+            tensors=tuple((name, whole.row_shape(name)) for name in config.tensors),
             context_frames=config.context_frames,
-            uses_motion=bool(config.use_motion),
             width=config.width,
             dropout=config.dropout,
             appearance=config.appearance,
         )
         with _seeded(config.seed, 0, device):
             self._head = build_head(spec).to(device)
+        self._head.input_noise = config.noise
+        self._augment = TimeAugmentation(config.stretch, config.reverse)
         self._optimizer = torch.optim.AdamW(
             self._head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -152,8 +151,8 @@ class _Training:
         with _seeded(self._config.seed, number, self._device):
             training_loss = self._learn(number)
         tracks, validation_loss = self._validate()
-        threshold, f1 = self._best_threshold(tracks)
-        return Epoch(number, training_loss, validation_loss, f1, threshold)
+        choice = choose_threshold(tracks, self._truth, self._config)
+        return Epoch(number, training_loss, validation_loss, choice.f1, choice.threshold)
 
     def _learn(self, number: int) -> float:
         """Train for one shuffled pass; return the mean loss per frame."""
@@ -164,8 +163,8 @@ class _Training:
         self._head.train()
         total = count = 0.0
         for batch in loader:
-            batch = batch.to(self._device)
-            loss, frames = self._loss(batch, logits_of(self._head, batch))
+            batch = self._augment(batch.to(self._device))
+            loss, frames = self._loss(batch, self._head(batch.tensors, batch.valid))
             self._optimizer.zero_grad(set_to_none=True)
             (loss / frames).backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self._head.parameters(), 1.0)
@@ -194,15 +193,6 @@ class _Training:
                 yield batch, logits
 
         return tracks_of(counted()), total / max(count, 1.0)
-
-    def _best_threshold(self, tracks: dict[str, Track]) -> tuple[float, float]:
-        """Return the threshold of the highest F1 on the validation part, on ties the nearest to 0.5; and that F1."""
-        scores = {}
-        for threshold in _THRESHOLDS:
-            found = pick_boundaries(tracks, self._config.picker(threshold))
-            scores[threshold] = evaluate(found, self._truth, [_TOLERANCE]).f1[_TOLERANCE]
-        best = max(scores, key=lambda threshold: (scores[threshold], -abs(threshold - 0.5)))
-        return best, scores[best]
 
     def _trained(self, epoch: Epoch) -> TrainedHead:
         picker = self._config.picker(epoch.threshold)

@@ -15,7 +15,9 @@ from safetensors.torch import save
 
 from extractor.store.disk.atomic import write_bytes
 from gebd.heads.config import HeadConfig
-from gebd.heads.networks import Head, HeadSpec, build_head
+from gebd.heads.networks.base import Head
+from gebd.heads.networks.building import build_head
+from gebd.heads.networks.spec import HeadSpec
 from gebd.heads.run_folder import file_of_run
 from gebd.metric.picking import BoundaryPicker
 from schemas.config import ExtractionConfig
@@ -24,7 +26,7 @@ from schemas.errors import ConfigurationError, WeightsError
 HEAD_NAME = "head.safetensors"
 """Name of the file in the folder of a run."""
 
-_FORMAT, _VERSION = "gebd-head", 1
+_FORMAT, _VERSION = "gebd-head", 2
 _MAX_BYTES = 1 << 30
 _NOT_FEATURES = {"seed", "outputs", "motion_form", "store_dtype", "decoder", "keep_corrupt", "format_version"}
 
@@ -34,7 +36,7 @@ class TrainedHead:
     """A head in evaluation mode, with everything that prediction needs.
 
     `config`: of its training. `picker`: turns its scores (probabilities) into boundaries. `extraction`: configuration
-    of the store that it was trained on. `epoch`: the best epoch. `validation_f1`: its F1 at 0.05.
+    of the store that it was trained on. `epoch`: the best epoch. `validation_f1`: its F1 by the configured criterion.
     """
 
     head: Head

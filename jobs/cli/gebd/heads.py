@@ -12,7 +12,7 @@ from gebd.annotations.values import shown
 from gebd.dataset.labels import Raters
 from gebd.detection.detector import DetectionConfig, detect as detect_boundaries
 from gebd.heads.config import HeadConfig, head_config
-from gebd.heads.networks import HeadName
+from gebd.heads.networks.spec import HeadName
 from gebd.heads.predict import Prediction, predict as predict_boundaries
 from gebd.heads.run_folder import Epoch, HeadFolder
 from gebd.heads.splitting import Parts, Validation
@@ -49,10 +49,15 @@ def _head_options(
     head: Annotated[
         HeadName, typer.Option("--head", help="contrast is that of the official baseline.")
     ] = _DEFAULTS.head,
-    no_motion: Annotated[
-        bool, typer.Option("--no-motion", help="Features alone, even if the store has displacement.")
-    ] = False,
-    channels: Annotated[str, typer.Option("--channels", help="frame, or motion (pooled).")] = _DEFAULTS.channels,
+    tensors: Annotated[
+        str,
+        typer.Option(
+            "--tensors",
+            help="Tensors of the store, with commas: frame,stage3_2x2,displacement,confidence. (default: all that the "
+            "head can use)",
+            show_default=False,
+        ),
+    ] = "",
     raters: Annotated[Raters, typer.Option("--raters", help="Whose boundaries are the target.")] = _DEFAULTS.raters,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DEFAULTS.rate_hz,
     window: Annotated[float, typer.Option("--window", help="Seconds seen at a time.")] = _DEFAULTS.window_seconds,
@@ -62,13 +67,20 @@ def _head_options(
         int, typer.Option("--patience", help="Stop after this many epochs without a better F1.")
     ] = _DEFAULTS.patience_epochs,
     learning_rate: Annotated[float, typer.Option("--learning-rate")] = _DEFAULTS.learning_rate,
+    criterion: Annotated[
+        str,
+        typer.Option("--criterion", help="F1 by which epoch and threshold are chosen: a tolerance, or average."),
+    ] = str(_DEFAULTS.criterion),
+    most_marks: Annotated[
+        float,
+        typer.Option("--most-marks", help="A threshold may mark this many times what a rater marks."),
+    ] = _DEFAULTS.most_marks,
     seed: Annotated[int, typer.Option("--seed", help="Of split, weights and order.")] = _DEFAULTS.seed,
 ) -> HeadConfig:
     """The head and its training."""
     return head_config(
         head=head,
-        use_motion=False if no_motion else None,
-        channels=channels,
+        tensors=tuple(name.strip() for name in tensors.split(",") if name.strip()),
         raters=raters,
         rate_hz=rate_hz,
         window_seconds=window,
@@ -76,6 +88,8 @@ def _head_options(
         max_epochs=epochs,
         patience_epochs=patience,
         learning_rate=learning_rate,
+        criterion=criterion,
+        most_marks=most_marks,
         seed=seed,
     )
 

@@ -1,0 +1,1 @@
+"""Heads: map the tensors of a window of frames to a boundary score per frame."""
