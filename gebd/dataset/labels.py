@@ -72,7 +72,8 @@ def combine(targets: Float32Array, raters: Raters, best: tuple[int, int]) -> tup
     """Return (soft, hard) labels (T,) of the chosen raters, from those of every rater (R, T); hard ones are 0 or 1.
 
     Soft: by the nearest boundary of any chosen rater; for a vote, the mean over raters; for separate raters, the mean
-    of the two: cross-entropy is linear in its target, so the loss of the mean is the mean loss of two samples. Hard: 1 within one sigma of such a boundary; for a vote, within one sigma of a boundary of at least half of them.
+    of the two: cross-entropy is linear in its target, so the loss of the mean is the mean loss of two samples. Hard: 1
+    within one sigma of such a boundary; for a vote, within one sigma of a boundary of at least half of them.
     """
     if raters is Raters.VOTE:
         agreed = (targets >= HARD).mean(axis=0) >= 0.5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gebd.annotations.records import Annotations
-from gebd.heads.config import TOLERANCES, HeadConfig
+from gebd.heads.config import AVERAGE, TOLERANCES, HeadConfig
 from gebd.metric.f1 import evaluate
 from gebd.metric.tracks import Track
 
@@ -31,7 +31,7 @@ def choose_threshold(tracks: dict[str, Track], truth: Annotations, config: HeadC
     """
     people = [len(boundaries) for video in truth.values() for boundaries in video.rater_seconds]
     limit = config.most_marks * float(np.mean(people)) * len(tracks)
-    tolerances = TOLERANCES if config.criterion == "average" else (config.criterion,)
+    tolerances = TOLERANCES if config.criterion == AVERAGE else (float(config.criterion),)
     allowed: list[Choice] = []
     others: list[tuple[int, Choice]] = []
     for threshold in _THRESHOLDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -17,7 +17,8 @@ from schemas.wording import first_refusal
 TOLERANCES = tuple(n / 20 for n in range(1, 11))
 """Tolerances of the official evaluation: 0.05, 0.10 ... 0.50."""
 
-Criterion = Literal["average"] | float
+AVERAGE = "average"
+Criterion = float | str
 """The F1 by which epoch and threshold are chosen: at one of `TOLERANCES`, or the average over all of them."""
 
 
@@ -64,12 +65,15 @@ class HeadConfig(BaseModel):
     most_marks: float = Field(default=1.1, gt=0, le=100)
     seed: int = Field(default=0, ge=0, lt=2**31)
 
-    @field_validator("criterion")
+    @field_validator("criterion", mode="before")
     @classmethod
-    def _known(cls, criterion: Criterion) -> Criterion:
-        if criterion != "average" and criterion not in TOLERANCES:
-            raise ValueError(f"expected average or a tolerance from {TOLERANCES[0]} to {TOLERANCES[-1]} by 0.05")
-        return criterion
+    def _known(cls, criterion: object) -> Criterion:
+        try:
+            if criterion == AVERAGE or float(str(criterion)) in TOLERANCES:
+                return AVERAGE if criterion == AVERAGE else float(str(criterion))
+        except ValueError:
+            pass
+        raise ValueError(f"expected {AVERAGE}, or a tolerance of {TOLERANCES[0]:g}, 0.1 ... {TOLERANCES[-1]:g}")
 
     @property
     def context_frames(self) -> int:

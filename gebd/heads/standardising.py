@@ -17,7 +17,7 @@ def fit_standardisation(head: Head, dataset: GEBDDataset, batch_windows: int) ->
     """Set the head's standardisation from valid frames of at most 1,000 windows, spread evenly over the dataset."""
     step = -(-len(dataset) // _MOST_WINDOWS)
     part = Subset(dataset, range(0, len(dataset), step))
-    moments = {name: _Moments(standard) for name, standard in head.standards.items()}
+    moments = {name: _Moments(head.standard(name)) for name in head.standards}
     own = torch.Generator()  # else the loader draws from the caller's random state
     for batch in DataLoader(part, batch_size=batch_windows, collate_fn=collate, generator=own):
         on_device = {name: rows.to(head.device) for name, rows in batch.tensors.items()}

@@ -6,6 +6,7 @@ Scores are logits. Frames that are not `valid` (padding, damage) are excluded fr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -65,7 +66,7 @@ class Standardise(nn.Module):
 class Head(nn.Module):
     """Base of the heads: from tensors by name, each (B, T, *row), and valid (B, T) bool, to (B, T) logits.
 
-    `standards`: a `Standardise` for each of `raw_inputs`. `input_noise`: deviation of noise that is added to standardised
+    `standards`: a `Standardise` for each of `raw_inputs`. `input_noise`: deviation of the noise added to standardised
     inputs in training.
     """
 
@@ -80,6 +81,10 @@ class Head(nn.Module):
     def device(self) -> torch.device:
         """Where the head computes."""
         return next(self.parameters()).device
+
+    def standard(self, name: str) -> Standardise:
+        """The standardisation of one of `raw_inputs`."""
+        return cast(Standardise, self.standards[name])
 
     def raw_inputs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The values that are standardised, by name, each (B, T, ..., C)."""
@@ -108,6 +113,10 @@ class FlatHead(Head):
         channels = {"features": self.features_width} | ({"moves": MOTION_WIDTH} if spec.uses_motion else {})
         super().__init__(spec, channels)
         self.in_width = sum(channels.values())
+
+    def standard(self, name: str) -> Standardise:
+        """The standardisation of one of `raw_inputs`."""
+        return cast(Standardise, self.standards[name])
 
     def raw_inputs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Features (B, T, C), and what the displacement says (B, T, MOTION_WIDTH)."""

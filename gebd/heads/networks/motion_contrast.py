@@ -76,7 +76,8 @@ def _on_grid(displacement: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
     batch = displacement.shape[:2]
     sums = F.adaptive_avg_pool2d((displacement * confidence).flatten(0, 1), _GRID)
     weight = F.adaptive_avg_pool2d(confidence.flatten(0, 1), _GRID)
-    return (sums / weight.clamp_min(1e-3)).unflatten(0, batch), weight.unflatten(0, batch)
+    grid = (*batch, -1, _GRID, _GRID)
+    return (sums / weight.clamp_min(1e-3)).view(grid), weight.view(grid)
 
 
 def _log_speed(flow: Tensor, scale: Tensor) -> Tensor:
