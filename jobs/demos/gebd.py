@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.store.reader import FeatureStore
 from gebd.annotations.loading import write_annotations
 from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.detection.detector import detect
 from gebd.heads.config import HeadConfig
+from gebd.heads.networks.spec import HeadName
 from gebd.heads.predict import predict
 from gebd.heads.run_folder import Epoch
 from gebd.heads.train import train_head
@@ -31,10 +34,14 @@ from jobs.run.resolving import resolve
 from jobs.run.watcher import Watcher
 from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling
+from schemas.errors import WeightsError
 from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 
-_MOTION, _FEATURES, _TWIN, _DETECTOR = "msnet+motion", "msnet", "tsn", "no labels"
-_TWIN_MODEL = "tsn_resnet18"
+_LEVELS, _FEATURES, _TEMPORAL, _DETECTOR = "msnet+levels", "msnet", "temporal head", "no labels"
+_TWIN_MODEL = "tsn_resnet18"  # of random weights
+_ALONE = ("frame",)
+_OUTPUTS = ("frame", "stage3_2x2", "motion_2x2", "displacement", "confidence")
+_OF_TEMPORAL = ("frame", "displacement", "confidence")
 _SIZE_PX = (128, 160)
 _OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan; stores and runs record the rest
 _WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and evaluated on
@@ -44,8 +51,8 @@ _WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and ev
 class GEBDDemoPlan:
     """What the demonstration makes, and with which networks.
 
-    weights: as in `Request`, for `model`. against: checkpoint of a TSN-ResNet-18 trained in the same way, or "random";
-    None leaves it out. size: side of the network's input. seconds: range of the videos' length.
+    weights: as in `Request`, for `model`. against: checkpoints of networks trained in the same way, or "random" for a
+    TSN-ResNet-18. size: side of the network's input. seconds: range of the videos' length.
     """
 
     training_videos: int = 60
@@ -54,7 +61,7 @@ class GEBDDemoPlan:
     seed: int = 0
     model: str = "msnet_resnet18"
     weights: str | None = None
-    against: str | None = None
+    against: tuple[str, ...] = ()
     size: int = 112
     device: str = "auto"
     config: HeadConfig = field(default_factory=HeadConfig)
@@ -64,8 +71,9 @@ class GEBDDemoPlan:
 class GEBDDemoResult:
     """Outcome of the last extraction, and the comparison, None if an extraction did not finish.
 
-    The methods of `comparison`: a head on MSNet's features and displacement, on its features alone, on those of the
-    TSN, and the detector without labels; then the baselines. `pictures` is empty without matplotlib.
+    The methods of `comparison`: the default head on MSNet's features, maps of its levels and displacement; on its
+    features alone; the temporal head on features and displacement; the default head on the features of each of the
+    networks trained alike; the detector without labels; then the baselines. `pictures` is empty without matplotlib.
     """
 
     outcome: Outcome
@@ -108,10 +116,13 @@ class _DemoFolder:
             outcome = extract(self._videos, self._store(name), request, options, self._watcher)
             if not outcome.complete:
                 return GEBDDemoResult(outcome, None)
-        found = {_MOTION: self._head(_MOTION, "msnet", training, test, motion=True)}
-        found[_FEATURES] = self._head(_FEATURES, "msnet", training, test, motion=False)
-        if _TWIN in requests:
-            found[_TWIN] = self._head(_TWIN, _TWIN, training, test, motion=False)
+        found = {_LEVELS: self._head(_LEVELS, "msnet", training, test, tensors=_OUTPUTS)}
+        found[_FEATURES] = self._head(_FEATURES, "msnet", training, test)
+        temporal = {"head": HeadName.TEMPORAL, "tensors": _OF_TEMPORAL}
+        found[_TEMPORAL] = self._head(_TEMPORAL, "msnet", training, test, **temporal)
+        for name in requests:
+            if name != "msnet":
+                found[name] = self._head(name, name, training, test)
         found[_DETECTOR] = detect(self._store("msnet"), test).boundaries
         comparison = self._compare(found, test)
         return GEBDDemoResult(outcome, comparison, self._draw(comparison, test))
@@ -131,10 +142,13 @@ class _DemoFolder:
         """Requests by network; refuses weights that do not fit before anything is made."""
         plan = self._plan
         networks = {"msnet": (plan.model, plan.weights)}
-        if plan.against is not None:
-            networks[_TWIN] = (_TWIN_MODEL, plan.against)
-        else:
-            self._watcher.say(f"no checkpoint of a {_TWIN_MODEL} trained in the same way: its row is left out")
+        for weights in plan.against:
+            model = _TWIN_MODEL if weights == RANDOM_WEIGHTS else inspect_checkpoint(weights).architecture
+            if model is None:
+                raise WeightsError(f"expected weights of a known network; got {weights}. Give others for --against")
+            networks[model.partition("_")[0]] = model, weights
+        if not plan.against:
+            self._watcher.say("no checkpoint of a network trained in the same way: such rows are left out")
         requests = {
             name: Request(
                 model=model,
@@ -142,6 +156,7 @@ class _DemoFolder:
                 seed=plan.seed if weights == RANDOM_WEIGHTS else None,
                 sampling=Sampling.DENSE,
                 size=plan.size,
+                outputs=_OUTPUTS if name == "msnet" else _ALONE,
             )
             for name, (model, weights) in networks.items()
         }
@@ -153,13 +168,13 @@ class _DemoFolder:
         return self._out / f"store-{name}"
 
     def _run(self, method: str) -> Path:
-        return self._out / f"run-{method}"
+        return self._out / f"run-{_file_name(method)}"
 
     def _head(
-        self, method: str, store: str, training: Annotations, test: Annotations, *, motion: bool
+        self, method: str, store: str, training: Annotations, test: Annotations, **changes: Any
     ) -> dict[str, list[float]]:
-        """Train a head on one part and predict the other."""
-        config = self._plan.config.model_copy(update={"use_motion": motion})
+        """Train a head on one part and predict the other; `changes` to the plan's configuration."""
+        config = self._plan.config.model_copy(update={"tensors": _ALONE} | changes)
         device = choose_device(self._plan.device)
         tell = self._tell
         result = train_head(
@@ -175,7 +190,7 @@ class _DemoFolder:
     def _compare(self, found: dict[str, dict[str, list[float]]], test: Annotations) -> Comparison:
         """All methods and the baselines of the first, over the same resampled videos."""
         for method, boundaries in found.items():
-            write_predictions(boundaries, self._out / f"predictions-{method.replace(' ', '-')}.json")
+            write_predictions(boundaries, self._out / f"predictions-{_file_name(method)}.json")
         first, *others = found
         with_baselines = compare_with_baselines(found[first], test, name=first).evaluations
         evaluations = {first: with_baselines.pop(first)}
@@ -198,12 +213,16 @@ class _DemoFolder:
             store,
             video_id,
             self._out / "timeline.png",
-            run=self._run(_MOTION),
+            run=self._run(_LEVELS),
             annotations=test,
             frames=strip.frames,
             frame_aspect=strip.aspect,
         )
         return plot_comparison(comparison, self._out / "f1.png"), timeline
+
+
+def _file_name(method: str) -> str:
+    return method.replace(" ", "-")
 
 
 def _annotation(part: str, video: DemoVideo) -> VideoAnnotation:

@@ -14,6 +14,9 @@ from schemas.errors import WeightsError
 TWIN_WEIGHTS = Path("weights/tsn_resnet18.safetensors")
 """Path, in a checkout of the repository, of the TSN trained like the bundled MSNet."""
 
+TSM_WEIGHTS = TWIN_WEIGHTS.with_name("tsm_resnet18.safetensors")
+"""Likewise, of the TSM."""
+
 BUNDLED_MODEL = "msnet_resnet18"
 """Network whose bundled weights are the default."""
 

@@ -17,7 +17,7 @@ from jobs.cli.parameters import Device
 from jobs.cli.streams import say
 from jobs.cluster.devices import DeviceChoice
 from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
-from jobs.weights.loading import TWIN_WEIGHTS
+from jobs.weights.loading import TSM_WEIGHTS, TWIN_WEIGHTS
 
 _PLAN = GEBDDemoPlan()
 _EVERY = 10  # epochs per line of progress
@@ -31,10 +31,12 @@ def demo(
         str | None, typer.Option("--weights", help="Of MSNet-ResNet-18. (default: the bundled ones)")
     ] = None,
     against: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--against",
-            help=f"Checkpoint of a TSN-ResNet-18 trained alike, to compare. (default: {TWIN_WEIGHTS}, if it exists)",
+            help="Checkpoint of a network trained alike, to compare; more than once for several. (default: those in "
+            f"{TWIN_WEIGHTS.parent} of a checkout)",
+            show_default=False,
         ),
     ] = None,
     training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
@@ -44,14 +46,14 @@ def demo(
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Make videos with known boundaries, extract them, train heads on one part and evaluate them on the other."""
-    if against is None and TWIN_WEIGHTS.is_file():
-        against = str(TWIN_WEIGHTS)
+    if not against:
+        against = [str(path) for path in (TWIN_WEIGHTS, TSM_WEIGHTS) if path.is_file()]
     plan = GEBDDemoPlan(
         training_videos=training_videos,
         test_videos=test_videos,
         seed=seed,
         weights=weights,
-        against=against,
+        against=tuple(against),
         size=size,
         device=device,
     )
@@ -61,8 +63,10 @@ def demo(
     print_comparison(result.comparison)
     say(
         paragraph(
-            "msnet+motion, msnet: the same head, trained on features with displacement and on features alone; "
-            f"{'' if against is None else 'tsn: on features of a network without motion; '}no labels: the detector."
+            "msnet+levels, msnet: the same head, on features with maps of levels and of motion, and on features alone; "
+            "temporal head: the smaller one, on features with displacement; "
+            f"{'tsn, tsm: on features of networks without the motion module; ' if against else ''}"
+            "no labels: the detector."
         )
     )
     for picture in result.pictures:

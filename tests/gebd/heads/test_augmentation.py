@@ -62,7 +62,7 @@ def test_frames_that_a_window_does_not_have_are_not_valid() -> None:
         found = drawn(TimeAugmentation(0.3, True), seed)
         for b, length in enumerate(LENGTHS):
             at = found.tensors["frame"][b, found.valid[b], 0]
-            assert 0 <= float(at.min()) and float(at.max()) < length
+            assert float(at.min()) >= 0 and float(at.max()) < length
             assert found.valid[b].sum() >= length // 2
             shorter += int(found.valid[b].sum()) < length
     assert shorter > 10

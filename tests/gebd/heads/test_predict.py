@@ -65,5 +65,5 @@ def test_head_without_motion_asks_for_none(tmp_path: Path) -> None:
     store, truth = make_videos(tmp_path / "store", 8, outputs=("frame",))
     result = train_head(store, truth, tmp_path / "run", CONFIG)
     assert isinstance(result.trained, TrainedHead)
-    assert not result.trained.head.spec.uses_motion and not result.trained.config.use_motion
+    assert not result.trained.head.spec.uses_motion and result.trained.config.tensors == ("frame",)
     assert len(predict(tmp_path / "run", store).boundaries) == 8

@@ -39,7 +39,7 @@ def train(made: tuple[Path, Annotations], tmp_path: Path) -> Callable[..., Train
     return run
 
 
-@pytest.mark.parametrize("head", ["contrast", "temporal"])
+@pytest.mark.parametrize("head", ["contrast", "temporal", "similarity"])
 def test_training_learns_and_the_run_holds_everything(
     head: str, made: tuple[Path, Annotations], train: Callable[..., TrainingResult]
 ) -> None:
@@ -67,7 +67,7 @@ def test_training_learns_and_the_run_holds_everything(
     assert again.f1[0.05] == pytest.approx(result.trained.validation_f1)
 
 
-def test_trained_temporal_head_finds_boundaries_of_other_videos(
+def test_trained_head_finds_boundaries_of_other_videos(
     made: tuple[Path, Annotations], train: Callable[..., TrainingResult]
 ) -> None:
     trained = train(max_epochs=15).trained
@@ -125,7 +125,7 @@ def test_validation_part_can_be_given(made: tuple[Path, Annotations], train: Cal
     by_ids = train("by_ids", max_epochs=1, validation=ids)
     by_file = train("by_file", max_epochs=1, validation=part(made[1], 0, 3), truth=part(made[1], 3, 14))
     assert by_ids.epochs == by_file.epochs
-    assert list(by_ids.comparison.evaluations["temporal"].counts.video_ids) == ids
+    assert list(by_ids.comparison.evaluations["similarity"].counts.video_ids) == ids
 
 
 def test_video_in_both_parts_is_refused(made: tuple[Path, Annotations], train: Callable[..., TrainingResult]) -> None:

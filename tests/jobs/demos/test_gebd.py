@@ -20,7 +20,7 @@ def test_demo_runs_from_files_to_an_f1_and_again(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
-    assert list(report["methods"])[:4] == ["msnet+motion", "msnet", "tsn", "no labels"]
+    assert list(report["methods"])[:5] == ["msnet+levels", "msnet", "temporal head", "tsn", "no labels"]
     assert all(method["coverage"] == 1.0 for method in report["methods"].values())
     assert "3 of 3 annotated videos predicted, coverage 1.000" in done.stdout
     assert (tmp_path / "demo" / "f1.png").exists() and (tmp_path / "demo" / "timeline.png").exists()

@@ -79,7 +79,9 @@ def test_train_shows_the_join_the_baselines_and_the_coverage(call: Call, place: 
 
 
 def test_train_without_motion_asks_for_none(call: Call, place: Path, tmp_path: Path) -> None:
-    code, *_ = call("train", place / "STORE", place / "train.json", "--out", tmp_path / "run", "--no-motion", *TRAINING)
+    code, *_ = call(
+        "train", place / "STORE", place / "train.json", "--out", tmp_path / "run", "--tensors", "frame", *TRAINING
+    )
     assert code == 0
     assert not load_head(tmp_path / "run").head.spec.uses_motion
 
