@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_lines_of_the_documentation_load_a_store(tmp_path: Path) -> None:
     truth = {str(n): made.processed_entry([2.0, 5.0], duration=12.0) for n in range(5)}
     write_annotations(truth, tmp_path / "annotations.json")
     done = subprocess.run(
-        [sys.executable, "-c", python_block("gebd.GEBDDataset") + "\nprint('read', len(batch), epoch)"],
+        [sys.executable, "-c", python_block("DataLoader") + "\nprint('read', len(batch), epoch)"],
         check=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -56,6 +57,16 @@ def test_lines_of_the_documentation_load_a_store(tmp_path: Path) -> None:
     )
     assert "joined                  5 of 5 annotated videos" in done.stdout and "read 6 1" in done.stdout
     assert not done.stderr
+
+
+def test_lines_of_the_documentation_hand_out_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = ("frame", "stage3", "stage2_2x2", "motion_2x2", "displacement")
+    stores.make(tmp_path / "STORE", {f"{n}.mp4": stores.regular(2.0) for n in range(2)}, outputs=outputs)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(python_block("maps"), names)
+    assert tuple(names["batch"].tensors) == outputs
+    assert names["batch"].tensors["stage2_2x2"].shape == (2, 21, 3, 2, 2)
 
 
 def test_the_example_of_an_annotation_file_loads() -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency
+from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
 
 TIMES = np.arange(20) / 10
 
@@ -54,3 +54,30 @@ def test_raters_are_chosen_as_asked():
 )
 def test_raters_by_consistency(consistency, raters, expected):
     assert raters_by_consistency(consistency, raters) == expected
+
+
+@pytest.mark.parametrize(
+    ("consistency", "raters", "expected"),
+    [
+        ((0.3, 0.8, 0.7), 3, (1, 2)),
+        ((0.3, 0.8, 0.5), 3, (1, 1)),  # 0.5 is below the mean of 0.533
+        ((0.9, 0.2), 2, (0, 0)),
+        ((math.nan, 0.1), 2, (1, 0)),
+        (None, 3, (0, 1)),
+        ((0.7,), 1, (0, 0)),
+    ],
+)
+def test_second_rater_is_a_sample_only_if_as_consistent_as_the_mean(consistency, raters, expected):
+    assert separate_raters(consistency, raters) == expected
+
+
+def test_cross_entropy_of_separate_raters_is_that_of_two_samples():
+    found = labels([[0.5], [0.9, 1.5]])
+    soft, hard = combine(found, Raters.SEPARATE, (0, 1))
+    scores = np.linspace(-3, 3, len(TIMES))
+
+    def loss(target):
+        return (target * np.logaddexp(0, -scores) + (1 - target) * np.logaddexp(0, scores)).mean()
+
+    assert loss(soft) == pytest.approx((loss(found[0]) + loss(found[1])) / 2, rel=1e-6)
+    assert TIMES[hard > 0].round(1).tolist() == [0.4, 0.5, 0.6, 0.8, 0.9, 1.0, 1.4, 1.5, 1.6]
