@@ -60,13 +60,13 @@ def test_lines_of_the_documentation_load_a_store(tmp_path: Path) -> None:
 
 
 def test_lines_of_the_documentation_hand_out_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = ("frame", "stage3", "stage2_2x2", "motion_2x2", "displacement")
+    outputs = ("frame", "stage3", "stage2_2x2", "motion_2x2", "displacement", "confidence")
     stores.make(tmp_path / "STORE", {f"{n}.mp4": stores.regular(2.0) for n in range(2)}, outputs=outputs)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(python_block("maps"), names)
     assert tuple(names["batch"].tensors) == outputs
-    assert names["batch"].tensors["stage2_2x2"].shape == (2, 21, 3, 2, 2)
+    assert names["batch"].tensors["stage2_2x2"].shape == (2, 20, 3, 2, 2)
 
 
 def test_the_example_of_an_annotation_file_loads() -> None:
