@@ -113,7 +113,7 @@ class _DemoFolder:
         if _TWIN in requests:
             found[_TWIN] = self._head(_TWIN, _TWIN, training, test, motion=False)
         found[_DETECTOR] = detect(self._store("msnet"), test).boundaries
-        comparison = self._compare(found, test)
+        comparison = self._compare(found, test, training)
         return GEBDDemoResult(outcome, comparison, self._draw(comparison, test))
 
     def _write(self, part: str, count: int, seed: int) -> Annotations:
@@ -172,15 +172,18 @@ class _DemoFolder:
         )
         return predict(result.trained, self._store(store), test, device=device).boundaries
 
-    def _compare(self, found: dict[str, dict[str, list[float]]], test: Annotations) -> Comparison:
+    def _compare(
+        self, found: dict[str, dict[str, list[float]]], test: Annotations, training: Annotations
+    ) -> Comparison:
         """All methods and the baselines of the first, over the same resampled videos."""
         for method, boundaries in found.items():
             write_predictions(boundaries, self._out / f"predictions-{method.replace(' ', '-')}.json")
         first, *others = found
-        with_baselines = compare_with_baselines(found[first], test, name=first).evaluations
-        evaluations = {first: with_baselines.pop(first)}
+        with_baselines = compare_with_baselines(found[first], test, name=first, training=training)
+        baselines = dict(with_baselines.evaluations)
+        evaluations = {first: baselines.pop(first)}
         evaluations |= {method: evaluate(found[method], test) for method in others}
-        comparison = Comparison(evaluations | with_baselines)
+        comparison = Comparison(evaluations | baselines, with_baselines.clock)
         write_report(comparison, self._out / "report.json")
         return comparison
 

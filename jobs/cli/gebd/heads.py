@@ -42,6 +42,16 @@ _Named = Annotated[
 _Out = Annotated[
     Path, typer.Option("--out", "-o", help="JSON, or the official submission for a name in .pkl.", show_default=False)
 ]
+_Sources = Annotated[
+    str | None,
+    typer.Option(
+        "--sources",
+        metavar="COLUMN",
+        help="Column of the manifest that says which videos are of one source, and so on one side of the split. "
+        "(default: YouTube ids and paths)",
+        show_default=False,
+    ),
+]
 _Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the score of every sample, as JSON.")]
 
 
@@ -96,6 +106,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    sources: _Sources = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
@@ -109,6 +120,7 @@ def train(
             out,
             config,
             validation=_validation(validation),
+            sources=sources,
             joining=join_options(pattern, stretches, annotations),
             device=choose_device(device),
             workers=workers,
@@ -152,6 +164,7 @@ def predict(
     out: _Out,
     annotations: _Named = None,
     scores: _Scores = None,
+    sources: _Sources = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
@@ -165,19 +178,20 @@ def predict(
     parts = HeadFolder(run).parts()
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
-        found = predict_boundaries(trained, store, annotations, joining=joining, workers=workers)
+        found = predict_boundaries(trained, store, annotations, joining=joining, sources=sources, workers=workers)
     _write(found, out, scores, annotations)
     _tell_of_known(found, parts)
     return 0
 
 
 def _tell_of_known(found: Prediction, parts: Parts) -> None:
-    """Report how many of the predicted videos the head was trained or validated on: their score is no test."""
-    known = [
-        f"{verb} on {count}"
-        for verb, part in (("trained", parts.training), ("validated", parts.validation))
-        if (count := len(found.boundaries.keys() & set(part)))
-    ]
+    """Report how many of the predicted videos, or of their sources, the head has seen: their score is no test."""
+    known = []
+    for verb, part in zip(("trained", "validated"), parts.known(found.sources), strict=True):
+        if part.videos:
+            known.append(f"{verb} on {part.videos}")
+        if part.stretches:
+            known.append(f"{verb} on other stretches of the source of {part.stretches}")
     if known:
         predicted = counted(len(found.boundaries), "predicted video")
         notice(f"the head was {' and '.join(known)} of {predicted}: a score on these says little")
