@@ -153,7 +153,9 @@ def pattern_advice(join: Join, annotations: Annotations) -> str:
     if not best or joined[best] <= len(join.items):
         return r"for example, --pattern 'clip_(\d+)' finds 17 in x/clip_17.mp4"
     name, item = tried[best]
-    return f"--pattern '{shown(best)}' finds {shown(name)} in {shown(item)} and joins {joined[best]} of {len(annotations)}"
+    return (
+        f"--pattern '{shown(best)}' finds {shown(name)} in {shown(item)} and joins {joined[best]} of {len(annotations)}"
+    )
 
 
 def _patterns(join: Join) -> Iterator[tuple[str, tuple[str, str]]]:

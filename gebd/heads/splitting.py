@@ -15,6 +15,8 @@ from gebd.annotations.sources import grouped, source_of
 from gebd.annotations.values import shown
 from gebd.dataset.dataset import GEBDDataset
 from schemas.errors import UsageError
+from schemas.manifest import MANIFEST_COLUMNS
+from schemas.table_columns import shown_names
 from schemas.wording import counted
 
 Validation = Source | Annotations | Sequence[str]
@@ -97,9 +99,10 @@ def _column(dataset: GEBDDataset, name: str) -> dict[str, str]:
     """Return the values of a column of the manifest, by the dataset's video ids; videos without a value are omitted."""
     manifest = dataset.store.manifest
     if name not in manifest:
+        users = [column for column in manifest.columns if column not in MANIFEST_COLUMNS]
         raise UsageError(
             f"sources (--sources): expected a column of the manifest of {dataset.store.paths.root}; got {name!r:.80}. "
-            f"Name one of {', '.join(map(shown, manifest.columns))}"
+            + (f"Name one of {shown_names(users)}" if users else "Extract from a table that has it")
         )
     column = manifest.drop_duplicates("video_id").set_index("video_id")[name].dropna()
     return {video_id: str(column[item]) for video_id, item in dataset.items.items() if item in column.index}
