@@ -223,7 +223,7 @@ class GEBDDataset(Dataset[Sample]):
     def _positive(self) -> npt.NDArray[np.bool_]:
         """Whether each sample of all videos is valid and has a positive hard label."""
         if self._boundaries is None:
-            raise UsageError("expected classes of samples; got a dataset without raters' marks. Pass annotations")
+            raise UsageError("expected classes of samples; got a dataset without annotations by raters. Pass some")
         found = [
             self._boundaries.targets(video, self._samples.time_seconds[self._samples.of(video)])[1] > 0
             for video in range(len(self._samples.video_ids))

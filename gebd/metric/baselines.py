@@ -194,8 +194,10 @@ def compare_with_baselines(
     if name in (*rivals, "clock", "human"):
         raise UsageError(f"name: expected a name for the method; got {name!r}, the name of a baseline. Choose another")
     evaluations = {name: evaluate(found, truth, **options)}
-    clock = training if isinstance(training, Clock) else None
-    if training is not None and clock is None:
+    clock = None
+    if isinstance(training, Clock):
+        clock = training
+    elif training is not None:
         judged = evaluations[name].definition
         clock = fit_clock(training, tolerance=judged.tolerances[0], absolute=judged.absolute)
     if clock is not None:

@@ -36,7 +36,7 @@ class Clock:
     def within(self, duration_seconds: float) -> Float64Array:
         """Return its boundaries from 0 to a duration."""
         count = int(max(0.0, duration_seconds - self.phase_seconds) / self.period_seconds) + 2
-        times = self.phase_seconds + self.period_seconds * np.arange(count)
+        times: Float64Array = self.phase_seconds + self.period_seconds * np.arange(count, dtype=np.float64)
         return times[times <= duration_seconds]
 
     def __str__(self) -> str:

@@ -57,7 +57,7 @@ def test_a_list_without_marks_names_the_videos(place: Path) -> None:
     assert "2 of 2 annotated videos" in str(found.join) and "marks                   none: these" in str(found.join)
     dataset = GEBDDataset(place / "store", listed)
     assert dataset[0].target_soft is None
-    with pytest.raises(UsageError, match="without raters' marks"):
+    with pytest.raises(UsageError, match="without annotations by raters"):
         dataset.class_weights()
 
 
