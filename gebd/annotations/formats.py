@@ -28,7 +28,7 @@ def parse(content: Any, source: str, *, rules: Rules, min_change_seconds: float)
     """
     found = recognise(content, source)
     left_out: dict[str, str] = {}
-    if set(content) == {"rows"}:
+    if _is_table(content):
         entries: Mapping[str, Mapping[str, Any]] = dict(entries_of_rows(content["rows"], source))
     else:
         entries = _entries(content, source)
@@ -62,7 +62,7 @@ def parse(content: Any, source: str, *, rules: Rules, min_change_seconds: float)
 
 def recognise(content: Any, source: str) -> AnnotationFormat:
     """Return the format, judged by the keys of the entries; raises UsageError if it is unknown."""
-    if isinstance(content, Mapping) and isinstance(content.get("rows"), list) and set(content) == {"rows"}:
+    if _is_table(content):
         marked = "time_seconds" in first_row(content["rows"], source)
         return AnnotationFormat.CSV if marked else AnnotationFormat.LIST
     entries = _entries(content, source)
@@ -82,6 +82,11 @@ def recognise(content: Any, source: str) -> AnnotationFormat:
         f"boundaries_seconds (plain JSON) for every video; got {shown(', '.join(sorted(first))) or 'nothing'}. "
         "Convert it to one of the formats in docs/gebd.md"
     )
+
+
+def _is_table(content: Any) -> bool:
+    """Return whether content is that of a CSV table, as `read_content` returns it."""
+    return isinstance(content, Mapping) and isinstance(content.get("rows"), list) and set(content) == {"rows"}
 
 
 def _kind_of_kinetics(entries: Iterable[Mapping[str, Any]]) -> AnnotationFormat:

@@ -84,9 +84,9 @@ def sources_of(dataset: GEBDDataset, given: Sources | None = None) -> dict[str, 
     inventory = read_inventory(dataset.store.paths).drop_duplicates("video_id", keep="last")
     files = dict(zip(inventory["video_id"], inventory["path"], strict=True))
     stated = _column(dataset, given) if isinstance(given, str) else given
-    found = {}
+    items, found = dataset.items, {}
     for video_id in dataset.video_ids:
-        item = dataset.items[video_id]
+        item = items[video_id]
         if stated is not None and video_id not in stated:
             raise UsageError(f"sources: expected one for every video; got none for {shown(video_id)}. Add it")
         path = None if dataset.annotations is None else dataset.annotations[video_id].source_path

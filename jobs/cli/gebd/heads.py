@@ -250,7 +250,8 @@ def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path 
         say(*str(found.join).splitlines(), "")
     count = sum(map(len, found.boundaries.values()))
     empty = [video_id for video_id, track in found.tracks.items() if not len(track.scores)]
-    say(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}")
+    per_video = f", {count / len(found.boundaries):.1f} a video" if found.boundaries else ""
+    say(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}{per_video}")
     if empty:
         say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
     say(f"written: {out}{'' if scores is None else f', {scores}'}")
