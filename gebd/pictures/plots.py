@@ -141,7 +141,7 @@ def _draw_threshold(axes: Axes, track: Track, picker: BoundaryPicker) -> None:
     """Draw a threshold as a level; a prominence, by which maxima must stand out, as a bar below every one that does."""
     name = f"threshold {picker.threshold:g}"
     if picker.method is PickingMethod.PROMINENCE:
-        name = f"least prominence {picker.threshold:g}"
+        name = f"bars: the prominence required, {picker.threshold:g}"
         times = np.array(picker.pick(track.time_seconds, track.scores))
         heights = np.interp(times, track.time_seconds, track.scores)
         axes.vlines(times, heights - picker.threshold, heights, color=_BLACK, linewidth=2.2)
