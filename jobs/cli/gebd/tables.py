@@ -35,13 +35,11 @@ def print_comparison(comparison: Comparison) -> None:
         cells = score_cells(comparison.evaluations[str(name)])
         lines.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
     say(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
+    clock = f" clock: {comparison.clock}, the best on the training annotations." if comparison.clock else ""
     say(
         paragraph(
-            f"  average: F1 over all tolerances; marks: predicted boundaries per video, of which a rater marks "
-            f"{method.marks_per_video:.1f}; gain: F1 of {next(iter(comparison.evaluations))} minus this row's."
-            + (
-                "" if comparison.clock is None else f" clock: {comparison.clock}, the best on the training annotations."
-            ),
+            f"  average: F1 over all tolerances; marks: predicted boundaries per video (a rater marks "
+            f"{method.marks_per_video:.1f}); gain: F1 of {next(iter(comparison.evaluations))} minus this row's.{clock}",
             indent="  ",
         )
     )
@@ -53,7 +51,7 @@ def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> Block:
     whole = table(head, lines)
     if whole.count("\n") == len(lines):
         return whole
-    gains = [(line[0], *line[-2:]) for line in lines if line[-1]]
+    gains = [(line[0], *line[-2:]) for line in lines if line[-2]]
     return Block(f"{table(head[:-2], [line[:-2] for line in lines])}\n{table((head[0], *head[-2:]), gains)}")
 
 

@@ -173,7 +173,7 @@ def test_evaluate_adds_the_clock_of_the_training_annotations(call: Call, place: 
     assert "clock" not in call(*arguments)[1]
     code, out, _ = call(*arguments, "--training", place / "train.json", "--out", tmp_path / "report.json")
     assert code == 0 and re.search(r"^  clock +\d\.\d{3} ", out, re.MULTILINE)
-    assert re.search(r"of which a rater marks \d\.\d;", " ".join(out.split()))
+    assert re.search(r"per video \(a rater marks \d\.\d\);", " ".join(out.split()))
     assert re.search(r"clock: \d\.\d\d s, then every \d\.\d\d s, the best on the training", " ".join(out.split()))
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["clock"]["videos"] == 11 and report["marks_per_video"] > 1
