@@ -26,6 +26,7 @@ from .metric.baselines import (
     uniform as uniform,
     uniform_matched as uniform_matched,
 )
+from .metric.clock import Clock as Clock, fit_clock as fit_clock
 from .metric.evaluation import Evaluation as Evaluation
 from .metric.f1 import TOLERANCES as TOLERANCES, evaluate as evaluate, in_frames as in_frames
 from .metric.picking import BoundaryPicker as BoundaryPicker, PickingMethod as PickingMethod

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from gebd.annotations.kinetics_raw import Rules, convert_raw
-from gebd.annotations.records import AnnotationFormat, Annotations, PerRater, VideoAnnotation
+from gebd.annotations.records import AnnotationFormat, Annotations, PerRater, UnusableVideoError, VideoAnnotation
+from gebd.annotations.tables import LENGTHS, entries_of_rows, first_row, states_length
 from gebd.annotations.values import mapping, number, numbers, sequence, shown, text, whole
 from schemas.errors import UsageError
 
 PLAIN_HEADER = "gebd-annotations"
 _PLAIN_VERSION = 1
-_CSV_NEEDED = ("video_id", "duration_seconds", "time_seconds")
+_PATHS = ("source_path", "path_video", "path")  # names that a list may use
+_CAPTIONED = "boundaries with captions"  # key of an entry of GEB+, which in the file is a bare list
 
 
 def parse(content: Any, source: str, *, rules: Rules, min_change_seconds: float) -> Annotations:
     """Parse the content of a file of any format; error messages call it `source`.
 
-    Raises UsageError if the format is unknown or an entry does not match it.
+    A video with a value that no video can have, or without a rater, costs itself and is listed in `left_out`. Raises
+    UsageError if the format is unknown, an entry does not match it, or no video is left.
     """
     found = recognise(content, source)
     left_out: dict[str, str] = {}
-    if found is AnnotationFormat.CSV:
-        return Annotations(_from_rows(content["rows"], source), format=found)
-    entries = _entries(content, source)
+    if _is_table(content):
+        entries: Mapping[str, Mapping[str, Any]] = dict(entries_of_rows(content["rows"], source))
+    else:
+        entries = _entries(content, source)
     if found is AnnotationFormat.KINETICS_RAW:
         conversion = convert_raw(entries, rules=rules, min_change_seconds=min_change_seconds)
         entries, left_out = conversion.videos, conversion.left_out
@@ -36,35 +40,63 @@ def parse(content: Any, source: str, *, rules: Rules, min_change_seconds: float)
         AnnotationFormat.KINETICS_PROCESSED: _from_kinetics,
         AnnotationFormat.TAPOS_KINETICS: _from_kinetics,
         AnnotationFormat.TAPOS_INSTANCES: _from_instance,
+        AnnotationFormat.GEB_PLUS: _from_geb_plus,
         AnnotationFormat.PLAIN: _from_plain,
+        AnnotationFormat.CSV: _from_plain,
+        AnnotationFormat.LIST: _from_list,
     }[found]
-    videos = [read(video_id, entry) for video_id, entry in entries.items()]
+    videos = []
+    for video_id, entry in entries.items():
+        try:
+            video = read(video_id, entry)
+            if not video.num_raters and found is not AnnotationFormat.LIST:
+                raise UnusableVideoError(video_id, "expected at least one rater; got none")
+            videos.append(video)
+        except UnusableVideoError as unusable:
+            left_out[video_id] = unusable.reason
+            first = unusable
+    if entries and not videos:
+        raise UsageError(f"{source}: expected a video that can be used; got none of {len(entries)}: {first}")
     return Annotations(videos, format=found, left_out=left_out)
 
 
 def recognise(content: Any, source: str) -> AnnotationFormat:
     """Return the format, judged by the keys of the entries; raises UsageError if it is unknown."""
-    if isinstance(content, Mapping) and isinstance(content.get("rows"), list) and set(content) == {"rows"}:
-        return AnnotationFormat.CSV
+    if _is_table(content):
+        marked = "time_seconds" in first_row(content["rows"], source)
+        return AnnotationFormat.CSV if marked else AnnotationFormat.LIST
     entries = _entries(content, source)
     first = next(iter(entries.values()))
-    if "boundaries_seconds" in first:
+    if _CAPTIONED in first:
+        return AnnotationFormat.GEB_PLUS
+    if any("boundaries_seconds" in entry for entry in entries.values()):
         return AnnotationFormat.PLAIN
     if "my_substages_frameidx" in first:
         return AnnotationFormat.TAPOS_INSTANCES
     if any("substages_timestamps" in entry for entry in entries.values()):
-        lists = [entry.get("substages_timestamps") for entry in entries.values()]
-        raters = [value if isinstance(value, list | tuple) else () for value in lists]
-        marks = (mark for one in raters for times in one if isinstance(times, list | tuple) for mark in times)
-        if any(isinstance(mark, Mapping) for mark in marks):
-            return AnnotationFormat.KINETICS_RAW
-        one_rater = all(len(one) == 1 for one in raters)
-        return AnnotationFormat.TAPOS_KINETICS if one_rater else AnnotationFormat.KINETICS_PROCESSED
+        return _kind_of_kinetics(entries.values())
+    if all(states_length(entry) for entry in entries.values()):
+        return AnnotationFormat.LIST
     raise UsageError(
         f"{source}: expected substages_timestamps (Kinetics-GEBD, TAPOS), my_substages_frameidx (TAPOS) or "
         f"boundaries_seconds (plain JSON) for every video; got {shown(', '.join(sorted(first))) or 'nothing'}. "
         "Convert it to one of the formats in docs/gebd.md"
     )
+
+
+def _is_table(content: Any) -> bool:
+    """Return whether content is that of a CSV table, as `read_content` returns it."""
+    return isinstance(content, Mapping) and isinstance(content.get("rows"), list) and set(content) == {"rows"}
+
+
+def _kind_of_kinetics(entries: Iterable[Mapping[str, Any]]) -> AnnotationFormat:
+    lists = [entry.get("substages_timestamps") for entry in entries]
+    raters = [value if isinstance(value, list | tuple) else () for value in lists]
+    marks = (mark for one in raters for times in one if isinstance(times, list | tuple) for mark in times)
+    if any(isinstance(mark, Mapping) for mark in marks):
+        return AnnotationFormat.KINETICS_RAW
+    one_rater = all(len(one) == 1 for one in raters)
+    return AnnotationFormat.TAPOS_KINETICS if one_rater else AnnotationFormat.KINETICS_PROCESSED
 
 
 def _entries(content: Any, source: str) -> Mapping[str, Mapping[str, Any]]:
@@ -79,6 +111,10 @@ def _entries(content: Any, source: str) -> Mapping[str, Mapping[str, Any]]:
         found = mapping(found.get("videos"), f"{source}: videos")
     if not found:
         raise UsageError(f"{source}: expected annotations of videos; got none. Check the path")
+    if all(isinstance(entry, int | float) for entry in found.values()):
+        return {video_id: {"duration_seconds": seconds} for video_id, seconds in found.items()}
+    if is_geb_plus(found):
+        return {video_id: {_CAPTIONED: boundaries} for video_id, boundaries in found.items()}
     if all(isinstance(entry, list | tuple | np.ndarray) for entry in found.values()):
         raise UsageError(
             f"{source}: expected annotations; got a list for every video, as predictions have. Give the annotations "
@@ -107,8 +143,8 @@ def _from_instance(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
     """Parse TAPOS by frame numbers: one rater, no consistency."""
     what = f"the annotation of {shown(video_id)}"
     fps = number(_get(entry, "myfps", what), f"{what}: myfps")
-    if fps <= 0:
-        raise UsageError(f"{what}: expected an fps above 0; got {fps}. Correct it")
+    if not fps > 0:
+        raise UnusableVideoError(video_id, f"expected an fps above 0; got {fps}")
     frames = tuple(numbers(_get(entry, "my_substages_frameidx", what), f"{what}: my_substages_frameidx"))
     return VideoAnnotation(
         video_id,
@@ -118,6 +154,44 @@ def _from_instance(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
         num_frames=whole(_get(entry, "my_num_frames", what), f"{what}: my_num_frames"),
         rater_frames=(frames,),
         source_path=_optional_text(entry.get("path"), f"{what}: path"),
+    )
+
+
+def is_geb_plus(content: Mapping[str, Any]) -> bool:
+    """Return whether the content of a file is that of Kinetics-GEB+: lists of boundaries with captions by video id."""
+    if not all(isinstance(boundaries, list | tuple) for boundaries in content.values()):
+        return False
+    first = next((boundaries[0] for boundaries in content.values() if len(boundaries)), None)
+    return isinstance(first, Mapping) and "timestamp" in first
+
+
+def _from_geb_plus(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
+    """Parse Kinetics-GEB+: the boundaries of one rater, each once or more, with captions of several.
+
+    No length is stated: the video ends where its last boundary has its `next_timestamp`, as in the official code.
+    """
+    what = f"the annotation of {shown(video_id)}"
+    boundaries = [mapping(one, what) for one in sequence(entry[_CAPTIONED], what)]
+    if not boundaries:
+        raise UnusableVideoError(video_id, "expected a boundary, which tells how long the video is; got none")
+    ends = [number(_get(one, "next_timestamp", what), f"{what}: next_timestamp") for one in boundaries]
+    times = sorted({number(_get(one, "timestamp", what), f"{what}: timestamp") for one in boundaries})
+    return VideoAnnotation(video_id, max(ends), (tuple(times),))
+
+
+def _from_list(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
+    """Parse a video without marks, under the keys of Kinetics-GEBD (also `path`, and counts as text) or plain JSON."""
+    what = f"the annotation of {shown(video_id)}"
+    fps, frames = entry.get("fps"), entry.get("num_frames")
+    fps = None if fps is None else number(fps, f"{what}: fps")
+    frames = int(frames) if isinstance(frames, str) and frames.isdecimal() else frames
+    frames = None if frames is None else whole(frames, f"{what}: num_frames")
+    length = next((entry[name] for name in LENGTHS if entry.get(name) is not None), None)
+    if length is None:
+        length = frames / fps if frames is not None and fps else math.nan
+    path = next((text(entry[name], f"{what}: {name}") for name in _PATHS if entry.get(name)), None)
+    return VideoAnnotation(
+        video_id, number(length, f"{what}: duration"), (), fps=fps, num_frames=frames, source_path=path
     )
 
 
@@ -149,57 +223,11 @@ def plain_content(annotations: Annotations) -> dict[str, Any]:
             "source_path": video.source_path,
             "consistency_average": video.consistency_average,
             "consistency": None if agreement is None else [None if math.isnan(value) else value for value in agreement],
-            "boundaries_seconds": [list(times) for times in video.rater_seconds],
+            "boundaries_seconds": [list(times) for times in video.rater_seconds] or None,
             "boundaries_frames": None if video.rater_frames is None else [list(n) for n in video.rater_frames],
         }
         videos[video_id] = {name: value for name, value in entry.items() if value is not None}
     return {"format": PLAIN_HEADER, "version": _PLAIN_VERSION, "videos": videos}
-
-
-def _from_rows(rows: Sequence[Mapping[str, str]], source: str) -> Iterator[VideoAnnotation]:
-    """Parse one row per boundary; a row without a time stands for a rater who marked none."""
-    if not rows or not all(column in rows[0] for column in _CSV_NEEDED):
-        columns = ", ".join(rows[0]) if rows else "no rows"
-        raise UsageError(
-            f"{source}: expected a pickle, JSON, or a CSV table with the columns {', '.join(_CSV_NEEDED)}; got "
-            f"{shown(columns)}. Add the columns, or check the path"
-        )
-    of_video: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
-    for n, row in enumerate(rows):
-        of_video.setdefault(row["video_id"], []).append((n, row))
-    for video_id, found in of_video.items():
-        yield _from_plain(video_id, _gathered(found, f"{source}, row {found[0][0] + 1}"))
-
-
-def _gathered(rows: Sequence[tuple[int, Mapping[str, str]]], what: str) -> dict[str, Any]:
-    """Gather the rows of one video into an entry of plain JSON."""
-    raters: dict[str, list[float]] = {}
-    agreement: dict[str, float] = {}
-    first = rows[0][1]
-    if not first["video_id"]:
-        raise UsageError(f"{what}: expected a video_id; got none. Fill in the cell")
-    for n, row in rows:
-        for column in ("duration_seconds", "fps", "num_frames", "consistency_average", "source_path"):
-            if row.get(column) != first.get(column):
-                raise UsageError(f"{what} and row {n + 1} are of one video but differ in {column}. Correct one of them")
-        times = raters.setdefault(row.get("rater", ""), [])
-        if row["time_seconds"]:
-            times.append(_cell(row, "time_seconds", n))
-        if row.get("consistency"):
-            agreement[row.get("rater", "")] = _cell(row, "consistency", n)
-    entry: dict[str, Any] = {"boundaries_seconds": list(raters.values()), "source_path": first.get("source_path")}
-    for column in ("duration_seconds", "fps", "num_frames", "consistency_average"):
-        entry[column] = _cell(first, column, rows[0][0]) if first.get(column) else None
-    if agreement:
-        entry["consistency"] = [agreement.get(rater) for rater in raters]
-    return entry
-
-
-def _cell(row: Mapping[str, str], column: str, n: int) -> float:
-    try:
-        return float(row[column])
-    except ValueError:
-        raise UsageError(f"row {n + 1}: {column}: expected a number; got {row[column]!r:.60}. Correct it") from None
 
 
 def _get(entry: Mapping[str, Any], name: str, what: str) -> Any:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TypeVar
@@ -25,6 +26,8 @@ _SEGMENT = re.compile(r"#[0-9.e+-]*-[0-9.e+-]*$")
 _SUFFIX = re.compile(r"\.(?=[^.]*[A-Za-z])[A-Za-z0-9]{1,5}$")  # .mp4 and .3gp, but not the .931 of an instance's name
 _KINETICS = re.compile(r"([A-Za-z0-9_-]{11})_\d{6}_\d{6}")
 _INSTANCE = re.compile(r"s\d+_(\d+)_(\d+)_(\d+)_(\d+)$")
+_YOUTUBE = re.compile(r"[A-Za-z0-9_-]{11}")
+_PATTERNS, _LOOKED_AT = 5, 200  # how many are tried, and how many names are searched for one
 _SLACK_SECONDS = 0.25  # a stretch may exceed its item by this much at either end
 
 
@@ -136,6 +139,42 @@ def _ambiguities(
             contested.update(name for name in names if found[name][0] is not JoinRule.ID)
             ambiguous.append(Ambiguity(tuple(names), (item_ids[item],)))
     return ambiguous, contested
+
+
+def pattern_advice(join: Join, annotations: Annotations) -> str:
+    """Return a worked example of a pattern, in a sentence: if one is found, a pattern that joins more of these videos.
+
+    An id that stands in an item's id tells what surrounds it; the pattern is tried before it is recommended.
+    """
+    item_ids = [*join.items.values(), *join.unused]
+    tried = dict(islice(_patterns(join), _PATTERNS))
+    joined = {pattern: len(join_videos(item_ids, annotations, pattern=pattern).items) for pattern in tried}
+    best = max(joined, key=lambda pattern: joined[pattern], default="")
+    if not best or joined[best] <= len(join.items):
+        return r"for example, --pattern 'clip_(\d+)' finds 17 in x/clip_17.mp4"
+    name, item = tried[best]
+    return (
+        f"--pattern '{shown(best)}' finds {shown(name)} in {shown(item)} and joins {joined[best]} of {len(annotations)}"
+    )
+
+
+def _patterns(join: Join) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield patterns, each with the annotation and the item that suggest it."""
+    for name in join.missing[:_LOOKED_AT]:
+        for item in join.unused[:_LOOKED_AT]:
+            before, there, after = item.rpartition(name)
+            around = re.search(r"(?:^|/|\d)([^/\d]*?)(0*)$", before) if there else None
+            if around is None:
+                continue
+            shape = "[A-Za-z0-9_-]{11}" if _YOUTUBE.fullmatch(name) else "[^/]+?"
+            if name.isdecimal():
+                shape = r"[1-9]\d*" if around[2] else r"\d+"
+            left = _quoted(around[1]) or "(?:^|/)"
+            yield f"{left}{'0*' * bool(around[2])}({shape}){_quoted(after[:1]) or '$'}", (name, item)
+
+
+def _quoted(text: str) -> str:
+    return re.escape(text).replace(r"\-", "-")
 
 
 def tapos_starts(path: str | os.PathLike[str]) -> dict[str, float]:

@@ -8,10 +8,10 @@ the rules as written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import floor
 from typing import Any
 
 from gebd.annotations.values import mapping, number, numbers, sequence, shown, text
@@ -73,13 +73,15 @@ def convert_raw(
 
 
 def _lacking(entry: Mapping[str, Any]) -> str:
-    missing = [name for name in _NEEDED if entry.get(name) is None]
-    if not missing:
-        try:
-            int(entry["num_frames"])
-        except (TypeError, ValueError, OverflowError):
-            missing.append("num_frames")
-    return ", ".join(missing)
+    """Return the needed fields that are missing, or that hold a number that no video can have."""
+    return ", ".join(name for name in _NEEDED if entry.get(name) is None or not _possible(name, entry[name]))
+
+
+def _possible(name: str, value: Any) -> bool:
+    try:
+        return name == "f1_consis_avg" or 0 < (int(value) if name == "num_frames" else float(value)) < math.inf
+    except (TypeError, ValueError, OverflowError):
+        return name != "num_frames"  # that the others are no numbers is said where they are read
 
 
 def _convert_video(
@@ -103,7 +105,9 @@ def _convert_video(
         "path_frame": path.split(".mp4")[0],
         "f1_consis": consistency[: len(raters)],
         "f1_consis_avg": number(entry["f1_consis_avg"], f"{what}: f1_consis_avg"),
-        "substages_myframeidx": [[float(min(num_frames - 1, floor(time * fps))) for time in rater] for rater in times],
+        "substages_myframeidx": [
+            [float(min(num_frames - 1, math.floor(time * fps))) for time in rater] for rater in times
+        ],
         "substages_timestamps": times,
     }
 

@@ -24,8 +24,20 @@ class AnnotationFormat(StrEnum):
     KINETICS_PROCESSED = "kinetics_processed"
     TAPOS_KINETICS = "tapos_kinetics"  # TAPOS under the keys of Kinetics-GEBD, with one rater
     TAPOS_INSTANCES = "tapos_instances"  # TAPOS under my_duration, my_num_frames, my_substages_frameidx
+    GEB_PLUS = "geb_plus"  # Kinetics-GEB+: boundaries with captions, of one rater
     PLAIN = "plain"
     CSV = "csv"
+    LIST = "list"  # videos without marks, in any of several schemas
+
+
+class UnusableVideoError(UsageError):
+    """A value of one video that no video can have; `reason` is the message without the video's id."""
+
+    def __init__(self, video_id: str, reason: str) -> None:
+        super().__init__(
+            f"the annotation of {shown(video_id)}: {reason}. Correct it, or remove the video from the file"
+        )
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +45,13 @@ class VideoAnnotation:
     """What raters marked in one video (for TAPOS: in one stretch of a video, with times from the stretch's start).
 
     `rater_seconds` holds the boundaries of every rater in seconds, in stored order; a rater who saw none has an empty
-    tuple. `rater_frames` holds the same boundaries as 0-based frame numbers if the file states them. `consistency` is
-    each rater's agreement with the others (F1, 0 to 1) and `consistency_average` that of the video; None if the file
-    states none. `source_path` is the video's path as the file states it.
+    tuple, and a video of a list without marks has no rater. `rater_frames` holds the same boundaries as 0-based frame
+    numbers if the file states them. `consistency` is each rater's agreement with the others (F1, 0 to 1) and
+    `consistency_average` that of the video; None if the file states none. `source_path` is the video's path as the file
+    states it.
 
-    Raises UsageError that names the video if a value is invalid: a duration or fps that is not above 0, a boundary that
-    is not finite, no rater at all, or lists that differ in length.
+    Raises UnusableVideoError, a UsageError that names the video, if a value is invalid: a duration or fps that is not
+    above 0, a boundary that is not finite, or lists that differ in length.
     """
 
     video_id: str
@@ -52,10 +65,9 @@ class VideoAnnotation:
     source_path: str | None = None
 
     def __post_init__(self) -> None:
-        self._expect(math.isfinite(self.duration_seconds) and self.duration_seconds > 0, "a duration above 0 seconds")
         self._expect(self.fps is None or (math.isfinite(self.fps) and self.fps > 0), "an fps above 0")
+        self._expect(math.isfinite(self.duration_seconds) and self.duration_seconds > 0, "a duration above 0 seconds")
         self._expect(self.num_frames is None or self.num_frames > 0, "at least one frame")
-        self._expect(len(self.rater_seconds) > 0, "at least one rater")
         counts = [len(times) for times in self.rater_seconds]
         self._expect(all(math.isfinite(time) for times in self.rater_seconds for time in times), "finite boundaries")
         if self.rater_frames is not None:
@@ -65,10 +77,10 @@ class VideoAnnotation:
 
     def _expect(self, holds: bool, what: str) -> None:
         if not holds:
-            raise UsageError(
-                f"the annotation of {shown(self.video_id)}: expected {what}; got duration {self.duration_seconds} s, "
-                f"fps {self.fps}, {self.num_frames} frames, {len(self.rater_seconds)} raters. Correct it, or remove "
-                "the video from the file"
+            raise UnusableVideoError(
+                self.video_id,
+                f"expected {what}; got duration {self.duration_seconds} s, fps {self.fps}, {self.num_frames} frames, "
+                f"{len(self.rater_seconds)} raters",
             )
 
     @property
@@ -158,6 +170,15 @@ class Annotations(Mapping[str, VideoAnnotation]):
 
     def __repr__(self) -> str:
         return f"Annotations({len(self)} videos, {self.format.value}, {len(self.left_out)} left out)"
+
+    def require_marks(self, purpose: str) -> None:
+        """Raise UsageError if there are videos without a rater, as in a list of videos to predict."""
+        unmarked = [video_id for video_id, video in self._videos.items() if not video.num_raters]
+        if unmarked:
+            raise UsageError(
+                f"expected raters' marks to {purpose}; got none for {len(unmarked)} of {len(self)} videos, "
+                f"{shown(unmarked[0])} among them: a list of videos can only be predicted. Give annotations with marks"
+            )
 
     def summary(self) -> AnnotationSummary:
         """Count over all videos; low consistency is below 0.3, as in the official metric."""

@@ -49,6 +49,7 @@ class GEBDDataset(Dataset[Sample]):
 
     store: a FeatureStore or its path. annotations: anything `load_annotations` accepts; with None the dataset holds
     every video of the store, without targets. `join` reports what was joined; only joined videos are in the dataset.
+    Without raters' marks, as in a list of videos, annotations only select and name the videos: there are no targets.
 
     rate_hz: sampling rate, independent of the store's: samples are taken at k / rate_hz (see `resample`); None keeps
     the stored frames. window_seconds: length of a slice, None for whole videos. hop_seconds: distance between the
@@ -95,8 +96,8 @@ class GEBDDataset(Dataset[Sample]):
         entries = entries_of(stored, self.annotations, self._joined)
         self._samples, self._slices = index_videos(stored, entries, rate_hz, window_seconds, hop_seconds)
         self._boundaries: Boundaries | None = None
-        if self.annotations is not None:
-            chosen = [self.annotations[entry.video_id] for entry in entries]
+        chosen = [] if self.annotations is None else [self.annotations[entry.video_id] for entry in entries]
+        if self.annotations is not None and all(video.num_raters for video in self.annotations.values()):
             self._boundaries = Boundaries(chosen, label_sigma_seconds, self.raters)
         self._reader = SliceReader(self.store, self._samples, self._slices, self.tensors, cache_bytes)
         self._warn_of_low_rate()
@@ -135,8 +136,15 @@ class GEBDDataset(Dataset[Sample]):
     def join(self) -> JoinReport:
         """Report on the join and on what the sampling can represent; for a subset, still on the whole dataset."""
         found = None
-        if self.annotations is not None and self._joined is not None and self._boundaries is not None:
-            found = report_on_join(self._joined, self.annotations, self._samples, self._boundaries, self.store.failures)
+        if self.annotations is not None and self._joined is not None:
+            found = report_on_join(
+                self._joined,
+                self.annotations,
+                self._samples,
+                self._boundaries,
+                (self.raters, self.label_sigma_seconds),
+                self.store.failures,
+            )
         return JoinReport(len(self._samples.video_ids), report_on_sampling(self._samples, self.rate_hz), found)
 
     @property
@@ -148,6 +156,11 @@ class GEBDDataset(Dataset[Sample]):
         """Shape of a row of one of `tensors`, as batches have it."""
         shape = self.store.row_shape(name)
         return shape[:1] if name == "motion" else shape
+
+    @property
+    def items(self) -> Mapping[str, str]:
+        """Ids in the store by `video_ids`, also of videos outside this subset."""
+        return self._joined.items if self._joined is not None else {name: name for name in self.video_ids}
 
     @property
     def num_channels(self) -> int:
@@ -213,7 +226,7 @@ class GEBDDataset(Dataset[Sample]):
     def _positive(self) -> npt.NDArray[np.bool_]:
         """Whether each sample of all videos is valid and has a positive hard label."""
         if self._boundaries is None:
-            raise UsageError("expected classes of samples; got a dataset without annotations. Pass annotations")
+            raise UsageError("expected classes of samples; got a dataset without annotations by raters. Pass some")
         found = [
             self._boundaries.targets(video, self._samples.time_seconds[self._samples.of(video)])[1] > 0
             for video in range(len(self._samples.video_ids))

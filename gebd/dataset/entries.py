@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from extractor.store import FeatureStore
-from gebd.annotations.identity import Join
+from gebd.annotations.identity import Join, pattern_advice
 from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.resampling import TICK_SECONDS
@@ -46,7 +46,7 @@ def entries_of(stored: StoreVideos, annotations: Annotations | None, joined: Joi
         for name, item in joined.items.items():
             found.append(_annotated(stored, number[item], annotations[name], joined.starts_seconds.get(name)))
     if not found:
-        raise UsageError(_nothing_left(stored.store, joined))
+        raise UsageError(_nothing_left(stored.store, annotations, joined))
     return sorted(found, key=lambda entry: (entry.item, entry.start_seconds))
 
 
@@ -109,8 +109,8 @@ def checked_tensors(tensors: Sequence[str], store: FeatureStore) -> tuple[str, .
     return tuple(dict.fromkeys(tensors))
 
 
-def _nothing_left(store: FeatureStore, joined: Join | None) -> str:
-    if joined is None:
+def _nothing_left(store: FeatureStore, annotations: Annotations | None, joined: Join | None) -> str:
+    if joined is None or annotations is None:
         return f"{store.paths.root}: expected a store with videos; got none. Extract some, or run `msnet resume`"
     named = joined.missing or tuple(name for one in joined.ambiguous for name in one.annotations)
     remedy = (
@@ -119,5 +119,5 @@ def _nothing_left(store: FeatureStore, joined: Join | None) -> str:
     return (
         f"expected videos in common between annotations and {store.paths.root}; got none: annotated is "
         f"{shown(next(iter(named), 'nothing'))}, the store has {shown(next(iter(store.video_ids), 'nothing'))}. "
-        f"{remedy} that finds the first in the second"
+        f"{remedy} that finds the first in the second: {pattern_advice(joined, annotations)}"
     )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gebd.annotations.identity import Join, join_videos, listed
+from gebd.annotations.identity import Join, join_videos, listed, pattern_advice
 from gebd.annotations.records import Annotations, AnnotationSummary
 from gebd.annotations.values import shown
 from gebd.dataset.index import Boundaries, VideoSamples
@@ -22,6 +22,7 @@ from gebd.metric.picking import BoundaryPicker
 
 _DURATION_TOLERANCE_SECONDS = 0.25
 _FPS_TOLERANCE = 0.01
+_LITTLE = 0.5
 _RATE_TOLERANCE = 0.05
 _WIDTH = 80
 _LABEL = 24
@@ -82,7 +83,8 @@ class AnnotationJoin:
     loading dropped. other_duration and other_fps: (annotated, extracted) if they differ by more than 0.25 s or 1 %.
     summary: counts over the joined annotations. boundaries: those of all their raters within their video;
     unrepresented: those without a valid sample within label_sigma_seconds. ceiling: the F1 that perfect labels at this
-    sampling reach on the joined videos; ceiling_of_all: with the other videos counted as missed.
+    sampling reach on the joined videos; ceiling_of_all: with the other videos counted as missed. Both are None if there
+    are no marks. advice: how to join more, if less than half is joined.
     """
 
     join: Join
@@ -98,8 +100,9 @@ class AnnotationJoin:
     label_sigma_seconds: float
     boundaries: int
     unrepresented: int
-    ceiling: Evaluation
-    ceiling_of_all: Evaluation
+    ceiling: Evaluation | None
+    ceiling_of_all: Evaluation | None
+    advice: str = ""
 
     @property
     def matched(self) -> int:
@@ -130,6 +133,7 @@ class AnnotationJoin:
             ("outside their video", _number(summary.boundaries_outside, " boundaries")),
             ("low consistency", _number(summary.low_consistency, " videos, which the metric leaves out")),
         ]
+        rows += [("to join more", self.advice)] * bool(self.advice)
         rows = [(label, text) for label, text in rows if text != "0"]
         if self.without_consistency and self.raters in (Raters.BEST, Raters.TOP2) and summary.raters_most > 1:
             rows.append(("consistency not stated", f"{self.without_consistency}: the first raters count as the best"))
@@ -137,6 +141,8 @@ class AnnotationJoin:
 
     def closing_rows(self) -> list[tuple[str, str]]:
         """Labels and sentences on what perfect labels would reach."""
+        if self.ceiling is None or self.ceiling_of_all is None:
+            return [("marks", "none: these videos can be predicted, but not trained on or evaluated")]
         return [
             (
                 "not representable",
@@ -180,13 +186,23 @@ def report_on_sampling(samples: VideoSamples, rate_hz: float | None) -> Sampling
 
 
 def report_on_join(
-    join: Join, annotations: Annotations, samples: VideoSamples, targets: Boundaries, failures: pd.DataFrame
+    join: Join,
+    annotations: Annotations,
+    samples: VideoSamples,
+    targets: Boundaries | None,
+    labels: tuple[Raters, float],
+    failures: pd.DataFrame,
 ) -> AnnotationJoin:
-    """Compare joined annotations with what was extracted and sampled; `failures` is that table of the store."""
+    """Compare joined annotations with what was extracted and sampled.
+
+    `targets` is None without marks; `labels` are the raters and the sigma of the dataset, `failures` that table of the
+    store.
+    """
     joined = Annotations([annotations[name] for name in samples.video_ids.tolist()])
-    perfect, boundaries, unrepresented = _perfect(samples, targets)
+    perfect, boundaries, unrepresented = ({}, 0, 0) if targets is None else _perfect(samples, targets)
     missing = Annotations([annotations[name] for name in join.missing])
     failed = join_videos(failures["video_id"].tolist(), missing, pattern=join.pattern).items
+    little = len(join.items) < _LITTLE * len(annotations)
     why = dict(zip(failures["video_id"], failures["message"], strict=True))
     return AnnotationJoin(
         join=join,
@@ -206,12 +222,13 @@ def report_on_join(
         },
         summary=joined.summary(),
         without_consistency=sum(video.consistency is None for video in joined.values()),
-        raters=targets.raters,
-        label_sigma_seconds=targets.sigma_seconds,
+        raters=labels[0],
+        label_sigma_seconds=labels[1],
         boundaries=boundaries,
         unrepresented=unrepresented,
-        ceiling=evaluate(perfect, annotations, missing="skip"),
-        ceiling_of_all=evaluate(perfect, annotations),
+        ceiling=None if targets is None else evaluate(perfect, annotations, missing="skip"),
+        ceiling_of_all=None if targets is None else evaluate(perfect, annotations),
+        advice=pattern_advice(join, annotations) if little and join.missing and join.unused else "",
     )
 
 

@@ -20,6 +20,7 @@ from gebd.dataset.samples import Batch, collate
 from gebd.dataset.stitching import stitch
 from gebd.heads.config import HeadConfig
 from gebd.heads.networks.base import Head
+from gebd.heads.splitting import Sources, sources_of
 from gebd.heads.trained import TrainedHead, load_head
 from gebd.metric.picking import BoundaryPicker
 from gebd.metric.tracks import Track
@@ -37,12 +38,14 @@ class JoinOptions:
 class Prediction:
     """`boundaries` in seconds and score `tracks` by video id; `join`: the report, None without annotations.
 
-    Ids are those of the annotations if given, else those of the store. A head's scores are probabilities.
+    Ids are those of the annotations if given, else those of the store. A head's scores are probabilities. `sources`, of
+    a head's predictions: the names of every video's source (`gebd.heads.splitting.sources_of`).
     """
 
     boundaries: dict[str, list[float]]
     tracks: dict[str, Track]
     join: JoinReport | None
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def predict(
@@ -52,6 +55,7 @@ def predict(
     *,
     joining: JoinOptions | None = None,
     video_ids: Sequence[str] | None = None,
+    sources: Sources | None = None,
     device: str | torch.device = "cpu",
     batch_windows: int = 16,
     workers: int = 0,
@@ -59,7 +63,8 @@ def predict(
     """Predict the boundaries of a store's videos with the best head of a run (its folder).
 
     `annotations` restrict the prediction to the videos that join, under the annotations' ids; nothing else is read from
-    them. `video_ids` restricts it further. `device`: where a head is loaded if `run` is a path.
+    them, so a list of videos without marks will do. `video_ids` restricts it further. `sources`: as in `train_head`.
+    `device`: where a head is loaded if `run` is a path.
 
     Raises ConfigurationError if the store's features differ in kind from those that the head was trained on,
     WeightsError if the run has no head.
@@ -72,9 +77,8 @@ def predict(
         dataset = dataset.subset(video_ids)
     batches = scored_batches(trained.head, dataset, batch_windows=batch_windows, workers=workers)
     tracks = tracks_of(batches)
-    return Prediction(
-        pick_boundaries(tracks, trained.picker), tracks, dataset.join if annotations is not None else None
-    )
+    join = dataset.join if annotations is not None else None
+    return Prediction(pick_boundaries(tracks, trained.picker), tracks, join, sources_of(dataset, sources))
 
 
 def open_dataset(

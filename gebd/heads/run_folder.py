@@ -1,6 +1,6 @@
 """The folder of a training run: its configuration, its curves, and the state to resume from.
 
-RUN/run.json                      configuration, kind of features, and the videos of both parts
+RUN/run.json                      configuration, kind of features, the videos of both parts and their sources
 RUN/curves.csv                    one row per epoch
 RUN/checkpoint.pt                 weights and optimiser after the last epoch
 RUN/head.safetensors              the best head (`gebd.heads.trained`)
@@ -83,6 +83,7 @@ class HeadFolder:
             "extraction": extraction.model_dump(mode="json"),
             "training": list(parts.training),
             "validation": list(parts.validation),
+            "sources": {video_id: list(names) for video_id, names in parts.sources.items()},
         }
         if not self.run.exists():
             refuse_other_folder(self.root, lambda name: False, "that of a run")
@@ -101,7 +102,8 @@ class HeadFolder:
             content = json.loads(read_bounded(self.run, _MAX_BYTES))
             if content["version"] != _VERSION:
                 raise ValueError(f"version {content['version']!r}")
-            return {name: content[name] for name in ("config", "extraction", "training", "validation")}
+            needed = {name: content[name] for name in ("config", "extraction", "training", "validation")}
+            return needed | {"sources": dict(content.get("sources", {}))}  # runs before the sources were kept
         except (OSError, ValueError, KeyError, TypeError, RecursionError, StoreError) as error:
             raise ConfigurationError(
                 f"{self.run}: expected a file of `msnet gebd train`; got another ({str(error)[:80]}). Choose another "
@@ -116,7 +118,7 @@ class HeadFolder:
         if not self.run.exists():
             return Parts((), ())
         there = self._read_run()
-        return Parts(tuple(there["training"]), tuple(there["validation"]))
+        return Parts(tuple(there["training"]), tuple(there["validation"]), there["sources"])
 
     def save(self, state: HeadState) -> None:
         """Write the state after an epoch, then the curves."""

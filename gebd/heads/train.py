@@ -27,7 +27,7 @@ from gebd.heads.networks.building import build_head
 from gebd.heads.networks.spec import HeadSpec
 from gebd.heads.predict import JoinOptions, open_dataset, pick_boundaries, scored_batches, tracks_of
 from gebd.heads.run_folder import Epoch, HeadFolder, HeadState
-from gebd.heads.splitting import Parts, Validation, split_videos, with_validation
+from gebd.heads.splitting import Parts, Sources, Validation, sources_of, split_videos, with_validation
 from gebd.heads.standardising import fit_standardisation
 from gebd.heads.trained import HEAD_NAME, TrainedHead, load_head, save_head
 from gebd.metric.baselines import Comparison, compare_with_baselines
@@ -58,6 +58,7 @@ def train_head(
     config: HeadConfig | None = None,
     *,
     validation: Validation | None = None,
+    sources: Sources | None = None,
     joining: JoinOptions | None = None,
     device: str | torch.device = "cpu",
     workers: int = 0,
@@ -66,7 +67,9 @@ def train_head(
     """Train a head and save the best one, with its history, in the folder `out` (see `gebd.heads.run_folder`).
 
     The best epoch has the highest F1 by `config.criterion` on the validation part: `validation` (annotations of other
-    videos, or ids of annotated ones), else a seeded share of the videos. Training stops after `patience_epochs` without
+    videos, or ids of annotated ones), else a seeded share of the videos, of which no source has videos in both parts.
+    `sources`: a column of the store's manifest or {video id: source}, else what `gebd.annotations.sources.source_of`
+    finds. A UserWarning tells if a given `validation` shares sources. Training stops after `patience_epochs` without
     improvement. A second call with the same arguments resumes after the last finished epoch, with the same losses as an
     uninterrupted run. `tell` is called after every epoch.
 
@@ -77,8 +80,9 @@ def train_head(
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     config = config.model_copy(update={"tensors": config.inputs(store.tensors)})
     truth, ids = with_validation(load_annotations(annotations), validation)
+    truth.require_marks("train on")
     whole = open_dataset(config, store, truth, joining, config.tensors)
-    parts = split_videos(whole.video_ids, ids, config.validation_share, config.seed)
+    parts = split_videos(sources_of(whole, sources), ids, config.validation_share, config.seed)
     folder = HeadFolder(Path(out))
     folder.begin(config, store.config, parts)
     return _Training(config, whole, parts, folder, torch.device(device), workers).run(tell)
@@ -204,7 +208,8 @@ class _Training:
         self._head = trained.head
         tracks, _ = self._validate()
         boundaries = pick_boundaries(tracks, trained.picker)
-        comparison = compare_with_baselines(boundaries, self._truth, name=self._config.head.value)
+        training = Annotations(self._whole.annotation(video_id) for video_id in self._part.video_ids)
+        comparison = compare_with_baselines(boundaries, self._truth, name=self._config.head.value, training=training)
         write_annotations(self._truth, self._folder.annotations)
         write_predictions(boundaries, self._folder.predictions)
         write_tracks(tracks, self._folder.scores)

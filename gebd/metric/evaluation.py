@@ -78,7 +78,8 @@ class Counts:
     """Counts of V annotated videos, in the order of the annotations, at T tolerances.
 
     `video_ids` (V,), `status` (V,); `predicted` and `detected` (V,): detections before and after dropping those outside
-    the video; `hits`, `positives` and `rater` (V, T): of the best rater, and its number (-1 if none was compared).
+    the video; `hits`, `positives` and `rater` (V, T): of the best rater, and its number (-1 if none was compared);
+    `marks` and `raters` (V,): boundaries of all raters, and how many raters there are.
     """
 
     video_ids: tuple[str, ...]
@@ -88,6 +89,8 @@ class Counts:
     hits: npt.NDArray[np.int64]
     positives: npt.NDArray[np.int64]
     rater: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int64]
+    raters: npt.NDArray[np.int64]
 
     @property
     def counted(self) -> npt.NDArray[np.bool_]:
@@ -100,8 +103,9 @@ class Evaluation:
     """F1, precision and recall by tolerance, with intervals and coverage.
 
     `f1`, `precision` and `recall` map every tolerance to its score; `average_f1` is the mean of `f1`. Intervals contain
-    `confidence` of `resamples` bootstrap samples over videos. `coverage` is the share of the annotated videos that were
-    predicted, among those whose raters agree enough to count. `unknown` are predicted videos without annotation.
+    `confidence` of `resamples` bootstrap samples over videos; with fewer than two videos they are NaN. `coverage` is
+    the share of the annotated videos that were predicted, among those whose raters agree enough to count. `unknown` are
+    predicted videos without annotation.
     """
 
     definition: Definition
@@ -157,6 +161,18 @@ class Evaluation:
     def coverage(self) -> float:
         """num_predicted / num_annotated; NaN without annotated videos."""
         return self.num_predicted / self.num_annotated if self.num_annotated else math.nan
+
+    @property
+    def boundaries_per_video(self) -> float:
+        """Mean number of detections inside a predicted video; NaN without one."""
+        detected = int(self.counts.detected[self.counts.counted].sum())
+        return detected / self.num_predicted if self.num_predicted else math.nan
+
+    @property
+    def marks_per_video(self) -> float:
+        """Mean number of boundaries that a rater marked in a video that counts; NaN without one."""
+        raters = int(self.counts.raters[self.counts.counted].sum())
+        return int(self.counts.marks[self.counts.counted].sum()) / raters if raters else math.nan
 
     @cached_property
     def resampled(self) -> Resampled:
@@ -226,10 +242,12 @@ class Evaluation:
 
     def __str__(self) -> str:
         first = self.definition.tolerances[0]
+        smallest = f"F1@{first:g} {self.f1[first]:.3f} {self.f1_interval[first]}".rstrip()
+        average = f"average {self.average_f1:.3f} {self.average_f1_interval}".rstrip()
         return (
-            f"F1@{first:g} {self.f1[first]:.3f} {self.f1_interval[first]}, average {self.average_f1:.3f} "
-            f"{self.average_f1_interval} ({self.definition.name}); {self.num_predicted} of {self.num_annotated} "
-            f"annotated videos predicted, coverage {self.coverage:.3f}"
+            f"{smallest}, {average} ({self.definition.name}); {self.num_predicted} of {self.num_annotated} annotated "
+            f"videos predicted, coverage {self.coverage:.3f}; {self.boundaries_per_video:.1f} boundaries a video, a "
+            f"rater marks {self.marks_per_video:.1f}"
         )
 
     __repr__ = __str__

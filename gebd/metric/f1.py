@@ -56,7 +56,8 @@ def evaluate(
     consistency are not.
 
     `confidence` intervals come from `resamples` bootstrap samples over videos, drawn from `seed` on first use. Raises
-    UsageError if an option is invalid, predictions are not numbers, or `unit="frames"` meets annotations without fps.
+    UsageError if an option is invalid, predictions are not numbers, annotations have no marks, or `unit="frames"` meets
+    annotations without fps.
     """
     definition = Definition(
         _tolerances(tolerances if tolerances_seconds is None else tolerances_seconds),
@@ -72,6 +73,7 @@ def evaluate(
             "Correct the one that is out of range"
         )
     truth = load_annotations(annotations)
+    truth.require_marks("evaluate by")
     found = checked_predictions(predictions)
     counts = _count(found, truth, definition)
     unknown = tuple(video_id for video_id in found if video_id not in truth)
@@ -84,8 +86,10 @@ def _count(found: Mapping[str, list[float]], truth: Annotations, definition: Def
     predicted, detected = np.zeros((2, videos), dtype=np.int64)
     rater = np.full((videos, tolerances), -1, dtype=np.int64)
     hits, positives = np.zeros((2, videos, tolerances), dtype=np.int64)
+    marks, raters = np.zeros((2, videos), dtype=np.int64)
     for n, (video_id, video) in enumerate(truth.items()):
         times = found.get(video_id)
+        marks[n], raters[n] = sum(map(len, video.rater_seconds)), video.num_raters
         predicted[n] = len(times or ())
         if video.consistency_average is not None and video.consistency_average < definition.min_consistency:
             statuses.append(VideoStatus.LOW_CONSISTENCY)
@@ -103,7 +107,7 @@ def _count(found: Mapping[str, list[float]], truth: Annotations, definition: Def
             else:
                 statuses.append(VideoStatus.MISSING if times is None else VideoStatus.EMPTY)
                 positives[n] = len(measured.raters[0])  # official: rater 0, even if another marked nothing
-    return Counts(tuple(truth), tuple(statuses), predicted, detected, hits, positives, rater)
+    return Counts(tuple(truth), tuple(statuses), predicted, detected, hits, positives, rater, marks, raters)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gebd.annotations.files import read_content, write_json, write_pickle
+from gebd.annotations.formats import is_geb_plus
 from gebd.annotations.values import mapping, numbers, sequence, shown
 from schemas.errors import UsageError
 
@@ -46,6 +47,11 @@ def load_predictions(path: str | os.PathLike[str]) -> dict[str, list[float]]:
 
 def _checked(content: Any, source: str) -> dict[str, list[float]]:
     found = mapping(content, source)
+    if is_geb_plus(found):
+        raise UsageError(
+            f"{source}: expected predictions, numbers for every video; got boundaries with captions, as annotations of "
+            "GEB+ have. Give the predictions (the order is `msnet gebd evaluate PREDICTIONS ANNOTATIONS`)"
+        )
     if any(isinstance(times, Mapping) for times in found.values()):
         raise UsageError(
             f"{source}: expected predictions, a list of boundaries for every video; got dictionaries, as annotations "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,12 @@ import numpy.typing as npt
 from gebd.annotations.files import replace_file
 from gebd.annotations.records import PerRater
 from gebd.metric.baselines import Comparison
+from gebd.metric.evaluation import Evaluation
+from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
 from schemas.escaping import as_title
+from schemas.intervals import Interval
 from schemas.seals import sealed
 
 if TYPE_CHECKING:
@@ -29,8 +32,9 @@ TIMELINE, COMPARISON = "timeline", "comparison"
 """The seals (schemas.seals) of the two pictures."""
 
 # Okabe and Ito's colours, distinguishable for the colour-blind; styles and marks differ as well.
-_BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
+_BLACK, _GREY, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
     "#000000",
+    "#777777",
     "#E69F00",
     "#56B4E9",
     "#009E73",
@@ -38,7 +42,16 @@ _BLACK, _ORANGE, _SKY, _GREEN, _BLUE, _RED, _PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-_BASELINES = ((_ORANGE, "--"), (_RED, "--"), (_SKY, "-."), (_PURPLE, ":"), (_GREEN, ":"))
+_BASELINES = (
+    (_ORANGE, "--"),
+    (_RED, "--"),
+    (_SKY, "--"),
+    (_PURPLE, "-."),
+    (_GREEN, ":"),
+    (_SKY, ":"),
+    (_GREY, "-."),
+    (_ORANGE, ":"),
+)
 _METHODS = ((_RED, "o"), (_GREEN, "s"), (_PURPLE, "^"), (_ORANGE, "D"))
 _WIDTH_INCHES = 11.0
 _FRAMES_INCHES = 1.1
@@ -49,13 +62,15 @@ class VideoTimeline:
     """The content of a timeline of one video; empty parts are not drawn.
 
     `frames`: (time in seconds, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height), None for their own.
-    `motion`: mean speed over time in cells a second. `rater_seconds`: boundaries of every rater.
+    `motion`: mean speed over time in cells a second. `picker`: what turns the score into boundaries; its threshold is
+    drawn. `rater_seconds`: boundaries of every rater.
     """
 
     video_id: str
     duration_seconds: float
     score: Track
     motion: Track | None = None
+    picker: BoundaryPicker | None = None
     predicted_seconds: Sequence[float] = ()
     rater_seconds: PerRater = ()
     frames: Sequence[tuple[float, npt.NDArray[np.uint8]]] = ()
@@ -81,6 +96,8 @@ def plot_timeline(timeline: VideoTimeline, path: str | os.PathLike[str]) -> Path
     _draw_track(score, timeline.score, _BLUE, timeline.score_name.replace(" ", "\n", 1))
     for time in timeline.predicted_seconds:
         score.axvline(time, color=_RED, linewidth=0.9)
+    if timeline.picker is not None and len(timeline.score.scores):
+        _draw_threshold(score, timeline.score, timeline.picker)
     _draw_marks(next(axes), timeline)
     grid[0].set_title(as_title(timeline.video_id), loc="left", fontsize=10)
     grid[0].set_xlim(0, timeline.duration_seconds)
@@ -120,6 +137,21 @@ def _draw_track(axes: Axes, track: Track, colour: str, label: str) -> None:
     _quiet(axes)
 
 
+def _draw_threshold(axes: Axes, track: Track, picker: BoundaryPicker) -> None:
+    """Draw a threshold as a level; a prominence, by which maxima must stand out, as a bar below every one that does."""
+    name = f"threshold {picker.threshold:g}"
+    if picker.method is PickingMethod.PROMINENCE:
+        name = f"bars: the prominence required, {picker.threshold:g}"
+        times = np.array(picker.pick(track.time_seconds, track.scores))
+        heights = np.interp(times, track.time_seconds, track.scores)
+        axes.vlines(times, heights - picker.threshold, heights, color=_BLACK, linewidth=2.2)
+        axes.hlines(heights - picker.threshold, times - 0.05, times + 0.05, color=_BLACK, linewidth=1.2)
+    else:
+        axes.axhline(picker.threshold, color=_BLACK, linewidth=1.0, linestyle="--")
+        axes.set_ylim(top=max(axes.get_ylim()[1], picker.threshold * 1.1))
+    axes.annotate(name, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=8)
+
+
 def _draw_marks(axes: Axes, timeline: VideoTimeline) -> None:
     """Draw one row of marks for the predictions and one for each rater."""
     rows: list[tuple[str, Sequence[float], str, str]] = [("predicted", timeline.predicted_seconds, _RED, "v")]
@@ -135,47 +167,76 @@ def _draw_marks(axes: Axes, timeline: VideoTimeline) -> None:
 
 
 def plot_comparison(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
-    """Draw F1 against tolerance of a method and its baselines, with intervals; files and errors as `plot_timeline`."""
+    """Draw F1 of a method and its baselines: against tolerance, and with intervals at the smallest and on average.
+
+    Files and errors as `plot_timeline`.
+    """
     path = _checked(path)
-    figure = _figure(5.2)
-    axes = figure.subplots()
-    baselines, methods = cycle(_BASELINES), cycle(_METHODS)
-    for n, (name, found) in enumerate(comparison.evaluations.items()):
-        colour, style, mark, width = _BLUE, "-", "", 2.6
-        if name == "human":
-            colour, width = _BLACK, 1.4
-        elif name.startswith(("uniform-", "random-")):
-            (colour, style), width = next(baselines), 1.4
-        elif n > 0:
-            (colour, mark), width = next(methods), 1.6
-        table = found.table
-        at = table.index.to_numpy()
-        axes.fill_between(at, table["f1_low"], table["f1_high"], color=colour, alpha=0.1, linewidth=0)
-        axes.plot(
-            at,
-            table["f1"],
-            color=colour,
-            linestyle=style,
-            marker=mark,
-            markersize=5,
-            linewidth=width,
-            label=as_title(name),
-            zorder=3 - min(n, 1),
-        )
+    figure = _figure(1.6 + 0.3 * max(12, len(comparison.evaluations)))
+    curves, smallest, average = figure.subplots(1, 3, width_ratios=[2.4, 1, 1])
     method = next(iter(comparison.evaluations.values()))
-    axes.set_title(
-        f"{method.num_predicted} of {method.num_annotated} annotated videos predicted "
-        f"(coverage {method.coverage:.3f}); {method.definition.name} F1; bands: {method.confidence:.0%} intervals",
+    first = method.definition.tolerances[0]
+    unit = " s" if method.definition.absolute else ""
+    rows: list[_Row] = []
+    for n, (style, (name, found)) in enumerate(zip(_styles(comparison), comparison.evaluations.items(), strict=True)):
+        label, order = as_title(name), 3 - min(n, 1)
+        curves.plot(found.table.index, found.table["f1"], label=label, zorder=order, markersize=5, **style)
+        rows.append((style, found))
+    _draw_intervals(smallest, rows, [(found.f1[first], found.f1_interval[first]) for _, found in rows])
+    _draw_intervals(average, rows, [(found.average_f1, found.average_f1_interval) for _, found in rows])
+    smallest.set_yticks(range(len(rows)), [as_title(name) for name in comparison.evaluations], fontsize=9)
+    average.set_yticks(range(len(rows)), [""] * len(rows))
+    curves.set_title(
+        f"{method.num_predicted} of {method.num_annotated} annotated videos predicted (coverage {method.coverage:.3f})",
         loc="left",
         fontsize=10,
     )
-    axes.set_xlabel(f"tolerance ({'seconds' if method.definition.absolute else 'part of the duration'})")
-    axes.set_ylabel("F1")
-    axes.set_ylim(0, 1)
-    axes.grid(color="#DDDDDD", linewidth=0.6)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    _quiet(axes)
+    smallest.set_title(f"F1 at {first:g}{unit}", loc="left", fontsize=10)
+    average.set_title("average F1", loc="left", fontsize=10)
+    bars = f"bars: {method.confidence:.0%} intervals over videos; " if method.average_f1_interval.exists else ""
+    figure.supxlabel(
+        f"{method.definition.name} F1; {bars}{method.boundaries_per_video:.1f} boundaries a video, a rater marks "
+        f"{method.marks_per_video:.1f}",
+        fontsize=9,
+    )
+    curves.set_xlabel(f"tolerance ({'seconds' if method.definition.absolute else 'part of the duration'})")
+    curves.set_ylabel("F1")
+    curves.set_ylim(0, 1)
+    curves.grid(color="#DDDDDD", linewidth=0.6)
+    curves.legend(loc="lower right", ncols=2, fontsize=8, framealpha=0.85, edgecolor="none")
+    _quiet(curves)
     return _write(figure, path, COMPARISON)
+
+
+_Row = tuple[dict[str, Any], Evaluation]
+
+
+def _styles(comparison: Comparison) -> Iterator[dict[str, Any]]:
+    """Yield colour, line and mark of every method: the first stands out, baselines are broken lines without marks."""
+    baselines, methods = cycle(_BASELINES), cycle(_METHODS)
+    for n, name in enumerate(comparison.evaluations):
+        colour, line, mark, width = _BLUE, "-", "", 2.6
+        if name == "human":
+            colour, width = _BLACK, 1.4
+        elif name == "clock" or name.startswith(("uniform-", "random-")):
+            (colour, line), width = next(baselines), 1.4
+        elif n > 0:
+            (colour, mark), width = next(methods), 1.6
+        yield {"color": colour, "linestyle": line, "marker": mark, "linewidth": width}
+
+
+def _draw_intervals(axes: Axes, rows: Sequence[_Row], scores: Sequence[tuple[float, Interval]]) -> None:
+    """Draw a row for every method, from the top: its score on its interval, in the colour of its curve."""
+    for n, ((style, _), (score, interval)) in enumerate(zip(rows, scores, strict=True)):
+        if interval.exists:
+            axes.plot([interval.low, interval.high], [n, n], marker="|", color=style["color"], linewidth=2.0)
+        broken = style["linestyle"] != "-"
+        face = "white" if broken else style["color"]
+        axes.plot([score], [n], style["marker"] or "o", color=style["color"], markerfacecolor=face, markersize=7)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="both", labelsize=9)
+    axes.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+    _quiet(axes)
 
 
 def _quiet(axes: Axes) -> None:

@@ -17,12 +17,13 @@ from gebd.annotations.records import Annotations, PerRater
 from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samples import Sample
 from gebd.dataset.store_videos import StoreVideos
-from gebd.detection.detector import detect
+from gebd.detection.detector import DetectionConfig, detect
 from gebd.heads.predict import JoinOptions, predict
 from gebd.heads.run_folder import HeadFolder, file_of_run
-from gebd.heads.trained import TrainedHead
+from gebd.heads.trained import TrainedHead, load_head
 from gebd.metric.baselines import compare_with_baselines
 from gebd.metric.predictions import Predictions, checked_predictions
+from gebd.metric.report import read_clock
 from gebd.metric.tracks import Track
 from gebd.pictures.plots import VideoTimeline, plot_comparison, plot_timeline
 from schemas.errors import UsageError
@@ -53,11 +54,12 @@ def plot_video(
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
     truth = None if annotations is None else load_annotations(annotations)
     name, joined = _named(store, video_id, truth, joining)
-    found = (
-        detect(store, joined, joining=joining, video_ids=[name])
-        if run is None
-        else predict(run, store, joined, joining=joining, video_ids=[name], device=device)
-    )
+    if run is None:
+        found, picker = detect(store, joined, joining=joining, video_ids=[name]), DetectionConfig().picker
+    else:
+        trained = run if isinstance(run, TrainedHead) else load_head(run, device)
+        found = predict(trained, store, joined, joining=joining, video_ids=[name])
+        picker = trained.picker
     marks: PerRater = () if joined is None else joined[name].rater_seconds
     boundaries = found.boundaries[name] if predictions is None else _of_video(predictions, name, video_id)
     energy, duration = motion_energy(store, name, joined, joining)
@@ -67,6 +69,7 @@ def plot_video(
             duration_seconds=duration,
             score=found.tracks[name],
             motion=energy,
+            picker=picker,
             predicted_seconds=boundaries,
             rater_seconds=marks,
             frames=frames,
@@ -173,13 +176,16 @@ def plot_run(
     """Draw F1 against tolerance of a run, with all baselines and their intervals.
 
     Uses the validation part in the run's folder, or `predictions` and `annotations` of a test part, which must be given
-    together. Raises UsageError if only one is given, WeightsError if the folder is not that of a finished run.
+    together. The clock among the baselines is that of the run's training part. Raises UsageError if only one is given,
+    WeightsError if the folder is not that of a finished run.
     """
     if (predictions is None) != (annotations is None):
         raise UsageError("expected predictions and annotations together; got one of the two. Give both, or neither")
+    folder = HeadFolder(Path(run))
     if predictions is None or annotations is None:
-        folder, name = HeadFolder(Path(run)), "validation part"
+        name = "validation part"
         predictions, annotations = file_of_run(folder.predictions), file_of_run(folder.annotations)
     else:
         name = "method"
-    return plot_comparison(compare_with_baselines(predictions, annotations, name=name), path)
+    clock = read_clock(folder.report)
+    return plot_comparison(compare_with_baselines(predictions, annotations, name=name, training=clock), path)

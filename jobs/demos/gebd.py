@@ -124,7 +124,7 @@ class _DemoFolder:
             if name != "msnet":
                 found[name] = self._head(name, name, training, test)
         found[_DETECTOR] = detect(self._store("msnet"), test).boundaries
-        comparison = self._compare(found, test)
+        comparison = self._compare(found, test, training)
         return GEBDDemoResult(outcome, comparison, self._draw(comparison, test))
 
     def _write(self, part: str, count: int, seed: int) -> Annotations:
@@ -187,15 +187,18 @@ class _DemoFolder:
         )
         return predict(result.trained, self._store(store), test, device=device).boundaries
 
-    def _compare(self, found: dict[str, dict[str, list[float]]], test: Annotations) -> Comparison:
+    def _compare(
+        self, found: dict[str, dict[str, list[float]]], test: Annotations, training: Annotations
+    ) -> Comparison:
         """All methods and the baselines of the first, over the same resampled videos."""
         for method, boundaries in found.items():
             write_predictions(boundaries, self._out / f"predictions-{_file_name(method)}.json")
         first, *others = found
-        with_baselines = compare_with_baselines(found[first], test, name=first).evaluations
-        evaluations = {first: with_baselines.pop(first)}
+        with_baselines = compare_with_baselines(found[first], test, name=first, training=training)
+        baselines = dict(with_baselines.evaluations)
+        evaluations = {first: baselines.pop(first)}
         evaluations |= {method: evaluate(found[method], test) for method in others}
-        comparison = Comparison(evaluations | with_baselines)
+        comparison = Comparison(evaluations | baselines, with_baselines.clock)
         write_report(comparison, self._out / "report.json")
         return comparison
 

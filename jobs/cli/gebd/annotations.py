@@ -26,6 +26,7 @@ from jobs.cli.parameters import Store
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
+from schemas.wording import counted
 
 gebd_app = App(help="Event boundaries (GEBD): annotations, heads, scores, pictures.")
 app.add_typer(gebd_app, name="gebd")
@@ -83,10 +84,7 @@ def convert(
         ("left out", summary.left_out),
     ]
     say(rows(table))
-    for video_id, reason in list(loaded.left_out.items())[:_LISTED]:
-        say(paragraph(f"  {video_id}: {reason}", indent="    "))
-    if summary.left_out > _LISTED:
-        say(f"  ... and {summary.left_out - _LISTED} more")
+    _tell_of_left_out(loaded)
     say(f"written: {out}")
     return 0
 
@@ -133,17 +131,26 @@ def evaluate(
         str | None, typer.Option("--tolerances-seconds", help="Like 0.5,1: instead of fractions of the duration.")
     ] = None,
     resamples: Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap samples for the intervals.")] = 1000,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            "--training",
+            help="Annotations that the method was trained on: adds the clock (fixed times) that is best on these.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the predictions in the table.")] = "method",
     force: Force = False,
 ) -> int:
     """Evaluate predictions as the official evaluation does, with baselines that see no frame."""
     if out is not None:
-        check_writable([OutputFile(out, sealed_as(_JUDGED))], [predictions, annotations], force=force)
+        check_writable([OutputFile(out, sealed_as(_JUDGED))], [predictions, annotations, training], force=force)
     truth = load_annotations(annotations)
     found = compare_with_baselines(
         _of_annotated(predictions, truth),
         truth,
         name=name,
+        training=None if training is None else load_annotations(training),
         missing=missing.value,
         unit=unit.value,
         matching=matching.value,
@@ -151,10 +158,21 @@ def evaluate(
         tolerances_seconds=_numbers(tolerances_seconds),
     )
     print_comparison(found)
+    if truth.left_out:
+        say(f"left out of {annotations}: {counted(len(truth.left_out), 'video')}")
+        _tell_of_left_out(truth)
     if out is not None:
         write_report(found, out, seal=_JUDGED)
         say(f"written: {out}")
     return 0
+
+
+def _tell_of_left_out(loaded: Annotations) -> None:
+    """Print the first videos of an annotation file that loading left out, with the reasons."""
+    for video_id, reason in list(loaded.left_out.items())[:_LISTED]:
+        say(paragraph(f"  {shown(video_id)}: {reason}", indent="    "))
+    if len(loaded.left_out) > _LISTED:
+        say(f"  ... and {len(loaded.left_out) - _LISTED} more")
 
 
 def join_options(pattern: str | None, stretches: bool, annotations: Path | None) -> JoinOptions:

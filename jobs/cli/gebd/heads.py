@@ -42,6 +42,16 @@ _Named = Annotated[
 _Out = Annotated[
     Path, typer.Option("--out", "-o", help="JSON, or the official submission for a name in .pkl.", show_default=False)
 ]
+_Sources = Annotated[
+    str | None,
+    typer.Option(
+        "--sources",
+        metavar="COLUMN",
+        help="Column of the manifest that says which videos are of one source, and so on one side of the split. "
+        "(default: YouTube ids and paths)",
+        show_default=False,
+    ),
+]
 _Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the score of every sample, as JSON.")]
 
 
@@ -110,6 +120,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    sources: _Sources = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
@@ -123,6 +134,7 @@ def train(
             out,
             config,
             validation=_validation(validation),
+            sources=sources,
             joining=join_options(pattern, stretches, annotations),
             device=choose_device(device),
             workers=workers,
@@ -166,6 +178,7 @@ def predict(
     out: _Out,
     annotations: _Named = None,
     scores: _Scores = None,
+    sources: _Sources = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
@@ -179,19 +192,20 @@ def predict(
     parts = HeadFolder(run).parts()
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
-        found = predict_boundaries(trained, store, annotations, joining=joining, workers=workers)
+        found = predict_boundaries(trained, store, annotations, joining=joining, sources=sources, workers=workers)
     _write(found, out, scores, annotations)
     _tell_of_known(found, parts)
     return 0
 
 
 def _tell_of_known(found: Prediction, parts: Parts) -> None:
-    """Report how many of the predicted videos the head was trained or validated on: their score is no test."""
-    known = [
-        f"{verb} on {count}"
-        for verb, part in (("trained", parts.training), ("validated", parts.validation))
-        if (count := len(found.boundaries.keys() & set(part)))
-    ]
+    """Report how many of the predicted videos, or of their sources, the head has seen: their score is no test."""
+    known = []
+    for verb, part in zip(("trained", "validated"), parts.known(found.sources), strict=True):
+        if part.videos:
+            known.append(f"{verb} on {part.videos}")
+        if part.stretches:
+            known.append(f"{verb} on other stretches of the source of {part.stretches}")
     if known:
         predicted = counted(len(found.boundaries), "predicted video")
         notice(f"the head was {' and '.join(known)} of {predicted}: a score on these says little")
@@ -250,7 +264,8 @@ def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path 
         say(*str(found.join).splitlines(), "")
     count = sum(map(len, found.boundaries.values()))
     empty = [video_id for video_id, track in found.tracks.items() if not len(track.scores)]
-    say(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}")
+    per_video = f", {count / len(found.boundaries):.1f} a video" if found.boundaries else ""
+    say(f"{counted(count, 'boundary', 'boundaries')} in {counted(len(found.boundaries), 'video')}{per_video}")
     if empty:
         say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
     say(f"written: {out}{'' if scores is None else f', {scores}'}")

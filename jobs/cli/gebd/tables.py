@@ -31,14 +31,15 @@ def print_comparison(comparison: Comparison) -> None:
             float(row[column])
             for column in (*(f"gain@{first:g}{end}" for end in ("", "_low", "_high")), "boundaries_per_video")
         )
-        gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", f"{low:.3f}..{high:.3f}")
+        gained = ("", "") if math.isnan(gain) else (f"{gain:.3f}", _interval(low, high))
         cells = score_cells(comparison.evaluations[str(name)])
         lines.append((str(name), *cells, "-" if math.isnan(count) else f"{count:.1f}", *gained))
     say(_scores(("method", "F1", "interval", "average", "marks", "gain", "interval"), lines))
+    clock = f" clock: {comparison.clock}, the best on the training annotations." if comparison.clock else ""
     say(
         paragraph(
-            f"  average: F1 over all tolerances; marks: predicted boundaries per video; gain: F1 of "
-            f"{next(iter(comparison.evaluations))} minus this row's.",
+            f"  average: F1 over all tolerances; marks: predicted boundaries per video (a rater marks "
+            f"{method.marks_per_video:.1f}); gain: F1 of {next(iter(comparison.evaluations))} minus this row's.{clock}",
             indent="  ",
         )
     )
@@ -50,7 +51,7 @@ def _scores(head: Sequence[str], lines: Sequence[Sequence[object]]) -> Block:
     whole = table(head, lines)
     if whole.count("\n") == len(lines):
         return whole
-    gains = [(line[0], *line[-2:]) for line in lines if line[-1]]
+    gains = [(line[0], *line[-2:]) for line in lines if line[-2]]
     return Block(f"{table(head[:-2], [line[:-2] for line in lines])}\n{table((head[0], *head[-2:]), gains)}")
 
 
@@ -58,7 +59,12 @@ def score_cells(found: Evaluation) -> tuple[str, str, str]:
     """Return F1 at the smallest tolerance, its interval, and average F1, as text."""
     first = found.definition.tolerances[0]
     interval = found.f1_interval[first]
-    return f"{found.f1[first]:.3f}", f"{interval.low:.3f}..{interval.high:.3f}", f"{found.average_f1:.3f}"
+    return f"{found.f1[first]:.3f}", _interval(interval.low, interval.high), f"{found.average_f1:.3f}"
+
+
+def _interval(low: float, high: float) -> str:
+    """Return an interval as text; "" if there is none."""
+    return "" if math.isnan(low) else f"{low:.3f}..{high:.3f}"
 
 
 def print_coverage(found: Evaluation) -> None:
@@ -69,7 +75,8 @@ def print_coverage(found: Evaluation) -> None:
     )
     judged = int(found.counts.counted.sum())
     if judged < _FEW:
-        say(paragraph(f"intervals over {counted(judged, 'video')} say little: evaluate more", indent="  "))
+        told = "one video has no interval" if judged == 1 else f"intervals over {counted(judged, 'video')} say little"
+        say(paragraph(f"{told}: evaluate more", indent="  "))
     low = sum(status == "low_consistency" for status in found.counts.status)
     if low:
         say(f"skipped because their raters agree too little: {counted(low, 'video')}")

@@ -118,7 +118,7 @@ def _print_boundaries(test: BoundaryResults, names: Mapping[str, str]) -> None:
 
 
 def _interval(interval: Interval | None) -> str:
-    return "" if interval is None else f"{interval.low:.2f}..{interval.high:.2f}"
+    return "" if interval is None or not interval.exists else f"{interval.low:.2f}..{interval.high:.2f}"
 
 
 def _print_real(test: RealVideoResults, seconds: float) -> None:

@@ -126,7 +126,7 @@ def staged_rows(run: Run, item: Any) -> tuple[dict[str, np.ndarray], dict[str, l
 
 def make_inventory(shards: Sequence[Sequence[str]]) -> pd.DataFrame:
     rows = [
-        dict.fromkeys(INVENTORY_COLUMNS, 0) | {"video_id": v, "path": "x", "shard": shard_name(k)}
+        dict.fromkeys(INVENTORY_COLUMNS, 0) | {"video_id": v, "path": v.split("#")[0], "shard": shard_name(k)}
         for k, ids in enumerate(shards)
         for v in ids
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gebd import Annotations, VideoAnnotation, load_annotations, tapos_starts
-from gebd.annotations.identity import JoinRule, Spans, join_videos
+from gebd.annotations.identity import JoinRule, Spans, join_videos, pattern_advice
 from schemas.errors import UsageError
 from tests.gebd import made
 
@@ -85,6 +85,30 @@ def test_a_pattern_is_the_only_rule(pattern):
 def test_a_pattern_that_is_none_is_refused():
     with pytest.raises(UsageError, match=r"expected a regular expression; got .\(."):
         join_videos(["a"], annotated("a"), pattern="(")
+
+
+@pytest.mark.parametrize(
+    ("items", "names", "pattern"),
+    [
+        (["x/clip_17_a.mp4", "x/clip_18_a.mp4"], ["17", "18", "19"], r"clip_(\d+)_"),
+        (["yt-3y1V7BNNBds-720p.mp4", "yt-QOlSCBRmfWY-1080p.mp4"], ["3y1V7BNNBds", "QOlSCBRmfWY"], "[A-Za-z0-9_-]{11}"),
+        (["0017.mov", "x/0018.mov"], ["17", "18"], r"0*([1-9]\d*)"),
+        (["a/cook.trim.mkv", "b/walk.trim.mkv"], ["cook", "walk"], r"([^/]+?)"),
+    ],
+)
+def test_advice_is_a_pattern_that_joins(items, names, pattern):
+    truth = annotated(*names)
+    said = pattern_advice(join_videos(items, truth), truth)
+    assert pattern in said and said.endswith(f"and joins 2 of {len(names)}")
+    advised = said.split("'")[1]
+    assert len(join_videos(items, truth, pattern=advised).items) == 2
+
+
+def test_advice_without_a_name_in_common_is_an_example():
+    truth = annotated("walk")
+    said = pattern_advice(join_videos(["a.mp4"], truth), truth)
+    assert said == r"for example, --pattern 'clip_(\d+)' finds 17 in x/clip_17.mp4"
+    assert dict(join_videos(["x/clip_17.mp4"], annotated("17"), pattern=r"clip_(\d+)").items) == {"17": "x/clip_17.mp4"}
 
 
 def spans(*pairs):

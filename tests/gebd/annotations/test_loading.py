@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gebd import AnnotationFormat, Annotations, VideoAnnotation, load_annotations, write_annotations
+from gebd import (
+    AnnotationFormat,
+    Annotations,
+    VideoAnnotation,
+    evaluate,
+    load_annotations,
+    load_predictions,
+    write_annotations,
+)
 from gebd.annotations.kinetics_raw import convert_raw
 from schemas.errors import UsageError
 from tests.gebd import made
@@ -134,9 +142,9 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"a": {"fps": 25.0, "num_frames": 9, "substages_timestamps": [[1.0], []]}},
         "annotation of a: expected video_duration",
     ),
-    "no rater": (
-        {"a": made.processed_entry(), "b": made.processed_entry([1.0])},
-        "annotation of a: expected at least one rater; got .* 0 raters",
+    "no rater in any": (
+        {"a": {"duration_seconds": 9, "boundaries_seconds": []}},
+        "got none of 1: .* of a: .* one rater",
     ),
     "duration zero": ({"a": made.processed_entry([1.0], video_duration=0.0)}, "a duration above 0 seconds"),
     "fps zero": ({"a": made.instance_entry(7, fps=25.0) | {"myfps": 0}}, "fps above 0"),
@@ -162,6 +170,90 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "version": ({"format": "gebd-annotations", "version": 9, "videos": {}}, "expected version 1; got 9"),
 }
+
+
+UNUSABLE = {
+    "fps zero": (made.processed_entry([1.0]) | {"fps": 0.0}, "expected an fps above 0"),
+    "fps NaN": (made.processed_entry([1.0]) | {"fps": math.nan}, "expected an fps above 0"),
+    "no rater": (made.processed_entry(), "expected at least one rater"),
+    "no length": (made.processed_entry([1.0], video_duration=0.0), "expected a duration above 0 seconds"),
+    "boundary NaN": (made.processed_entry([1.0], substages_timestamps=[[math.nan]]), "expected finite boundaries"),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_value_that_no_video_can_have_costs_that_video_alone(what: str) -> None:
+    entry, reason = UNUSABLE[what]
+    found = load_annotations({"good": made.processed_entry([1.0], [2.0]), "bad": entry})
+    assert list(found) == ["good"] and list(found.left_out) == ["bad"]
+    assert found.left_out["bad"].startswith(reason)
+
+
+@pytest.mark.parametrize("change", [{"fps": 0.0}, {"fps": math.nan}, {"video_duration": math.inf}, {"num_frames": 0}])
+def test_impossible_values_of_raw_annotations_cost_that_video_alone(change: dict[str, Any]) -> None:
+    found = load_annotations({"good": made.raw_entry(*MARKS), "bad": made.raw_entry(*MARKS, **change)})
+    assert list(found) == ["good"] and found.left_out == {"bad": f"lacks {next(iter(change))}"}
+
+
+LISTS: dict[str, tuple[Any, VideoAnnotation]] = {
+    "as Kinetics-GEBD": (
+        {"a": {"fps": 25.0, "num_frames": "240", "path_video": "x/a.mp4", "video_duration": 9.7}},
+        VideoAnnotation("a", 9.7, (), fps=25.0, num_frames=240, source_path="x/a.mp4"),
+    ),
+    "without length": (
+        {"a": {"fps": np.float64(25), "num_frames": 240, "path": "x/a.mp4"}},
+        VideoAnnotation("a", 9.6, (), fps=25.0, num_frames=240, source_path="x/a.mp4"),
+    ),
+    "seconds alone": ({"a": 9.6}, VideoAnnotation("a", 9.6, ())),
+    "plain": ({"a": {"duration_seconds": 9.6, "fps": 25}}, VideoAnnotation("a", 9.6, (), fps=25.0)),
+}
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists_without_marks_are_annotations_without_raters(what: str, tmp_path: Path) -> None:
+    content, expected = LISTS[what]
+    found = write_annotations(content, tmp_path / "list.json")
+    assert found.format is AnnotationFormat.LIST and dict(found) == {"a": expected}
+    again = load_annotations(tmp_path / "list.json")
+    assert again.format is AnnotationFormat.LIST and dict(again) == dict(found)
+    with pytest.raises(UsageError, match="expected raters' marks to evaluate by; got none for 1 of 1 videos, a among"):
+        evaluate({"a": [1.0]}, found)
+
+
+def test_lists_leave_out_what_has_no_length_and_tables_can_be_lists(tmp_path: Path) -> None:
+    found = load_annotations({"a": {"fps": 0, "num_frames": 240}, "b": {"fps": 24, "num_frames": 240}})
+    assert list(found) == ["b"] and found.left_out["a"].startswith("expected an fps above 0")
+    (tmp_path / "a.csv").write_text("video_id,fps,num_frames,source_path\na,24,240,x/a.mp4\nb,24,48,\n")
+    found = load_annotations(tmp_path / "a.csv")
+    assert found.format is AnnotationFormat.LIST
+    assert [video.duration_seconds for video in found.values()] == [10.0, 2.0]
+    assert found["a"].source_path == "x/a.mp4"
+
+
+def captioned(name: str, *times: float, end: float = 9.97) -> list[dict[str, Any]]:
+    after = [*times[1:], end]
+    return [
+        {"boundary_id": f"{name}_{n}{who}", "timestamp": time, "next_timestamp": after[n], "subject": "a cook"}
+        for n, time in enumerate(times)
+        for who in "AB"
+    ]
+
+
+def test_geb_plus_is_annotations_of_one_rater_and_no_predictions(tmp_path: Path) -> None:
+    content = {"empty": [], "SIbQ1aJ8eLM": captioned("SIbQ1aJ8eLM", 3.5, 5.25), "x": captioned("x", 1.0, end=4.0)}
+    (tmp_path / "val.json").write_text(json.dumps(content))
+    found = load_annotations(tmp_path / "val.json")
+    assert found.format is AnnotationFormat.GEB_PLUS
+    assert dict(found) == {
+        "SIbQ1aJ8eLM": VideoAnnotation("SIbQ1aJ8eLM", 9.97, ((3.5, 5.25),)),
+        "x": VideoAnnotation("x", 4.0, ((1.0,),)),
+    }
+    assert list(found.left_out) == ["empty"]
+    with pytest.raises(UsageError, match=r"annotations of GEB\+ have\. Give the predictions"):
+        load_predictions(tmp_path / "val.json")
+    del content["x"][0]["next_timestamp"]
+    with pytest.raises(UsageError, match="annotation of x: expected next_timestamp"):
+        load_annotations(content)
 
 
 @pytest.mark.parametrize("what", WRONG)

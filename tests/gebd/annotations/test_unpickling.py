@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from gebd.annotations import unpickling
+from gebd.annotations.stand_ins import ADMITTED
 from gebd.annotations.unpickling import unpickle
 from schemas.errors import UsageError
 from tests.gebd import made
@@ -27,7 +28,7 @@ class Runs:
         return self.call
 
 
-@pytest.mark.parametrize("protocol", range(5))
+@pytest.mark.parametrize("protocol", range(6))
 def test_unpickle_plain_data_of_every_protocol(protocol: int) -> None:
     content = {"a": [1, -7, 70_000, 2**40, 0.1, True, False, None, "ü", ()], "b": {"c": (1, 2, 3, 4), "d": [[], {}]}}
     assert unpickle(pickle.dumps(content, protocol), "x") == content
@@ -44,18 +45,20 @@ def test_unpickle_old_names_of_the_newer_protocol() -> None:
     assert unpickle(data.replace(b"cnumpy\ndtype\n", b"\x8c\x05numpy\x8c\x05dtype\x93"), "x") == 2.5
 
 
-@pytest.mark.parametrize("protocol", [3, 4])
-@pytest.mark.parametrize("dtype", ["f4", ">f8", "i8", "u1", "?", "i2"])
+@pytest.mark.parametrize("protocol", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("dtype", ["f4", ">f8", "i8", "u1", "?", "i2", "U3"])
 def test_unpickle_arrays_and_scalars_become_lists_and_numbers(protocol: int, dtype: str) -> None:
     values = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
     content = {"array": values, "turned": np.asfortranarray(values), "scalar": values[1, 1], "none": values[:0, 0]}
+    content |= {"every second": values[:, ::2], "copies": [values[0, :1].copy() for _ in range(300)]}
     data = pickle.dumps(content, protocol)
     if protocol == 3:
         data = made.as_old_numpy(content)
     found = unpickle(data, "x")
     assert found["array"] == found["turned"] == values.tolist()
     assert found["scalar"] == values[1, 1].item() and not isinstance(found["scalar"], np.generic)
-    assert found["none"] == []
+    assert found["none"] == [] and found["every second"] == values[:, ::2].tolist()
+    assert found["copies"] == [values[0, :1].tolist()] * 300
 
 
 def test_unpickle_lists_of_different_lengths_in_an_object_array() -> None:
@@ -87,7 +90,8 @@ def hostile(marker: Path) -> dict[str, bytes]:
         "numpy.core of another name": name % (b"numpy.core.multiarray", b"fromfile"),
         "numpy below a name": b"\x80\x04\x8c\x05numpy\x8c\x10ndarray.__init__\x93.",
         "memory mapping": name % (b"numpy", b"memmap"),
-        "codecs": name % (b"_codecs", b"encode"),
+        "codecs": name % (b"_codecs", b"lookup"),
+        "bytes of Python 3": name % (b"builtins", b"bytes"),
         "name that is no text": b"\x80\x04K\x01K\x02\x93.",
         "persistent id": b"\x80\x03X\x01\x00\x00\x00aQ.",
         "extension registry": b"\x80\x02\x82\x01.",
@@ -112,6 +116,8 @@ def test_unpickle_refuses_hostile_pickles_and_nothing_runs(tmp_path: Path) -> No
 OBJECT = b"cnumpy\ndtype\nX\x01\x00\x00\x00OK\x00K\x01\x87R"
 ORDER = b"(K\x03X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"  # and flags 0: "holds no references"
 EMPTY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85C\x01b\x87R"
+DOUBLE = b"cnumpy\ndtype\nX\x02\x00\x00\x00f8K\x00K\x01\x87R"
+FROM_BUFFER = b"cnumpy.core.numeric\n_frombuffer\n("
 FORGED = {
     "objects over raw bytes": EMPTY + b"(K\x01K\x01\x85" + OBJECT + ORDER + b"\x89C\x08AAAAAAAAtb.",
     "scalar of an object": b"cnumpy.core.multiarray\nscalar\n" + OBJECT + ORDER + b"C\x08AAAAAAAA\x86R.",
@@ -124,6 +130,16 @@ FORGED = {
     "attributes of a stand-in": b"cnumpy.core.multiarray\nscalar\nN}X\x01\x00\x00\x00aK\x01s\x86b.",
     "state of the array type": b"cnumpy\nndarray\nN}X\x01\x00\x00\x00aK\x01s\x86b.",
     "state of the maker": b"cnumpy.core.multiarray\n_reconstruct\n}X\x01\x00\x00\x00aK\x01sb.",
+    "array of more than its buffer": FROM_BUFFER + b"C\x08AAAAAAAA" + DOUBLE + b"K\x02\x85X\x01\x00\x00\x00CtR.",
+    "array of objects over a buffer": FROM_BUFFER + b"C\x08AAAAAAAA" + OBJECT + b"K\x01\x85X\x01\x00\x00\x00CtR.",
+    "array in another order": FROM_BUFFER + b"C\x08AAAAAAAA" + DOUBLE + b"K\x01\x85X\x01\x00\x00\x00KtR.",
+    "array over text in another order": FROM_BUFFER + b"K\x08" + DOUBLE + b"K\x01\x85X\x01\x00\x00\x00CtR.",
+    "state of the buffer's maker": FROM_BUFFER[:-1] + b"}X\x01\x00\x00\x00aK\x01sb.",
+    "another encoding": b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x06\x00\x00\x00rot_13\x86R.",
+    "encoding of a number": b"c_codecs\nencode\nK\x01X\x06\x00\x00\x00latin1\x86R.",
+    "state of an encoding": b"c_codecs\nencode\n}X\x01\x00\x00\x00aK\x01sb.",
+    "bytes of a number": b"c__builtin__\nbytes\nK\x09\x85R.",
+    "state of bytes": b"c__builtin__\nbytes\n}X\x01\x00\x00\x00aK\x01sb.",
     "scalar of too few bytes": b"cnumpy.core.multiarray\nscalar\n" + OBJECT.replace(b"\x01\x00\x00\x00O",
         b"\x02\x00\x00\x00f8") + ORDER + b"C\x01A\x86R.",
 }  # fmt: skip
@@ -133,7 +149,7 @@ FORGED = {
 def test_unpickle_refuses_states_that_numpy_would_trust(what: str) -> None:
     with pytest.raises(UsageError, match=r"^file\.pkl"):
         unpickle(b"\x80\x03" + FORGED[what], "file.pkl")
-    assert not hasattr(unpickling._Scalar, "a") and not hasattr(unpickling._Array, "a")
+    assert not any(hasattr(admitted, "a") for admitted in ADMITTED.values())
 
 
 BOMBS = {
@@ -145,6 +161,26 @@ BOMBS = {
     "frame beyond the end": b"\x80\x04\x95" + b"\xff" * 8 + b"N.",
     "long number": b"\x80\x02\x8b\xff\xff\xff\x7f.",
 }
+
+
+MEGABYTE = b"B" + (1 << 20).to_bytes(4, "little") + b"A" * (1 << 20)
+ONE_AXIS = b"J" + (1 << 17).to_bytes(4, "little") + b"\x85"
+AGAIN = {
+    "arrays of one buffer": b"(" + MEGABYTE + b"q\x00(" + DOUBLE + b"q\x01" + ONE_AXIS + b"q\x02"
+    + (FROM_BUFFER + b"h\x00h\x01h\x02X\x01\x00\x00\x00CtR") * 1000 + b"t.",
+    "arrays of one state": b"(" + MEGABYTE + b"q\x00(K\x01" + ONE_AXIS + DOUBLE + b"\x89h\x00tq\x01"
+    + (EMPTY + b"h\x01b") * 1000 + b"t.",
+    "objects of one list": b"((" + b"N" * 100_000 + b"lq\x00(K\x01J\xa0\x86\x01\x00\x85" + OBJECT + b"\x89h\x00tq\x01"
+    + (EMPTY + b"h\x01b") * 1000 + b"t.",
+    "bytes of one text": b"(X" + MEGABYTE[1:] + b"q\x00"
+    + b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R" * 1000 + b"t.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", AGAIN)
+def test_unpickle_refuses_what_builds_one_part_of_a_file_again_and_again(what: str) -> None:
+    with pytest.raises(UsageError, match="got more numbers than its size explains"):
+        unpickle(b"\x80\x03" + AGAIN[what], "x")
 
 
 @pytest.mark.parametrize("what", BOMBS)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gebd import Annotations, TrainedHead, head_config, predict, train_head
-from schemas.errors import ConfigurationError
+from gebd import Annotations, GEBDDataset, TrainedHead, head_config, load_annotations, predict, train_head
+from schemas.errors import ConfigurationError, UsageError
 from tests.gebd.boundary_stores import make_videos
 
 CONFIG = head_config(max_epochs=2, width=8, context_seconds=0.5, window_seconds=3.0, hop_seconds=1.5)
@@ -48,6 +48,17 @@ def test_annotations_choose_and_name_the_videos(place: Path) -> None:
     plain = predict(place / "run", place / "store", video_ids=["v04.mp4"])
     assert list(plain.boundaries) == ["v04.mp4"]
     np.testing.assert_allclose(plain.tracks["v04.mp4"].scores, found.tracks["v04"].scores, atol=1e-6)
+
+
+def test_a_list_without_marks_names_the_videos(place: Path) -> None:
+    listed = load_annotations({"v01": {"fps": 30.0, "num_frames": 240}, "v04": {"fps": 30.0, "num_frames": 240}})
+    found = predict(place / "run", place / "store", listed)
+    assert set(found.boundaries) == {"v01", "v04"}
+    assert "2 of 2 annotated videos" in str(found.join) and "marks                   none: these" in str(found.join)
+    dataset = GEBDDataset(place / "store", listed)
+    assert dataset[0].target_soft is None
+    with pytest.raises(UsageError, match="without annotations by raters"):
+        dataset.class_weights()
 
 
 def test_features_of_another_kind_are_refused_by_name(place: Path, tmp_path: Path) -> None:

@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from gebd import Annotations, TrainingResult, evaluate, head_config, load_head, predict, train_head, uniform_matched
-from gebd.heads.run_folder import Epoch
-from gebd.heads.splitting import split_videos
+from gebd import (
+    Annotations,
+    TrainingResult,
+    evaluate,
+    fit_clock,
+    head_config,
+    load_annotations,
+    load_head,
+    predict,
+    train_head,
+    uniform_matched,
+)
+from gebd.heads.run_folder import Epoch, HeadFolder
+from gebd.metric.report import read_clock
 from schemas.errors import ConfigurationError, StorageError, UsageError, WeightsError
 from tests.gebd.boundary_stores import make_videos
 
@@ -138,13 +149,22 @@ def test_empty_parts_are_refused(train: Callable[..., TrainingResult]) -> None:
         train(validation=["nobody"])
 
 
-def test_split_is_seeded_and_does_not_depend_on_order() -> None:
-    ids = [f"v{n}" for n in range(20)]
-    first = split_videos(ids, None, 0.2, 3)
-    assert len(first.validation) == 4 and set(first.training) | set(first.validation) == set(ids)
-    assert set(split_videos(ids[::-1], None, 0.2, 3).validation) == set(first.validation)
-    assert split_videos(ids, None, 0.2, 4) != first
-    assert len(split_videos(ids[:2], None, 0.9, 0).training) == 1
+def test_annotations_without_marks_are_refused_before_anything_is_written(
+    train: Callable[..., TrainingResult], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="expected raters' marks to train on; got none for 2 of 2 videos, v00"):
+        train(truth=load_annotations({"v00.mp4": 8.0, "v01.mp4": 8.0}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_report_has_a_clock_of_the_training_part(
+    made: tuple[Path, Annotations], train: Callable[..., TrainingResult]
+) -> None:
+    result = train(max_epochs=1)
+    parts = HeadFolder(result.folder).parts()
+    expected = fit_clock(Annotations(made[1][video_id] for video_id in parts.training))
+    assert result.comparison.clock == expected == read_clock(result.folder / "report.json")
+    assert "clock" in result.comparison.evaluations
 
 
 def test_folder_with_other_things_is_refused(train: Callable[..., TrainingResult], tmp_path: Path) -> None:

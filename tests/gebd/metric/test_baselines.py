@@ -101,7 +101,7 @@ def test_compare_puts_every_baseline_beside_the_method() -> None:
     method = {video_id: entry["substages_timestamps"][1] for video_id, entry in truth.items()}
     table = compare_with_baselines(method, truth, name="ours").table
     assert table.index.tolist() == [
-        "ours", "uniform-5", "uniform-8", "uniform-matched", "random-8", "random-matched", "human",
+        "ours", "uniform-5", "uniform-8", "uniform-9", "uniform-matched", "random-8", "random-matched", "human",
     ]  # fmt: skip
     assert table.loc["ours", "f1@0.05"] == 1.0 and (table["coverage"] == 1.0).all()
     assert (table["f1@0.05_low"] <= table["f1@0.05"]).all() and (table["f1@0.05"] <= table["f1@0.05_high"]).all()
@@ -110,6 +110,9 @@ def test_compare_puts_every_baseline_beside_the_method() -> None:
     assert (rivals["gain@0.05"] == 1.0 - rivals["f1@0.05"]).all() and (rivals["gain@0.05_low"] > 0).all()
     assert table.loc[["ours", "human"], "gain@0.05"].isna().all()
     assert table.loc["uniform-8", "boundaries_per_video"] == 8.0
+    marks = sum(len(entry["substages_timestamps"][0]) for entry in truth.values()) / len(truth)
+    assert table["marks_per_video"].tolist() == pytest.approx([marks] * len(table))
+    assert f"a rater marks {marks:.1f} per video" in str(compare_with_baselines(method, truth, resamples=2))
     counts = table.loc[["ours", "uniform-matched", "random-matched"], "boundaries_per_video"]
     assert counts.nunique() == 1
     assert table.loc["uniform-5", "f1@0.05"] == evaluate(uniform(truth, 5), truth).f1[0.05]

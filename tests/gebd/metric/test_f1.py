@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gebd import TOLERANCES, Annotations, evaluate, in_frames, load_annotations
+from gebd import TOLERANCES, Annotations, compare_with_baselines, evaluate, in_frames, load_annotations
 from gebd.metric.matching import greedy_hits, optimal_hits
+from gebd.metric.report import comparison_content
 from schemas.errors import UsageError
-from schemas.intervals import Interval
 from tests.gebd import brute_force, made
 
 CASES = 10_000
@@ -115,8 +115,8 @@ def test_greedy_takes_the_nearest_first_and_may_lose_a_pair() -> None:
 
 def test_tolerances_are_the_literals_whatever_sum_made_them() -> None:
     assert TOLERANCES == (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)
-    truth = {"a": made.processed_entry([1.5])}
-    result = evaluate({"a": [3.0]}, truth, np.linspace(0.05, 0.5, 10))
+    truth = {"a": made.processed_entry([1.5]), "b": made.processed_entry([1.5])}
+    result = evaluate({"a": [3.0], "b": [3.0]}, truth, np.linspace(0.05, 0.5, 10))
     assert result.f1[0.15] == 1.0 and result.f1[0.1] == 0.0 and list(result.f1) == list(TOLERANCES)
     assert 0.05 * 3 != 0.15 and result.f1[0.05 * 3] == 1.0 and result.f1_interval[np.float64(0.05 * 3)].low == 1.0
     with pytest.raises(KeyError):
@@ -217,9 +217,15 @@ def test_intervals_are_those_of_videos_drawn_one_by_one() -> None:
         assert result.resampled.recall[n, 0] == brute_force.score(again, found, 0.05)[1]
 
 
-def test_one_video_alone_has_an_interval_without_width() -> None:
-    result = evaluate({"a": [1.0, 5.0]}, {"a": made.processed_entry([1.0])})
-    assert result.f1_interval[0.05] == Interval(2 / 3, 2 / 3)
+def test_one_video_alone_has_no_interval() -> None:
+    result = evaluate({"a": [1.0, 5.0]}, {"a": made.processed_entry([1.0], [2.0, 3.0, 4.0])})
+    assert not result.f1_interval[0.05].exists and str(result.average_f1_interval) == ""
+    assert result.table[["f1_low", "f1_high"]].isna().all().all()
+    assert str(result).startswith("F1@0.05 0.667, average 0.787 (official); 1 of 1 annotated videos")
+    assert str(result).endswith("2.0 boundaries a video, a rater marks 2.0")
+    comparison = compare_with_baselines({"a": [1.0, 5.0]}, {"a": made.processed_entry([1.0])})
+    assert comparison.table.filter(regex="_(low|high)$").isna().all().all()
+    assert comparison_content(comparison)["methods"]["method"]["average_f1_interval"] == [None, None]
 
 
 def test_table_has_a_row_a_tolerance_and_never_goes_without_coverage() -> None:

@@ -129,6 +129,24 @@ def test_predict_tells_of_videos_that_had_a_say_in_the_head(call: Call, place: P
         assert line == ("" if said is None else f"the head was {said}: a score on these says little")
 
 
+def test_predict_tells_of_other_stretches_of_a_source(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
+    content = json.loads((run / "run.json").read_text())
+    seen = content["training"][0]
+    content["sources"][seen].append("path:long.mp4")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(content))
+    (tmp_path / "run" / "head.safetensors").write_bytes((run / "head.safetensors").read_bytes())
+    video = replace(load_annotations(place / "test.json")["v12"], source_path="long.mp4")
+    write_annotations(Annotations([video]), tmp_path / "test.json")
+    code, _, err = call(
+        "predict", tmp_path / "run", place / "STORE", "--annotations", tmp_path / "test.json", "--pattern", r"(v\d+)",
+        "--out", tmp_path / "p.json", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0 and " ".join(err.split()) == (
+        "the head was trained on other stretches of the source of 1 of 1 predicted video: a score on these says little"
+    )
+
+
 def test_predict_knows_no_videos_of_a_head_by_itself(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "head.safetensors").write_bytes((run / "head.safetensors").read_bytes())
@@ -150,6 +168,49 @@ def test_predictions_under_other_names_are_told(call: Call, place: Path, run: Pa
     assert "predicted, but not annotated by that name: 16 videos" in out
     assert "intervals over 6 videos say little" in out
     assert "nan" not in out
+
+
+def test_evaluate_adds_the_clock_of_the_training_annotations(call: Call, place: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", place / "p12.json", place / "test.json")
+    assert "clock" not in call(*arguments)[1]
+    code, out, _ = call(*arguments, "--training", place / "train.json", "--out", tmp_path / "report.json")
+    assert code == 0 and re.search(r"^  clock +\d\.\d{3} ", out, re.MULTILINE)
+    assert re.search(r"per video \(a rater marks \d\.\d\);", " ".join(out.split()))
+    assert re.search(r"clock: \d\.\d\d s, then every \d\.\d\d s, the best on the training", " ".join(out.split()))
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["clock"]["videos"] == 11 and report["marks_per_video"] > 1
+
+
+def test_evaluate_of_one_video_shows_no_interval(call: Call, place: Path, tmp_path: Path) -> None:
+    write_annotations(Annotations([load_annotations(place / "test.json")["v12"]]), tmp_path / "one.json")
+    code, out, _ = call("evaluate", place / "p12.json", tmp_path / "one.json", "--out", tmp_path / "report.json")
+    assert code == 0 and ".." not in out and "nan" not in out and "one video has no interval" in out
+    assert json.loads((tmp_path / "report.json").read_text())["methods"]["method"]["average_f1_interval"] == [
+        None,
+        None,
+    ]
+
+
+def test_evaluate_tells_what_it_left_out(call: Call, place: Path, tmp_path: Path) -> None:
+    content = json.loads((place / "test.json").read_text())
+    content["videos"]["v13"]["duration_seconds"] = 0
+    (tmp_path / "test.json").write_text(json.dumps(content))
+    code, out, _ = call("evaluate", place / "p12.json", tmp_path / "test.json")
+    assert code == 0 and "1 of 5 annotated videos predicted" in out and "v13: expected a duration above 0" in out
+
+
+def test_a_list_without_marks_is_predicted_and_not_evaluated(
+    call: Call, place: Path, run: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "list.json").write_text(
+        '{"v12": {"fps": 30, "num_frames": 240}, "v13": {"fps": 30, "num_frames": 240}}'
+    )
+    arguments = ("predict", run, place / "STORE", "--annotations", tmp_path / "list.json", "--device", "cpu")
+    code, out, err = call(*arguments, "--out", tmp_path / "submission.pkl")
+    assert code == 0 and err == "" and "2 of 2 annotated videos" in out and "marks                   none" in out
+    assert list(load_predictions(tmp_path / "submission.pkl")) == ["v12", "v13"]
+    code, out, err = call("evaluate", tmp_path / "submission.pkl", tmp_path / "list.json")
+    assert (code, out, len(err.splitlines())) == (1, "", 1) and "got none for 2 of 2 videos" in err
 
 
 def test_evaluate_names_its_variant(call: Call, place: Path) -> None:
@@ -178,6 +239,30 @@ def test_detect_needs_no_labels(call: Call, place: Path, tmp_path: Path) -> None
 def test_join_reports_without_training(call: Call, place: Path) -> None:
     code, out, _ = call("join", place / "STORE", place / "test.json")
     assert code == 0 and "5 of 6 annotated videos, coverage 0.833" in out and "perfect labels reach" in out
+
+
+def test_a_split_of_the_users_that_leaks_is_told_in_a_line(call: Call, place: Path, tmp_path: Path) -> None:
+    known = load_annotations(place / "train.json")
+    shared = [replace(video, source_path="long.mp4") for video in known.values()]
+    write_annotations(Annotations(shared), tmp_path / "train.json")
+    (tmp_path / "ids.txt").write_text("v03\nv05\n")
+    code, _, err = call(
+        "train", place / "STORE", tmp_path / "train.json", "--out", tmp_path / "run", *TRAINING, "--pattern", r"(v\d+)",
+        "--validation", tmp_path / "ids.txt", "--epochs", 1,
+    )  # fmt: skip
+    said = " ".join(line for line in err.splitlines() if not line.startswith("epoch"))
+    assert code == 0 and said.startswith("2 of 2 validation videos share their source with training videos, v03 among")
+    code, _, err = call(
+        "train",
+        place / "STORE",
+        tmp_path / "train.json",
+        "--out",
+        tmp_path / "other",
+        *TRAINING,
+        "--pattern",
+        r"(v\d+)",
+    )
+    assert code == 1 and "got none of the 11" in err and "of 1 source" in err and "--sources" in err
 
 
 def test_low_rate_is_warned_of_in_a_line(call: Call, place: Path) -> None:
@@ -228,6 +313,7 @@ def test_plots_are_written(call: Call, place: Path, run: Path, tmp_path: Path) -
         ),
         (("join", "STORE", "train.json", "--pattern", "("), "--pattern"),
         (("join", "STORE", "train.json", "--pattern", "q(x)"), "Change the pattern q(x) to one that finds"),
+        (("train", "STORE", "train.json", "--out", "new", "--sources", "camera"), "got 'camera'. Extract from a table"),
         (("plot", "video", "STORE", "nobody", "--out", "a.png"), "got 'nobody'"),
         (("plot", "video", "STORE", "v12.mp4", "--out", "a.png", "--videos", "."), "it is missing"),
         (("plot", "run", "STORE", "--out", "a.png"), "Give the folder that `msnet gebd train --out` wrote"),
