@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
+from extractor.pipeline.sharing import SharedFile
 from extractor.video.decoding import suggested_deadline_seconds
 from extractor.video.objects.cache import MOST_WAIT_SECONDS
 from jobs.cluster.machine import private_memory_bytes
 from jobs.cluster.options import DecoderLimits
 from schemas.errors import FailureClass, ResourceError, VideoError
-from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart, is_address
+from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Restart, is_address
 
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
@@ -38,12 +39,27 @@ class FileEvent:
 
 @dataclass(slots=True)
 class _QueuedFile:
+    """A file, or one decoder's part of it: then `shared` is the same for all. alone: no other decoder may join."""
+
     job: FileJob
     attempts: int = 1
     distrust: str = ""
+    alone: bool = False
+    shared: SharedFile | None = None
+    began: bool = True  # before any other decoder
     sent: bool = False
     has_header: bool = False
+    leaves: bool = False  # was asked to end its part
     duration_seconds: float = 0.0
+
+    def again(self, **changes: Any) -> _QueuedFile:
+        """The file as it waits to be decoded."""
+        return replace(_QueuedFile(self.job, self.attempts, self.distrust, self.alone), **changes)
+
+    def sending(self) -> tuple[FileJob, str]:
+        """What a decoder is told of it."""
+        self.sent = True
+        return replace(self.job, shared=not self.alone), self.distrust
 
 
 @dataclass(slots=True)
@@ -68,6 +84,10 @@ class DecoderPool:
     An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the current
     file: after a Restart event it is tried once more in a fresh decoder, and then ends in a VideoError. Files queued
     behind it are not charged. Events of one file come in order and end with Decoded or a VideoError.
+
+    A decoder without a file helps with a long one that another has begun, if its header says that it has stretches, and
+    leaves it when a file waits. A doubt of any of its decoders, as their end, voids what came of the file: after a
+    Restart event one decodes it alone.
 
     spawn: starts a process; its argument says whether it asks Ray for a core. The first `reserved` ones do not, as
     their cores are reserved already; the others may have to wait for one, and are not missed meanwhile. most: decoders
@@ -100,6 +120,11 @@ class DecoderPool:
         return len(self._waiting) < len(self._slots)
 
     @property
+    def shares(self) -> bool:
+        """Whether more decoders would help with a file that is being decoded."""
+        return self._joinable() is not None
+
+    @property
     def size(self) -> int:
         """Number of decoders that have started, or for which a core is reserved."""
         return sum(not slot.retiring and (slot.process_id is not None or not slot.asks) for slot in self._slots)
@@ -127,7 +152,7 @@ class DecoderPool:
     def ahead(self, ready: Collection[Any]) -> bool:
         """Whether every decoder has an answer ready that nobody took yet."""
         started = [slot for slot in self._slots if slot.process_id is not None]
-        return bool(started) and all(slot.tasks and slot.answers[0] in ready for slot in started)
+        return bool(started) and all(slot.tasks and not set(list(slot.answers)[:1]) - set(ready) for slot in started)
 
     def add(self, jobs: Iterable[FileJob]) -> None:
         """Queue files behind those that wait."""
@@ -167,8 +192,9 @@ class DecoderPool:
             if slot.retiring and not slot.tasks:
                 ray.kill(slot.actor)
         self._slots = [slot for slot in self._slots if slot.tasks or not slot.retiring]
-        for slot in self._slots:
-            self._fill(slot)
+        for files in range(1, _AHEAD_FILES + 1):  # no decoder gets a second file before all have one
+            for slot in self._slots:
+                self._fill(slot, files)
         if time.monotonic() - self._judged > _JUDGING_SECONDS:
             self._judged = time.monotonic()
             yield from self._judge()
@@ -198,22 +224,46 @@ class DecoderPool:
         actor = self._spawn(asks)
         return _Slot(actor, deque([actor.process_id.remote()]), asks, head_since=time.monotonic())
 
-    def _fill(self, slot: _Slot) -> None:
+    def _fill(self, slot: _Slot, most: int) -> None:
         if slot.process_id is None:
             return
-        room = min(_AHEAD_FILES, self._limits.files - slot.files)
-        if not slot.tasks and self._waiting and not slot.retiring and (room <= 0 or not self._lives(slot)):
+        room = min(most, self._limits.files - slot.files)
+        joined = None if slot.tasks or self._waiting else self._joinable()
+        begins = not slot.tasks and not slot.retiring and (self._waiting or joined)
+        if begins and (room <= 0 or not self._lives(slot)):
             self._renew(slot)
             return
+        if begins:
+            slot.head_since = time.monotonic()
+        if begins and joined and joined.shared:
+            joined.shared.decoders += 1
+            slot.tasks.append(joined.again(shared=joined.shared, began=False))
+        if slot.tasks and slot.tasks[0].shared is not None:  # no file waits for the end of a film
+            room = 1
         while self._waiting and not slot.retiring and len(slot.tasks) < room:
-            if not slot.tasks:
-                slot.head_since = time.monotonic()
             slot.tasks.append(self._waiting.popleft())
-        while slot.tasks and len(slot.answers) < _AHEAD_EVENTS:
-            files = [(task.job, task.distrust) for task in slot.tasks if not task.sent]
-            for task in slot.tasks:
-                task.sent = True
-            slot.answers.append(slot.actor.next.remote(files))
+        while slot.tasks and len(slot.answers) < _AHEAD_EVENTS and self._request(slot):
+            pass
+
+    def _joinable(self) -> _QueuedFile | None:
+        """The file that most needs another decoder, if one does."""
+        heads = [slot.tasks[0] for slot in self._slots if slot.tasks]
+        shared = [task for task in heads if task.shared is not None and task.shared.wants_decoders]
+        return max(shared, key=lambda task: task.shared.left if task.shared else 0, default=None)
+
+    def _request(self, slot: _Slot) -> bool:
+        """Request one more answer; False if the decoder has to wait for others."""
+        task, ask = slot.tasks[0], []
+        if task.shared is not None and task.sent and not task.leaves:
+            leaving = sum(other.tasks[0].leaves for other in self._slots if other.tasks)
+            found = task.shared.ask(began=task.began, leaves=slot.retiring or len(self._waiting) > leaving)
+            if found is None:
+                return False
+            ask, task.leaves = [found], found.stretch == task.shared.header.stretches
+        if not slot.answers:  # it was not silent meanwhile
+            slot.head_since = time.monotonic()
+        slot.answers.append(slot.actor.next.remote([one.sending() for one in slot.tasks if not one.sent], *ask))
+        return True
 
     def _lives(self, slot: _Slot) -> bool:
         """Whether an idle decoder still answers: one that died while idle must not cost a file."""
@@ -262,10 +312,33 @@ class DecoderPool:
             if isinstance(event, Header):
                 task.has_header = True
                 task.duration_seconds = event.info.end_seconds - event.info.start_seconds
-            if isinstance(event, Decoded | VideoError):
+                if task.began and event.stretches > 1:
+                    task.shared = SharedFile(event)
+            if isinstance(event, Decoded | VideoError) or (task.shared is not None and isinstance(event, Restart)):
                 slot.tasks.popleft()
                 slot.files += 1
-            yield FileEvent(task.job, event, task.attempts)
+            if task.shared is None or (task.began and isinstance(event, Header)):
+                yield FileEvent(task.job, event, task.attempts)
+            elif not task.shared.void:
+                yield from (FileEvent(task.job, one, task.attempts) for one in self._merged(task, task.shared, event))
+
+    def _merged(
+        self, task: _QueuedFile, shared: SharedFile, event: DecodingEvent | VideoError
+    ) -> Iterator[DecodingEvent | VideoError]:
+        """What an event of one of its decoders means for a shared file."""
+        match event:
+            case FrameChunk():
+                yield from shared.add(event)
+            case Decoded():
+                if (end := shared.end(event)) is not None:
+                    yield end
+            case VideoError() if task.began:  # decoded from the start
+                shared.void = True
+                yield event
+            case Restart() | VideoError():
+                shared.void = True
+                self._waiting.appendleft(task.again(alone=True))
+                yield Restart(event.reason if isinstance(event, Restart) else event.message)
 
     def _take_process_id(self, slot: _Slot, reference: Any) -> None:
         try:
@@ -307,14 +380,18 @@ class DecoderPool:
             self._renew(slot)
             return
         task, *behind = slot.tasks
-        self._waiting.extendleft(_QueuedFile(other.job, other.attempts, other.distrust) for other in reversed(behind))
+        self._waiting.extendleft(other.again() for other in reversed(behind))
         slot.tasks.clear()
         self._renew(slot)
+        if task.shared is not None:
+            if task.shared.void:  # its file has ended, or is decoded by another
+                return
+            task.shared.void = True
         if task.attempts >= _ATTEMPTS:
             yield FileEvent(task.job, error, task.attempts)
             return
         if self._draining:  # a second try would be one more file to wait for
             return
-        if task.has_header:
+        if task.has_header or task.shared is not None:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        slot.tasks.append(_QueuedFile(task.job, task.attempts + 1, error.message))
+        slot.tasks.append(task.again(attempts=task.attempts + 1, distrust=error.message, alone=True))
