@@ -149,12 +149,12 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Which stretch of a shared file a decoder shall decode; one past the last ends the decoder's part.
+    """Which stretch of a shared file a decoder shall decode; None ends the decoder's part.
 
     proves: compare first whether decoding from keyframes yields the frames of decoding from the file's start.
     """
 
-    stretch: int
+    stretch: int | None
     proves: bool = False
 
 

@@ -173,8 +173,8 @@ def _asked_events(
     forward = (_first_decoder(config, request) or pyav_frames)(request)
     with closing(StretchDecoder(request, stretches, forward)) as decoder:
         try:
-            while (ask := asked()).stretch < len(stretches.runs):
-                yield from decoding.chunks(decoder.frames(ask), stretches.sampled[ask.stretch])
+            while (number := (ask := asked()).stretch) is not None:
+                yield from decoding.chunks(decoder.frames(number, proves=ask.proves), stretches.sampled[number])
         except Misbehaved as verdict:
             yield Restart(str(verdict))
             return

@@ -43,7 +43,7 @@ class Decoder:
         self._queue: deque[tuple[FileJob, str]] = deque()
         self._events: Iterator[DecodingEvent] | None = None
         self._shared = False  # whether stretches of the file at hand are asked for
-        self._ask = Ask(0)
+        self._ask = Ask(None)
 
     def process_id(self) -> int:
         """Id of this process, for watching its memory."""

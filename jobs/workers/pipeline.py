@@ -24,9 +24,9 @@ from extractor.store.commits.commit import CommitStatus
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
 from jobs.workers.attempt import ShardAttempt, ShardTask
-from jobs.workers.balance import Balance
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted
+from jobs.workers.pool.balance import Balance
 from schemas.errors import MSNetError, StorageError
 from schemas.layout import StorePaths
 

@@ -28,7 +28,6 @@ from extractor.video.decoders.jumping import (
     probes_for,
     prove,
 )
-from schemas.records import Ask
 
 LEAST_FRAMES = 200
 """In a stretch: to begin one costs about as much as decoding five."""
@@ -112,17 +111,17 @@ class StretchDecoder:
         if self._source is not None:
             self._source.close()
 
-    def frames(self, ask: Ask) -> NativeFrames:
-        """The sampled frames of a stretch.
+    def frames(self, number: int, *, proves: bool) -> NativeFrames:
+        """The sampled frames of a stretch. proves: see `Ask`; it comes with the first that was not the next one.
 
         Raises what `forward` raises, whose word on the file is as good as ever, and Misbehaved at any sign of damage
         once a stretch was left out.
         """
-        if self._forward is not None and ask.stretch == self._decoded:
+        if self._forward is not None and number == self._decoded:
             yield from self._next(self._forward)
         else:
             self._forward = None
-            yield from self._jumped(ask)
+            yield from self._jumped(number, proves)
 
     def _next(self, forward: NativeFrames) -> NativeFrames:
         """The next stretch, decoded to where the one behind it begins: this one may be the last that is asked for."""
@@ -134,14 +133,14 @@ class StretchDecoder:
         yield from islice(forward, self._stretches.sampled[self._decoded - 1] - len(self._ahead))
         self._ahead = [next(forward)]
 
-    def _jumped(self, ask: Ask) -> NativeFrames:
+    def _jumped(self, number: int, proves: bool) -> NativeFrames:
         runs = self._stretches.runs
         try:
-            if ask.proves:
+            if proves:
                 prove(self._request, self._stretches.probes)
             if self._source is None:
                 self._source = Source(self._request)
-            last = ask.stretch + 1 == len(runs)
-            yield from self._source.sampled(runs[ask.stretch], to_end=last and self._request.to_end)
+            last = number + 1 == len(runs)
+            yield from self._source.sampled(runs[number], to_end=last and self._request.to_end)
         except FAULTS as error:
             raise misbehaved(error) from None

@@ -53,7 +53,7 @@ class SharedFile:
         not due yet is always being decoded, so waiting comes to an end.
         """
         if not self.left or (leaves and not began):
-            return Ask(self.header.stretches)
+            return Ask(None)
         ahead = self._asked - self._told
         full = ahead >= _MOST_AHEAD * self.decoders or self._held_bytes >= _HELD_BYTES * self.decoders
         if full and ahead >= self.decoders:
