@@ -170,17 +170,17 @@ def _asked_events(
 ) -> Generator[DecodingEvent, None, None]:
     """Events of the stretches that are asked for, behind the header."""
     decoding = _DecodingPass(request, config, chunk_bytes)
-    forward = (_first_decoder(config, request) or pyav_frames)(request)
-    with closing(StretchDecoder(request, stretches, forward)) as decoder:
+    first = _first_decoder(config, request)
+    with closing(StretchDecoder(request, stretches, (first or pyav_frames)(request))) as decoder:
         try:
             while (number := (ask := asked()).stretch) is not None:
                 yield from decoding.chunks(decoder.frames(number, proves=ask.proves), stretches.sampled[number])
         except Misbehaved as verdict:
             yield Restart(str(verdict))
             return
-    if stretches.jumps:
+    if first is jumping_frames:
         request.tally.flags.add("jumps")
-    elif has_long_gap(request):
+    elif first is None and has_long_gap(request):
         request.tally.flags.add("from_start")
     yield decoding.decoded(*distribution_version("av"))
 

@@ -38,13 +38,12 @@ LEAST_STRETCHES = 8
 class Stretches(NamedTuple):
     """A file cut into stretches.
 
-    sampled: of each, how many of its frames are. probes: what is compared. jumps: whether one decoder would jump, too.
+    sampled: of each, how many of its frames are. probes: what is compared.
     """
 
     runs: tuple[Run, ...]
     sampled: tuple[int, ...]
     probes: tuple[Run, ...]
-    jumps: bool
 
 
 def planned_stretches(request: DecodingRequest, most_sampled: int) -> Stretches | None:
@@ -66,7 +65,7 @@ def planned_stretches(request: DecodingRequest, most_sampled: int) -> Stretches 
         probes = probes_for(runs, entries, info.num_frames)
         saved = sum(run.end - run.first for run in runs) // 2
         if len(runs) >= LEAST_STRETCHES and max(sampled) <= most_sampled and pays(saved, comparison_cost(probes)):
-            found.append(Stretches(runs, sampled, probes, jumps is not None))
+            found.append(Stretches(runs, sampled, probes))
     return max(found, key=lambda one: len(one.runs), default=None)
 
 
