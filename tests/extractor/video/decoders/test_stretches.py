@@ -19,7 +19,7 @@ from extractor.video.decoders.stretches import cut, planned_stretches
 from extractor.video.decoding import decode
 from schemas.errors import VideoError
 from schemas.records import Ask, Decoded, FileJob, FrameChunk, Header, Item, ItemPlan, Restart
-from tests.extractor.video.bitstreams.streams_with_groups import FRAMES, GROUP, KINDS, WITHOUT, write_kind
+from tests.extractor.video.bitstreams.streams_with_groups import FRAMES, GROUP, KINDS, write_kind
 from tests.extractor.video.truth import config
 from tests.videos import write_video
 
@@ -186,16 +186,11 @@ def test_a_decoder_that_is_asked_for_everything_decodes_as_one_alone(
     assert found.outcome == by_one(streams["open.mp4"], Item("v"))
 
 
-@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("name", ["refresh.mp4", pytest.param("vp8.webm", marks=pytest.mark.slow)])
 def test_a_file_without_entry_points_has_one_stretch(streams: dict[str, Path], name: str) -> None:
     found = Shared(streams[name], Item("v"))
     assert found.stretches == 1
     assert found.outcome == by_one(streams[name], Item("v"))
-
-
-@pytest.mark.parametrize("name", ["bframes.avi", "program.mpg", "cut.mp4", "two_sizes.mp4", "raw.h264", "flash.flv"])
-def test_a_file_whose_stamps_do_not_identify_frames_has_one_stretch(valid: dict[str, Path], name: str) -> None:
-    assert Shared(valid[name], Item("v")).stretches == 1
 
 
 @pytest.mark.parametrize("changes", [{"decoder": "pyav"}, {"keep_corrupt": True}])
