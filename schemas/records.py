@@ -138,13 +138,15 @@ class PixelGrid:
 class Header:
     """First event of a file: its properties, and a plan or a failure for each item, in the job's order.
 
-    stretches: of a shared file, which are decoded as they are asked for; 1 where one decoder decodes all.
+    stretches: of a shared file, which are decoded as they are asked for; 1 where one decoder decodes all. inspection:
+    of a file of several, what spares another decoder to demux it.
     """
 
     info: VideoInfo
     grid: PixelGrid
     plans: tuple[ItemPlan | Failure, ...]
     stretches: int = 1
+    inspection: object = None
 
 
 @dataclass(frozen=True, slots=True)

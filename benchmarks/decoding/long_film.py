@@ -57,13 +57,15 @@ class SleepingDecoder:
     def process_id(self) -> int:
         return os.getpid()
 
-    def next(self, files: Sequence[tuple[FileJob, str]] = (), ask: Ask | None = None) -> list[Any]:
+    def next(
+        self, files: Sequence[tuple[FileJob, str]] = (), ask: Ask | None = None, inspection: object = None
+    ) -> list[Any]:
         if files:
-            time.sleep(self._seconds * self._stretches * _IN_AN_INSPECTION)
+            time.sleep(0.0 if inspection else self._seconds * self._stretches * _IN_AN_INSPECTION)
             index = np.arange(self._stretches)
             plan = ItemPlan("film", index, index / 10.0, np.array([len(index)]), np.array([[0, len(index)]]))
             info = VideoInfo("h264", "mp4", 340, 256, 0, 30.0, len(index), 0.0, 3600.0)
-            return [Header(info, PixelGrid(1.0, 1.0, 0.0, 0.0), (plan,), self._stretches)]
+            return [Header(info, PixelGrid(1.0, 1.0, 0.0, 0.0), (plan,), self._stretches, "inspection")]
         if ask is None:
             return []
         if ask.stretch is None:

@@ -63,6 +63,7 @@ def decode(
     distrust: str = "",
     cache: ObjectCache | None = None,
     asked: Callable[[], Ask] | None = None,
+    inspection: Inspection | None = None,
 ) -> Iterator[DecodingEvent]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
@@ -70,7 +71,8 @@ def decode(
     try this file, after its process hung or died in an earlier attempt; ignored if config.decoder allows only decord.
     cache: where an object is fetched to; None is the default one. asked: which stretch to decode next, if the header
     says that there are several. Each ends with a `last` chunk, and Decoded ends the part of this decoder. A Restart is
-    the last event then: the file has to be decoded without `asked`. None decodes the whole file.
+    the last event then: the file has to be decoded without `asked`. None decodes the whole file. inspection: of the
+    same file, by the decoder that began it.
 
     The generator works only when asked for the next event, so a slow consumer slows the decoder down; close it to stop
     early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in the
@@ -82,14 +84,20 @@ def decode(
         with (cache or ObjectCache()).local(job) as local:
             try:
                 yield from decode(
-                    local, config, members=members, chunk_bytes=chunk_bytes, distrust=distrust, asked=asked
+                    local,
+                    config,
+                    members=members,
+                    chunk_bytes=chunk_bytes,
+                    distrust=distrust,
+                    asked=asked,
+                    inspection=inspection,
                 )
             except VideoError as error:
                 raise VideoError(error.failure, error.message.replace(local.path, job.path)) from error
         return
     job = check_job(job)
     try:
-        with closing(_events(job, config, members, chunk_bytes, distrust, asked)) as events:
+        with closing(_events(job, config, members, chunk_bytes, distrust, asked, inspection)) as events:
             for event in events:
                 if isinstance(event, Decoded):
                     check_job(job)
@@ -106,9 +114,10 @@ def _events(
     chunk_bytes: int,
     distrust: str,
     asked: Callable[[], Ask] | None,
+    inspection: Inspection | None,
 ) -> Generator[DecodingEvent, None, None]:
     """Events of a file that is assumed not to change."""
-    inspection = inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
+    inspection = found = inspection or inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
     info = inspection.info
     if held_bytes(info.num_frames, info.width, info.height) > HELD_BYTES:
         info = replace(info, flags=(*info.flags, "long"))
@@ -122,7 +131,7 @@ def _events(
     covered = _covered(plans, job.items, info)
     request = DecodingRequest(Path(job.path), inspection, index, to_end, config.keep_corrupt, covered=covered)
     if asked is not None and not distrust and (stretches := _stretches(config, request)) is not None:
-        yield Header(info, grid, plans, len(stretches.runs))
+        yield Header(info, grid, plans, len(stretches.runs), found)
         yield from _asked_events(request, config, chunk_bytes, stretches, asked)
         return
     yield Header(info, grid, plans)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from extractor.models.spec import member_frames
+from extractor.video.containers.preflight import Inspection
 from extractor.video.decoding import decode
 from extractor.video.objects.cache import ObjectCache
 from extractor.video.probing import ProbedItem, probe
@@ -50,18 +51,19 @@ class Decoder:
         return os.getpid()
 
     def next(
-        self, files: Sequence[tuple[FileJob, str]] = (), ask: Ask | None = None
+        self, files: Sequence[tuple[FileJob, str]] = (), ask: Ask | None = None, inspection: Inspection | None = None
     ) -> list[DecodingEvent | VideoError]:
         """The next events of one file, file after file; empty if none is left. A VideoError ends its file.
 
         As many as come with one chunk of frames, since every answer costs as much as copying a dozen of them.
         files: are queued first, each with the reason why decord must not decode it (a decoder died on it), or "".
         ask: for a stretch of the file at hand; empty if that is no longer there. Where a file has stretches, only those
-        that are asked for come, and a Restart ends it.
+        that are asked for come, and a Restart ends it. inspection: of the file that begins now, by the decoder that
+        began it.
         """
         self._queue += files
         if self._events is None and self._queue and ask is None:
-            self._begin(*self._queue.popleft())
+            self._begin(*self._queue.popleft(), inspection)
         if self._events is None or (self._shared and ask is None):
             return []
         self._ask = ask or self._ask
@@ -77,11 +79,16 @@ class Decoder:
             found.append(error)
         return found
 
-    def _begin(self, job: FileJob, distrust: str) -> None:
+    def _begin(self, job: FileJob, distrust: str, inspection: Inspection | None) -> None:
         self._shared = False
-        asked = (lambda: self._ask) if job.shared else None
         self._events = decode(
-            job, self._config, members=self._member_frames, distrust=distrust, cache=self._cache, asked=asked
+            job,
+            self._config,
+            members=self._member_frames,
+            distrust=distrust,
+            cache=self._cache,
+            asked=(lambda: self._ask) if job.shared else None,
+            inspection=inspection,
         )
 
     def probe(self, jobs: list[FileJob]) -> list[list[ProbedItem]]:

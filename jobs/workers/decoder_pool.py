@@ -205,16 +205,19 @@ class DecoderPool:
 
     def _request(self, slot: Slot) -> bool:
         """Request one more answer; False if the decoder has to wait for others."""
-        task, ask = slot.tasks[0], []
-        if task.shared is not None and task.sent and not task.leaves:
+        task = slot.tasks[0]
+        more: tuple[Any, ...] = ()
+        if task.shared is not None and not task.sent:
+            more = None, task.shared.header.inspection
+        elif task.shared is not None and not task.leaves:
             leaving = sum(other.tasks[0].leaves for other in self._slots if other.tasks)
-            found = task.shared.ask(began=task.began, leaves=slot.retiring or len(self._waiting) > leaving)
-            if found is None:
+            ask = task.shared.ask(began=task.began, leaves=slot.retiring or len(self._waiting) > leaving)
+            if ask is None:
                 return False
-            ask, task.leaves = [found], found.stretch is None
+            more, task.leaves = (ask,), ask.stretch is None
         if not slot.answers:  # it was not silent meanwhile
             slot.head_since = time.monotonic()
-        slot.answers.append(slot.actor.next.remote([one.sending() for one in slot.tasks if not one.sent], *ask))
+        slot.answers.append(slot.actor.next.remote([one.sending() for one in slot.tasks if not one.sent], *more))
         return True
 
     def _lives(self, slot: Slot) -> bool:

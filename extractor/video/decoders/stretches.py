@@ -6,6 +6,7 @@ wherever one decoder sees it. A decoder that is asked for all of them, in order,
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -76,8 +77,9 @@ def cut(runs: Sequence[Run], entries: Sequence[Entry], index: Int64Array) -> tup
     frames. Entries at frames 0, 250 and 500, one run from 0 to 600: from 0 to 250, and from there to 600.
     """
     found: list[Run] = []
+    numbers = [entry.number for entry in entries]
     for rest in runs:
-        for number, point in entries:
+        for number, point in entries[bisect(numbers, rest.first) : bisect(numbers, rest.end)]:
             long = min(number - rest.first, rest.end - number) >= LEAST_FRAMES
             if long and place(index, rest.first) < place(index, number) < place(index, rest.end):
                 found.append(rest._replace(end=number))

@@ -14,7 +14,6 @@ from schemas.records import Ask, Decoded, FrameChunk, Header, ItemPlan
 _MOST_AHEAD = 3  # stretches for each decoder: asked for, or decoded and not yet due
 _HELD_BYTES = 16 * 1024 * 1024  # decoded and not yet due, for each decoder
 _LEAST_LEFT = 4  # stretches for each decoder, without which another would not be worth its start
-_INSPECTION = 64  # stretches that can be decoded while the whole file is demuxed, as every decoder does
 
 
 class SharedFile:
@@ -44,7 +43,7 @@ class SharedFile:
     @property
     def wants_decoders(self) -> bool:
         """Whether another decoder would help."""
-        return self.left >= (self.decoders + 1) * (_LEAST_LEFT + self.header.stretches // _INSPECTION)
+        return self.left >= (self.decoders + 1) * _LEAST_LEFT
 
     def ask(self, *, began: bool, leaves: bool = False) -> Ask | None:
         """What one of the decoders shall do next; None if it has to wait for others.

@@ -38,7 +38,7 @@ def header(stretches: int) -> Header:
     index = np.arange(STRETCHES * SAMPLED)
     plan = ItemPlan("film", index, index / 10.0, np.array([len(index)]), np.array([[0, len(index)]]))
     info = VideoInfo("h264", "mp4", 64, 64, 0, 25.0, len(index), 0.0, 3600.0, flags=("long",))
-    return Header(info, PixelGrid(1, 1, 0, 0), (plan,), stretches)
+    return Header(info, PixelGrid(1, 1, 0, 0), (plan,), stretches, "inspection")
 
 
 def chunk(stretch: int) -> FrameChunk:
@@ -61,12 +61,14 @@ class FilmDecoder:
     def process_id(self) -> int:
         return os.getpid()
 
-    def next(self, files: Sequence[tuple[FileJob, str]] = (), ask: Ask | None = None) -> list[Any]:
+    def next(
+        self, files: Sequence[tuple[FileJob, str]] = (), ask: Ask | None = None, inspection: object = None
+    ) -> list[Any]:
         self.files += [job for job, _ in files]
         if self.job is None:
             if ask is not None or not self.files:
                 return []
-            return [self.begin(self.files.pop(0))]
+            return [self.begin(self.files.pop(0), inspection)]
         if self.is_shared and ask is None:
             return []
         time.sleep(SECONDS)
@@ -81,7 +83,7 @@ class FilmDecoder:
             self.job = None
         return [answer]
 
-    def begin(self, job: FileJob) -> Header | VideoError:
+    def begin(self, job: FileJob, inspection: object) -> Header | VideoError:
         self.name = Path(job.path).name.partition("@")[0]
         self.job, self.next_stretch, self.answers = job, 0, 0
         self.is_shared = job.shared and self.name != "short"
@@ -92,6 +94,7 @@ class FilmDecoder:
                 os.close(os.open(f"{job.path}.began", os.O_CREAT | os.O_EXCL))
             except FileExistsError:
                 self.began = False
+            assert self.began is (inspection is None)
         if not self.began:
             Path(f"{job.path}.helped").touch()
         if self.name == "helps_refuses" and not self.began:

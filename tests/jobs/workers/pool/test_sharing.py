@@ -134,12 +134,11 @@ def test_more_decoders_help_as_long_as_enough_is_left() -> None:
     for _ in range(3):
         shared.ask(began=True)
     assert not shared.wants_decoders, "seven are left for two"
-    assert not SharedFile(header(7)).wants_decoders
-    long = SharedFile(header(640))  # whose inspection takes as long as ten stretches
-    long.decoders = 45
-    assert not long.wants_decoders
-    long.decoders = 44
+    long = SharedFile(header(64))
+    long.decoders = 15
     assert long.wants_decoders
+    long.decoders = 16
+    assert not long.wants_decoders
 
 
 def test_a_helper_leaves_when_told_and_the_one_that_began_stays() -> None:
