@@ -167,7 +167,7 @@ def _stretches(config: ExtractionConfig, request: DecodingRequest) -> Stretches 
     flags = request.inspection.info.flags
     if config.decoder not in (DecoderPolicy.AUTO, DecoderPolicy.SPARSE) or not flags:
         return None
-    return planned_stretches(request, _MOST_STRETCH_BYTES // frame_bytes(config))
+    return planned_stretches(request, _MOST_STRETCH_BYTES // _frame_bytes(config))
 
 
 def _asked_events(
@@ -227,7 +227,7 @@ def suggested_deadline_seconds(
     return base_seconds + min(_LONGEST_SECONDS, max(by_bytes, _SLOWEST_OF_REAL_TIME * duration_seconds))
 
 
-def frame_bytes(config: ExtractionConfig) -> int:
+def _frame_bytes(config: ExtractionConfig) -> int:
     """Bytes of a resized frame."""
     return config.size * config.size * 3
 
@@ -238,7 +238,7 @@ class _DecodingPass:
     def __init__(self, request: DecodingRequest, config: ExtractionConfig, chunk_bytes: int) -> None:
         self.request = request
         self.resizer = Resizer(config.resize, config.size, request.inspection.info.pixel_aspect)
-        self.capacity = max(chunk_bytes // frame_bytes(config), 1)
+        self.capacity = max(chunk_bytes // _frame_bytes(config), 1)
         self.decode_seconds = 0.0
         self.transform_seconds = 0.0
 
