@@ -117,9 +117,9 @@ class StandInExtractor:
         """Run all shards; the first is for warming up."""
         self._finish([tasks[0]])
         writer = ray.get(self._writer.process_id.remote())
-        begun = time.perf_counter(), time.process_time(), _cpu_seconds(writer), self._device.busy_seconds
+        begun = time.perf_counter(), time.process_time(), cpu_seconds(writer), self._device.busy_seconds
         self._finish(tasks[1:])
-        ended = time.perf_counter(), time.process_time(), _cpu_seconds(writer), self._device.busy_seconds
+        ended = time.perf_counter(), time.process_time(), cpu_seconds(writer), self._device.busy_seconds
         wall, extractor, writing, busy = (after - before for after, before in zip(ended, begun, strict=True))
         frames = sum(len(task.jobs) for task in tasks[1:]) * _VIDEO_FRAMES
         return Figures(busy / wall, frames / wall, extractor / frames * 1e6, writing / frames * 1e6)
@@ -166,7 +166,8 @@ def measure(folder: Path, model: str, sampling: Sampling, rate: float, videos: i
         ray.kill(actor)
 
 
-def _cpu_seconds(process_id: int) -> float:
+def cpu_seconds(process_id: int) -> float:
+    """CPU time that a process has taken."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 

@@ -43,7 +43,7 @@ class FileJob:
     """One file and the items to take from it in one decoding pass. `path` may be the address of an object.
 
     `size_bytes` and `mtime_ns` are those of the inventory; None skips the check that the file has not changed.
-    `fps` is set for a folder of numbered images only.
+    `fps` is set for a folder of numbered images only. shared: several decoders may decode stretches of it at a time.
     """
 
     path: str
@@ -51,6 +51,7 @@ class FileJob:
     size_bytes: int | None = None
     mtime_ns: int | None = None
     fps: float | None = None
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,28 @@ class PixelGrid:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """First event of a file: its properties, and a plan or a failure for each item, in the job's order."""
+    """First event of a file: its properties, and a plan or a failure for each item, in the job's order.
+
+    stretches: of a shared file, which are decoded as they are asked for; 1 where one decoder decodes all. inspection:
+    of a file of several, what spares another decoder to demux it.
+    """
 
     info: VideoInfo
     grid: PixelGrid
     plans: tuple[ItemPlan | Failure, ...]
+    stretches: int = 1
+    inspection: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Which stretch of a shared file a decoder shall decode; None ends the decoder's part.
+
+    proves: compare first whether decoding from keyframes yields the frames of decoding from the file's start.
+    """
+
+    stretch: int | None
+    proves: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +165,7 @@ class FrameChunk:
     """Some sampled frames of the file, in order: frames that any of its items needs.
 
     index: (k,) native frame numbers. frames: (k, size, size, 3) uint8 RGB. valid: (k,) False where a corrupt
-    frame was kept because the user asked for it. last: no other chunk follows.
+    frame was kept because the user asked for it. last: no other chunk follows, or none of this stretch.
     """
 
     index: Int64Array
@@ -158,7 +176,7 @@ class FrameChunk:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Voids all chunks so far: the stricter decoder decodes the file again from its start, for this reason."""
+    """Voids all chunks so far: the file is decoded again from its start, by a stricter decoder or by one alone."""
 
     reason: str
 

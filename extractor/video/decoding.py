@@ -22,6 +22,7 @@ from extractor.video.decoders.decord_backend import HELD_BYTES, decord_frames, d
 from extractor.video.decoders.jumping import has_long_gap, jumping_frames, planned_jumps
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from extractor.video.decoders.sparse import leaves_frames_out, sparse_frames
+from extractor.video.decoders.stretches import StretchDecoder, Stretches, planned_stretches
 from extractor.video.fingerprints import check_job
 from extractor.video.objects.cache import ObjectCache
 from extractor.video.sampling import TOLERANCE_SECONDS, plan_for
@@ -29,6 +30,7 @@ from extractor.video.transforms import Resizer, pixel_grid
 from schemas.config import DecoderPolicy, ExtractionConfig
 from schemas.errors import FailureClass, VideoError
 from schemas.records import (
+    Ask,
     Decoded,
     DecodingEvent,
     Failure,
@@ -45,7 +47,7 @@ from schemas.records import (
 CHUNK_BYTES = 16 * 1024 * 1024
 """Bytes of resized frames in one chunk: 111 frames of 224 x 224. Each costs its receiver as much as copying 50."""
 
-_JUMPING_SUFFIXES = frozenset({".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mts", ".ts", ".webm"})
+_MOST_STRETCH_BYTES = 4 * CHUNK_BYTES  # of resized frames
 _TOGETHER_BYTES = 1024 * 1024  # of native frames resized together: a call takes as long as resizing half a small frame
 _SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
 _SLOWEST_OF_REAL_TIME = 2.0
@@ -60,12 +62,17 @@ def decode(
     chunk_bytes: int = CHUNK_BYTES,
     distrust: str = "",
     cache: ObjectCache | None = None,
+    asked: Callable[[], Ask] | None = None,
+    inspection: Inspection | None = None,
 ) -> Iterator[DecodingEvent]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
     members: frames per clip of each member of an ensemble; None means config.num_frames. distrust: why decord must not
     try this file, after its process hung or died in an earlier attempt; ignored if config.decoder allows only decord.
-    cache: where an object is fetched to; None is the default one.
+    cache: where an object is fetched to; None is the default one. asked: which stretch to decode next, if the header
+    says that there are several. Each ends with a `last` chunk, and Decoded ends the part of this decoder. A Restart is
+    the last event then: the file has to be decoded without `asked`. None decodes the whole file. inspection: of the
+    same file, by the decoder that began it.
 
     The generator works only when asked for the next event, so a slow consumer slows the decoder down; close it to stop
     early. A frame that several items need comes once. Items that cannot be sampled (too short) are failures in the
@@ -76,13 +83,21 @@ def decode(
     if is_address(job.path):
         with (cache or ObjectCache()).local(job) as local:
             try:
-                yield from decode(local, config, members=members, chunk_bytes=chunk_bytes, distrust=distrust)
+                yield from decode(
+                    local,
+                    config,
+                    members=members,
+                    chunk_bytes=chunk_bytes,
+                    distrust=distrust,
+                    asked=asked,
+                    inspection=inspection,
+                )
             except VideoError as error:
                 raise VideoError(error.failure, error.message.replace(local.path, job.path)) from error
         return
     job = check_job(job)
     try:
-        with closing(_events(job, config, members, chunk_bytes, distrust)) as events:
+        with closing(_events(job, config, members, chunk_bytes, distrust, asked, inspection)) as events:
             for event in events:
                 if isinstance(event, Decoded):
                     check_job(job)
@@ -93,26 +108,36 @@ def decode(
 
 
 def _events(
-    job: FileJob, config: ExtractionConfig, members: Sequence[int] | None, chunk_bytes: int, distrust: str
+    job: FileJob,
+    config: ExtractionConfig,
+    members: Sequence[int] | None,
+    chunk_bytes: int,
+    distrust: str,
+    asked: Callable[[], Ask] | None,
+    inspection: Inspection | None,
 ) -> Generator[DecodingEvent, None, None]:
     """Events of a file that is assumed not to change."""
-    inspection = inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
+    inspection = found = inspection or inspect_video(job.path, fps=job.fps, keep_corrupt=config.keep_corrupt)
     info = inspection.info
     if held_bytes(info.num_frames, info.width, info.height) > HELD_BYTES:
         info = replace(info, flags=(*info.flags, "long"))
         inspection = replace(inspection, info=info)
     plans = plan_items(inspection, job.items, config, members)
     grid = pixel_grid(*info.displayed_size, config.resize, config.size, info.pixel_aspect)
-    yield Header(info, grid, plans)
     index = _union(plans)
-    if not len(index):
-        yield Decoded("", "", flags=info.flags)
-        return
     to_end = any(
         isinstance(plan, ItemPlan) and _reaches_end(item, info) for plan, item in zip(plans, job.items, strict=True)
     )
     covered = _covered(plans, job.items, info)
     request = DecodingRequest(Path(job.path), inspection, index, to_end, config.keep_corrupt, covered=covered)
+    if asked is not None and not distrust and (stretches := _stretches(config, request)) is not None:
+        yield Header(info, grid, plans, len(stretches.runs), found)
+        yield from _asked_events(request, config, chunk_bytes, stretches, asked)
+        return
+    yield Header(info, grid, plans)
+    if not len(index):
+        yield Decoded("", "", flags=info.flags)
+        return
     reason = "" if config.decoder is DecoderPolicy.DECORD else distrust
     first = None if reason else _first_decoder(config, request)
     if first is not None:
@@ -137,6 +162,38 @@ def _events(
     yield decoding.decoded(*distribution_version("av"), reason)
 
 
+def _stretches(config: ExtractionConfig, request: DecodingRequest) -> Stretches | None:
+    """How several decoders may share a file that PyAV would decode; None if they may not."""
+    flags = request.inspection.info.flags
+    if config.decoder not in (DecoderPolicy.AUTO, DecoderPolicy.SPARSE) or not flags:
+        return None
+    return planned_stretches(request, _MOST_STRETCH_BYTES // _frame_bytes(config))
+
+
+def _asked_events(
+    request: DecodingRequest,
+    config: ExtractionConfig,
+    chunk_bytes: int,
+    stretches: Stretches,
+    asked: Callable[[], Ask],
+) -> Generator[DecodingEvent, None, None]:
+    """Events of the stretches that are asked for, behind the header."""
+    decoding = _DecodingPass(request, config, chunk_bytes)
+    first = _first_decoder(config, request)
+    with closing(StretchDecoder(request, stretches, (first or pyav_frames)(request))) as decoder:
+        try:
+            while (number := (ask := asked()).stretch) is not None:
+                yield from decoding.chunks(decoder.frames(number, proves=ask.proves), stretches.sampled[number])
+        except Misbehaved as verdict:
+            yield Restart(str(verdict))
+            return
+    if first is jumping_frames:
+        request.tally.flags.add("jumps")
+    elif first is None and has_long_gap(request):
+        request.tally.flags.add("from_start")
+    yield decoding.decoded(*distribution_version("av"))
+
+
 def inspect_job(job: FileJob, *, keep_corrupt: bool = False) -> Inspection:
     """Demux the file of a job. Raises VideoError (missing, changed, and what `inspect_video` raises)."""
     check_job(job)
@@ -156,12 +213,6 @@ def plan_items(
     return tuple(plans)
 
 
-def may_begin_late(path: str, config: ExtractionConfig) -> bool:
-    """Whether decoding is likely to begin near a late segment, by the file's name alone: see `jumping`."""
-    jumps = config.decoder in (DecoderPolicy.AUTO, DecoderPolicy.SPARSE) and not config.keep_corrupt
-    return jumps and Path(path).suffix.lower() in _JUMPING_SUFFIXES
-
-
 def suggested_deadline_seconds(
     size_bytes: int | None, duration_seconds: float = 0.0, *, base_seconds: float = 60.0
 ) -> float:
@@ -176,21 +227,25 @@ def suggested_deadline_seconds(
     return base_seconds + min(_LONGEST_SECONDS, max(by_bytes, _SLOWEST_OF_REAL_TIME * duration_seconds))
 
 
+def _frame_bytes(config: ExtractionConfig) -> int:
+    """Bytes of a resized frame."""
+    return config.size * config.size * 3
+
+
 class _DecodingPass:
     """One pass of one decoder over a file: resizes frames, fills chunks, times decoding and resizing separately."""
 
     def __init__(self, request: DecodingRequest, config: ExtractionConfig, chunk_bytes: int) -> None:
         self.request = request
         self.resizer = Resizer(config.resize, config.size, request.inspection.info.pixel_aspect)
-        frame_bytes = config.size * config.size * 3
-        self.capacity = max(chunk_bytes // frame_bytes, 1)
+        self.capacity = max(chunk_bytes // _frame_bytes(config), 1)
         self.decode_seconds = 0.0
         self.transform_seconds = 0.0
 
-    def chunks(self, frames: NativeFrames) -> Iterator[FrameChunk]:
-        """Chunks of the sampled frames; all but the last are full."""
+    def chunks(self, frames: NativeFrames, expected: int | None = None) -> Iterator[FrameChunk]:
+        """Chunks of the sampled frames, or of `expected` of them; all but the last are full."""
         size = self.resizer.size
-        expected = len(self.request.index)
+        expected = len(self.request.index) if expected is None else expected
         while expected:
             room = min(self.capacity, expected)
             pixels = np.empty((room, size, size, 3), np.uint8)

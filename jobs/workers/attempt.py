@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import queue
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from extractor.pipeline.feeder import Feeder
 from extractor.pipeline.files import FileFrames
 from extractor.pipeline.messages import ItemDone, ItemFailed, Message
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import new_attempt, staged_items
-from extractor.video.decoding import may_begin_late
 from jobs.workers.decoder_pool import FileEvent
 from jobs.workers.events import ShardCommitted, ShardProgress, StageSeconds
 from schemas.errors import VideoError
 from schemas.layout import StorePaths
-from schemas.records import Decoded, Failure, FileJob, Header, Item, Restart
+from schemas.records import Decoded, Failure, FileJob, Header, Restart
 
 _LOOK_SECONDS = 1.0  # between two looks at the store for the commit of another attempt
-_LEAST_SECONDS = 120.0  # of video from one part to the next: to begin one costs about a second, for a film of an hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +100,12 @@ class ShardAttempt:
                 self._unwritten.add(item.video_id)
                 self._tell(ItemFailed(self.task.shard, Failure(item.video_id, error.failure, error.message, 3)))
 
-    def take_files(self, decoders: int = 1) -> list[FileJob]:
-        """Files to decode now: all that wait, or one if they run one by one.
-
-        Long files of which decoding may begin anywhere are split into parts if there are more decoders than files.
-        """
+    def take_files(self) -> list[FileJob]:
+        """Files to decode now: all that wait, or one if they run one by one."""
         count = len(self.waiting)
         if self.task.one_by_one:
             count = 0 if self._files or self._unwritten else 1
         taken, self.waiting = self.waiting[:count], self.waiting[count:]
-        if not self.task.one_by_one:
-            taken = spread(taken, decoders, lambda job: may_begin_late(job.path, self._run.config))
         for job in taken:
             self._files[job] = None
             self._unwritten |= {item.video_id for item in job.items}
@@ -187,40 +179,3 @@ class ShardAttempt:
                 self.seconds.transform += decoded.transform_seconds
                 if "from_start" in decoded.flags:
                     self._notes.append(f"{event.job.path}: decoded from its start, though its segments lie late")
-
-
-def spread(jobs: Sequence[FileJob], decoders: int, may_split: Callable[[FileJob], bool]) -> list[FileJob]:
-    """The same items in as many jobs as there are decoders, as far as files are long enough; never in fewer jobs.
-
-    Each part of a file has items that begin one behind the other; the longest files are split first. may_split: whether
-    decoding may begin anywhere in a file, so that its parts do not all decode it from its start.
-    """
-    parts = [1] * len(jobs)
-    spans = [_span_seconds(job.items) if decoders > len(jobs) and may_split(job) else 0.0 for job in jobs]
-    for _ in range(decoders - len(jobs)):
-        after = [
-            span / (count + 1) if count < len(job.items) else 0.0
-            for job, span, count in zip(jobs, spans, parts, strict=True)
-        ]
-        largest = max(range(len(jobs)), key=after.__getitem__, default=None)
-        if largest is None or after[largest] < _LEAST_SECONDS:
-            break
-        parts[largest] += 1
-    return [
-        replace(job, items=items) for job, count in zip(jobs, parts, strict=True) for items in _split(job.items, count)
-    ]
-
-
-def _span_seconds(items: Sequence[Item]) -> float:
-    """From the first start of an item to the last."""
-    starts = [item.start_seconds or 0.0 for item in items]
-    return max(starts) - min(starts)
-
-
-def _split(items: tuple[Item, ...], parts: int) -> list[tuple[Item, ...]]:
-    """`parts` groups of items by their starts, none empty, with as many items each as the others, or one less."""
-    if parts == 1:
-        return [items]
-    in_order = sorted(items, key=lambda item: item.start_seconds or 0.0)
-    bounds = [len(items) * part // parts for part in range(parts + 1)]
-    return [tuple(in_order[first:end]) for first, end in itertools.pairwise(bounds)]

@@ -5,18 +5,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 
-from extractor.video.decoding import suggested_deadline_seconds
-from extractor.video.objects.cache import MOST_WAIT_SECONDS
-from jobs.cluster.machine import private_memory_bytes
 from jobs.cluster.options import DecoderLimits
+from jobs.workers.pool.sharing import SharedFile
+from jobs.workers.pool.slots import QueuedFile, Slot, joinable
 from schemas.errors import FailureClass, ResourceError, VideoError
-from schemas.records import Decoded, DecodingEvent, FileJob, Header, Restart, is_address
+from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Restart
 
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
@@ -36,38 +35,16 @@ class FileEvent:
     attempts: int = 1
 
 
-@dataclass(slots=True)
-class _QueuedFile:
-    job: FileJob
-    attempts: int = 1
-    distrust: str = ""
-    sent: bool = False
-    has_header: bool = False
-    duration_seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One decoder process and its work."""
-
-    actor: Any
-    # References to requested answers, in order: the process id first, then events. A file is sent once the first has
-    # come, so that a process that died before it read a file is not mistaken for a file that kills it, or the reverse.
-    answers: deque[Any]
-    asks: bool  # Ray for a core, and may wait for it
-    retiring: bool = False
-    process_id: int | None = None
-    tasks: deque[_QueuedFile] = field(default_factory=deque)
-    head_since: float = 0.0
-    files: int = 0
-
-
 class DecoderPool:
     """Decodes files in several processes; `poll` returns their events as they come.
 
     An infrastructure failure (the process died, was silent too long, or took too much memory) costs at most the current
     file: after a Restart event it is tried once more in a fresh decoder, and then ends in a VideoError. Files queued
     behind it are not charged. Events of one file come in order and end with Decoded or a VideoError.
+
+    A decoder without a file helps with a long one that another has begun, if its header says that it has stretches, and
+    leaves it when a file waits. A doubt of any of its decoders, as their end, voids what came of the file: after a
+    Restart event one decodes it alone.
 
     spawn: starts a process; its argument says whether it asks Ray for a core. The first `reserved` ones do not, as
     their cores are reserved already; the others may have to wait for one, and are not missed meanwhile. most: decoders
@@ -82,7 +59,7 @@ class DecoderPool:
         self._reserved = reserved
         self._most = most
         self._slots = [self._new_slot(number >= reserved) for number in range(count)]
-        self._waiting: deque[_QueuedFile] = deque()
+        self._waiting: deque[QueuedFile] = deque()
         self._draining = False
         self._failed_starts = 0
         self._judged = 0.0
@@ -98,6 +75,11 @@ class DecoderPool:
     def hungry(self) -> bool:
         """Whether decoders will soon have nothing to do."""
         return len(self._waiting) < len(self._slots)
+
+    @property
+    def shares(self) -> bool:
+        """Whether more decoders would help with a file that is being decoded."""
+        return joinable(self._slots) is not None
 
     @property
     def size(self) -> int:
@@ -127,11 +109,11 @@ class DecoderPool:
     def ahead(self, ready: Collection[Any]) -> bool:
         """Whether every decoder has an answer ready that nobody took yet."""
         started = [slot for slot in self._slots if slot.process_id is not None]
-        return bool(started) and all(slot.tasks and slot.answers[0] in ready for slot in started)
+        return bool(started) and all(slot.tasks and (not slot.answers or slot.answers[0] in ready) for slot in started)
 
     def add(self, jobs: Iterable[FileJob]) -> None:
         """Queue files behind those that wait."""
-        self._waiting += (_QueuedFile(job) for job in jobs)
+        self._waiting += (QueuedFile(job) for job in jobs)
 
     def withdraw(self, jobs: Collection[FileJob]) -> None:
         """Take back those files that are not handed to a decoder."""
@@ -167,8 +149,9 @@ class DecoderPool:
             if slot.retiring and not slot.tasks:
                 ray.kill(slot.actor)
         self._slots = [slot for slot in self._slots if slot.tasks or not slot.retiring]
-        for slot in self._slots:
-            self._fill(slot)
+        for files in range(1, _AHEAD_FILES + 1):  # no decoder gets a second file before all have one
+            for slot in self._slots:
+                self._fill(slot, files)
         if time.monotonic() - self._judged > _JUDGING_SECONDS:
             self._judged = time.monotonic()
             yield from self._judge()
@@ -183,39 +166,61 @@ class DecoderPool:
                 late = time.monotonic() - slot.head_since > _START_SECONDS
                 if reference in silent and late and not slot.asks:
                     self._failed_to_start(slot, f"no answer within {_START_SECONDS:.0f} s")
-            elif slot.tasks and (error := self._verdict(slot, reference in silent)):
+            elif slot.tasks and (error := slot.verdict(self._limits, silent=reference in silent)):
                 yield from self._replace(slot, error)
 
-    def _busy(self) -> dict[Any, _Slot]:
+    def _busy(self) -> dict[Any, Slot]:
         """Slots whose next answer is awaited, by its reference."""
+        more = bool(self._waiting) or self.shares
         return {
             slot.answers[0]: slot
             for slot in self._slots
-            if slot.answers and (slot.tasks or (self._waiting and slot.process_id is None))
+            if slot.answers and (slot.tasks or (more and slot.process_id is None))
         }
 
-    def _new_slot(self, asks: bool) -> _Slot:
+    def _new_slot(self, asks: bool) -> Slot:
         actor = self._spawn(asks)
-        return _Slot(actor, deque([actor.process_id.remote()]), asks, head_since=time.monotonic())
+        return Slot(actor, deque([actor.process_id.remote()]), asks, head_since=time.monotonic())
 
-    def _fill(self, slot: _Slot) -> None:
+    def _fill(self, slot: Slot, most: int) -> None:
         if slot.process_id is None:
             return
-        room = min(_AHEAD_FILES, self._limits.files - slot.files)
-        if not slot.tasks and self._waiting and not slot.retiring and (room <= 0 or not self._lives(slot)):
+        room = min(most, self._limits.files - slot.files)
+        joined = None if slot.tasks or self._waiting else joinable(self._slots)
+        begins = not slot.tasks and not slot.retiring and (self._waiting or joined)
+        if begins and (room <= 0 or not self._lives(slot)):
             self._renew(slot)
             return
+        if begins:
+            slot.head_since = time.monotonic()
+        if begins and joined and joined.shared:
+            joined.shared.decoders += 1
+            slot.tasks.append(joined.again(shared=joined.shared, began=False))
+        if slot.tasks and slot.tasks[0].shared is not None:  # no file waits for the end of a film
+            room = 1
         while self._waiting and not slot.retiring and len(slot.tasks) < room:
-            if not slot.tasks:
-                slot.head_since = time.monotonic()
             slot.tasks.append(self._waiting.popleft())
-        while slot.tasks and len(slot.answers) < _AHEAD_EVENTS:
-            files = [(task.job, task.distrust) for task in slot.tasks if not task.sent]
-            for task in slot.tasks:
-                task.sent = True
-            slot.answers.append(slot.actor.next.remote(files))
+        while slot.tasks and len(slot.answers) < _AHEAD_EVENTS and self._request(slot):
+            pass
 
-    def _lives(self, slot: _Slot) -> bool:
+    def _request(self, slot: Slot) -> bool:
+        """Request one more answer; False if the decoder has to wait for others."""
+        task = slot.tasks[0]
+        more: tuple[Any, ...] = ()
+        if task.shared is not None and not task.sent:
+            more = None, task.shared.header.inspection
+        elif task.shared is not None and not task.leaves:
+            leaving = sum(other.tasks[0].leaves for other in self._slots if other.tasks)
+            ask = task.shared.ask(began=task.began, leaves=slot.retiring or len(self._waiting) > leaving)
+            if ask is None:
+                return False
+            more, task.leaves = (ask,), ask.stretch is None
+        if not slot.answers:  # it was not silent meanwhile
+            slot.head_since = time.monotonic()
+        slot.answers.append(slot.actor.next.remote([one.sending() for one in slot.tasks if not one.sent], *more))
+        return True
+
+    def _lives(self, slot: Slot) -> bool:
         """Whether an idle decoder still answers: one that died while idle must not cost a file."""
         answer = slot.actor.process_id.remote()
         try:
@@ -225,13 +230,13 @@ class DecoderPool:
         slot.answers.clear()  # all empty: they were requested beyond the last file
         return True
 
-    def _renew(self, slot: _Slot) -> None:
+    def _renew(self, slot: Slot) -> None:
         ray.kill(slot.actor)
         fresh = self._new_slot(slot.asks)
         slot.actor, slot.answers, slot.head_since = fresh.actor, fresh.answers, fresh.head_since
         slot.process_id, slot.files = None, 0
 
-    def _take(self, slot: _Slot) -> Iterator[FileEvent]:
+    def _take(self, slot: Slot) -> Iterator[FileEvent]:
         """Take the first answer of a slot, which is ready."""
         reference = slot.answers.popleft()
         if slot.process_id is None:
@@ -262,12 +267,41 @@ class DecoderPool:
             if isinstance(event, Header):
                 task.has_header = True
                 task.duration_seconds = event.info.end_seconds - event.info.start_seconds
-            if isinstance(event, Decoded | VideoError):
+                if task.began and event.stretches > 1:
+                    task.shared = SharedFile(event)
+            if isinstance(event, Decoded | VideoError) or (task.shared is not None and isinstance(event, Restart)):
                 slot.tasks.popleft()
                 slot.files += 1
-            yield FileEvent(task.job, event, task.attempts)
+            if task.shared is None or (task.began and isinstance(event, Header)):
+                yield FileEvent(task.job, event, task.attempts)
+            elif not task.shared.void:
+                yield from (FileEvent(task.job, one, task.attempts) for one in self._merged(task, task.shared, event))
 
-    def _take_process_id(self, slot: _Slot, reference: Any) -> None:
+    def _merged(
+        self, task: QueuedFile, shared: SharedFile, event: DecodingEvent | VideoError
+    ) -> Iterator[DecodingEvent | VideoError]:
+        """What an event of one of its decoders means for a shared file."""
+        match event:
+            case FrameChunk():
+                yield from shared.add(event)
+            case Decoded():
+                if (end := shared.end(event)) is not None:
+                    yield end
+            case VideoError() if task.began:  # decoded from the start
+                shared.void = True
+                yield event
+            case Restart(reason=reason) | VideoError(message=reason):
+                yield self._alone(task, shared, reason)
+            case Header(stretches=stretches) if stretches != shared.header.stretches:
+                yield self._alone(task, shared, "decoders differ in how to share it")
+
+    def _alone(self, task: QueuedFile, shared: SharedFile, reason: str) -> Restart:
+        """Void a shared file, and queue it for one decoder."""
+        shared.void = True
+        self._waiting.appendleft(task.again(alone=True))
+        return Restart(reason)
+
+    def _take_process_id(self, slot: Slot, reference: Any) -> None:
         try:
             slot.process_id = ray.get(reference)
         except RayError as failure:
@@ -276,7 +310,7 @@ class DecoderPool:
         self._failed_starts = 0
         slot.head_since = time.monotonic()
 
-    def _failed_to_start(self, slot: _Slot, reason: str) -> None:
+    def _failed_to_start(self, slot: Slot, reason: str) -> None:
         self._failed_starts += 1
         if self._failed_starts >= _MOST_FAILED_STARTS:
             raise ResourceError(
@@ -285,36 +319,24 @@ class DecoderPool:
             )
         self._renew(slot)
 
-    def _verdict(self, slot: _Slot, silent: bool) -> VideoError | None:
-        """Why a decoder must be replaced, if it must: its memory, or how long it has been silent."""
-        memory = private_memory_bytes(slot.process_id) if slot.process_id else None
-        if memory is not None and memory > self._limits.memory_bytes:
-            limit = self._limits.memory_bytes / 1024**3
-            return VideoError(FailureClass.OUT_OF_MEMORY, f"decoding took more than {limit:.1f} GiB of memory")
-        task = slot.tasks[0]
-        fetched = is_address(task.job.path) and not task.has_header
-        waits = MOST_WAIT_SECONDS if fetched else 0.0  # for room in the cache
-        limit = suggested_deadline_seconds(
-            task.job.size_bytes, task.duration_seconds, base_seconds=self._limits.silence_seconds + waits
-        )
-        if silent and time.monotonic() - slot.head_since > limit:
-            return VideoError(FailureClass.TIMED_OUT, f"the decoder returned nothing for {limit:.0f} s")
-        return None
-
-    def _replace(self, slot: _Slot, error: VideoError) -> Iterator[FileEvent]:
+    def _replace(self, slot: Slot, error: VideoError) -> Iterator[FileEvent]:
         """Replace the decoder of a slot. Its file is tried again in the new one, or fails with `error`."""
         if not slot.tasks:
             self._renew(slot)
             return
         task, *behind = slot.tasks
-        self._waiting.extendleft(_QueuedFile(other.job, other.attempts, other.distrust) for other in reversed(behind))
+        self._waiting.extendleft(other.again() for other in reversed(behind))
         slot.tasks.clear()
         self._renew(slot)
+        if task.shared is not None:
+            if task.shared.void:  # its file has ended, or is decoded by another
+                return
+            task.shared.void = True
         if task.attempts >= _ATTEMPTS:
             yield FileEvent(task.job, error, task.attempts)
             return
         if self._draining:  # a second try would be one more file to wait for
             return
-        if task.has_header:
+        if task.has_header or task.shared is not None:
             yield FileEvent(task.job, Restart(error.message), task.attempts)
-        slot.tasks.append(_QueuedFile(task.job, task.attempts + 1, error.message))
+        slot.tasks.append(task.again(attempts=task.attempts + 1, distrust=error.message, alone=True))

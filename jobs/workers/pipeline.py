@@ -24,9 +24,9 @@ from extractor.store.commits.commit import CommitStatus
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
 from jobs.workers.attempt import ShardAttempt, ShardTask
-from jobs.workers.balance import Balance
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted
+from jobs.workers.pool.balance import Balance
 from schemas.errors import MSNetError, StorageError
 from schemas.layout import StorePaths
 
@@ -61,7 +61,6 @@ class Pipeline:
         self._pool = pool
         self._writer = writer
         self._threads = workers.threads
-        self._decoders = workers.decoders
         self._balance = None if workers.decoders_fixed else Balance()
         self._messages: list[Message] = []
         self._feeder = Feeder(
@@ -128,7 +127,7 @@ class Pipeline:
         if self._draining.is_set():
             self._pool.drain()
         for shard in self._startable():
-            self._pool.add(shard.take_files(self._decoders))
+            self._pool.add(shard.take_files())
         for event in self._pool.poll(ready):
             for shard in self._shards:
                 shard.handle(event)
@@ -267,7 +266,7 @@ class Pipeline:
         self._balance.look(waited, self._pool.ahead(ready))
         before = self._pool.size
         change, reason = self._balance.change(before)
-        if change > 0 and self._pool.hungry:  # there are not enough files for those that there are
+        if change > 0 and self._pool.hungry and not self._pool.shares:  # there is not enough to do for more
             return
         if change and (made := self._pool.resize(change)):
             what = f"{made} more" if made > 0 else f"giving up {-made}"

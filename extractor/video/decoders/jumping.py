@@ -79,7 +79,7 @@ class Plan(NamedTuple):
     @property
     def cost(self) -> int:
         """Frames that are decoded for comparison."""
-        return sum(probe.end + probe.end - probe.first for probe in self.probes)
+        return comparison_cost(self.probes)
 
 
 def has_long_gap(request: DecodingRequest) -> bool:
@@ -90,15 +90,18 @@ def has_long_gap(request: DecodingRequest) -> bool:
 
 def planned_jumps(request: DecodingRequest) -> Plan | None:
     """How to decode a file with jumps; None if it does not allow them, or if they save too little."""
-    entries = _numbered_entries(request.inspection)
+    entries = numbered_entries(request.inspection)
     if not len(request.covered) or request.keep_corrupt:
         return None
     count = request.inspection.info.num_frames
-    # A kind of which the file's first one comes late is not worth its comparison: perhaps without it.
-    kinds = [entries, *([one for one in entries if one.point.opens == opens] for opens in (True, False))]
-    plans = [_plan(request.covered, usable, count) for usable in kinds if usable]
+    plans = [_plan(request.covered, usable, count) for usable in kinds_of(entries)]
     best = max(plans, key=lambda plan: plan.saved - plan.cost, default=None)
-    return best if best is not None and best.saved >= max(LONG_GAP, _WORTH * best.cost) else None
+    return best if best is not None and pays(best.saved, best.cost) else None
+
+
+def pays(saved: int, cost: int) -> bool:
+    """Whether so many frames that need not be decoded, or not here, are worth the comparison of `cost` frames."""
+    return saved >= max(LONG_GAP, _WORTH * cost)
 
 
 def runs_over(covered: Int64Array, entries: Sequence[Entry]) -> tuple[Run, ...]:
@@ -130,17 +133,25 @@ def jumping_frames(request: DecodingRequest) -> NativeFrames:
     plan = planned_jumps(request)
     assert plan is not None
     try:
-        for probe in plan.probes:
-            _compare(request, probe)
-        yield from _frames(request, plan.runs)
-    except VideoError as error:
-        raise Misbehaved(f"decoding from a keyframe: {error.message}") from None
-    except (av.FFmpegError, OSError) as error:
-        raise Misbehaved(f"decoding from a keyframe: {error}") from None
+        prove(request, plan.probes)
+        with closing(Source(request)) as source:
+            for run in plan.runs:
+                yield from source.sampled(run, to_end=request.to_end and run is plan.runs[-1])
+    except FAULTS as error:
+        raise misbehaved(error) from None
     request.tally.flags.add("jumps")
 
 
-def _numbered_entries(inspection: Inspection) -> list[Entry]:
+FAULTS = (VideoError, av.FFmpegError, OSError)
+"""What decoding from a keyframe may raise, none of which is the last word on the file."""
+
+
+def misbehaved(error: BaseException) -> Misbehaved:
+    """One of `FAULTS` as a verdict on decoding from a keyframe."""
+    return Misbehaved(f"decoding from a keyframe: {error.message if isinstance(error, VideoError) else error}")
+
+
+def numbered_entries(inspection: Inspection) -> list[Entry]:
     """The entry points of a file, ascending; none if its stamps do not identify its frames."""
     flags = {flag for flag in inspection.info.flags if not flag.startswith("pixel_format:")}
     if inspection.stamps is None or flags - _HARMLESS_FLAGS:
@@ -149,21 +160,44 @@ def _numbered_entries(inspection: Inspection) -> list[Entry]:
     return sorted(Entry(number, point) for number, point in numbered if number is not None)
 
 
+def kinds_of(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Entry points to choose from: all, those of open groups, and those of closed ones.
+
+    A kind of which the file's first one comes late is not worth its comparison: perhaps without it.
+    """
+    kinds = [[one for one in entries if one.point.opens in opens] for opens in ((True, False), (True,), (False,))]
+    return [usable for usable in kinds if usable]
+
+
 def _plan(covered: Int64Array, entries: Sequence[Entry], count: int) -> Plan:
-    """The runs, and of each kind of entry point that they use the frames behind the file's first one, but its start."""
     runs = runs_over(covered, entries)
+    saved = runs[0].first + sum(after.first - before.end for before, after in pairwise(runs))
+    return Plan(runs, probes_for(runs, entries, count), saved)
+
+
+def probes_for(runs: Sequence[Run], entries: Sequence[Entry], count: int) -> tuple[Run, ...]:
+    """Of each kind of entry point that runs use, the frames behind the first one of these entries, but the start's."""
     probes = []
     for opens in sorted({run.entry.opens for run in runs if run.entry is not None}):
         at, first = next((at, one) for at, one in enumerate(entries) if one.number > 0 and one.point.opens == opens)
         following = entries[at + 1].number if at + 1 < len(entries) else count
         probes.append(Run(first.point, first.number, min(following, first.number + _COMPARED)))
-    saved = runs[0].first + sum(after.first - before.end for before, after in pairwise(runs))
-    return Plan(runs, tuple(probes), saved)
+    return tuple(probes)
+
+
+def comparison_cost(probes: Sequence[Run]) -> int:
+    """Frames that are decoded for comparison."""
+    return sum(probe.end + probe.end - probe.first for probe in probes)
+
+
+def prove(request: DecodingRequest, probes: Sequence[Run]) -> None:
+    """Raises Misbehaved unless the frames of all probes are those of decoding from the start, bit by bit."""
+    for probe in probes:
+        _compare(request, probe)
 
 
 def _compare(request: DecodingRequest, probe: Run) -> None:
-    """Raises Misbehaved unless the frames of a run are those of decoding from the start, bit by bit."""
-    with closing(_Source(request)) as forward, closing(_Source(request)) as direct:
+    with closing(Source(request)) as forward, closing(Source(request)) as direct:
         from_start = forward.frames(Run(None, 0, probe.end))
         for number, frame in direct.frames(probe):
             expected = next(same for place, same in from_start if place == number)
@@ -193,17 +227,7 @@ def _samples(plane: Any, frame: av.VideoFrame) -> npt.NDArray[np.uint8]:
     return lines[:, :used]
 
 
-def _frames(request: DecodingRequest, runs: Sequence[Run]) -> NativeFrames:
-    info, converter = request.inspection.info, Converter()
-    sampled = set(request.index.tolist())
-    with closing(_Source(request)) as source:
-        for run in runs:
-            for number, frame in source.frames(run, to_end=request.to_end and run is runs[-1]):
-                if number in sampled:
-                    yield NativeFrame(number, converter(frame, info.rotation, info.mirrored), True)
-
-
-class _Source:
+class Source:
     """An open file, whose frames can be decoded from its start or from any entry point."""
 
     def __init__(self, request: DecodingRequest) -> None:
@@ -219,10 +243,19 @@ class _Source:
         self._context.thread_count = 1
         self._context.copy_opaque = True  # for the tags of leading pictures
         self._judge = Judge(self._request, {self._context.name, self._context.codec.canonical_name})
+        self._converter = Converter()
+        self._wanted = set(request.index.tolist())
         self._begun = False
 
     def close(self) -> None:
         self._container.close()
+
+    def sampled(self, run: Run, *, to_end: bool) -> NativeFrames:
+        """The sampled frames of a run; see `frames`."""
+        info = self._request.inspection.info
+        for number, frame in self.frames(run, to_end=to_end):
+            if number in self._wanted:
+                yield NativeFrame(number, self._converter(frame, info.rotation, info.mirrored), True)
 
     def frames(self, run: Run, *, to_end: bool = False) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames of a run with their numbers. to_end: check that they are the file's last ones.

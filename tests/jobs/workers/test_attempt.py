@@ -1,17 +1,15 @@
-"""An attempt at a shard: which files it hands to decoders, and the segments of long ones spread over them."""
+"""An attempt at a shard: which files it hands to decoders, and what it says of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from extractor.store import write_run
 from extractor.store.commits.run import Run
-from extractor.video.decoding import may_begin_late
-from jobs.workers.attempt import ShardAttempt, ShardTask, spread
+from jobs.workers.attempt import ShardAttempt, ShardTask
 from jobs.workers.decoder_pool import FileEvent
 from schemas.errors import FailureClass, VideoError
 from schemas.layout import StorePaths
@@ -26,63 +24,6 @@ def film(name: str, *starts: float | None) -> FileJob:
     return FileJob(name, tuple(items), 1000, 7, 25.0)
 
 
-def starts_of(jobs: list[FileJob]) -> list[list[float | None]]:
-    return [[item.start_seconds for item in job.items] for job in jobs]
-
-
-def anywhere(job: FileJob) -> bool:
-    return True
-
-
-def test_the_segments_of_one_long_file_are_spread_in_the_order_of_their_starts() -> None:
-    job = film("a.mp4", 1800, 0, 3000, 600, 1200, 2400)
-    parts = spread([job], 3, anywhere)
-    assert starts_of(parts) == [[0, 600], [1200, 1800], [2400, 3000]]
-    assert {(part.path, part.size_bytes, part.mtime_ns, part.fps) for part in parts} == {("a.mp4", 1000, 7, 25.0)}
-
-
-@pytest.mark.parametrize(
-    ("jobs", "decoders"),
-    [
-        ([film("a.mp4", 0, 1800)], 1),
-        ([film("a.mp4", 0, 1800), film("b.mp4", 0, 1800)], 2),
-        ([film("a.mp4", 0, 60, 120, 180)], 4),  # too short
-        ([film("a.mp4", 1800)], 4),
-        ([film("a.mp4", None)], 4),
-        ([], 4),
-    ],
-)
-def test_files_stay_whole_where_parts_would_not_help(jobs: list[FileJob], decoders: int) -> None:
-    assert spread(jobs, decoders, anywhere) == jobs
-
-
-def test_files_that_are_decoded_from_their_start_stay_whole() -> None:
-    jobs = [film("a.avi", *range(0, 3600, 60)), film("b.mp4", *range(0, 1200, 60))]
-    parts = spread(jobs, 4, lambda job: job.path.endswith(".mp4"))
-    assert parts[0] == jobs[0]
-    assert [part.path for part in parts] == ["a.avi", "b.mp4", "b.mp4", "b.mp4"]
-
-
-def test_the_longest_file_is_split_first() -> None:
-    parts = spread([film("a.mp4", *range(0, 600, 60)), film("b.mp4", *range(0, 3600, 60))], 5, anywhere)
-    assert [part.path for part in parts] == ["a.mp4", "b.mp4", "b.mp4", "b.mp4", "b.mp4"]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_every_item_is_in_one_part(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    jobs = [
-        film(f"{number}.mp4", *np.unique(random.uniform(0, 7200, int(random.integers(1, 65)))).tolist())
-        for number in range(int(random.integers(1, 5)))
-    ]
-    decoders = int(random.integers(1, 17))
-    parts = spread(jobs, decoders, anywhere)
-    assert len(jobs) <= len(parts) <= max(decoders, len(jobs))
-    assert all(part.items for part in parts)
-    items = [(part.path, item) for part in parts for item in part.items]
-    assert sorted(items, key=str) == sorted(((job.path, item) for job in jobs for item in job.items), key=str)
-
-
 def attempt_at(root: Path, *jobs: FileJob, decoder: str = "auto", one_by_one: bool = False) -> ShardAttempt:
     """An attempt that has begun, at a shard of these files."""
     config = make_config(sampling="windows", num_frames=4, size=32, outputs=("clip",), decoder=decoder)
@@ -95,30 +36,20 @@ def attempt_at(root: Path, *jobs: FileJob, decoder: str = "auto", one_by_one: bo
     return attempt
 
 
-def test_an_attempt_hands_out_the_parts_of_a_long_file(tmp_path: Path) -> None:
-    attempt = attempt_at(tmp_path, film("a.mp4", *range(0, 3600, 600)))
-    parts = attempt.take_files(3)
-    assert starts_of(parts) == [[0, 600], [1200, 1800], [2400, 3000]]
-    assert not attempt.take_files(3)
-    for part in parts:
+def test_an_attempt_hands_out_its_files_as_they_are(tmp_path: Path) -> None:
+    jobs = [film("a.mp4", *range(0, 3600, 600)), film("b.mp4", 0)]
+    attempt = attempt_at(tmp_path, *jobs)
+    assert attempt.take_files() == jobs
+    assert not attempt.take_files()
+    for job in jobs:
         assert not attempt.done
-        attempt.handle(FileEvent(part, VideoError(FailureClass.CORRUPT, "a.mp4 is damaged")))
+        attempt.handle(FileEvent(job, VideoError(FailureClass.CORRUPT, "it is damaged")))
     assert attempt.cancel() == []
 
 
-@pytest.mark.parametrize("changes", [{"decoder": "pyav"}, {"decoder": "decord"}, {"one_by_one": True}])
-def test_an_attempt_hands_out_whole_files_where_decoding_begins_at_their_start(
-    tmp_path: Path, changes: dict[str, Any]
-) -> None:
-    job = film("a.mp4", *range(0, 3600, 600))
-    assert attempt_at(tmp_path, job, **changes).take_files(3) == [job]
-
-
-def test_decoding_may_begin_late_in_containers_with_dependable_stamps() -> None:
-    config = make_config(sampling="windows", num_frames=4, size=32, outputs=("clip",))
-    assert all(may_begin_late(f"/a/b.{suffix}", config) for suffix in ("mp4", "MKV", "ts", "webm", "mov"))
-    assert not any(may_begin_late(f"/a/b{suffix}", config) for suffix in (".avi", ".mpg", ".flv", ""))
-    assert not may_begin_late("/a/b.mp4", make_config(sampling="windows", num_frames=4, keep_corrupt=True))
+def test_an_attempt_hands_out_one_file_at_a_time_if_they_run_one_by_one(tmp_path: Path) -> None:
+    jobs = [film("a.mp4", *range(0, 3600, 600)), film("b.mp4", 0)]
+    assert attempt_at(tmp_path, *jobs, one_by_one=True).take_files() == jobs[:1]
 
 
 @pytest.mark.parametrize(("flags", "told"), [(("long", "from_start"), True), (("long", "jumps"), False)])

@@ -64,6 +64,7 @@ class Decoders:
         self.files = deque(job for job in self.files if job not in jobs)
 
     size = 1
+    shares = False
 
     def ahead(self, ready: Collection[Any]) -> bool:
         return False

@@ -312,7 +312,7 @@ def test_a_kind_of_keyframe_that_comes_late_is_left_out(tmp_path: Path) -> None:
 
 def test_files_whose_stamps_do_not_identify_frames_are_not_jumped_in(valid: dict[str, Path]) -> None:
     for name in ("bframes.avi", "program.mpg", "cut.mp4", "two_sizes.mp4", "raw.h264", "flash.flv"):
-        assert not jumping._numbered_entries(inspect_video(valid[name])), name
+        assert not jumping.numbered_entries(inspect_video(valid[name])), name
 
 
 def test_an_entry_point_that_the_demuxer_does_not_find_is_no_reason_to_fail(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.workers.balance import Balance
+from jobs.workers.pool.balance import Balance
 
 
 class Clock:
