@@ -84,4 +84,5 @@ def test_validation_keeps_its_promise_if_no_source_is_on_both_sides(tmp_path: Pa
         kept = evaluate(predict(result.trained, other, test).boundaries, test).f1[0.05]
         print(f"split by {name}: F1 at 0.05 {promised:.3f} in validation, {kept:.3f} in the test")
         gap[name] = promised - kept
-    assert gap["items"] > 0.2 and abs(gap["sources"]) < 0.1
+    assert gap["items"] > 0.3
+    assert gap["sources"] < 0.2  # not 0: epoch and threshold are chosen on the validation part
