@@ -71,9 +71,9 @@ def _stretch(looks: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, l
 def test_validation_keeps_its_promise_if_no_source_is_on_both_sides(tmp_path: Path) -> None:
     store, truth = make_stretches(tmp_path / "training", 60, 5, seed=1)
     other, test = make_stretches(tmp_path / "test", 40, 2, seed=2)
-    config = head_config(
-        appearance=16, max_epochs=30, window_seconds=8.0, hop_seconds=4.0, learning_rate=3e-3, use_motion=False
-    )
+    windows = {"window_seconds": 8.0, "hop_seconds": 4.0}
+    unvaried = {"stretch": 0.0, "reverse": False, "noise": 0.0}
+    config = head_config(head="temporal", appearance=16, max_epochs=30, learning_rate=3e-3, **windows, **unvaried)
     gap = {}
     for name, sources in (("items", {video_id: video_id for video_id in truth}), ("sources", None)):
         result = train_head(store, truth, tmp_path / name, config, sources=sources)
