@@ -47,7 +47,7 @@ class HeadConfig(BaseModel):
     raters: Raters = Raters.SEPARATE
     label_sigma_seconds: float = Field(default=0.15, gt=0, le=5)
     context_seconds: float = Field(default=0.8, gt=0, le=10)
-    width: int = Field(default=32, ge=4, le=1024)
+    width: int = Field(default=64, ge=4, le=1024)
     appearance: int = Field(default=0, ge=0, le=1024)
     dropout: float = Field(default=0.3, ge=0, lt=1)
     learning_rate: float = Field(default=1e-3, gt=0, le=1)

@@ -41,7 +41,14 @@ _LEVELS, _FEATURES, _TEMPORAL, _DETECTOR = "msnet+levels", "msnet", "temporal he
 _TWIN_MODEL = "tsn_resnet18"  # of random weights
 _ALONE = ("frame",)
 _OUTPUTS = ("frame", "stage3_2x2", "motion_2x2", "displacement", "confidence")
-_OF_TEMPORAL = ("frame", "displacement", "confidence")
+_TEMPORAL_HEAD = {
+    "head": HeadName.TEMPORAL,
+    "tensors": ("frame", "displacement", "confidence"),
+    "width": 32,
+    "stretch": 0.0,
+    "reverse": False,
+    "noise": 0.0,
+}
 _SIZE_PX = (128, 160)
 _OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan; stores and runs record the rest
 _WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and evaluated on
@@ -72,8 +79,9 @@ class GEBDDemoResult:
     """Outcome of the last extraction, and the comparison, None if an extraction did not finish.
 
     The methods of `comparison`: the default head on MSNet's features, maps of its levels and displacement; on its
-    features alone; the temporal head on features and displacement; the default head on the features of each of the
-    networks trained alike; the detector without labels; then the baselines. `pictures` is empty without matplotlib.
+    features alone; the temporal head on features and displacement, without varied windows; the default head on the
+    features of each of the networks trained alike; the detector without labels; then the baselines. `pictures` is empty
+    without matplotlib.
     """
 
     outcome: Outcome
@@ -118,8 +126,7 @@ class _DemoFolder:
                 return GEBDDemoResult(outcome, None)
         found = {_LEVELS: self._head(_LEVELS, "msnet", training, test, tensors=_OUTPUTS)}
         found[_FEATURES] = self._head(_FEATURES, "msnet", training, test)
-        temporal = {"head": HeadName.TEMPORAL, "tensors": _OF_TEMPORAL}
-        found[_TEMPORAL] = self._head(_TEMPORAL, "msnet", training, test, **temporal)
+        found[_TEMPORAL] = self._head(_TEMPORAL, "msnet", training, test, **_TEMPORAL_HEAD)
         for name in requests:
             if name != "msnet":
                 found[name] = self._head(name, name, training, test)
