@@ -1,4 +1,4 @@
-"""The best clock: boundaries at fixed times, the same in every video. What looks at no frame can do no better."""
+"""The best clock: boundaries at fixed times, the same in every video. It looks at no frame; a method has to beat it."""
 
 from __future__ import annotations
 
