@@ -57,7 +57,8 @@ _Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the s
 
 def _head_options(
     head: Annotated[
-        HeadName, typer.Option("--head", help="contrast is that of the official baseline.")
+        HeadName,
+        typer.Option("--head", help="temporal is a smaller one, contrast that of the official baseline."),
     ] = _DEFAULTS.head,
     tensors: Annotated[
         str,
