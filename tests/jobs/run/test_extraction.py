@@ -171,6 +171,7 @@ def test_a_second_driver_is_refused(folder: Path, tmp_path: Path, call: Call) ->
     assert run.end() == 2
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(folder: Path, tmp_path: Path) -> None:
     run = msnet("extract", folder, "--out", tmp_path / "store", *WINDOWS, "--dry-run")
     assert run.process.returncode == 2, run.err
