@@ -17,7 +17,9 @@ def print_beside_peer(videos: Path, store: Path, size: int) -> None:
     """Print, per video, the peer's cuts with the distance of the nearest mark, and all marks."""
     extract(videos, store, Request(sampling=Sampling.DENSE, size=size))
     found = detect(FeatureStore(store)).boundaries
-    print(f"{len(found)} real videos, input of {size} px: cut of the peer (distance of the nearest mark), then all marks")
+    print(
+        f"{len(found)} real videos, input of {size} px: cut of the peer (distance of the nearest mark), then all marks"
+    )
     distances: list[float] = []
     for video_id, marks in found.items():
         cuts = _cuts(videos / video_id)

@@ -21,9 +21,7 @@ def print_beside_clocks(out: Path, fitting: int, test: int, seed: int) -> None:
     """Print F1 of all methods with intervals, and the detector's gain over each on the same resampled videos."""
     known = _videos(out / "videos-fitting", fitting, _FITTING_SEED + seed)
     truth = _videos(out / "videos-test", test, _TEST_SEED + seed)
-    extract(
-        out / "videos-test", out / "store-test", Request(sampling=Sampling.DENSE, size=_INPUT_PX)
-    )
+    extract(out / "videos-test", out / "store-test", Request(sampling=Sampling.DENSE, size=_INPUT_PX))
     found = detect(out / "store-test", truth).boundaries
     phase, period = fit_clock(known)
     methods = {

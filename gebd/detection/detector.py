@@ -38,10 +38,10 @@ class _Cue:
 
 
 # Chosen on procedural video: docs/gebd.md
-_FEATURES = _Cue(0.2, 0.05, 1.0)
-_VELOCITY = _Cue(0.2, 0.01, 0.9)
-_CONFIDENCE = _Cue(0.4, 0.015, 1.2)
-_LEAST_EVIDENCE = 0.018  # change of confidence: less, as of still pictures with noise, is no boundary
+_FEATURES = _Cue(0.2, 0.05, 0.7)
+_VELOCITY = _Cue(0.5, 0.015, 0.8)
+_CONFIDENCE = _Cue(0.4, 0.013, 1.3)
+_LEAST_EVIDENCE = 0.017  # change of confidence: less, as of still pictures with noise, is no boundary
 _NEAR_SECONDS = 0.2  # of a boundary, within which there must be that evidence
 _USUAL_LOSS = 0.05  # share of the confidence that a pair may lack without a cut
 _CUT = 5.0  # what a pair that lacks all of it would add to the score
@@ -57,7 +57,7 @@ class DetectionConfig:
     """
 
     rate_hz: float = 10.0
-    threshold: float = 0.35
+    threshold: float = 0.25
     apart_seconds: float = 0.5
 
     def __post_init__(self) -> None:

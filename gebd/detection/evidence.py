@@ -37,7 +37,8 @@ def standing_out(change: Float64Array, least: float, reach: int) -> Float64Array
     sums = np.concatenate([[0.0], np.cumsum(level)])
     gap = np.arange(len(level))
     first, stop = np.maximum(gap - reach, 0), np.minimum(gap + reach + 1, len(level))
-    return level - (sums[stop] - sums[first]) / (stop - first)
+    relative: Float64Array = level - (sums[stop] - sums[first]) / (stop - first)
+    return relative
 
 
 def smoothed(scores: Float64Array) -> Float64Array:

@@ -94,7 +94,8 @@ def _change(tracks: Float64Array, reach: int) -> Float64Array:
     change = np.sum((after - before) ** 2, axis=0) / (speeds**2 + _STILL_CELLS**2)
     weight = np.minimum(trust_before, trust_after)
     total = weight.sum(axis=1)
-    return np.divide((weight * change).sum(axis=1), total, out=np.zeros(len(total)), where=total > 0)
+    mean: Float64Array = np.divide((weight * change).sum(axis=1), total, out=np.zeros(len(total)), where=total > 0)
+    return mean
 
 
 def _side(tracks: Float64Array) -> tuple[Float64Array, Float64Array]:
