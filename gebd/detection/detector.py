@@ -127,9 +127,13 @@ def _videos(dataset: GEBDDataset) -> Iterator[_Video]:
 
 
 def _reduced(sample: Sample) -> _Video:
-    """Reduce a slice's displacement to coarse maps, and drop samples that are not valid."""
-    there, maps = sample.valid, None
+    """Reduce a slice's displacement to coarse maps, and drop samples that are not valid, or lead to no other frame.
+
+    Of the latter kind are frames that are held where the video has none for an instant: nothing changes within them.
+    """
+    there, maps = sample.valid.copy(), None
     if sample.displacement is not None and sample.confidence is not None and sample.pair_valid is not None:
+        there[:-1] &= sample.pair_valid[:-1]
         maps = coarse_maps(sample.displacement[there], sample.confidence[there], sample.pair_valid[there])
     return _Video(sample.video_id, sample.time_seconds[there], sample.features[there].astype(np.float32), maps)
 
