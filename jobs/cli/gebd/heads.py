@@ -191,7 +191,9 @@ def detect(
     scores: _Scores = None,
     threshold: Annotated[
         float,
-        typer.Option("--threshold", help="Least score of a boundary: how far a change stands out from those around it."),
+        typer.Option(
+            "--threshold", help="Least score of a boundary: how far a change stands out from those around it."
+        ),
     ] = _DETECTOR.threshold,
     apart: Annotated[float, typer.Option("--apart", help="Minimum seconds between two.")] = _DETECTOR.apart_seconds,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DETECTOR.rate_hz,
