@@ -1,4 +1,4 @@
-"""Detect boundaries without labels, where motion and features change."""
+"""Detect boundaries without labels, where features, motion and matches change more than around there."""
 
 from __future__ import annotations
 
@@ -17,46 +17,62 @@ from gebd.annotations.records import Annotations
 from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Sample
-from gebd.detection.contrast import contrast, grid_motion, motion_scale, smoothed, unit_vectors
+from gebd.detection.evidence import feature_change, highest_near, smoothed, standing_out
+from gebd.detection.motion import coarse_maps, confidence_change, match_loss, velocity_change
 from gebd.heads.predict import JoinOptions, Prediction, pick_boundaries
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
 
 _SLICE_SECONDS = 60.0  # of full displacement maps in memory at a time
+_SURROUNDINGS_SECONDS = 1.0  # on either side of a gap, that its changes are compared with
+
+
+@dataclass(frozen=True, slots=True)
+class _Cue:
+    """How a change counts: means over `reach_seconds` on either side, the change that counts as one, and the weight."""
+
+    reach_seconds: float
+    least: float
+    weight: float
+
+
+# Chosen on procedural video: docs/gebd.md
+_FEATURES = _Cue(0.2, 0.05, 0.7)
+_VELOCITY = _Cue(0.5, 0.015, 0.8)
+_CONFIDENCE = _Cue(0.4, 0.013, 1.3)
+_LEAST_EVIDENCE = 0.017  # change of confidence: less, as of still pictures with noise, is no boundary
+_NEAR_SECONDS = 0.2  # of a boundary, within which there must be that evidence
+_USUAL_LOSS = 0.05  # share of the confidence that a pair may lack without a cut
+_CUT = 5.0  # what a pair that lacks all of it would add to the score
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionConfig:
     """The detector's parameters; docs/gebd.md describes how the defaults were chosen.
 
-    `context_seconds`: length compared before and after. `motion_share`: weight of the contrast in displacement, 0 to 1;
-    the rest is the weight of features. `smooth_seconds`: sigma of the Gaussian that smooths the score. A maximum is a
-    boundary if its prominence is at least `prominence` and no higher one lies within `apart_seconds`.
+    `rate_hz`: samples a second. A maximum of the score is a boundary if it is at least `threshold` and no higher one
+    lies within `apart_seconds`. The score is the logarithm of how many times larger than around it a change is, so the
+    threshold means the same for every video.
     """
 
     rate_hz: float = 10.0
-    context_seconds: float = 0.5
-    motion_share: float = 0.5
-    smooth_seconds: float = 0.1
-    prominence: float = 0.05
+    threshold: float = 0.25
     apart_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        positive = {"rate_hz": self.rate_hz, "context_seconds": self.context_seconds, "prominence": self.prominence}
-        for name, value in positive.items():
+        for name, value in {"rate_hz": self.rate_hz, "threshold": self.threshold}.items():
             if not (math.isfinite(value) and value > 0):
                 raise UsageError(f"{name}: expected a number above 0; got {value}. Give a positive number")
-        if not 0 <= self.motion_share <= 1 or not 0 <= self.smooth_seconds < math.inf:
-            raise UsageError(
-                f"expected motion_share from 0 to 1 and smooth_seconds of 0 or more; got {self.motion_share} and "
-                f"{self.smooth_seconds}. Correct the one that is out of range"
-            )
 
     @property
     def picker(self) -> BoundaryPicker:
         """The picker that turns the score into boundaries."""
-        return BoundaryPicker(PickingMethod.PROMINENCE, self.prominence, self.apart_seconds)
+        return BoundaryPicker(PickingMethod.PEAK, self.threshold, self.apart_seconds)
+
+    def samples(self, seconds: float) -> int:
+        """Return the number of samples in so many seconds, at least one."""
+        return max(1, round(seconds * self.rate_hz))
 
 
 def detect(
@@ -69,10 +85,10 @@ def detect(
 ) -> Prediction:
     """Detect the boundaries of a store's videos without training or labels.
 
-    The score compares the `context_seconds` before and after every sample in two ways, each from 0 to about 1: the
-    contrast in the self-similarity of frame features (`gebd.detection.contrast`), and the squared difference of
-    displacement, weighted by confidence on a 4 x 4 grid, over its mean square in the video. If the store has no
-    displacement, only features count. `annotations` select and name the videos as in `predict`; no label is read.
+    The score belongs to the gaps between neighbouring samples, at the middle of their times. It says how far a change
+    stands out from those within a second: of frame features, of the velocity along tracks that follow the displacement,
+    and of the confidence of matches; a weighted mean of the three, of features alone if the store has no displacement.
+    `annotations` select and name the videos as in `predict`; no label is read.
     """
     config, joining = config or DetectionConfig(), joining or JoinOptions()
     store = store if isinstance(store, FeatureStore) else FeatureStore(store)
@@ -82,7 +98,7 @@ def detect(
         annotations,
         rate_hz=config.rate_hz,
         window_seconds=_SLICE_SECONDS,
-        tensors=("frame", *(motion if config.motion_share > 0 else ())),
+        tensors=("frame", *motion),
         pattern=joining.pattern,
         starts_seconds=joining.starts_seconds,
     )
@@ -95,53 +111,68 @@ def detect(
 
 @dataclass(frozen=True, eq=False)
 class _Video:
-    """Data of one video: features (T, C) at times (T,); motion (K, M) at its own times (K,), or None."""
+    """Samples of one video: features (T, C) at times (T,); maps (T, 3, h, w) of the pairs they begin, or None."""
 
     video_id: str
     time_seconds: npt.NDArray[np.float64]
     features: npt.NDArray[np.float32]
-    motion_seconds: npt.NDArray[np.float64] | None
-    motion: npt.NDArray[np.float64] | None
+    maps: npt.NDArray[np.float32] | None
 
 
 def _videos(dataset: GEBDDataset) -> Iterator[_Video]:
-    """Yield whole videos, joined from slices; only one slice's maps are in memory at a time."""
+    """Yield whole videos, joined from slices; only one slice's full maps are in memory at a time."""
     slices = (_reduced(dataset[index]) for index in ShardSampler(dataset, shuffle=False))
     for video_id, parts in groupby(slices, key=lambda part: part.video_id):
         yield _joined(video_id, list(parts))
 
 
 def _reduced(sample: Sample) -> _Video:
-    """Average a slice's displacement over the grid, and drop samples that are not valid."""
-    motion = seconds = None
+    """Reduce a slice's displacement to coarse maps, and drop samples that are not valid, or lead to no other frame.
+
+    Of the latter kind are frames that are held where the video has none for an instant: nothing changes within them.
+    """
+    there, maps = sample.valid.copy(), None
     if sample.displacement is not None and sample.confidence is not None and sample.pair_valid is not None:
-        there = sample.valid & sample.pair_valid
-        motion = grid_motion(sample.displacement[there].astype(np.float32), sample.confidence[there])
-        seconds = sample.time_seconds[there]
-    features = sample.features[sample.valid].astype(np.float32)
-    return _Video(sample.video_id, sample.time_seconds[sample.valid], features, seconds, motion)
+        there[:-1] &= sample.pair_valid[:-1]
+        maps = coarse_maps(sample.displacement[there], sample.confidence[there], sample.pair_valid[there])
+    return _Video(sample.video_id, sample.time_seconds[there], sample.features[there].astype(np.float32), maps)
 
 
 def _joined(video_id: str, parts: list[_Video]) -> _Video:
     """Join ordered slices into one video; the last one overlaps its predecessor, so each time is used once."""
     times, first = np.unique(np.concatenate([part.time_seconds for part in parts]), return_index=True)
     features = np.concatenate([part.features for part in parts])[first]
-    motions = [part.motion for part in parts if part.motion is not None]
-    seconds = [part.motion_seconds for part in parts if part.motion_seconds is not None]
-    if not motions:
-        return _Video(video_id, times, features, None, None)
-    starts, chosen = np.unique(np.concatenate(seconds), return_index=True)
-    step = (times[-1] - times[0]) / max(len(times) - 1, 1)
-    return _Video(video_id, times, features, starts + step / 2, np.concatenate(motions)[chosen])
+    maps = [part.maps for part in parts if part.maps is not None]
+    return _Video(video_id, times, features, np.concatenate(maps)[first] if maps else None)
 
 
 def _track(video: _Video, config: DetectionConfig) -> Track:
+    """Score the gaps of a video; 0 where a side has too few samples to compare."""
     times = video.time_seconds
-    if not len(times):
-        return Track(times, np.zeros(0))
-    score = contrast(unit_vectors(video.features), times, times, config.context_seconds) / 4
-    if video.motion is not None and video.motion_seconds is not None and len(video.motion):
-        change = contrast(video.motion, video.motion_seconds, times, config.context_seconds)
-        share = config.motion_share
-        score = (1 - share) * score + share * change / (4 * motion_scale(video.motion))
-    return Track(times, smoothed(score, times, config.smooth_seconds))
+    if len(times) < 2:
+        return Track(times, np.zeros(len(times)))
+    edge = config.samples(_FEATURES.reach_seconds)
+    inside = slice(edge, len(times) - 1 - edge)
+    scores = np.zeros(len(times) - 1)
+    if len(scores[inside]):
+        scores[inside] = _scores(video, config, inside)
+    return Track((times[1:] + times[:-1]) / 2, scores)
+
+
+def _scores(video: _Video, config: DetectionConfig, inside: slice) -> npt.NDArray[np.float64]:
+    """Score the gaps `inside` a video."""
+    cues = [(_FEATURES, feature_change(video.features, config.samples(_FEATURES.reach_seconds)))]
+    loss = evidence = None
+    if video.maps is not None:
+        maps = video.maps[:-1]  # the last sample begins no pair
+        near = config.samples(_CONFIDENCE.reach_seconds)
+        evidence, loss = confidence_change(maps, near), match_loss(maps, near)
+        cues.append((_VELOCITY, velocity_change(maps, config.samples(_VELOCITY.reach_seconds))))
+        cues.append((_CONFIDENCE, evidence))
+    around = config.samples(_SURROUNDINGS_SECONDS)
+    parts = [cue.weight * standing_out(change[inside], cue.least, around) for cue, change in cues]
+    scores = smoothed(np.sum(parts, axis=0) / sum(cue.weight for cue, _ in cues))
+    if loss is not None and evidence is not None:
+        scores += _CUT * (loss[inside] - _USUAL_LOSS).clip(min=0)
+        scores[highest_near(evidence, config.samples(_NEAR_SECONDS))[inside] < _LEAST_EVIDENCE] = 0
+    return scores.clip(min=0)

@@ -74,7 +74,7 @@ def plot_video(
             rater_seconds=marks,
             frames=frames,
             frame_aspect=frame_aspect,
-            score_name="contrast score" if run is None else "boundary probability",
+            score_name="change score" if run is None else "boundary probability",
         ),
         path,
     )

@@ -52,7 +52,7 @@ _Sources = Annotated[
         show_default=False,
     ),
 ]
-_Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the score of every sample, as JSON.")]
+_Scores = Annotated[Path | None, typer.Option("--scores", help="Also write the scores over time, as JSON.")]
 
 
 def _head_options(
@@ -218,30 +218,21 @@ def detect(
     out: _Out,
     annotations: _Named = None,
     scores: _Scores = None,
-    context: Annotated[
-        float, typer.Option("--context", help="Seconds compared before and after.")
-    ] = _DETECTOR.context_seconds,
-    motion_share: Annotated[
-        float, typer.Option("--motion-share", help="Weight of displacement, 0 to 1; the rest is that of features.")
-    ] = _DETECTOR.motion_share,
-    prominence: Annotated[
-        float, typer.Option("--prominence", help="Minimum prominence of a maximum.")
-    ] = _DETECTOR.prominence,
+    threshold: Annotated[
+        float,
+        typer.Option(
+            "--threshold", help="Least score of a boundary: how far a change stands out from those around it."
+        ),
+    ] = _DETECTOR.threshold,
     apart: Annotated[float, typer.Option("--apart", help="Minimum seconds between two.")] = _DETECTOR.apart_seconds,
     rate_hz: Annotated[float, typer.Option("--rate-hz", help="Samples a second.")] = _DETECTOR.rate_hz,
     pattern: Pattern = None,
     stretches: Stretches = False,
     force: Force = False,
 ) -> int:
-    """Detect boundaries without training, where motion and features change."""
+    """Detect boundaries without training, where features and motion change more than around there."""
     _check(out, scores, [store, annotations], force)
-    config = DetectionConfig(
-        rate_hz=rate_hz,
-        context_seconds=context,
-        motion_share=motion_share,
-        prominence=prominence,
-        apart_seconds=apart,
-    )
+    config = DetectionConfig(rate_hz=rate_hz, threshold=threshold, apart_seconds=apart)
     with spoken_warnings():
         found = detect_boundaries(
             store, annotations, config=config, joining=join_options(pattern, stretches, annotations)
