@@ -22,7 +22,6 @@ class PickingMethod(StrEnum):
 
     PEAK = "peak"  # local maxima of at least the threshold
     RUN = "run"  # the centre of every run of samples of at least the threshold
-    PROMINENCE = "prominence"  # local maxima that stand out by at least the threshold
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +53,7 @@ class BoundaryPicker:
         else:
             first, last = _maxima(scores)
             heights = scores[first]
-            stands = heights if self.method is PickingMethod.PEAK else prominences(scores, first)
-            chosen = stands >= self.threshold
+            chosen = heights >= self.threshold
             first, last, heights = first[chosen], last[chosen], heights[chosen]
         return _thinned((time_seconds[first] + time_seconds[last]) / 2, heights, self.apart_seconds)
 
@@ -82,22 +80,6 @@ def _maxima(scores: Float64Array) -> tuple[Int64Array, Int64Array]:
     around = np.concatenate([[-np.inf], scores[first], [-np.inf]])
     top = (around[1:-1] > around[:-2]) & (around[1:-1] > around[2:])
     return first[top], last[top]
-
-
-def prominences(scores: Float64Array, peaks: Int64Array) -> Float64Array:
-    """Return the height of each peak above the higher of the two valleys between it and higher scores, or the ends.
-
-    `peaks` are indices into `scores` (T,).
-    """
-    found = np.zeros(len(peaks))
-    for n, peak in enumerate(peaks.tolist()):
-        height = scores[peak]
-        higher = np.flatnonzero(scores > height)
-        place = int(np.searchsorted(higher, peak))
-        left = higher[place - 1] + 1 if place else 0
-        right = higher[place] if place < len(higher) else len(scores)
-        found[n] = height - max(scores[left : peak + 1].min(), scores[peak:right].min())
-    return found
 
 
 def _thinned(times: Float64Array, heights: Float64Array, apart_seconds: float) -> list[float]:

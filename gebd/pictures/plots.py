@@ -17,7 +17,6 @@ from gebd.annotations.files import replace_file
 from gebd.annotations.records import PerRater
 from gebd.metric.baselines import Comparison
 from gebd.metric.evaluation import Evaluation
-from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from schemas.errors import UsageError
 from schemas.escaping import as_title
@@ -62,15 +61,15 @@ class VideoTimeline:
     """The content of a timeline of one video; empty parts are not drawn.
 
     `frames`: (time in seconds, picture (H, W, 3) uint8), drawn at `frame_aspect` (width / height), None for their own.
-    `motion`: mean speed over time in cells a second. `picker`: what turns the score into boundaries; its threshold is
-    drawn. `rater_seconds`: boundaries of every rater.
+    `motion`: mean speed over time in cells a second. `threshold`: of the score. `rater_seconds`: boundaries of every
+    rater.
     """
 
     video_id: str
     duration_seconds: float
     score: Track
     motion: Track | None = None
-    picker: BoundaryPicker | None = None
+    threshold: float | None = None
     predicted_seconds: Sequence[float] = ()
     rater_seconds: PerRater = ()
     frames: Sequence[tuple[float, npt.NDArray[np.uint8]]] = ()
@@ -96,8 +95,8 @@ def plot_timeline(timeline: VideoTimeline, path: str | os.PathLike[str]) -> Path
     _draw_track(score, timeline.score, _BLUE, timeline.score_name.replace(" ", "\n", 1))
     for time in timeline.predicted_seconds:
         score.axvline(time, color=_RED, linewidth=0.9)
-    if timeline.picker is not None and len(timeline.score.scores):
-        _draw_threshold(score, timeline.score, timeline.picker)
+    if timeline.threshold is not None and len(timeline.score.scores):
+        _draw_threshold(score, timeline.threshold)
     _draw_marks(next(axes), timeline)
     grid[0].set_title(as_title(timeline.video_id), loc="left", fontsize=10)
     grid[0].set_xlim(0, timeline.duration_seconds)
@@ -137,19 +136,10 @@ def _draw_track(axes: Axes, track: Track, colour: str, label: str) -> None:
     _quiet(axes)
 
 
-def _draw_threshold(axes: Axes, track: Track, picker: BoundaryPicker) -> None:
-    """Draw a threshold as a level; a prominence, by which maxima must stand out, as a bar below every one that does."""
-    name = f"threshold {picker.threshold:g}"
-    if picker.method is PickingMethod.PROMINENCE:
-        name = f"bars: the prominence required, {picker.threshold:g}"
-        times = np.array(picker.pick(track.time_seconds, track.scores))
-        heights = np.interp(times, track.time_seconds, track.scores)
-        axes.vlines(times, heights - picker.threshold, heights, color=_BLACK, linewidth=2.2)
-        axes.hlines(heights - picker.threshold, times - 0.05, times + 0.05, color=_BLACK, linewidth=1.2)
-    else:
-        axes.axhline(picker.threshold, color=_BLACK, linewidth=1.0, linestyle="--")
-        axes.set_ylim(top=max(axes.get_ylim()[1], picker.threshold * 1.1))
-    axes.annotate(name, (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=8)
+def _draw_threshold(axes: Axes, threshold: float) -> None:
+    axes.axhline(threshold, color=_BLACK, linewidth=1.0, linestyle="--")
+    axes.set_ylim(top=max(axes.get_ylim()[1], threshold * 1.1))
+    axes.annotate(f"threshold {threshold:g}", (1.0, 1.0), xycoords="axes fraction", ha="right", va="bottom", fontsize=8)
 
 
 def _draw_marks(axes: Axes, timeline: VideoTimeline) -> None:

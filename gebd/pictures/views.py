@@ -69,7 +69,7 @@ def plot_video(
             duration_seconds=duration,
             score=found.tracks[name],
             motion=energy,
-            picker=picker,
+            threshold=picker.threshold,
             predicted_seconds=boundaries,
             rater_seconds=marks,
             frames=frames,

@@ -4,25 +4,13 @@ import numpy as np
 import pytest
 
 from gebd import BoundaryPicker, PickingMethod
-from gebd.metric.picking import prominences
 from schemas.errors import UsageError
 
-RUN, PEAK, PROMINENCE = PickingMethod.RUN, PickingMethod.PEAK, PickingMethod.PROMINENCE
+RUN, PEAK = PickingMethod.RUN, PickingMethod.PEAK
 
 
 def picked(method: PickingMethod, threshold: float, scores: list[float], apart: float = 0.0) -> list[float]:
     return BoundaryPicker(method, threshold, apart).pick(np.arange(len(scores)) / 10, np.array(scores, dtype=float))
-
-
-def prominence_by_walking(scores: np.ndarray, peak: int) -> float:
-    valleys = []
-    for step in (-1, 1):
-        place, lowest = peak, scores[peak]
-        while 0 <= place < len(scores) and scores[place] <= scores[peak]:
-            lowest = min(lowest, scores[place])
-            place += step
-        valleys.append(lowest)
-    return float(scores[peak] - max(valleys))
 
 
 def test_run_gives_the_centre_of_every_stretch_above_the_threshold() -> None:
@@ -37,21 +25,6 @@ def test_peak_counts_a_rise_into_the_end() -> None:
     assert picked(PEAK, 0.5, [0.1, 0.2, 0.9]) == pytest.approx([0.2])
 
 
-def test_prominence_is_that_of_walking_down_to_higher_ground() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        scores = rng.integers(0, 8, 30).astype(float)
-        peaks = np.flatnonzero(rng.random(30) < 0.5)
-        expected = [prominence_by_walking(scores, peak) for peak in peaks.tolist()]
-        assert prominences(scores, peaks).tolist() == expected
-
-
-def test_prominence_passes_over_ripples_of_a_high_track() -> None:
-    scores = [0.9, 0.92, 0.9, 0.91, 0.9, 1.5, 0.9]
-    assert picked(PROMINENCE, 0.3, scores) == pytest.approx([0.5])
-    assert len(picked(PEAK, 0.3, scores)) == 3
-
-
 def test_of_two_near_ones_the_higher_stays() -> None:
     scores = [0.0, 0.6, 0.0, 0.8, 0.0, 0.7, 0.0]
     assert picked(PEAK, 0.5, scores, 0.25) == pytest.approx([0.3])
@@ -62,10 +35,6 @@ def test_of_two_near_ones_the_higher_stays() -> None:
 def test_nothing_is_picked_of_nothing_or_below(method: PickingMethod) -> None:
     assert picked(method, 0.5, []) == []
     assert picked(method, 0.5, [0.1, 0.2, 0.1]) == []
-
-
-def test_prominence_of_a_constant_track_is_nothing() -> None:
-    assert picked(PROMINENCE, 0.01, [0.7] * 9) == []
 
 
 def test_picker_comes_back_from_its_content() -> None:

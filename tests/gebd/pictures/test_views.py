@@ -19,7 +19,6 @@ from gebd import (
     plot_video,
     train_head,
 )
-from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
 from gebd.pictures.plots import VideoTimeline, plot_timeline, thumbnail_times
 from gebd.pictures.views import motion_energy, stored_id
@@ -79,20 +78,16 @@ def drawn(path: Path) -> str:
     """The text of an SVG whose letters are text."""
     matplotlib = pytest.importorskip("matplotlib")
     with matplotlib.rc_context({"svg.fonttype": "none"}):
-        return plot_timeline(timeline(picker=BoundaryPicker(threshold=0.4), predicted_seconds=[2.0]), path).read_text()
+        return plot_timeline(timeline(threshold=0.4, predicted_seconds=[2.0]), path).read_text()
 
 
 def test_the_threshold_of_a_score_is_drawn(tmp_path: Path) -> None:
     assert "threshold 0.4" in drawn(tmp_path / "level.svg")
-    level, bars = (
-        pixels(plot_timeline(timeline(picker=BoundaryPicker(method, 0.4)), tmp_path / f"{method}.png"))
-        for method in (PickingMethod.PEAK, PickingMethod.PROMINENCE)
-    )
+    level = pixels(plot_timeline(timeline(threshold=0.4), tmp_path / "level.png"))
     plain = pixels(plot_timeline(timeline(), tmp_path / "plain.png"))
-    dark = [(picture.sum(-1) < 300).sum(1) for picture in (plain, level, bars)]
+    dark = [(picture.sum(-1) < 300).sum(1) for picture in (plain, level)]
     assert (dark[1] > dark[0] + 400).sum() in (1, 2)  # a dashed line from side to side
-    assert (dark[2] > dark[0] + 1).sum() > 40 and (dark[2] > dark[0] + 400).sum() == 0  # a bar below the maximum
-    assert plot_timeline(timeline(score=Track(np.zeros(0), np.zeros(0)), picker=BoundaryPicker()), tmp_path / "a.png")
+    assert plot_timeline(timeline(score=Track(np.zeros(0), np.zeros(0)), threshold=0.5), tmp_path / "a.png")
 
 
 def test_intervals_of_many_methods_have_rows_of_their_own(tmp_path: Path) -> None:
