@@ -99,7 +99,9 @@ def checked_tensors(tensors: Sequence[str], store: FeatureStore) -> tuple[str, .
     known = (*FRAME_TENSORS, *PAIR_TENSORS)
     if isinstance(tensors, str) or not tensors or not set(tensors) <= set(known):
         here = ", ".join(name for name in known if name in store.tensors)
-        raise UsageError(f"tensors: expected a sequence of names like {here}; got {tensors!r}. Correct the names")
+        strange = [] if isinstance(tensors, str) else [name for name in tensors if name not in known]
+        got = ", ".join(map(repr, strange)) or repr(tensors)
+        raise UsageError(f"tensors: expected a sequence of names like {here}; got {got}. Correct the names")
     missing = [name for name in tensors if name not in store.tensors]
     if missing:
         raise UsageError(

@@ -110,6 +110,11 @@ class AnnotationJoin:
         return len(self.join.items)
 
     @property
+    def unmarked(self) -> bool:
+        """Whether no annotated video has a rater, as in a list of videos to predict."""
+        return not self.summary.raters_most
+
+    @property
     def coverage(self) -> float:
         """Share of the annotated videos that have features."""
         return self.matched / self.annotated
@@ -129,7 +134,7 @@ class AnnotationJoin:
             ("other duration", _differences(self.other_duration, "s")),
             ("other fps", _differences(self.other_fps, "fps") + "; joined by time" * bool(self.other_fps)),
             ("raters without mark", _number(summary.empty_raters, "")),
-            ("no boundary at all", _number(summary.videos_without_boundary, " videos")),
+            ("no boundary at all", _number(0 if self.unmarked else summary.videos_without_boundary, " videos")),
             ("outside their video", _number(summary.boundaries_outside, " boundaries")),
             ("low consistency", _number(summary.low_consistency, " videos, which the metric leaves out")),
         ]

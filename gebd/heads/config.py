@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from gebd.dataset.labels import Raters
 from gebd.dataset.store_videos import FRAME_TENSORS, PAIR_TENSORS
-from gebd.heads.networks.spec import HeadName
+from gebd.heads.networks.spec import FLAT, HeadName
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
@@ -73,7 +73,9 @@ class HeadConfig(BaseModel):
                 return AVERAGE if criterion == AVERAGE else float(str(criterion))
         except ValueError:
             pass
-        raise ValueError(f"expected {AVERAGE}, or a tolerance of {TOLERANCES[0]:g}, 0.1 ... {TOLERANCES[-1]:g}")
+        raise ValueError(
+            f"expected {AVERAGE}, or a tolerance of {TOLERANCES[0]:g}, 0.1 ... {TOLERANCES[-1]:g}; got {criterion}"
+        )
 
     @property
     def context_frames(self) -> int:
@@ -81,11 +83,29 @@ class HeadConfig(BaseModel):
         return max(1, round(self.context_seconds * self.rate_hz))
 
     def inputs(self, stored: Collection[str]) -> tuple[str, ...]:
-        """The tensors that the head takes from a store which has those of `stored`."""
+        """The tensors that the head takes from a store which has those of `stored`.
+
+        Raises ConfigurationError for a named tensor that the head would ignore, or if it needs another one beside them.
+        """
         if self.tensors:
+            self._require_usable()
             return self.tensors
         usable = (*FRAME_TENSORS, *PAIR_TENSORS) if self.head is HeadName.SIMILARITY else ("frame", *PAIR_TENSORS)
         return tuple(name for name in usable if name in stored)
+
+    def _require_usable(self) -> None:
+        pairs = [name for name in PAIR_TENSORS if name in self.tensors]
+        levels = [name for name in self.tensors if name in FRAME_TENSORS]
+        ignored = [name for name in levels if name not in FLAT] if self.head is not HeadName.SIMILARITY else []
+        if ignored:
+            expected, got = f"frame, motion, displacement and confidence for a head {self.head}", ", ".join(ignored)
+        elif len(pairs) == 1:
+            expected, got = f"{' and '.join(PAIR_TENSORS)} together", f"{pairs[0]} alone"
+        elif pairs and not levels and self.head is not HeadName.SIMILARITY:
+            expected, got = f"{' or '.join(FLAT)} for a head {self.head}", ", ".join(pairs)
+        else:
+            return
+        raise ConfigurationError(f"tensors (--tensors): expected {expected}; got {got}. Name others, or none")
 
     def picker(self, threshold: float) -> BoundaryPicker:
         """Return the picker that turns scores into boundaries at a threshold."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gebd.heads.networks.spec import HeadSpec
+from gebd.heads.networks.spec import FLAT, HeadSpec
 
 _GRID = 4
 MOTION_WIDTH = 3 * _GRID * _GRID + 2
@@ -20,9 +20,6 @@ MOTION_WIDTH = 3 * _GRID * _GRID + 2
 
 MOTION = ("displacement", "confidence")
 """Tensors of pairs of frames, used together."""
-
-FLAT = ("frame", "motion")
-"""Tensors that are one vector a frame however they are stored; the flat heads take them."""
 
 
 def describe_motion(displacement: Tensor, confidence: Tensor) -> Tensor:

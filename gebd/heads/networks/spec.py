@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+FLAT = ("frame", "motion")
+"""Tensors that are one vector a frame however they are stored; the flat heads take them."""
+
 _MOST_CONTEXT_FRAMES = 128
 _MOST_WIDTH = 4096
 _MOST_TENSORS = 64

@@ -33,7 +33,7 @@ app.add_typer(gebd_app, name="gebd")
 
 AnnotationFile = Annotated[
     Path,
-    typer.Argument(help="Kinetics-GEBD or TAPOS (pickle or JSON), plain JSON, or CSV.", show_default=False),
+    typer.Argument(help="Kinetics-GEBD, GEB+ or TAPOS (pickle or JSON), plain JSON, or CSV.", show_default=False),
 ]
 Pattern = Annotated[
     str | None, typer.Option("--pattern", help="Regular expression that finds the annotation's id in a video's.")
@@ -74,9 +74,10 @@ def convert(
     loaded = write_annotations(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
     summary = loaded.summary()
     least, most = summary.raters_least, summary.raters_most
+    raters = f"of {least} to {most} raters a video" if least < most else f"of {counted(most, 'rater')} a video"
     table: list[tuple[object, ...]] = [
         ("videos", summary.videos, f"from {loaded.format.value}"),
-        ("boundaries", summary.boundaries, f"of {least} to {most} raters a video" if least < most else ""),
+        ("boundaries", summary.boundaries, raters if most else "no marks: these videos can only be predicted"),
         ("raters without a boundary", summary.empty_raters),
         ("videos without a boundary", summary.videos_without_boundary),
         ("boundaries outside", summary.boundaries_outside, "before the start or after the end of their video"),

@@ -261,5 +261,5 @@ def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path 
     if empty:
         say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
     say(f"written: {out}{'' if scores is None else f', {scores}'}")
-    if annotations is not None:
+    if annotations is not None and not (found.join and found.join.annotations and found.join.annotations.unmarked):
         say(f"next: msnet gebd evaluate {out} {annotations}")

@@ -335,7 +335,7 @@ def test_a_low_rate_is_warned_of_with_its_reason(dense):
         ({"raters": "median"}, "best, top2, all, vote"),
         ({"tensors": ()}, "tensors: expected a sequence of names like frame, motion, displacement, confidence; got"),
         ({"tensors": "frame"}, "tensors: expected a sequence of names"),
-        ({"tensors": ("frame", "colour")}, "tensors: expected a sequence of names"),
+        ({"tensors": ("frame", "colour")}, "tensors: expected a sequence of names like .*; got 'colour'. Correct"),
         ({"member": 1}, "rows of 1 network:"),
     ],
 )

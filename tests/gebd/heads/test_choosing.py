@@ -58,7 +58,21 @@ def test_criterion_decides() -> None:
 def test_other_criteria_are_refused_in_one_sentence(criterion: object) -> None:
     with pytest.raises(ConfigurationError, match=r"^criterion \(--criterion\)") as caught:
         head_config(criterion=criterion)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and f"; got {criterion}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "tensors", "message"),
+    [
+        ("temporal", ("frame", "stage3_2x2"), "confidence for a head temporal; got stage3_2x2"),
+        ("contrast", ("displacement", "confidence"), "frame or motion for a head contrast; got"),
+        ("similarity", ("frame", "displacement"), "together; got displacement alone"),
+        ("similarity", ("confidence",), "together; got confidence alone"),
+    ],
+)
+def test_tensors_that_a_head_would_ignore_are_refused(head: str, tensors: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        head_config(head=head, tensors=tensors).inputs(("frame", "stage3_2x2", "displacement", "confidence"))
 
 
 def test_criterion_comes_as_text_or_number() -> None:

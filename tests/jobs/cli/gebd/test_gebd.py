@@ -208,6 +208,7 @@ def test_a_list_without_marks_is_predicted_and_not_evaluated(
     arguments = ("predict", run, place / "STORE", "--annotations", tmp_path / "list.json", "--device", "cpu")
     code, out, err = call(*arguments, "--out", tmp_path / "submission.pkl")
     assert code == 0 and err == "" and "2 of 2 annotated videos" in out and "marks                   none" in out
+    assert "no boundary" not in out and "next:" not in out
     assert list(load_predictions(tmp_path / "submission.pkl")) == ["v12", "v13"]
     code, out, err = call("evaluate", tmp_path / "submission.pkl", tmp_path / "list.json")
     assert (code, out, len(err.splitlines())) == (1, "", 1) and "got none for 2 of 2 videos" in err
