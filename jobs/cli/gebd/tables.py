@@ -94,11 +94,15 @@ def print_coverage(found: Evaluation) -> None:
 
 @contextmanager
 def spoken_warnings() -> Iterator[None]:
-    """Print warnings for users as lines on standard error."""
-    with warnings.catch_warnings(record=True) as caught:
+    """Print warnings for users as lines on standard error, each once and when it comes: training may last for hours."""
+    said: set[str] = set()
+
+    def speak(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            notice(str(message))
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        try:
-            yield
-        finally:
-            for message in dict.fromkeys(str(warning.message) for warning in caught):
-                notice(message)
+        warnings.showwarning = speak
+        yield

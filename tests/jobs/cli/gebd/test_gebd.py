@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from gebd import Annotations, load_annotations, load_head, load_predictions, load_tracks, write_annotations
+from jobs.cli.gebd.tables import spoken_warnings
 from jobs.cli.main import main
 from tests.gebd import made
 from tests.gebd.boundary_stores import make_videos
@@ -330,3 +332,11 @@ def test_what_cannot_be_is_one_sentence(
     (line,) = err.splitlines()
     assert line.startswith("msnet: ") and said in line and "Traceback" not in err
     assert sorted(path.name for path in place.iterdir()) == before
+
+
+def test_warnings_are_said_once_and_when_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+    with spoken_warnings():
+        warnings.warn("a source on both sides", stacklevel=1)
+        assert capsys.readouterr().err == "a source on both sides\n"
+        warnings.warn("a source on both sides", stacklevel=1)
+    assert capsys.readouterr().err == ""
