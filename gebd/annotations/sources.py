@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-_SEGMENT = re.compile(r"#[0-9.e+-]*-[0-9.e+-]*$")
+_SEGMENT = re.compile(r"#(?=[0-9.e+]*-)[0-9.e+-]+$")
 _ID = r"(?P<id>[A-Za-z0-9_-]{11})"
 # Kinetics (ID_000000_000010) and TAPOS (ID_s00004_0_100_7_931, or ID/s00004_0_100_7_931): what follows tells an id.
 _CERTAIN = re.compile(rf"(?:^|/){_ID}(?:_\d{{6}}_\d{{6}}(?=[.#/]|$)|[_/]s\d+_\d+_\d+_\d+_\d+)")
-# Elsewhere eleven characters, alone or before numbers, can be any name; ids mix small and capital letters.
+# Elsewhere eleven characters, alone or before numbers, can be any name. Ids mix small and capital letters, are 64 bits,
+# so that their last character is one of 16; few look like words (WallPushups_g01, CameraFront_001).
+_WORDS = re.compile(r"(?:[A-Z]?[a-z]{2,}[_-]?)+[0-9]{0,3}")
 _LIKELY = re.compile(
     rf"(?:^|/)(?:v_)?(?=[A-Z0-9_-]{{0,10}}[a-z])(?=[a-z0-9_-]{{0,10}}[A-Z]){_ID}"
     r"(?:[_#.-]+(?:[A-Za-z]?\d+|[A-Z]))*(?:\.[A-Za-z][A-Za-z0-9]{0,4})?$"
@@ -33,8 +35,10 @@ def source_of(
 
 
 def _youtube_id(path: str) -> str | None:
-    found = _CERTAIN.search(path) or _LIKELY.search(path)
-    return None if found is None else found["id"]
+    if found := _CERTAIN.search(path):
+        return found["id"]
+    found = _LIKELY.search(path)
+    return None if found is None or _WORDS.fullmatch(found["id"]) else found["id"]
 
 
 def grouped(sources: Mapping[str, Iterable[str]]) -> dict[str, str]:

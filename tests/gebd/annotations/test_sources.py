@@ -27,7 +27,26 @@ def test_youtube_ids_are_found_in_names(name: str, youtube: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["train_video_0001.mp4", "camera_left.mp4", "CAMERA_LEFT_2.mp4", "clip_000001", "a.mp4"]
+    "name",
+    [
+        "train_video_0001.mp4",
+        "camera_left.mp4",
+        "CAMERA_LEFT_2.mp4",
+        "clip_000001",
+        "a.mp4",
+        "v_WallPushups_g01_c01.avi",
+        "v_BalanceBeam_g01_c01.avi",
+        "v_CliffDiving_g01_c01.avi",
+        "v_PlayingDhol_g01_c01.avi",
+        "CameraFront_001.mp4",
+        "Camera-Wide_001.mp4",
+        "Holidays-01_1.mp4",
+        "Interview_8.mp4",
+        "Basketball_.mp4",
+        "Episode-One.mkv",
+        "video_Tests_3",
+        "abcdefghijK.mp4",
+    ],
 )
 def test_other_names_of_eleven_characters_are_no_ids(name: str) -> None:
     assert source_of(name) == (f"id:{name}",)
@@ -50,6 +69,6 @@ def test_grouped_leaves_the_decision_to_the_user() -> None:
 
 
 def test_names_and_long_chains_are_looked_through_quickly() -> None:
-    name = "aB3dE6gH9_-" + "_1.1" * 50_000 + "!"
-    assert source_of(name) == (f"id:{name}",)
+    for name in ("aB3dE6gH9_8" + "_1.1" * 50_000 + "!", "#" + "1-" * 50_000 + "x", "#1-" * 50_000 + "x"):
+        assert source_of(name) == (f"id:{name}",)
     assert len(set(grouped({str(n): (f"k{n}", f"k{n + 1}") for n in range(20_000)}).values())) == 1
