@@ -13,7 +13,7 @@ _CERTAIN = re.compile(rf"(?:^|/){_ID}(?:_\d{{6}}_\d{{6}}(?=[.#/]|$)|[_/]s\d+_\d+
 # so that their last character is one of 16; few look like words (WallPushups_g01, CameraFront_001).
 _WORDS = re.compile(r"(?:[A-Z]?[a-z]{2,}[_-]?)+[0-9]{0,3}")
 _LIKELY = re.compile(
-    rf"(?:^|/)(?:v_)?(?=[A-Z0-9_-]{{0,10}}[a-z])(?=[a-z0-9_-]{{0,10}}[A-Z]){_ID}"
+    rf"(?:^|/)(?:v_)?(?=[A-Z0-9_-]{{0,10}}[a-z])(?=[a-z0-9_-]{{0,10}}[A-Z]){_ID}(?<=[AEIMQUYcgkosw048])"
     r"(?:[_#.-]+(?:[A-Za-z]?\d+|[A-Z]))*(?:\.[A-Za-z][A-Za-z0-9]{0,4})?$"
 )
 
