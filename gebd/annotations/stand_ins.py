@@ -87,6 +87,11 @@ class _Array(list[Any]):
 
     __slots__ = ()
 
+    def __init__(self, *values: object) -> None:
+        super().__init__()
+        if values:  # a file can name the same list a million times
+            raise ForeignError("an array that is made of a list")
+
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise ForeignError("an array whose state is not numpy's")

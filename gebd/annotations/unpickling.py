@@ -43,7 +43,9 @@ def unpickle(data: bytes, source: str) -> Any:
     try:
         end = _walk(data)
         with decoding_at_most(2 * len(data)):  # `_codecs.encode` makes bytes of text, and an array numbers of the bytes
-            return _Unpickler(io.BytesIO(data[:end]), encoding="latin1").load()
+            found = _Unpickler(io.BytesIO(data[:end]), encoding="latin1").load()
+        _require_tree(found, 1_000_000 + 8 * len(data))
+        return found
     except ForeignError as found:
         raise UsageError(
             f"{source} was refused unread: expected numbers, text, lists and dictionaries; got {found}. Ask for JSON, "
@@ -54,6 +56,27 @@ def unpickle(data: bytes, source: str) -> Any:
             f"{source}: expected a complete pickle; got one that cannot be read ({type(error).__name__}: "
             f"{shown(error)}). Fetch it again"
         ) from error
+
+
+def _require_tree(content: object, most: int) -> None:
+    """Raise ForeignError if content holds itself, or by repeating its parts comes to more than `most` values."""
+    sizes: dict[int, int] = {}  # of lists, tuples and dictionaries, by identity; 0 while they are being measured
+
+    def size_of(part: Any) -> int:
+        if (known := sizes.get(id(part))) is not None:
+            if not known:
+                raise ForeignError("a list that holds itself")
+            return known
+        sizes[id(part)] = 0
+        inner = part.values() if isinstance(part, dict) else part
+        size = 1 + len(part) + sum(size_of(one) for one in inner if isinstance(one, list | tuple | dict))
+        if size > most:
+            raise ForeignError("the same lists again and again")
+        sizes[id(part)] = size
+        return size
+
+    if isinstance(content, list | tuple | dict):
+        size_of(content)
 
 
 _LINE, _TWO_LINES, _STOP, _COUNTED, _PUT = -2, -3, -4, -5, -6

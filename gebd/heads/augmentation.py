@@ -31,7 +31,8 @@ class TimeAugmentation:
             return batch
         count, frames = batch.valid.shape
         device = batch.valid.device
-        length = batch.valid.sum(1, keepdim=True).to(torch.float32)  # padding follows the frames
+        numbers = torch.arange(1, frames + 1, device=device)
+        length = (numbers * batch.valid).amax(1, keepdim=True).float()  # padding follows the last valid frame
         shift, speed = ((2 * torch.rand(count, 1, generator=generator) - 1).to(device) for _ in range(2))
         speed = torch.exp(self.stretch * speed)
         middle = (length - 1) / 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gebd.dataset.labels import Raters
-from gebd.dataset.store_videos import FRAME_TENSORS, PAIR_TENSORS
-from gebd.heads.networks.spec import FLAT, HeadName
+from gebd.dataset.store_videos import FRAME_TENSORS
+from gebd.heads.networks.spec import FLAT, GROUPS, MOTION, HeadName
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
@@ -65,6 +65,13 @@ class HeadConfig(BaseModel):
     most_marks: float = Field(default=1.1, gt=0, le=100)
     seed: int = Field(default=0, ge=0, lt=2**31)
 
+    @field_validator("width")
+    @classmethod
+    def _in_groups(cls, width: int, info: ValidationInfo) -> int:
+        if info.data.get("head") is HeadName.SIMILARITY and width % GROUPS:
+            raise ValueError(f"expected a multiple of {GROUPS} for a head {HeadName.SIMILARITY}; got {width}")
+        return width
+
     @field_validator("criterion", mode="before")
     @classmethod
     def _known(cls, criterion: object) -> Criterion:
@@ -85,26 +92,22 @@ class HeadConfig(BaseModel):
     def inputs(self, stored: Collection[str]) -> tuple[str, ...]:
         """The tensors that the head takes from a store which has those of `stored`.
 
-        Raises ConfigurationError for a named tensor that the head would ignore, or if it needs another one beside them.
+        Raises ConfigurationError for a tensor that the head would ignore, or if it needs another one beside them.
         """
-        if self.tensors:
-            self._require_usable()
-            return self.tensors
-        usable = (*FRAME_TENSORS, *PAIR_TENSORS) if self.head is HeadName.SIMILARITY else ("frame", *PAIR_TENSORS)
-        return tuple(name for name in usable if name in stored)
-
-    def _require_usable(self) -> None:
-        pairs = [name for name in PAIR_TENSORS if name in self.tensors]
-        levels = [name for name in self.tensors if name in FRAME_TENSORS]
-        ignored = [name for name in levels if name not in FLAT] if self.head is not HeadName.SIMILARITY else []
+        flat = self.head is not HeadName.SIMILARITY
+        usable = ("frame",) if flat else FRAME_TENSORS
+        pairs = MOTION if set(MOTION) <= set(stored) else ()
+        found = tuple(dict.fromkeys(self.tensors)) or tuple(name for name in (*usable, *pairs) if name in stored)
+        ignored = [name for name in found if name in FRAME_TENSORS and name not in FLAT] if flat else []
+        alone = set(MOTION) & set(found)
         if ignored:
-            expected, got = f"frame, motion, displacement and confidence for a head {self.head}", ", ".join(ignored)
-        elif len(pairs) == 1:
-            expected, got = f"{' and '.join(PAIR_TENSORS)} together", f"{pairs[0]} alone"
-        elif pairs and not levels and self.head is not HeadName.SIMILARITY:
-            expected, got = f"{' or '.join(FLAT)} for a head {self.head}", ", ".join(pairs)
+            expected, got = f"{', '.join((*FLAT, *MOTION))} for a head {self.head}", ", ".join(ignored)
+        elif len(alone) == 1:
+            expected, got = f"both of {' and '.join(MOTION)}, or neither", f"{alone.pop()} alone"
+        elif flat and not set(FLAT) & set(found):
+            expected, got = f"{' or '.join(FLAT)} for a head {self.head}", ", ".join(found) or "none"
         else:
-            return
+            return found
         raise ConfigurationError(f"tensors (--tensors): expected {expected}; got {got}. Name others, or none")
 
     def picker(self, threshold: float) -> BoundaryPicker:

@@ -105,8 +105,15 @@ def load_head(run: str | os.PathLike[str], device: str | torch.device = "cpu") -
 def _trained(content: dict[str, Any], state: dict[str, torch.Tensor], device: torch.device) -> TrainedHead:
     if content["version"] != _VERSION:
         raise ValueError(f"expected version {_VERSION}; got {content['version']!r}")
+    spec = HeadSpec.of(content["spec"])
+    with torch.random.fork_rng([]), torch.device("meta"):  # without memory: a spec of a few bytes can ask for terabytes
+        expected = {name: value.shape for name, value in build_head(spec).state_dict().items()}
+    if expected != {name: value.shape for name, value in state.items()}:
+        raise ValueError("weights of another shape than its spec has")
+    if not all(bool(value.isfinite().all()) for value in state.values()):
+        raise ValueError("weights that are not finite")
     with torch.random.fork_rng([]):  # the initial weights are replaced: leave the caller's random state alone
-        head = build_head(HeadSpec.of(content["spec"]))
+        head = build_head(spec)
     head.load_state_dict(state)
     return TrainedHead(
         head.to(device).eval(),

@@ -18,9 +18,6 @@ _GRID = 4
 MOTION_WIDTH = 3 * _GRID * _GRID + 2
 """Number of values per frame that `describe_motion` returns."""
 
-MOTION = ("displacement", "confidence")
-"""Tensors of pairs of frames, used together."""
-
 
 def describe_motion(displacement: Tensor, confidence: Tensor) -> Tensor:
     """Return (B, T, MOTION_WIDTH) from displacement (B, T, 2, h, w) in cells and confidence (B, T, 1, h, w).

@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gebd.heads.networks.base import MOTION, MOTION_WIDTH, Head, describe_motion
+from gebd.heads.networks.base import MOTION_WIDTH, Head, describe_motion
 from gebd.heads.networks.motion_contrast import MotionContrast
 from gebd.heads.networks.over_time import Attention, DilatedConvolution, means_around
-from gebd.heads.networks.spec import HeadSpec
+from gebd.heads.networks.spec import GROUPS, MOTION, HeadSpec
 
-_GROUPS = 4  # of the channels of a vector; a map has one group for each cell
 _REACHES = (1, 2, 4, 8)  # frames before and after whose means are compared
 _DILATIONS = (1, 2, 4, 8)
 _MOVES = "moves"  # the input that `describe_motion` makes of displacement and confidence
@@ -32,7 +31,7 @@ class _Level(nn.Module):
     def __init__(self, channels: int, cells: int, context_frames: int, width: int, dropout: float) -> None:
         super().__init__()
         self.context_frames = context_frames
-        self.groups = _GROUPS if cells == 1 else 1
+        self.groups = GROUPS if cells == 1 else 1  # a map has one group for each cell
         self.projection = nn.Sequential(nn.Dropout(0.1), nn.Linear(channels, width), nn.LayerNorm(width))
         side = 2 * context_frames + 1
         rows, columns = torch.triu_indices(side, side, 1)

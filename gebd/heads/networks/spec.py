@@ -8,8 +8,14 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+MOTION = ("displacement", "confidence")
+"""Tensors of pairs of frames, used together."""
+
 FLAT = ("frame", "motion")
 """Tensors that are one vector a frame however they are stored; the flat heads take them."""
+
+GROUPS = 4
+"""Of the channels in which the similarity head compares vectors; its width is a multiple."""
 
 _MOST_CONTEXT_FRAMES = 128
 _MOST_WIDTH = 4096
@@ -51,11 +57,20 @@ class HeadSpec:
             or not 1 <= self.width <= _MOST_WIDTH
             or not 0 <= self.appearance <= _MOST_WIDTH
             or not 0 <= self.dropout < 1
+            or len(self.shapes) < len(self.tensors)
         ):
             raise ValueError(
-                f"expected a head of 1 to {_MOST_TENSORS} tensors of at most {_MOST_VALUES} values, at most "
+                f"expected a head of 1 to {_MOST_TENSORS} different tensors of at most {_MOST_VALUES} values, at most "
                 f"{_MOST_CONTEXT_FRAMES} context_frames and a width of {_MOST_WIDTH}, dropout in [0, 1); got {self}"
             )
+        if self.name is HeadName.SIMILARITY and self.width % GROUPS:
+            raise ValueError(f"expected a width that is a multiple of {GROUPS}; got {self}")
+        motion = [self.shapes[name] for name in MOTION if name in self.shapes]
+        if motion and [(len(shape), shape[:1], shape[1:]) for shape in motion] != [
+            (3, (2,), motion[0][1:]),
+            (3, (1,), motion[0][1:]),
+        ]:
+            raise ValueError(f"expected both of {' and '.join(MOTION)}, maps of one size, or neither; got {self}")
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -65,7 +80,7 @@ class HeadSpec:
     @property
     def uses_motion(self) -> bool:
         """Whether displacement and confidence are among the tensors."""
-        return {"displacement", "confidence"} <= self.shapes.keys()
+        return set(MOTION) <= self.shapes.keys()
 
     def content(self) -> dict[str, Any]:
         """Return plain values from which `HeadSpec.of` restores the spec."""

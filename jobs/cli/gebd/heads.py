@@ -157,7 +157,7 @@ def train(
 def _tell(epoch: Epoch) -> None:
     say(
         f"epoch {epoch.epoch}: loss {epoch.training_loss:.3f}, validation {epoch.validation_loss:.3f}, "
-        f"F1@0.05 {epoch.validation_f1:.3f} of all its videos",
+        f"F1 {epoch.validation_f1:.3f} of all its videos",
         to=sys.stderr,
     )
 
@@ -190,7 +190,7 @@ def predict(
     folder = HeadFolder(run if run.is_dir() else run.parent)
     _check(out, scores, [run, store, annotations, folder.predictions, folder.scores], force)
     trained = load_head(run, choose_device(device))
-    parts = HeadFolder(run).parts()
+    parts = folder.parts()
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
         found = predict_boundaries(trained, store, annotations, joining=joining, sources=sources, workers=workers)

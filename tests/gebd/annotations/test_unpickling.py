@@ -211,3 +211,22 @@ def test_unpickle_damaged_files_are_refused_in_a_sentence() -> None:
                 unpickle(bytes(damaged), "x")
             except UsageError as error:
                 assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("data", "got"),
+    [
+        (b"\x80\x02]q\x00h\x00a.", "a list that holds itself"),
+        (b"\x80\x02]q\x00" + b"".join(b"(h%ch%clq%c" % (n, n, n + 1) for n in range(60)) + b".", "again and again"),
+        (b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(60)) + b".", "again and again"),
+        (b"\x80\x02(cnumpy\nndarray\nq\x00](NNeq\x01" + b"h\x00h\x01\x85R" * 9 + b"l.", "made of a list"),
+    ],
+)
+def test_unpickle_refuses_content_that_is_larger_than_its_file(data: bytes, got: str) -> None:
+    with pytest.raises(UsageError, match=got):
+        unpickle(data, "x")
+
+
+def test_unpickle_keeps_lists_that_several_videos_share() -> None:
+    same = [1.5, 2.5]
+    assert unpickle(pickle.dumps({str(n): [same, same] for n in range(1000)}, 2), "x")["7"] == [same, same]

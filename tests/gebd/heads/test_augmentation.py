@@ -43,6 +43,21 @@ def drawn(augment: TimeAugmentation, seed: int) -> Batch:
     return augment(batch(), torch.Generator().manual_seed(seed))
 
 
+def test_damaged_frames_inside_a_window_make_it_no_shorter() -> None:
+    given = batch()
+    given.valid[:, 5:15] = False
+    seen = set()
+    for seed in range(40):
+        out = TimeAugmentation(0.0, True)(given, torch.Generator().manual_seed(seed))
+        seen |= set(out.tensors["frame"][1, out.valid[1], 0].tolist())
+    assert seen == {*map(float, range(5)), *map(float, range(15, LENGTHS[1]))}
+    backwards = (TimeAugmentation(0.0, True)(given, torch.Generator().manual_seed(seed)) for seed in range(40))
+    ends = [
+        out.tensors["frame"][1, 0, 0].item() for out in backwards if out.tensors["displacement"][1, 20, 0, 0, 0] < 0
+    ]
+    assert max(ends) == LENGTHS[1] - 1
+
+
 def test_nothing_asked_changes_nothing() -> None:
     given = batch()
     assert TimeAugmentation(0.0, False)(given) is given

@@ -204,3 +204,20 @@ def test_spec_comes_back_from_its_content(spec: HeadSpec) -> None:
 def test_spec_out_of_bounds_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected a head of"):
         replace(SPEC, **change)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        (FRAME, FRAME),
+        (FRAME, PAIRS[0]),
+        (FRAME, PAIRS[1]),
+        (PAIRS[0],),
+        (PAIRS[0], ("confidence", (1, 4, 4))),
+        (("displacement", (3, 8, 8)), PAIRS[1]),
+        (("displacement", (2,)), ("confidence", (1,))),
+    ],
+)
+def test_tensors_that_do_not_belong_together_are_refused(tensors: Any) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        replace(SPEC, name=HeadName.SIMILARITY, tensors=tensors)

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import save
 
 from gebd import Annotations, GEBDDataset, TrainedHead, head_config, load_annotations, predict, train_head
-from schemas.errors import ConfigurationError, UsageError
+from gebd.heads.config import HeadConfig
+from gebd.heads.networks.spec import HeadName
+from gebd.heads.trained import load_head
+from schemas.errors import ConfigurationError, UsageError, WeightsError
 from tests.gebd.boundary_stores import make_videos
 
 CONFIG = head_config(max_epochs=2, width=8, context_seconds=0.5, window_seconds=3.0, hop_seconds=1.5)
@@ -78,3 +86,53 @@ def test_head_without_motion_asks_for_none(tmp_path: Path) -> None:
     assert isinstance(result.trained, TrainedHead)
     assert not result.trained.head.spec.uses_motion and result.trained.config.tensors == ("frame",)
     assert len(predict(tmp_path / "run", store).boundaries) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        ({"context_frames": 128, "width": 4096, "tensors": [["frame", [1024, 32, 32]]]}, "weights of another shape"),
+        ({"tensors": [["frame", [4]], ["frame", [4]]]}, "expected a head of 1 to 64 different tensors"),
+        ({"width": 1 << 40}, "expected a head of"),
+        ({}, "weights that are not finite"),
+    ],
+)
+def test_a_head_with_a_hostile_spec_is_refused(place: Path, tmp_path: Path, change: dict[str, Any], got: str) -> None:
+    with safe_open(place / "run" / "head.safetensors", framework="pt") as file:
+        content = json.loads(file.metadata()["gebd-head"])
+        state = {name: file.get_tensor(name) * (1.0 if change else math.nan) for name in file.keys()}  # noqa: SIM118
+    content["spec"] |= change
+    (tmp_path / "head.safetensors").write_bytes(save(state, {"gebd-head": json.dumps(content)}))
+    with pytest.raises(WeightsError, match=got):
+        load_head(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "stored", "found"),
+    [
+        ("frame,frame", "frame,displacement,confidence", "frame"),
+        ("", "frame,displacement", "frame"),
+        ("", "frame,stage3_2x2,displacement,confidence", "frame,stage3_2x2,displacement,confidence"),
+    ],
+)
+def test_a_head_takes_each_tensor_once_and_motion_in_both_parts(tensors: str, stored: str, found: str) -> None:
+    config = HeadConfig(tensors=tuple(filter(None, tensors.split(","))))
+    assert set(config.inputs(stored.split(","))) == set(found.split(","))
+
+
+@pytest.mark.parametrize(
+    ("head", "tensors", "message"),
+    [
+        ("similarity", "displacement", "expected both of displacement and confidence, or neither; got displacement"),
+        ("similarity", "frame,confidence", "expected both of displacement and confidence"),
+        ("temporal", "stage3_2x2", "expected frame or motion for a head temporal; got stage3_2x2"),
+        ("contrast", "displacement,confidence", "expected frame or motion for a head contrast"),
+    ],
+)
+def test_tensors_without_which_a_head_cannot_be_are_named_before_anything_is_written(
+    place: Path, tmp_path: Path, head: str, tensors: str, message: str
+) -> None:
+    config = HeadConfig(head=HeadName(head), tensors=tuple(tensors.split(",")))
+    with pytest.raises(ConfigurationError, match=message):
+        train_head(place / "store", place / "none.json", tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()

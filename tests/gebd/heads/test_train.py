@@ -203,7 +203,7 @@ def test_folder_without_a_head_is_refused(tmp_path: Path) -> None:
         load_head(tmp_path)
 
 
-@pytest.mark.parametrize("change", [{"rate_hz": 0}, {"head": "deep"}, {"raters": "worst"}, {"epochs": 3}])
+@pytest.mark.parametrize("change", [{"rate_hz": 0}, {"head": "deep"}, {"raters": "worst"}, {"epochs": 3}, {"width": 6}])
 def test_configuration_that_cannot_be_is_one_sentence(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{next(iter(change))} \(--") as caught:
         head_config(**change)

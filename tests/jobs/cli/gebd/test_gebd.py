@@ -123,12 +123,12 @@ def test_predict_tells_of_videos_that_had_a_say_in_the_head(call: Call, place: P
         tmp_path / "mixed.json": "trained on 9 and validated on 2 of 12 predicted videos",
         place / "test.json": None,
     }.items():
-        code, _, err = call(
-            "predict", run, place / "STORE", "--annotations", name, "--out", tmp_path / "p.json", "--device", "cpu"
-        )
-        assert code == 0
-        line = " ".join(err.split())
-        assert line == ("" if said is None else f"the head was {said}: a score on these says little")
+        for head in (run, run / "head.safetensors"):
+            arguments = ("--annotations", name, "--out", tmp_path / "p.json", "--device", "cpu", "--force")
+            code, _, err = call("predict", head, place / "STORE", *arguments)
+            assert code == 0
+            line = " ".join(err.split())
+            assert line == ("" if said is None else f"the head was {said}: a score on these says little")
 
 
 def test_predict_tells_of_other_stretches_of_a_source(call: Call, place: Path, run: Path, tmp_path: Path) -> None:
