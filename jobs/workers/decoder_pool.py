@@ -144,7 +144,9 @@ class DecoderPool:
         if self._draining:
             self._waiting.clear()
             for slot in self._slots:  # drop files queued behind the current one, and their events
-                slot.tasks = deque(list(slot.tasks)[:1])
+                task, behind = list(slot.tasks)[:1], list(slot.tasks)[1:]
+                slot.tasks = deque(task)
+                slot.retiring |= any(one.sent for one in behind)  # it decodes them next, and so cannot help with a film
         for slot in self._slots:
             if slot.retiring and not slot.tasks:
                 ray.kill(slot.actor)
