@@ -184,7 +184,7 @@ def _from_list(video_id: str, entry: Mapping[str, Any]) -> VideoAnnotation:
     what = f"the annotation of {shown(video_id)}"
     fps, frames = entry.get("fps"), entry.get("num_frames")
     fps = None if fps is None else number(fps, f"{what}: fps")
-    frames = int(frames) if isinstance(frames, str) and frames.isdecimal() else frames
+    frames = int(frames) if isinstance(frames, str) and frames.isdecimal() and len(frames) < 20 else frames
     frames = None if frames is None else whole(frames, f"{what}: num_frames")
     length = next((entry[name] for name in LENGTHS if entry.get(name) is not None), None)
     if length is None:

@@ -325,3 +325,8 @@ def test_annotations_survive_pickling_to_a_worker_and_refuse_an_id_twice() -> No
 def test_arrays_in_dictionaries_are_taken() -> None:
     entry = made.processed_entry([1.0, 2.0]) | {"substages_timestamps": [np.array([1.0, 2.0], dtype=np.float32)]}
     assert load_annotations({"a": entry})["a"].rater_seconds == ((1.0, 2.0),)
+
+
+def test_a_count_of_thousands_of_digits_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="num_frames: expected a number; got '999"):
+        load_annotations({"v": {"fps": 25.0, "num_frames": "9" * 5000}})
