@@ -62,6 +62,7 @@ def train_head(
     joining: JoinOptions | None = None,
     device: str | torch.device = "cpu",
     workers: int = 0,
+    joined: Callable[[JoinReport], None] | None = None,
     tell: Callable[[Epoch], None] | None = None,
 ) -> TrainingResult:
     """Train a head and save the best one, with its history, in the folder `out` (see `gebd.heads.run_folder`).
@@ -71,7 +72,7 @@ def train_head(
     `sources`: a column of the store's manifest or {video id: source}, else what `gebd.annotations.sources.source_of`
     finds. A UserWarning tells if a given `validation` shares sources. Training stops after `patience_epochs` without
     improvement. A second call with the same arguments resumes after the last finished epoch, with the same losses as an
-    uninterrupted run. `tell` is called after every epoch.
+    uninterrupted run. `joined` is called with the report on the join before the first epoch, `tell` after every epoch.
 
     Raises UsageError if a part has no video, ConfigurationError if `out` holds a run with other options, and whatever
     `GEBDDataset` raises.
@@ -85,6 +86,8 @@ def train_head(
     parts = split_videos(sources_of(whole, sources), ids, config.validation_share, config.seed)
     folder = HeadFolder(Path(out))
     folder.begin(config, store.config, parts)
+    if joined is not None:
+        joined(whole.join)
     return _Training(config, whole, parts, folder, torch.device(device), workers).run(tell)
 
 

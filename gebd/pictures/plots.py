@@ -47,7 +47,7 @@ _BASELINES = (
     (_SKY, "--"),
     (_PURPLE, "-."),
     (_GREEN, ":"),
-    (_SKY, ":"),
+    (_BLACK, ":"),
     (_GREY, "-."),
     (_ORANGE, ":"),
 )

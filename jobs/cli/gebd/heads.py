@@ -11,7 +11,7 @@ import typer
 from gebd.annotations.values import shown
 from gebd.dataset.labels import Raters
 from gebd.detection.detector import DetectionConfig, detect as detect_boundaries
-from gebd.heads.config import HeadConfig, head_config
+from gebd.heads.config import AVERAGE, HeadConfig, head_config
 from gebd.heads.networks.spec import HeadName
 from gebd.heads.predict import Prediction, predict as predict_boundaries
 from gebd.heads.run_folder import Epoch, HeadFolder
@@ -139,9 +139,9 @@ def train(
             joining=join_options(pattern, stretches, annotations),
             device=choose_device(device),
             workers=workers,
-            tell=_tell,
+            joined=lambda report: say(*str(report).splitlines(), ""),
+            tell=lambda epoch: _tell(epoch, config),
         )
-    say(*str(result.join).splitlines(), "")
     say(
         paragraph(
             f"best of {counted(len(result.epochs), 'epoch')}: epoch {result.trained.epoch}, threshold "
@@ -154,10 +154,11 @@ def train(
     return 0
 
 
-def _tell(epoch: Epoch) -> None:
+def _tell(epoch: Epoch, config: HeadConfig) -> None:
+    score = "average F1" if config.criterion == AVERAGE else f"F1@{config.criterion:g}"
     say(
         f"epoch {epoch.epoch}: loss {epoch.training_loss:.3f}, validation {epoch.validation_loss:.3f}, "
-        f"F1 {epoch.validation_f1:.3f} of all its videos",
+        f"{score} {epoch.validation_f1:.3f} in validation",
         to=sys.stderr,
     )
 

@@ -66,8 +66,8 @@ def test_other_criteria_are_refused_in_one_sentence(criterion: object) -> None:
     [
         ("temporal", ("frame", "stage3_2x2"), "confidence for a head temporal; got stage3_2x2"),
         ("contrast", ("displacement", "confidence"), "frame or motion for a head contrast; got"),
-        ("similarity", ("frame", "displacement"), "together; got displacement alone"),
-        ("similarity", ("confidence",), "together; got confidence alone"),
+        ("similarity", ("frame", "displacement"), "or neither; got displacement alone"),
+        ("similarity", ("confidence",), "or neither; got confidence alone"),
     ],
 )
 def test_tensors_that_a_head_would_ignore_are_refused(head: str, tensors: tuple[str, ...], message: str) -> None:

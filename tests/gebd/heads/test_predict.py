@@ -125,7 +125,11 @@ def test_a_head_takes_each_tensor_once_and_motion_in_both_parts(tensors: str, st
     [
         ("similarity", "displacement", "expected both of displacement and confidence, or neither; got displacement"),
         ("similarity", "frame,confidence", "expected both of displacement and confidence"),
-        ("temporal", "stage3_2x2", "expected frame or motion for a head temporal; got stage3_2x2"),
+        (
+            "temporal",
+            "stage3_2x2",
+            "expected frame, motion, displacement, confidence for a head temporal; got stage3_2x2",
+        ),
         ("contrast", "displacement,confidence", "expected frame or motion for a head contrast"),
     ],
 )

@@ -109,6 +109,20 @@ def test_interrupted_training_goes_on_with_the_same_losses(train: Callable[..., 
     assert told == [3, 4] and finished.epochs == whole.epochs
 
 
+def test_join_is_told_before_the_first_epoch(made: tuple[Path, Annotations], tmp_path: Path) -> None:
+    told: list[str] = []
+    config = head_config(**(SMALL | {"max_epochs": 1}))
+    result = train_head(
+        made[0],
+        part(made[1], 0, 14),
+        tmp_path / "run",
+        config,
+        joined=lambda report: told.append(str(report)),
+        tell=lambda epoch: told.append("epoch"),
+    )
+    assert told == [str(result.join), "epoch"]
+
+
 def test_training_leaves_the_callers_random_numbers_alone(train: Callable[..., TrainingResult]) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
