@@ -10,9 +10,9 @@ PIP := -m pip --quiet --disable-pip-version-check
 # Another torch for test-latest and test-oldest, where their own is not to be had: make test-oldest TORCH=torch==2.13.0
 TORCH ?=
 BENCH_VIDEOS ?=
-# Three workers for two cores, because tests that start Ray wait a third of their time. A file stays in one worker: its
-# fixtures are made once. Files start in the order of tests/conftest.py.
-PYTEST := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Two workers, a file in one of them: its fixtures are made once. Files start in the order of tests/conftest.py. With
+# three, three Rays on two cores do not always start in time.
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What `make quick` runs: pure functions, the store, and one tiny extraction from a video to a store.
 QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
 	tests/extractor/video/test_sampling.py tests/extractor/video/test_listing.py tests/extractor/video/test_tables.py \
