@@ -21,6 +21,9 @@ def local_ray() -> Iterator[None]:
     """A small Ray of this machine for the tests of one module; actors ask it for no cores."""
     import ray
 
+    from jobs.cluster.start import prepare_environment
+
+    prepare_environment(local=True)  # Ray keeps the first token that a process has: all its Rays need the same
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_usage_stats_enabled", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
