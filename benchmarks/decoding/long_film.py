@@ -39,6 +39,7 @@ from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import VideoError
 from schemas.records import Ask, Decoded, FileJob, FrameChunk, Header, Item, ItemPlan, PixelGrid, Restart, VideoInfo
+from tests.jobs.workers.pool_events import file_events
 
 __all__ = ["SleepingDecoder", "busy_share", "main", "seconds_of"]
 
@@ -80,16 +81,9 @@ class SleepingDecoder:
 
 def _events(actors: Sequence[Any], job: FileJob) -> Iterator[FileEvent]:
     """Events of a file, decoded by decoders that have started."""
-    ready, waiting = [], deque(actors)
+    waiting = deque(actors)
     pool = DecoderPool(lambda asks: waiting.popleft(), len(actors), DecoderLimits(), len(actors), len(actors))
-    pool.add([job])
-    while True:
-        yield from pool.poll(ready)
-        if pool.idle:
-            return
-        awaited = pool.awaited()
-        ray.wait(awaited, num_returns=1, timeout=0.5)
-        ready = ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]
+    return file_events(pool, [job])
 
 
 def seconds_of(actors: Sequence[Any], job: FileJob, *, digests: bool = False) -> tuple[float, str, Decoded]:

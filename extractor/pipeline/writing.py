@@ -37,6 +37,7 @@ class RowsWriter:
 
     def __init__(self, staging: Callable[[str], Staging]) -> None:
         self._staging = staging
+        self._kinds = row_kinds()
         self._items: dict[int, tuple[str, ItemRows]] = {}
         self._decoded: dict[int, Mapping[str, Any]] = {}
 
@@ -69,7 +70,7 @@ class RowsWriter:
 
     def _take(self, batch: BatchRows) -> set[int]:
         """Give the rows of a batch to their items; returns which."""
-        touched, kinds = set(), row_kinds()
+        touched, kinds = set(), self._kinds
         starts = dict.fromkeys(ROW_KINDS, 0)
         for item, place, *counts in batch.spans.tolist():
             stops = {kind: starts[kind] + n for kind, n in zip(starts, counts, strict=True)}

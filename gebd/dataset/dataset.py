@@ -27,8 +27,8 @@ from gebd.dataset.index import Boundaries, index_videos
 from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
 from gebd.dataset.labels import Raters
 from gebd.dataset.reader import Blocks, SliceReader
-from gebd.dataset.samples import FEATURES, Sample
-from gebd.dataset.store_videos import PAIR_TENSORS, StoreVideos
+from gebd.dataset.samples import Sample
+from gebd.dataset.store_videos import FEATURES, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
 
 Positive = Literal["centre", "any"]

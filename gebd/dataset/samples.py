@@ -11,15 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gebd.dataset.store_videos import FEATURES
 from schemas.errors import UsageError
 
 Array = npt.NDArray[Any]
 T = TypeVar("T")
 RaterTimes = tuple[tuple[float, ...], ...]
 """Boundaries of every rater, in seconds."""
-
-FEATURES = ("frame", "motion")
-"""Tensors of which `features` consists, as far as they were asked for."""
 
 _SHARED_BYTES = 64 * 1024
 _DIFFERENT = "expected the same tensors in all samples of a batch; got different ones. Use one dataset"

@@ -20,6 +20,9 @@ Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 FRAME_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "frames")
+FEATURES = ("frame", "motion")
+"""Tensors of which `features` consists: one vector a frame, however they are stored."""
+
 PAIR_TENSORS = tuple(name for name, stored in output_choices().items() if stored.level == "pairs")
 
 

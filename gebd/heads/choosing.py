@@ -8,6 +8,7 @@ import numpy as np
 
 from gebd.annotations.records import Annotations
 from gebd.heads.config import AVERAGE, TOLERANCES, HeadConfig
+from gebd.heads.predict import pick_boundaries
 from gebd.metric.f1 import evaluate
 from gebd.metric.tracks import Track
 
@@ -32,16 +33,12 @@ def choose_threshold(tracks: dict[str, Track], truth: Annotations, config: HeadC
     people = [len(boundaries) for video in truth.values() for boundaries in video.rater_seconds]
     limit = config.most_marks * float(np.mean(people)) * len(tracks)
     tolerances = TOLERANCES if config.criterion == AVERAGE else (float(config.criterion),)
-    allowed: list[Choice] = []
-    others: list[tuple[int, Choice]] = []
+    choices: list[tuple[int, Choice]] = []  # each behind its number of boundaries
     for threshold in _THRESHOLDS:
-        picker = config.picker(threshold)
-        found = {video_id: picker.pick(track.time_seconds, track.scores) for video_id, track in tracks.items()}
-        choice = Choice(threshold, evaluate(found, truth, tolerances).average_f1)
-        marks = sum(map(len, found.values()))
-        if marks <= limit:
-            allowed.append(choice)
-        others.append((marks, choice))
+        found = pick_boundaries(tracks, config.picker(threshold))
+        f1 = evaluate(found, truth, tolerances).average_f1
+        choices.append((sum(map(len, found.values())), Choice(threshold, f1)))
+    allowed = [choice for marks, choice in choices if marks <= limit]
     if not allowed:
-        return min(others, key=lambda one: one[0])[1]
+        return min(choices, key=lambda one: one[0])[1]
     return max(allowed, key=lambda one: (one.f1, -abs(one.threshold - 0.5)))

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gebd.dataset.labels import Raters
-from gebd.dataset.store_videos import FRAME_TENSORS
-from gebd.heads.networks.spec import FLAT, GROUPS, MOTION, HeadName
+from gebd.dataset.store_videos import FEATURES, FRAME_TENSORS
+from gebd.heads.networks.spec import GROUPS, MOTION, HeadName
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
@@ -98,14 +98,14 @@ class HeadConfig(BaseModel):
         usable = ("frame",) if flat else FRAME_TENSORS
         pairs = MOTION if set(MOTION) <= set(stored) else ()
         found = tuple(dict.fromkeys(self.tensors)) or tuple(name for name in (*usable, *pairs) if name in stored)
-        ignored = [name for name in found if name in FRAME_TENSORS and name not in FLAT] if flat else []
+        ignored = [name for name in found if name in FRAME_TENSORS and name not in FEATURES] if flat else []
         alone = set(MOTION) & set(found)
         if ignored:
-            expected, got = f"{', '.join((*FLAT, *MOTION))} for a head {self.head}", ", ".join(ignored)
+            expected, got = f"{', '.join((*FEATURES, *MOTION))} for a head {self.head}", ", ".join(ignored)
         elif len(alone) == 1:
             expected, got = f"both of {' and '.join(MOTION)}, or neither", f"{alone.pop()} alone"
-        elif flat and not set(FLAT) & set(found):
-            expected, got = f"{' or '.join(FLAT)} for a head {self.head}", ", ".join(found) or "none"
+        elif flat and not set(FEATURES) & set(found):
+            expected, got = f"{' or '.join(FEATURES)} for a head {self.head}", ", ".join(found) or "none"
         else:
             return found
         raise ConfigurationError(f"tensors (--tensors): expected {expected}; got {got}. Name others, or none")

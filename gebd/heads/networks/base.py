@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gebd.heads.networks.spec import FLAT, HeadSpec
+from gebd.dataset.store_videos import FEATURES
+from gebd.heads.networks.spec import HeadSpec
 
 _GRID = 4
 MOTION_WIDTH = 3 * _GRID * _GRID + 2
@@ -100,21 +101,19 @@ class FlatHead(Head):
     """Base of the heads that take one vector a frame: frame features, pooled motion or both, and `describe_motion`."""
 
     def __init__(self, spec: HeadSpec) -> None:
-        flat = [shape[0] for name, shape in spec.tensors if name in FLAT]
+        flat = [shape[0] for name, shape in spec.tensors if name in FEATURES]
         if not flat:
-            raise ValueError(f"expected {' or '.join(FLAT)} for a head {spec.name}; got {', '.join(spec.shapes)}")
+            raise ValueError(f"expected {' or '.join(FEATURES)} for a head {spec.name}; got {', '.join(spec.shapes)}")
         self.features_width = sum(flat)
         channels = {"features": self.features_width} | ({"moves": MOTION_WIDTH} if spec.uses_motion else {})
         super().__init__(spec, channels)
         self.in_width = sum(channels.values())
 
-    def standard(self, name: str) -> Standardise:
-        """The standardisation of one of `raw_inputs`."""
-        return cast(Standardise, self.standards[name])
-
     def raw_inputs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Features (B, T, C), and what the displacement says (B, T, MOTION_WIDTH)."""
-        found = {"features": torch.cat([tensors[name].float() for name, _ in self.spec.tensors if name in FLAT], -1)}
+        found = {
+            "features": torch.cat([tensors[name].float() for name, _ in self.spec.tensors if name in FEATURES], -1)
+        }
         if self.spec.uses_motion:
             found["moves"] = describe_motion(tensors["displacement"], tensors["confidence"])
         return found

@@ -11,9 +11,6 @@ from typing import Any
 MOTION = ("displacement", "confidence")
 """Tensors of pairs of frames, used together."""
 
-FLAT = ("frame", "motion")
-"""Tensors that are one vector a frame however they are stored; the flat heads take them."""
-
 GROUPS = 4
 """Of the channels in which the similarity head compares vectors; its width is a multiple."""
 

@@ -21,6 +21,7 @@ from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, FileJob, FrameChunk, Header, Item, PixelGrid, Restart, VideoInfo
+from tests.jobs.workers.pool_events import events_of, file_events
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
 
@@ -126,26 +127,6 @@ def pools() -> Iterator[Pools]:
     yield make
     for pool in made:
         pool.close()
-
-
-def file_events(pool: DecoderPool, jobs: list[FileJob]) -> Iterator[FileEvent]:
-    """Events of files until all have ended."""
-    pool.add(jobs)
-    ready: list[Any] = []
-    while True:
-        yield from pool.poll(ready)
-        if pool.idle:
-            return
-        awaited = pool.awaited()
-        ray.wait(awaited, num_returns=1, timeout=0.5)
-        ready = ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]
-
-
-def events_of(pool: DecoderPool, jobs: list[FileJob]) -> dict[FileJob, list[FileEvent]]:
-    found = defaultdict(list)
-    for event in file_events(pool, jobs):
-        found[event.job].append(event)
-    return dict(found)
 
 
 def kinds(events: list[FileEvent]) -> list[type]:

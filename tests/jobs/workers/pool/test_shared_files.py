@@ -19,6 +19,7 @@ from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.errors import FailureClass, VideoError
 from schemas.records import Ask, Decoded, FileJob, FrameChunk, Header, Item, ItemPlan, PixelGrid, Restart, VideoInfo
+from tests.jobs.workers.pool_events import events_of, file_events
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
 
@@ -158,26 +159,6 @@ def pools() -> Iterator[Pools]:
         pool.close()
 
 
-def file_events(pool: DecoderPool, jobs: Sequence[FileJob]) -> Iterator[FileEvent]:
-    """Events of files until all have ended."""
-    pool.add(jobs)
-    ready: list[Any] = []
-    while True:
-        yield from pool.poll(ready)
-        if pool.idle:
-            return
-        awaited = pool.awaited()
-        ray.wait(awaited, num_returns=1, timeout=0.5)
-        ready = ray.wait(awaited, num_returns=len(awaited), timeout=0)[0]
-
-
-def events_of(pool: DecoderPool, *jobs: FileJob) -> dict[FileJob, list[FileEvent]]:
-    found = defaultdict(list)
-    for event in file_events(pool, jobs):
-        found[event.job].append(event)
-    return dict(found)
-
-
 def last_try(events: list[FileEvent], count: int = STRETCHES) -> Decoded:
     """The end of a file that is whole: all frames in order, behind its last restart."""
     restarts = [number for number, event in enumerate(events) if isinstance(event.event, Restart)]
@@ -197,7 +178,7 @@ def reasons(events: list[FileEvent]) -> list[str]:
 @pytest.mark.parametrize("decoders", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_decoders_without_a_file_help_with_a_film(pools: Pools, tmp_path: Path, decoders: int) -> None:
     one = job("film_helped", tmp_path)
-    events = events_of(pools(decoders), one)[one]
+    events = events_of(pools(decoders), [one])[one]
     end = last_try(events)
     assert 2 <= end.decode_seconds <= decoders, "a second of each"
     assert (end.flags, end.fallback_reason) == (("long",), "")
@@ -210,7 +191,7 @@ def test_a_death_costs_one_attempt_and_one_decoder_decodes_the_file_alone(
     pools: Pools, tmp_path: Path, who: str
 ) -> None:
     one = job(f"{who}_dies", tmp_path)
-    events = events_of(pools(3), one)[one]
+    events = events_of(pools(3), [one])[one]
     assert reasons(events) == ["the decoder's process died"]
     assert last_try(events).decode_seconds == 1.0
     assert events[-1].attempts == 2
@@ -220,7 +201,7 @@ def test_a_death_costs_one_attempt_and_one_decoder_decodes_the_file_alone(
 def test_a_helper_that_hangs_costs_one_attempt(pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = job("helps_hangs", tmp_path)
     monkeypatch.setattr("jobs.workers.pool.slots.suggested_deadline_seconds", lambda *length, base_seconds: 1.0)
-    events = events_of(pools(2), one)[one]
+    events = events_of(pools(2), [one])[one]
     assert last_try(events).decode_seconds == 1.0
     assert events[-1].attempts == 2
 
@@ -228,7 +209,7 @@ def test_a_helper_that_hangs_costs_one_attempt(pools: Pools, tmp_path: Path, mon
 @pytest.mark.slow
 def test_a_film_that_kills_whoever_begins_it_fails_after_two_attempts(pools: Pools, tmp_path: Path) -> None:
     one, good = job("began_dies_always", tmp_path), job("short", tmp_path)
-    found = events_of(pools(3), one, good)
+    found = events_of(pools(3), [one, good])
     last = found[one][-1]
     assert isinstance(last.event, VideoError)
     assert (last.event.failure, last.attempts) == (FailureClass.DECODER_CRASHED, 2)
@@ -250,7 +231,7 @@ def test_a_doubt_costs_no_attempt_and_one_decoder_decodes_the_file_alone(
     pools: Pools, tmp_path: Path, name: str, reason: str
 ) -> None:
     one = job(name, tmp_path)
-    events = events_of(pools(3), one)[one]
+    events = events_of(pools(3), [one])[one]
     assert reasons(events) == [reason]
     end = last_try(events)
     assert (end.decode_seconds, end.fallback_reason, events[-1].attempts) == (1.0, "", 1)
@@ -259,11 +240,11 @@ def test_a_doubt_costs_no_attempt_and_one_decoder_decodes_the_file_alone(
 def test_damage_that_the_decoder_finds_which_began_is_the_last_word(pools: Pools, tmp_path: Path) -> None:
     one, good = job("began_damaged", tmp_path), job("short", tmp_path)
     pool = pools(3)
-    events = events_of(pool, one)[one]
+    events = events_of(pool, [one])[one]
     assert not reasons(events)
     assert isinstance(events[-1].event, VideoError)
     assert (events[-1].event.message, events[-1].attempts) == ("a sentence about the file", 1)
-    last_try(events_of(pool, good)[good], 2)
+    last_try(events_of(pool, [good])[good], 2)
 
 
 def test_files_that_come_meanwhile_do_not_wait_for_the_film(pools: Pools, tmp_path: Path) -> None:
@@ -289,7 +270,7 @@ def test_files_that_come_meanwhile_do_not_wait_for_the_film(pools: Pools, tmp_pa
 @pytest.mark.slow
 def test_a_film_that_others_follow_is_decoded_by_one_as_long_as_they_last(pools: Pools, tmp_path: Path) -> None:
     jobs = [job("film", tmp_path), *(job(f"short@{number}", tmp_path) for number in range(40))]
-    found = events_of(pools(2), *jobs)
+    found = events_of(pools(2), jobs)
     assert last_try(found[jobs[0]]).decode_seconds <= 2.0
     for one in jobs[1:]:
         last_try(found[one], 2)
