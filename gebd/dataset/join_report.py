@@ -140,7 +140,7 @@ class AnnotationJoin:
         ]
         rows += [("to join more", self.advice)] * bool(self.advice)
         rows = [(label, text) for label, text in rows if text != "0"]
-        if self.without_consistency and self.raters in (Raters.BEST, Raters.TOP2) and summary.raters_most > 1:
+        if self.without_consistency and self.raters not in (Raters.ALL, Raters.VOTE) and summary.raters_most > 1:
             rows.append(("consistency not stated", f"{self.without_consistency}: the first raters count as the best"))
         return rows
 

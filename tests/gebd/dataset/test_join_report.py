@@ -142,3 +142,12 @@ def test_ceiling_is_that_of_the_official_metric(store, truth):
     expected = evaluate(perfect, load_annotations(truth))
     assert found.ceiling_of_all.f1 == pytest.approx(expected.f1)
     assert found.ceiling_of_all.coverage == expected.coverage == 0.4
+
+
+@pytest.mark.parametrize(("raters", "told"), [("best", 1), ("top2", 1), ("separate", 1), ("vote", 0), ("all", 0)])
+def test_unknown_consistency_is_told_where_it_chooses_the_raters(tmp_path, raters, told):
+    store = stores.make(tmp_path / "STORE", {"a.mp4": stores.regular(4.0)})
+    truth = {"format": "gebd-annotations", "version": 1}
+    truth["videos"] = {"a.mp4": {"duration_seconds": 4.0, "boundaries_seconds": [[1.0], [2.0]]}}
+    report = str(GEBDDataset(store, truth, rate_hz=10, raters=raters).join)
+    assert report.count("consistency not stated") == told
