@@ -119,7 +119,7 @@ class MotionSqueeze(nn.Module):
         super().__init__()
         self.out_channels = channels
         self.radius = radius
-        self.norm_epsilon = NORM_EPSILON  # training (training.tasks.embedding) and `enlarge_embedding` change it
+        self.norm_epsilon = NORM_EPSILON  # training (training.embedding) and `enlarge_embedding` change it
         self.reduction = ConvNorm(channels, self.hidden_channels, 1)
         self.soft_argmax = SoftArgmax(radius, soft_argmax)
         widths = (3, *self.transformation_channels, channels)

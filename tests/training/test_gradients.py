@@ -14,7 +14,7 @@ from extractor.models.msnet import build_network
 from schemas.errors import ConfigurationError, ResourceError
 from training.config import Share, TrainingConfig
 from training.gradients import GradientWorkers
-from training.tasks.embedding import enlarge_embedding
+from training.embedding import enlarge_embedding
 from training.tasks.motion import MotionTask
 from training.train import Progress, train
 

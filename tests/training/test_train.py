@@ -19,7 +19,7 @@ from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 from training.config import TrainingConfig, read_config
 from training.evaluation.matching import measure_matching
-from training.tasks.embedding import enlarge_embedding
+from training.embedding import enlarge_embedding
 from training.train import Progress, train
 from training.world import World, WorldConfig
 

@@ -62,7 +62,7 @@ def confidence_loss(confidence: Tensor, displacement: Tensor, truth: CellTruth) 
     """1 minus the correlation of confidence (B, T - 1, 1, h, w) with exp(-error / half a cell), which is 0 at a cut.
 
     Relative confidence counts, not its level: the kernel soft-argmax resolves fractions of a cell only where scores
-    are low (see training.tasks.embedding).
+    are low (see training.embedding).
     """
     error = (displacement.detach() - truth.displacement).square().sum(2).sqrt()
     right = torch.where(truth.inside, torch.exp(-error / _TRUST_CELLS), 0.0)

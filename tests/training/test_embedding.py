@@ -9,7 +9,7 @@ from torch import Tensor
 from extractor.models.correlation import NORM_EPSILON
 from extractor.models.motion_squeeze import SoftArgmax
 from extractor.models.msnet import MSNet, build_network
-from training.tasks.embedding import as_stored, enlarge_embedding
+from training.embedding import as_stored, enlarge_embedding
 
 
 def _frames() -> Tensor:

@@ -1,0 +1,47 @@
+"""Reading the configuration of a training, of whichever task."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from schemas.errors import ConfigurationError
+from schemas.wording import first_refusal
+from training.config import TrainingConfig
+from training.tasks.classify.config import ClassifyConfig
+from training.tasks.motion.config import MotionConfig
+
+TASKS: dict[str, type[TrainingConfig]] = {"motion": MotionConfig, "classify": ClassifyConfig}
+"""The configuration of each task."""
+
+RECIPES = {"motion": ("default", "miniature"), "classify": ("small", "something-something", "kinetics")}
+"""Configurations shipped with the package, by task; the first is the default."""
+
+
+def read_config(source: Path | str | None = None, *, task: str = "motion", **changes: Any) -> TrainingConfig:
+    """Read the configuration of a task from a TOML file or, by name, one of RECIPES; `changes` override its fields.
+
+    Raises ConfigurationError where the file cannot be read or a field is unknown or invalid.
+    """
+    recipes = RECIPES[task]
+    source = recipes[0] if source is None else source
+    try:
+        if str(source) in recipes:
+            text = files("training").joinpath("recipes", f"{source}.toml").read_text("utf-8")
+        else:
+            text = Path(source).read_text("utf-8")
+        return TASKS[task].model_validate({**tomllib.loads(text), **changes})
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigurationError(
+            f"expected a TOML file, or {' or '.join(recipes)}; got {source}, which cannot be read ({reason})."
+            " Correct the path or the file"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{source} is not a valid training configuration: {first_refusal(error)}") from error

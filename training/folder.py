@@ -1,0 +1,139 @@
+"""The folder of a training: the state to resume from, curves as csv and for TensorBoard, and the checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from tensorboardX import SummaryWriter
+
+from extractor.store.disk.atomic import replacing, storage_errors
+from extractor.store.disk.probe import probe_storage, refuse_other_folder
+from schemas.errors import ConfigurationError
+
+CHECKPOINT, BEST = CHECKPOINTS = ("model.safetensors", "best.safetensors")
+_LOSSES, _EVALUATIONS = LOGS = ("losses.csv", "evaluations.csv")
+CURVES = "tensorboard"
+"""Folder of the same curves for TensorBoard."""
+_STATE = "state.pt"
+
+
+class TrainingFolder:
+    """A folder that holds one training and nothing else.
+
+    Raises StorageError where it holds other files or cannot be created.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._curves: SummaryWriter | None = None
+
+    def read_state(self, configuration: str, device: torch.device) -> dict[str, Any] | None:
+        """The saved state; None in a new folder.
+
+        Raises ConfigurationError where it is the state of another configuration, or cannot be read.
+        """
+        path = self.root / _STATE
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise ConfigurationError(
+                f"expected the state of a training; got {path}, which cannot be read. Choose another folder, or remove"
+                " the file to start over"
+            ) from error
+        if state["config"] != configuration:
+            field = _first_difference(json.loads(state["config"]), json.loads(configuration))
+            raise ConfigurationError(
+                f"expected the configuration that {self.root} was trained with; got another configuration ({field}"
+                " differs). Use the same one to continue, or choose another folder"
+            )
+        return state
+
+    def begin(self, step: int) -> None:
+        """Make the folder ready to go on behind `step` steps: rows of later ones will be written again."""
+        if not step:
+            refuse_other_folder(self.root, {*LOGS, *CHECKPOINTS, CURVES}.__contains__, "a training")
+            probe_storage(self.root)
+        with storage_errors(self.root):
+            for name in LOGS:
+                _drop_rows_after(self.root / name, step)
+            if not step:
+                shutil.rmtree(self.root / CURVES, ignore_errors=True)
+        self._curves = SummaryWriter(str(self.root / CURVES), purge_step=step + 1)
+
+    def close(self) -> None:
+        """Write out the curves."""
+        if self._curves is not None:
+            self._curves.close()
+
+    def save_state(self, state: Mapping[str, Any]) -> None:
+        """Save everything that resuming needs, atomically."""
+        with replacing(self.root / _STATE) as temporary:
+            torch.save(dict(state), temporary)
+
+    def log_step(self, step: int, stage: str, rate: float, losses: Mapping[str, float], names: Iterable[str]) -> None:
+        """Add a step to the curves. names: the columns, in every step the same."""
+        columns = {name: losses.get(name, "") for name in names}
+        self._append(_LOSSES, {"step": step, "stage": stage, "learning_rate": rate, **columns})
+        self._draw(step, {"learning_rate": rate} | {f"loss/{name}": value for name, value in losses.items()})
+
+    def log_evaluation(self, step: int, found: Mapping[str, float]) -> None:
+        """Add an evaluation to the curves."""
+        self._append(_EVALUATIONS, {"step": step, **found})
+        self._draw(step, {f"held_out/{name}": value for name, value in found.items() if value == value})
+
+    def evaluations(self) -> list[dict[str, float]]:
+        """The evaluations so far, with their steps."""
+        return [{name: float(value) for name, value in row.items()} for row in _rows(self.root / _EVALUATIONS)]
+
+    def _append(self, name: str, row: Mapping[str, object]) -> None:
+        with storage_errors(self.root):
+            _append(self.root / name, row)
+
+    def _draw(self, step: int, values: Mapping[str, float]) -> None:
+        assert self._curves is not None
+        for name, value in values.items():
+            self._curves.add_scalar(name, value, step)
+
+
+def _append(path: Path, row: Mapping[str, object]) -> None:
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if fresh:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _drop_rows_after(path: Path, step: int) -> None:
+    """Drop the rows of steps after the saved state. A row that a crash cut short is one of them."""
+    rows = _rows(path)
+    kept = [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+    if not rows or len(kept) == len(rows):
+        return
+    path.unlink()
+    for row in kept:
+        _append(path, row)
+
+
+def _first_difference(one: Any, other: Any, where: str = "") -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one:
+            if one[key] != other.get(key):
+                return _first_difference(one[key], other.get(key), f"{where}.{key}" if where else key)
+    return where or "it"

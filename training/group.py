@@ -1,0 +1,47 @@
+"""The processes that train one network together, by torch.distributed where there are several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Group:
+    """This process's place among those that train together. Alone, it is number 0 of 1, and nothing is exchanged.
+
+    Made after the process group: Ray Train or torchrun make it, gloo for CPUs, nccl for GPUs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        several = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if several else 0
+        self.count = dist.get_world_size() if several else 1
+        self._device = device
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the process that writes files and reports."""
+        return self.rank == 0
+
+    def sum(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all processes, which must pass tensors of the same shapes.
+
+        As one tensor: a call for each of some hundred parameters costs more than copying them.
+        """
+        if self.count == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().to(self._device, torch.float32).flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(part.view(tensor.shape))
+
+    def agree(self, wanted: bool) -> bool:
+        """What process 0 wants, in all of them; the others' wishes count for nothing."""
+        if self.count == 1:
+            return wanted
+        flag = torch.tensor([float(wanted and self.leads)], device=self._device)
+        dist.all_reduce(flag)
+        return bool(flag > 0)

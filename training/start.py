@@ -1,0 +1,95 @@
+"""The network that a training starts from, and where its weights come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint, restore, without_classifier
+from extractor.models.msnet import MSNet, build_network
+from extractor.models.spec import NetworkSpec, describe_network
+from training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train. origin: the weights it has; for our own checkpoints with their recipe, back to the first."""
+
+    network: MSNet
+    origin: str | dict[str, Any]
+
+
+def first_network(config: TrainingConfig, weights: Path | None, classes: Sequence[str] | None = None) -> Start:
+    """The network of a configuration with random weights, or with those of a checkpoint.
+
+    classes: of the classifier, None for none. That of a checkpoint stays if it has these classes: by name in our own
+    files, by number in others'. Otherwise the network gets a new one, and `notes` says so. Raises WeightsError.
+    """
+    spec = describe_network(config.model, num_segments=config.num_segments)
+    if weights is None:
+        spec = replace(spec, edges=config.edges or spec.edges, num_classes=len(classes) if classes else None)
+        return Start(build_network(spec, seed=config.seed), "random weights")
+    checkpoint = read_checkpoint(weights)
+    network = _restored(spec, checkpoint, config, classes)
+    return Start(network, _origin(checkpoint))
+
+
+def _restored(
+    spec: NetworkSpec, checkpoint: Checkpoint, config: TrainingConfig, classes: Sequence[str] | None
+) -> MSNet:
+    if classes is None or _has_classes(checkpoint, classes):
+        return restore(spec, checkpoint, seed=config.seed, edges=config.edges)
+    network = restore(spec, without_classifier(checkpoint), seed=config.seed, edges=config.edges)
+    network.classifier = _new_classifier(network.spec.feature_dim, len(classes), config.seed)
+    network.spec = replace(network.spec, num_classes=len(classes))
+    if checkpoint.num_classes is not None:
+        note = f"the classifier of {checkpoint.path.name} ({checkpoint.num_classes} classes) is replaced by a new one"
+        network.notes = (*network.notes, note)
+    return network
+
+
+def _has_classes(checkpoint: Checkpoint, classes: Sequence[str]) -> bool:
+    """Whether a checkpoint's classifier tells these classes apart."""
+    if checkpoint.num_classes != len(classes) or checkpoint.kind == "imagenet":
+        return False
+    named = class_names(checkpoint)
+    return named is None or named == tuple(classes)
+
+
+def class_names(checkpoint: Checkpoint) -> tuple[str, ...] | None:
+    """The classes that one of our own files names; None where it names none."""
+    named = _recipe(checkpoint).get("classes")
+    if not isinstance(named, list) or len(named) != checkpoint.num_classes:
+        return None
+    return tuple(map(str, named))
+
+
+def _new_classifier(width: int, classes: int, seed: int) -> nn.Linear:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classifier = nn.Linear(width, classes)
+        nn.init.normal_(classifier.weight, 0, 0.001)  # as the reference
+        nn.init.zeros_(classifier.bias)
+    return classifier
+
+
+def _origin(checkpoint: Checkpoint) -> dict[str, Any]:
+    found: dict[str, Any] = {"file": checkpoint.path.name, "kind": checkpoint.kind, "sha256": checkpoint.sha256}
+    if checkpoint.kind == "msnet":
+        found["recipe"] = _recipe(checkpoint)
+    return found
+
+
+def _recipe(checkpoint: Checkpoint) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        recipe = json.loads(checkpoint.metadata.get("recipe", "{}"))
+        if isinstance(recipe, dict):
+            return recipe
+    return {}

@@ -1,0 +1,1 @@
+"""Learning classes from labelled videos, as the paper trains."""

@@ -1,0 +1,1 @@
+"""Learning from procedural video, where displacement, boundaries and motion are known."""
