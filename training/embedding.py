@@ -12,6 +12,7 @@ as large, which is exactly the same network; checkpoints store the small embeddi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +21,8 @@ import torch
 from extractor.models.correlation import NORM_EPSILON
 from extractor.models.motion_squeeze import MotionSqueeze
 from extractor.models.msnet import MSNet
+
+_LEAST_HALVINGS = 5  # below, a norm's weight is of the size that others' trainings leave
 
 
 def enlarge_embedding(network: MSNet, halvings: int) -> None:
@@ -35,6 +38,16 @@ def enlarge_embedding(network: MSNet, halvings: int) -> None:
     module.norm_epsilon = NORM_EPSILON * 4.0**halvings
     if float(module.reduction.norm.weight.detach().square().mean().sqrt()) < 2.0 ** (-halvings / 2):
         _scale(module, 2.0**halvings)
+
+
+def halvings_of(network: MSNet) -> int:
+    """By how many halvings the embedding of a network is small; 0 for one of ordinary size, or without an MS module."""
+    module = network.motion_squeeze
+    if module is None:
+        return 0
+    size = float(module.reduction.norm.weight.detach().square().mean().sqrt())
+    halvings = round(-math.log2(size)) if size > 0 else 0
+    return halvings if halvings >= _LEAST_HALVINGS else 0
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Group:
@@ -37,6 +40,14 @@ class Group:
         dist.all_reduce(flat)
         for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
+
+    def gather(self, found: dict[str, T]) -> dict[str, T]:
+        """The entries of all processes, in each of them."""
+        if self.count == 1:
+            return found
+        parts: list[dict[str, T] | None] = [None] * self.count
+        dist.all_gather_object(parts, found)
+        return {name: value for part in parts if part is not None for name, value in part.items()}
 
     def agree(self, wanted: bool) -> bool:
         """What process 0 wants, in all of them; the others' wishes count for nothing."""

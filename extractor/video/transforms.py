@@ -46,7 +46,7 @@ class Resizer:
         size = self.size
         height, width = frames[0].shape[:2]
         new_height, new_width = _resized(self.resize, height, width * self.pixel_aspect, size)
-        resized = _interpolate(frames, new_height, new_width)
+        resized = interpolate(frames, new_height, new_width)
         top, left = (new_height - size) // 2, (new_width - size) // 2
         if self.resize is not Resize.LETTERBOX:
             return resized[:, top : top + size, left : left + size]
@@ -89,8 +89,8 @@ def _resized(resize: Resize, height: float, width: float, size: int) -> tuple[in
             return max(round(height * size / long), 1), max(round(width * size / long), 1)
 
 
-def _interpolate(frames: Sequence[Uint8Array], height: int, width: int) -> Uint8Array:
-    """Frames of one shape -> (n, height, width, 3)."""
+def interpolate(frames: Sequence[Uint8Array], height: int, width: int) -> Uint8Array:
+    """Resize frames of one shape, each (H, W, 3) uint8, to (n, height, width, 3), bilinear with antialiasing."""
     frame = frames[0]
     if frame.shape[:2] == (height, width):
         return np.stack(frames)

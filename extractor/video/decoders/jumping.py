@@ -104,8 +104,8 @@ def pays(saved: int, cost: int) -> bool:
     return saved >= max(LONG_GAP, _WORTH * cost)
 
 
-def runs_over(covered: Int64Array, entries: Sequence[Entry]) -> tuple[Run, ...]:
-    """The runs that decode all covered stretches. entries: ascending.
+def runs_over(covered: Int64Array, entries: Sequence[Entry], least_gap: int = _LEAST_GAP) -> tuple[Run, ...]:
+    """The runs that decode all covered stretches. entries: ascending. least_gap: frames that a jump saves.
 
     Entries at frames 0, 250 and 500, covered (510, 600): one run from 500 to 600.
     """
@@ -114,7 +114,7 @@ def runs_over(covered: Int64Array, entries: Sequence[Entry]) -> tuple[Run, ...]:
     position = 0  # behind the last frame that is decoded
     for first, end in covered.tolist():
         at = int(numbers.searchsorted(first, "right")) - 1
-        if at >= 0 and numbers[at] - position >= _LEAST_GAP:
+        if at >= 0 and numbers[at] - position >= least_gap:
             runs.append(Run(entries[at].point, entries[at].number, end))
         elif runs:
             runs[-1] = runs[-1]._replace(end=end)

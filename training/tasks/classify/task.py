@@ -1,0 +1,188 @@
+"""The task of telling classes of labelled videos apart, as the paper trains it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from extractor.models.loading import normalize
+from extractor.models.msnet import MSNet
+from schemas.errors import ConfigurationError, FailureClass
+from schemas.records import Failure
+from training.clips.labelled import LabelledVideos, mirrored_labels, sided_classes
+from training.clips.loader import TrainingClips
+from training.config import Share
+from training.embedding import as_stored, enlarge_embedding, halvings_of
+from training.group import Group
+from training.precision import autocast
+from training.tasks.classify.config import ClassifyConfig, Schedule
+from training.tasks.classify.scoring import score_videos
+
+
+class ClassifyTask:
+    """Learn the classes of `videos` by cross-entropy of the clip's logits; validate by top-1 and top-5.
+
+    The network's embedding is enlarged where it is stored small (see training.embedding).
+    """
+
+    loss_names = ("cross_entropy",)
+
+    def __init__(
+        self, config: ClassifyConfig, videos: LabelledVideos, network: MSNet, *, loader_workers: int
+    ) -> None:
+        self.config, self._videos, self._workers = config, videos, loader_workers
+        self.shares = config.shares
+        self.steps_per_epoch = max(1, len(videos.training) // config.clips_per_step)
+        self.steps = max(1, round(config.epochs * self.steps_per_epoch))
+        self.best = "top1" if videos.validation else None
+        self.broken: dict[str, Failure] = {}
+        self._halvings = halvings_of(network)
+        enlarge_embedding(network, self._halvings)
+        network.dropout.p = config.dropout
+        self._clips: TrainingClips | None = None
+
+    def stage(self, step: int) -> str:
+        """The epoch, from 1."""
+        return f"epoch {step // self.steps_per_epoch + 1}"
+
+    def frames(self, step: int) -> int:
+        """Frames of a step."""
+        return self.config.clips_per_step * self.config.num_segments
+
+    def optimizer(self, network: MSNet) -> torch.optim.Optimizer:
+        """SGD with the groups of TSM: biases learn twice as fast, and neither they nor norms decay."""
+        config = self.config
+        norms = {p for module in network.modules() if isinstance(module, nn.BatchNorm2d) for p in module.parameters()}
+        head = set() if network.classifier is None else set(network.classifier.parameters())
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in network.parameters():
+            rate = config.classifier_rate if parameter in head else 1.0
+            if parameter.ndim == 1 and parameter not in norms:
+                rate *= 2
+            decay = config.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+        return torch.optim.SGD(
+            [{"params": found, "rate": rate, "weight_decay": decay} for (rate, decay), found in groups.items()],
+            lr=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+        )
+
+    def learning_rate(self, step: int) -> float:
+        """A linear warm-up, then by steps or along a cosine."""
+        config = self.config
+        warmup = round(config.warmup_epochs * self.steps_per_epoch)
+        if step < warmup:
+            return config.learning_rate * (step + 1) / warmup
+        if config.schedule is Schedule.STEPS:
+            return config.learning_rate * config.drop ** sum(step >= round(at * self.steps) for at in config.drops)
+        done = (step - warmup) / max(1, self.steps - warmup)
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    def prepare(self, network: MSNet, step: int) -> None:
+        """Train all of the network; with `frozen_norms`, norms as they are."""
+        network.train().requires_grad_(True)
+        if self.config.frozen_norms:
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval().requires_grad_(False)
+
+    def expect(self, step: int, shares: Iterable[int]) -> None:
+        """Let the workers decode the clips of these shares, of this step and those behind it."""
+        self._loader().expect(step, list(shares))
+
+    def losses(self, network: MSNet, step: int, share: Share) -> dict[str, Tensor]:
+        """Cross-entropy of a share of a step."""
+        batch = self._loader().batch(step, share.index)
+        frames = normalize(batch.frames.to(network.device, non_blocking=True))
+        with autocast(self.config.precision, network.device):
+            logits = network(frames).logits
+        labels = batch.labels.to(network.device)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.config.label_smoothing)
+        return {"cross_entropy": loss}
+
+    def evaluates_after(self, step: int) -> bool:
+        """Every `evaluate_every_epochs`, and at the end; never without videos for validation."""
+        every = max(1, round(self.config.evaluate_every_epochs * self.steps_per_epoch))
+        return bool(self._videos.validation) and ((step + 1) % every == 0 or step + 1 == self.steps)
+
+    def evaluate(self, network: MSNet, group: Group) -> dict[str, float]:
+        """Top-1 and top-5 in percent and the loss of the middle clip of every video that is not broken."""
+        mine = self._videos.validation[group.rank :: group.count]
+        sums = torch.zeros(4, dtype=torch.float64)  # videos, right, among five, loss
+        scored = score_videos(
+            network,
+            mine,
+            self.config.clips,
+            num_frames=self.config.num_segments,
+            precision=self.config.precision,
+            videos_at_a_time=self.config.clips_per_share,
+            workers=self._workers,
+        )
+        for number, logits in scored:
+            if isinstance(logits, Failure):
+                self.broken[mine[number].video_id] = logits
+                continue
+            label = mine[number].label
+            assert label is not None
+            rank = int((logits > logits[label]).sum())
+            sums += torch.tensor([1.0, rank < 1, rank < 5, -float(logits.log_softmax(0)[label])])
+        group.sum([sums])
+        count, right, among, loss = sums.tolist()
+        if not count:
+            raise ConfigurationError("expected validation videos that can be decoded; got none. Check them")
+        self.broken |= group.gather({} if self._clips is None else dict(self._clips.broken) | self.broken)
+        return {"top1": 100 * right / count, "top5": 100 * among / count, "loss": loss / count}
+
+    def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
+        """With the embedding as small as it was."""
+        return as_stored(network, self._halvings)
+
+    def facts(self) -> dict[str, Any]:
+        """The classes, and how many videos were broken by class of failure."""
+        counts = Counter(failure.failure.value for failure in self.broken.values())
+        return {"classes": list(self._videos.classes), "broken": dict(counts)}
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """None but the network's: its classifier is part of it."""
+        return iter(())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The broken videos met so far, so that one that kills a worker does so once."""
+        broken = self.broken | ({} if self._clips is None else dict(self._clips.broken))
+        return {"broken": [[name, one.failure.value, one.message] for name, one in broken.items()]}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
+        """Restore the broken videos."""
+        self.broken = {
+            name: Failure(name, FailureClass(failure), message) for name, failure, message in state_dict["broken"]
+        }
+        return None
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._clips is not None:
+            self._clips.close()
+
+    def _loader(self) -> TrainingClips:
+        if self._clips is None:
+            self._clips = TrainingClips(
+                self._videos.training,
+                self.config.clips,
+                num_frames=self.config.num_segments,
+                seed=self.config.seed,
+                clips_per_step=self.config.clips_per_step,
+                shares=self.shares,
+                workers=self._workers,
+                unflippable=sided_classes(self._videos.classes) - mirrored_labels(self._videos.classes).keys(),
+                mirrored=mirrored_labels(self._videos.classes),
+                broken=tuple(self.broken.values()),
+            )
+        return self._clips
