@@ -23,7 +23,7 @@ def compute_gradients(
 ) -> dict[str, float]:
     """Leave the gradients of step number `step`, scaled by `scaler`, in the parameters; return its losses by name.
 
-    The running statistics of the norms become those after the step.
+    The running statistics of the norms become those after the step, unless a loss is not finite.
     """
     task.prepare(network, step)
     parameters = [*network.parameters(), *task.parameters()]
@@ -45,27 +45,41 @@ def compute_gradients(
                 totals[name] = totals.get(name, 0.0) + loss.detach().float() / task.shares
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     group.sum([*totals.values(), *statistics.sums, *gradients])
-    statistics.finish(task.shares)
-    return {name: float(total) for name, total in totals.items()}
+    found = {name: float(total) for name, total in totals.items()}
+    if finite(found):
+        statistics.finish(task.shares)
+    else:
+        statistics.restore()
+    return found
 
 
 class _RunningStatistics:
-    """Means and variances that norms keep, which each share of a step starts from and which are averaged over them."""
+    """Means and variances that norms keep, which each share of a step starts from and which are averaged over them.
+
+    Tensors are exchanged, not overwritten, since the way back may read the ones of the way forward.
+    """
 
     def __init__(self, network: nn.Module) -> None:
-        self._buffers = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
-        self._first = [buffer.clone() for buffer in self._buffers]
-        self.sums = [torch.zeros_like(buffer) for buffer in self._buffers]
+        norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.training]
+        self._places = [(norm, name) for norm in norms for name in ("running_mean", "running_var")]
+        self._first = [getattr(norm, name).clone() for norm, name in self._places]
+        self.sums = [torch.zeros_like(first) for first in self._first]
 
     def collect(self) -> None:
         """Add the statistics that a share has left, and go back to those before the step."""
-        for buffer, first, total in zip(self._buffers, self._first, self.sums, strict=True):
-            total.add_(buffer)
-            buffer.copy_(first)
+        for (norm, name), total in zip(self._places, self.sums, strict=True):
+            total.add_(getattr(norm, name))
+        self.restore()
+
+    def restore(self) -> None:
+        """Go back to the statistics before the step."""
+        for (norm, name), first in zip(self._places, self._first, strict=True):
+            setattr(norm, name, first.clone())
 
     def finish(self, shares: int) -> None:
-        for buffer, total in zip(self._buffers, self.sums, strict=True):
-            buffer.copy_(total / shares)
+        """Take the mean over all shares."""
+        for (norm, name), total in zip(self._places, self.sums, strict=True):
+            setattr(norm, name, total / shares)
 
 
 def finite(losses: Mapping[str, float]) -> bool:

@@ -148,10 +148,10 @@ class Trainer:
         rate, started = task.learning_rate(step), time.monotonic()
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
-        before = {name: buffer.clone() for name, buffer in self.network.named_buffers()}
         losses = compute_gradients(self.network, task, step, self.group, self._scaler)
         if not finite(losses):
-            self._restore(before)
+            self.save_state()
+            self.save_checkpoint(CHECKPOINT)
             raise ConfigurationError(
                 f"expected finite losses; got {losses} at step {step + 1}. Lower learning_rate, or train in float32;"
                 f" {self.folder.root} has what was trained before it"
@@ -232,14 +232,6 @@ class Trainer:
         self._scaler.update()
         if self._mean is not None:
             self._mean.update_parameters(self.network)
-
-    @torch.no_grad()
-    def _restore(self, buffers: Mapping[str, torch.Tensor]) -> None:
-        """Undo what a step did to the norms, and save what was there before it."""
-        for name, buffer in self.network.named_buffers():
-            buffer.copy_(buffers[name])
-        self.save_state()
-        self.save_checkpoint(CHECKPOINT)
 
     def _resume(self) -> None:
         state = self.folder.read_state(self._configuration, self.device)

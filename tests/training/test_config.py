@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError
-from training.config import RECIPES, TrainingConfig, read_config
+from training.configurations import RECIPES, TASKS, read_config
+from training.tasks.classify.config import ClassifyConfig
+from training.tasks.motion.config import MotionConfig
 
 _SMALL = """
 model = "tsm_resnet18"
@@ -21,18 +23,50 @@ losses = { matching = 0.5 }
 """
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_read_config_knows_its_recipes(name: str) -> None:
-    config = read_config(name, seed=7)
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task, names in RECIPES.items() for name in names])
+def test_read_config_knows_its_recipes(task: str, name: str) -> None:
+    config = read_config(name, task=task, seed=7)
     assert config.seed == 7
-    assert config.steps == sum(stage.steps for stage in config.stages) > 0
-    assert TrainingConfig.model_validate_json(config.model_dump_json()) == config
+    assert isinstance(config, TASKS[task])
+    assert type(config).model_validate_json(config.model_dump_json()) == config
+
+
+def test_read_config_takes_the_first_recipe_of_a_task_by_default() -> None:
+    assert read_config() == read_config("default")
+    assert read_config(task="classify") == read_config("small", task="classify")
+
+
+def test_read_config_refuses_the_file_of_another_task(tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text('task = "classify"')
+    with pytest.raises(ConfigurationError, match="task"):
+        read_config(tmp_path / "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clips_per_step": 10, "clips_per_share": 4}, "multiple of clips_per_share; got 10 and 4"),
+        ({"drops": (0.5, 1.5)}, "between 0 and 1"),
+        ({"momentum": 0.0}, "momentum above 0"),
+        ({"clips": {"size_px": 100}}, "size_px"),
+    ],
+)
+def test_read_config_of_classes_names_what_does_not_fit(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        read_config("small", task="classify", **changes)
+
+
+def test_shares_of_a_step_are_its_clips_over_those_of_a_share() -> None:
+    config = read_config("something-something", task="classify")
+    assert isinstance(config, ClassifyConfig)
+    assert (config.clips_per_step, config.clips_per_share, config.shares) == (48, 8, 6)
 
 
 def test_read_config_reads_a_file(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text(_SMALL)
     config = read_config(path)
+    assert isinstance(config, MotionConfig)
     assert config.model == "tsm_resnet18"
     assert config.steps == 5
     assert [config.stage_at(step)[0].name for step in range(5)] == ["one", "one", "one", "two", "two"]

@@ -17,14 +17,15 @@ from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
-from training.config import TrainingConfig, read_config
+from training.configurations import read_config
 from training.evaluation.matching import measure_matching
 from training.embedding import enlarge_embedding
-from training.train import Progress, train
+from training.tasks.motion.config import MotionConfig
+from training.train import Loop, Progress, train
 from training.world import World, WorldConfig
 
 
-def _config(steps: int = 6, model: str = "msnet_resnet18", **changes: object) -> TrainingConfig:
+def _config(steps: int = 6, model: str = "msnet_resnet18", **changes: object) -> MotionConfig:
     matching = {"name": "matching", "steps": steps // 2, "matching_only": True, "warmup_steps": 2}
     everything = {"name": "everything", "steps": steps - steps // 2, "warmup_steps": 2, "num_frames": [4, 5]}
     common = {"frames_per_step": 8, "size_px": 64}
@@ -38,7 +39,7 @@ def _config(steps: int = 6, model: str = "msnet_resnet18", **changes: object) ->
         "shapes": 8,
         "stages": [{**common, "num_frames": [4], **matching}, {**common, **everything}],
     }
-    return TrainingConfig.model_validate(fields | changes)
+    return MotionConfig.model_validate(fields | changes)
 
 
 def _column(path: Path, name: str) -> list[float]:
@@ -48,12 +49,12 @@ def _column(path: Path, name: str) -> list[float]:
 
 def test_train_resumes_with_the_losses_of_an_uninterrupted_run(tmp_path: Path) -> None:
     seen: list[Progress] = []
-    whole = train(_config(), tmp_path / "whole", report=seen.append)
+    whole = train(_config(), tmp_path / "whole", loop=Loop(report=seen.append))
     for stop_after in (2, 5, 99):  # within either stage
         parts = train(
             _config(),
             tmp_path / "parts",
-            should_stop=lambda stop=stop_after: len(_column(tmp_path / "parts/losses.csv", "step")) >= stop,  # type: ignore[misc]
+            loop=Loop(should_stop=lambda stop=stop_after: len(_column(tmp_path / "parts/losses.csv", "step")) >= stop),  # type: ignore[misc]
         )
     assert [progress.step for progress in seen] == [1, 2, 3, 4, 5, 6]
     assert [progress.held_out is not None for progress in seen] == [False, False, False, True, False, True]
@@ -74,7 +75,7 @@ def test_train_goes_back_to_the_saved_state_after_a_crash(tmp_path: Path) -> Non
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):
-        train(_config(), tmp_path / "run", report=crash, save_every_seconds=0.0)
+        train(_config(), tmp_path / "run", loop=Loop(report=crash, save_every_seconds=0.0))
     train(_config(), tmp_path / "run")
     assert (tmp_path / "run/losses.csv").read_text() == (tmp_path / "whole/losses.csv").read_text()
 
@@ -84,7 +85,7 @@ def test_train_stores_its_recipe_in_a_half_precision_checkpoint(tmp_path: Path) 
     with safe_open(path, "pt") as file:
         recipe = json.loads(file.metadata()["recipe"])
         dtypes = {file.get_tensor(name).dtype for name in file.keys() if file.get_tensor(name).ndim > 1}  # noqa: SIM118
-    assert TrainingConfig.model_validate(recipe["configuration"]) == _config(2)
+    assert MotionConfig.model_validate(recipe["configuration"]) == _config(2)
     assert recipe["steps"] == 2 and recipe["start"] == "random weights" and recipe["device"] == "cpu"
     assert recipe["held_out"]["zero_error_cells"] > 0
     assert dtypes == {torch.float16}

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 Activation = Literal["relu", "relu6", "none"]
 
@@ -17,6 +18,15 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     if activation == "relu6":
         return nn.functional.relu6(x, inplace=True)
     return x
+
+
+def run_block(block: nn.Module, x: Tensor, timeline: object, *, checkpointing: bool) -> Tensor:
+    """A block's output; with `checkpointing`, autograd keeps `x` alone and computes the block again on its way back."""
+    if checkpointing and torch.is_grad_enabled():
+        y: Tensor = checkpoint(block, x, timeline, use_reentrant=False)
+        return y
+    y = block(x, timeline)
+    return y
 
 
 class ConvNorm(nn.Module):

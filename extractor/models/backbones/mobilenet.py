@@ -17,7 +17,7 @@ from extractor.models.backbones.architecture import (
     backbone_numbers,
     mobilenet_plan,
 )
-from extractor.models.backbones.layers import ConvNorm
+from extractor.models.backbones.layers import ConvNorm, run_block
 from extractor.models.backbones.timeline import Timeline
 
 _STAGE2, _STAGE3 = 7, 14  # the MS module sits after features[6] (stride 8, 32 channels); stride 16 ends with [13]
@@ -56,6 +56,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, shifted: Collection[str] = ()) -> None:
         super().__init__()
+        self.checkpointing = False  # training keeps only what enters each block, and computes the rest again
         self.motion_channels, _, self.out_channels = backbone_numbers("mobilenetv2").stage_channels
         plan = mobilenet_plan()
         self.features = nn.ModuleList(
@@ -85,5 +86,8 @@ class MobileNetV2(nn.Module):
 
     def _run(self, part: int, x: Tensor, timeline: Timeline) -> Tensor:
         for feature in self.parts()[part]:
-            x = feature(x, timeline) if isinstance(feature, InvertedResidual) else feature(x)
+            if isinstance(feature, InvertedResidual):
+                x = run_block(feature, x, timeline, checkpointing=self.checkpointing)
+            else:
+                x = feature(x)
         return x

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from torch import Tensor, nn
 
 from extractor.models.backbones.architecture import RESNET_LAYERS, STAGE_WIDTHS
-from extractor.models.backbones.layers import ConvNorm
+from extractor.models.backbones.layers import ConvNorm, run_block
 from extractor.models.backbones.timeline import Timeline
 
 
@@ -89,6 +89,7 @@ class ResNet(nn.Module):
     def __init__(self, depth: int, shifted: Collection[str] = ()) -> None:
         super().__init__()
         block = BasicBlock if depth < 50 else Bottleneck
+        self.checkpointing = False  # training keeps only what enters each block, and computes the rest again
         self.motion_channels = STAGE_WIDTHS[1] * block.expansion
         self.out_channels = STAGE_WIDTHS[3] * block.expansion
         self.conv1 = ConvNorm(3, 64, 7, stride=2)
@@ -123,5 +124,5 @@ class ResNet(nn.Module):
     def _run(self, stages: tuple[str, ...], x: Tensor, timeline: Timeline) -> Tensor:
         for stage in stages:
             for block in self.get_submodule(stage).children():
-                x = block(x, timeline)
+                x = run_block(block, x, timeline, checkpointing=self.checkpointing)
         return x

@@ -185,6 +185,13 @@ def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: 
     return network
 
 
+def without_classifier(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint without its classifier, for a network that is to have another one, or none."""
+    kept = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith("fc.")}
+    originals = {name: original for name, original in checkpoint.originals.items() if name in kept}
+    return replace(checkpoint, tensors=kept, originals=originals, num_classes=None)
+
+
 def save_checkpoint(
     path: Path,
     network: MSNet,
