@@ -38,9 +38,10 @@ def compute_gradients(
         for index in mine:
             torch.manual_seed(_seed(task.config.seed, step, index))  # of dropout
             losses = task.losses(network, step, Share(index, task.shares))
-            statistics.collect()  # before the way back: with gradient checkpointing, it runs the norms again
+            statistics.collect()
             total = torch.stack(list(losses.values())).sum() / task.shares
             scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+            statistics.restore()  # with gradient checkpointing, the way back runs the norms again
             for name, loss in losses.items():
                 totals[name] = totals.get(name, 0.0) + loss.detach().float() / task.shares
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -48,8 +49,6 @@ def compute_gradients(
     found = {name: float(total) for name, total in totals.items()}
     if finite(found):
         statistics.finish(task.shares)
-    else:
-        statistics.restore()
     return found
 
 
@@ -66,10 +65,9 @@ class _RunningStatistics:
         self.sums = [torch.zeros_like(first) for first in self._first]
 
     def collect(self) -> None:
-        """Add the statistics that a share has left, and go back to those before the step."""
+        """Add the statistics that a share has left on its way forward."""
         for (norm, name), total in zip(self._places, self.sums, strict=True):
             total.add_(getattr(norm, name))
-        self.restore()
 
     def restore(self) -> None:
         """Go back to the statistics before the step."""

@@ -38,7 +38,7 @@ class Group:
             return
         flat = torch.cat([tensor.detach().to(self._device, torch.float32).flatten() for tensor in tensors])
         dist.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
 
     def gather(self, found: dict[str, T]) -> dict[str, T]:

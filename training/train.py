@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -15,12 +15,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, ResourceError
+from training.clips.labelled import LabelledVideos
+from training.config import TrainingConfig
 from training.folder import BEST, CHECKPOINT, TrainingFolder
 from training.gradients import compute_gradients, finite
 from training.group import Group
 from training.precision import loss_scaler
-from training.clips.labelled import LabelledVideos
-from training.config import TrainingConfig
 from training.prepare import prepare
 from training.start import Start
 from training.tasks.task import Task
@@ -66,7 +66,7 @@ def train(
     weights: str | Path | None = None,
     videos: LabelledVideos | None = None,
     loader_workers: int = 0,
-    loop: Loop = Loop(),  # noqa: B008 (it is frozen)
+    loop: Loop = Loop(),
 ) -> Path:
     """Train as `config` says and return the checkpoint, `out`/model.safetensors (convolutions in float16).
 
@@ -85,8 +85,8 @@ def train(
         return _run(trainer, loop)
     except torch.OutOfMemoryError as error:
         raise ResourceError(
-            f"expected a step to fit into the memory of the device; got: {str(error).partition('. ')[0]}. Let shares be "
-            "smaller, use gradient checkpointing, or a smaller size or network. What was trained is saved"
+            f"expected a step to fit into the memory of the device; got: {str(error).partition('. ')[0]}. Let shares be"
+            " smaller, use gradient checkpointing, or a smaller size or network; the last saved state is kept"
         ) from error
     finally:
         trainer.close()
@@ -127,7 +127,7 @@ class Trainer:
         self._scaler = loss_scaler(config.precision, self.device)
         self._mean: AveragedModel | None = None
         if config.ema_decay:
-            average = get_ema_multi_avg_fn(config.ema_decay)
+            average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
             self._mean = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.network.backbone.checkpointing = config.gradient_checkpointing
         self._resume()
@@ -137,7 +137,7 @@ class Trainer:
     @property
     def _stored(self) -> MSNet:
         """The network that is evaluated and stored."""
-        return self.network if self._mean is None else self._mean.module
+        return self.network if self._mean is None else cast(MSNet, self._mean.module)
 
     def advance(self) -> Progress:
         """Take one step of the optimizer.
@@ -165,9 +165,7 @@ class Trainer:
             self.folder.log_step(self.step, task.stage(step), rate, losses, task.loss_names)
         if task.evaluates_after(step):
             held_out = self.evaluate()
-        return Progress(
-            self.step, task.steps, task.stage(step), losses, rate, task.frames(step) / seconds, held_out
-        )
+        return Progress(self.step, task.steps, task.stage(step), losses, rate, task.frames(step) / seconds, held_out)
 
     def evaluate(self) -> dict[str, float]:
         """Figures on held-out clips; they are logged, and the best network so far is stored."""

@@ -65,12 +65,14 @@ def cluster(
     dataset: Path | None = None,
     log: Path | None = None,
     say: Say = lambda message: None,
+    then: str | None = None,
 ) -> Iterator[Cluster]:
     """Ray during the block: a local one that is stopped at the end, or the cluster that `options` names.
 
     The files of a local Ray in its temporary folder are removed at the end, unless the block raised an error or a
     worker wrote to its error log. log: file for what Ray's C++ writes to standard error. say: tells the user what is
-    waited for: with --device gpu, a cluster without a GPU is waited for until it has one.
+    waited for: with --device gpu, a cluster without a GPU is waited for until it has one. then: what the user is told
+    to do if Ray ends before the block does.
 
     Raises ResourceError if there are fewer resources than asked for, no cluster at the address, or Ray is gone;
     ConfigurationError for a malformed address; StorageError if a node of the cluster does not see the store or the
@@ -83,7 +85,8 @@ def cluster(
         )
     address = options.ray_address
     prepare_environment(local=address is None)
-    then = "run the command again" if store is None else f"run `msnet resume {store}`; what is finished is kept"
+    if then is None:
+        then = "run the command again" if store is None else f"run `msnet resume {store}`; what is finished is kept"
     with (
         native_errors_to(log),
         without_ray_output(),

@@ -38,9 +38,7 @@ def read_labelled_videos(videos: Path) -> LabelledVideos:
     labels = {name: label for label, name in enumerate(classes)}
 
     def of(wanted: str) -> tuple[Example, ...]:
-        return tuple(
-            Example(e.video_id, e.path, label=labels[name]) for split, name, e in found if split == wanted
-        )
+        return tuple(Example(e.video_id, e.path, label=labels[name]) for split, name, e in found if split == wanted)
 
     return LabelledVideos(classes, of("train"), of("val"))
 

@@ -53,7 +53,15 @@ class TrainingClips:
         broken: Mapping[str, Failure] | None = None,
     ) -> None:
         self._source = _TrainingSource(
-            examples, settings, num_frames, seed, clips_per_step, shares, workers, set(unflippable), dict(mirrored or {})
+            examples,
+            settings,
+            num_frames,
+            seed,
+            clips_per_step,
+            shares,
+            workers,
+            set(unflippable),
+            dict(mirrored or {}),
         )
         self._source.broken.update(broken or {})
         self._workers = ClipWorkers(self._source, workers)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from schemas.errors import FailureClass, ResourceError
@@ -63,7 +62,9 @@ class Watch:
     def late(self, seconds: float) -> list[int]:
         """The examples that have taken more than `seconds`."""
         waited = time.monotonic() - self._since
-        return [int(at) for at, taken in zip(self._at.tolist(), waited.tolist(), strict=True) if at >= 0 < taken - seconds]
+        return [
+            int(at) for at, taken in zip(self._at.tolist(), waited.tolist(), strict=True) if at >= 0 and taken > seconds
+        ]
 
 
 class ClipWorkers(Generic[Key, Result]):
@@ -126,6 +127,7 @@ class ClipWorkers(Generic[Key, Result]):
                 persistent_workers=True,
                 timeout=_DEADLINE_SECONDS,
                 multiprocessing_context="spawn",
+                generator=torch.Generator(),  # else it draws from the one that dropout draws from
             )
         sampler: Any = self._loader.sampler
         sampler.take(keys)
@@ -202,8 +204,3 @@ def _require_shared_memory(needed: int) -> None:
                 f"expected {needed / 2**20:.0f} MiB of shared memory for decoded clips; got {free / 2**20:.0f}. Enlarge"
                 " /dev/shm (docker run --shm-size), or use fewer --loader-workers or smaller shares"
             )
-
-
-def pinned(tensor: Tensor) -> Tensor:
-    """The tensor in memory that a GPU copies from without waiting, where there is one."""
-    return tensor.pin_memory() if torch.cuda.is_available() else tensor

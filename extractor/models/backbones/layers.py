@@ -25,8 +25,7 @@ def run_block(block: nn.Module, x: Tensor, timeline: object, *, checkpointing: b
     if checkpointing and torch.is_grad_enabled():
         y: Tensor = checkpoint(block, x, timeline, use_reentrant=False)
         return y
-    y = block(x, timeline)
-    return y
+    return block(x, timeline)  # type: ignore[no-any-return]
 
 
 class ConvNorm(nn.Module):

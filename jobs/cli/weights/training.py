@@ -1,9 +1,10 @@
-"""`msnet weights train`: train a network on procedural video."""
+"""`msnet weights train`: train a network on procedural video, or on labelled videos of one's own."""
 
 from __future__ import annotations
 
 import sys
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,15 +13,21 @@ from tqdm import tqdm
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from jobs.cli.app import INTERRUPTED, resumable
-from jobs.cli.display import bar_width, open_bar, paragraph, rows, say_above
-from jobs.cli.parameters import Device
+from jobs.cli.display import bar_width, duration, open_bar, paragraph, rows, say_above
+from jobs.cli.parameters import Device, takes
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
+from jobs.cli.weights.lists import labelled_videos
 from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
-from training.config import RECIPES, TrainingPrecision, read_config
-from training.train import LOGS, Progress, train as run_training
+from jobs.weights.training import TrainingRequest, train_weights
+from schemas.errors import ConfigurationError
+from training.clips.labelled import LabelledVideos
+from training.config import TrainingConfig, TrainingPrecision
+from training.configurations import RECIPES, read_config
+from training.folder import BEST, CURVES, LOGS
+from training.train import Loop, Progress
 
 _LINE_EVERY_SECONDS = 20.0
 _SLOW = (
@@ -31,58 +38,119 @@ _IN_WORDS = {
     "error_cells": "displacement, mean error, cells",
     "visible_error_cells": "the same, seen in both frames",
     "zero_error_cells": "no motion, mean error, cells",
+    "top1": "top-1, percent",
+    "top5": "top-5, percent",
+    "loss": "cross-entropy",
 }
+_RECIPES = "; ".join(f"{task}: {', '.join(names)}" for task, names in RECIPES.items())
+_CLASSES, _WORK = "Learning classes (--task classify)", "How the work is done"
+
+
+class _Task(StrEnum):
+    MOTION = "motion"
+    CLASSIFY = "classify"
+
+
+def _changes(
+    model: Annotated[str | None, typer.Option("--model", help="Overrides the configuration.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the configuration.")] = None,
+    precision: Annotated[
+        TrainingPrecision | None, typer.Option("--precision", help="Overrides the configuration.")
+    ] = None,
+    shares: Annotated[
+        int | None,
+        typer.Option("--shares", min=1, max=1024, help="Parts of a step's clips (--task motion), for several workers."),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option("--epochs", help="Times that each video is seen.", rich_help_panel=_CLASSES)
+    ] = None,
+    clips_per_step: Annotated[
+        int | None, typer.Option("--clips-per-step", min=1, help="Clips of a step.", rich_help_panel=_CLASSES)
+    ] = None,
+    clips_per_share: Annotated[
+        int | None,
+        typer.Option(
+            "--clips-per-share",
+            min=1,
+            help="Clips that a device takes at a time, and norms see together.",
+            rich_help_panel=_CLASSES,
+        ),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="Overrides the configuration.", rich_help_panel=_CLASSES)
+    ] = None,
+) -> dict[str, Any]:
+    """What overrides the configuration."""
+    return {name: value for name, value in locals().items() if value is not None}
 
 
 @weights_app.command()
 @resumable
+@takes(changes=_changes, videos=labelled_videos)
 def train(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for state, logs and checkpoint.", show_default=False)
+        Path, typer.Option("--out", "-o", help="Folder for state, curves and checkpoints.", show_default=False)
     ],
+    changes: dict[str, Any],
+    videos: LabelledVideos | None,
+    task: Annotated[
+        _Task, typer.Option("--task", help="Learn from procedural video, or classes of your own videos.")
+    ] = _Task.MOTION,
     config: Annotated[
-        str, typer.Option("--config", "-c", help=f"A TOML file, or a bundled recipe: {', '.join(RECIPES)}.")
-    ] = "default",
+        str | None,
+        typer.Option("--config", "-c", help=f"A TOML file, or a bundled recipe ({_RECIPES}; the first by default)."),
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(
             "--weights", "-w", help=f"A checkpoint to start from, or `{BUNDLED_WEIGHTS}`. (default: from scratch)"
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Overrides the configuration.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the configuration.")] = None,
-    precision: Annotated[
-        TrainingPrecision | None, typer.Option("--precision", help="Overrides the configuration.")
-    ] = None,
-    processes: Annotated[
+    device: Device = DeviceChoice.AUTO,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", min=1, max=4096, help="Processes that share each step, each with a GPU.", rich_help_panel=_WORK
+        ),
+    ] = 1,
+    loader_workers: Annotated[
         int | None,
         typer.Option(
-            "--processes", min=1, max=64, help="Processes that share each step, on a CPU. Overrides the configuration."
+            "--loader-workers", min=0, max=256, help="Processes of each that decode videos.", rich_help_panel=_WORK
         ),
     ] = None,
-    device: Device = DeviceChoice.AUTO,
+    save_every: Annotated[
+        float, typer.Option("--save-every", min=0, help="Seconds between saved states.", rich_help_panel=_WORK)
+    ] = 300.0,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="Train on a running Ray cluster: host:port.", rich_help_panel=_WORK),
+    ] = None,
 ) -> int:
-    """Train a network on procedural video. The same command continues a training that was stopped."""
-    changes: dict[str, Any] = {"model": model, "seed": seed, "precision": precision, "processes": processes}
-    wanted = read_config(config, **{name: value for name, value in changes.items() if value is not None})
-    chosen = choose_device(device)
-    if wanted.precision is TrainingPrecision.BFLOAT16 and chosen == "cpu" and lacks_bfloat16():
-        say(paragraph(_SLOW), to=sys.stderr)
+    """Train a network. The same command continues a training that was stopped."""
+    wanted = read_config(config, task=task.value, **changes)
+    if (videos is not None) != (task is _Task.CLASSIFY):
+        expected, got = ("--videos with", "none") if videos is None else ("no --videos but with", "some")
+        raise ConfigurationError(f"expected {expected} --task classify; got {got}. Change one of the two")
+    if ray_address is None:
+        _warn_of_bfloat16(wanted, device)
+    request = TrainingRequest(wanted, out, weights, videos, device, workers, loader_workers, ray_address)
     with Interruptions() as interruptions, _Display() as display:
         interruptions.drain_on_first()
-        path = run_training(
-            wanted,
-            out,
-            device=chosen,
-            weights=weights,
-            report=display.show,
-            should_stop=lambda: interruptions.happened,
-        )
+        loop = Loop(save_every, report=display.show, should_stop=lambda: interruptions.happened)
+        path = train_weights(request, loop)
     say(f"{_what(display.last)}: {path}")
+    if (out / BEST).exists():
+        say(f"best by validation: {out / BEST}")
     logs = [str(out / name) for name in LOGS if (out / name).exists()]  # a short training may have no evaluation yet
     if logs:
-        say(f"losses and held-out evaluations: {', '.join(logs)}")
+        say(f"losses and held-out evaluations: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
     return INTERRUPTED if interruptions.happened else 0
+
+
+def _warn_of_bfloat16(wanted: TrainingConfig, device: DeviceChoice) -> None:
+    if wanted.precision is TrainingPrecision.BFLOAT16 and choose_device(device) == "cpu" and lacks_bfloat16():
+        say(paragraph(_SLOW), to=sys.stderr)
 
 
 def _what(last: Progress | None) -> str:
@@ -117,7 +185,8 @@ class _Display:
         elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             pace = f"{progress.frames_per_second:.0f} frames/s"
-            head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace})"
+            left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
+            head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace}{left})"
             say(paragraph(f"{head}: {losses}"), to=sys.stderr)
         if progress.held_out is not None:
             found = progress.held_out.items()

@@ -34,9 +34,7 @@ class ClassifyTask:
 
     loss_names = ("cross_entropy",)
 
-    def __init__(
-        self, config: ClassifyConfig, videos: LabelledVideos, network: MSNet, *, loader_workers: int
-    ) -> None:
+    def __init__(self, config: ClassifyConfig, videos: LabelledVideos, network: MSNet, *, loader_workers: int) -> None:
         self.config, self._videos, self._workers = config, videos, loader_workers
         self.shares = config.shares
         self.steps_per_epoch = max(1, len(videos.training) // config.clips_per_step)
@@ -183,6 +181,6 @@ class ClassifyTask:
                 workers=self._workers,
                 unflippable=sided_classes(self._videos.classes) - mirrored_labels(self._videos.classes).keys(),
                 mirrored=mirrored_labels(self._videos.classes),
-                broken=tuple(self.broken.values()),
+                broken=self.broken,
             )
         return self._clips

@@ -73,13 +73,19 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     assert code == 0 and "trained to the end already" in said
 
 
-def test_train_in_two_processes(call: Call, config: Path, tmp_path: Path) -> None:
-    arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
-    code, _, told = call(*arguments, "--processes", 2)
-    assert code == 0, told
-    assert '"processes": 2' in read_checkpoint(tmp_path / "run/model.safetensors").metadata["recipe"]
-    code, _, told = call(*arguments)
-    assert code == 1 and "another configuration (processes differs)" in " ".join(told.split())
+@pytest.mark.ray
+@pytest.mark.slow
+def test_train_with_two_workers_has_the_losses_of_one(call: Call, config: Path, tmp_path: Path) -> None:
+    arguments = ("weights", "train", "--config", config, "--device", "cpu", "--shares", 2)
+    for workers in (1, 2):
+        code, _, told = call(*arguments, "--out", tmp_path / str(workers), "--workers", workers)
+        assert code == 0, told
+        assert "held out, after step 3" in told
+    one, two = (list(csv.reader((tmp_path / name / "losses.csv").open(newline=""))) for name in ("1", "2"))
+    assert len(one) == 4
+    for mine, theirs in zip(one[1:], two[1:], strict=True):
+        assert [float(value or 0) for value in mine[2:]] == pytest.approx([float(value or 0) for value in theirs[2:]])
+    assert not [path.name for path in (tmp_path / "2").iterdir() if path.name.startswith(".")]
 
 
 def test_train_says_where_bfloat16_would_be_slow(
@@ -120,7 +126,9 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
         (("--config", "miniature", "--seed", "1000000"), "seed"),
         (("--config", "miniature", "--weights", "missing.pth"), "missing.pth"),
         (("--config", "miniature", "--device", "gpu"), "GPU"),
-        (("--config", "miniature", "--processes", "60"), "for each of 60 processes"),
+        (("--config", "miniature", "--shares", "60"), "for each of 60 shares"),
+        (("--config", "miniature", "--workers", "2"), "as many workers as a step has shares (1); got 2"),
+        (("--task", "classify"), "--videos with --task classify; got none"),
     ],
 )
 def test_train_refuses_with_a_message(
