@@ -34,7 +34,7 @@ def compute_gradients(
     mine = range(group.rank, task.shares, group.count)
     task.expect(step, mine)
     device = network.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         for index in mine:
             torch.manual_seed(_seed(task.config.seed, step, index))  # of dropout
             losses = task.losses(network, step, Share(index, task.shares))

@@ -73,21 +73,6 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     assert code == 0 and "trained to the end already" in said
 
 
-@pytest.mark.ray
-@pytest.mark.slow
-def test_train_with_two_workers_has_the_losses_of_one(call: Call, config: Path, tmp_path: Path) -> None:
-    arguments = ("weights", "train", "--config", config, "--device", "cpu", "--shares", 2)
-    for workers in (1, 2):
-        code, _, told = call(*arguments, "--out", tmp_path / str(workers), "--workers", workers)
-        assert code == 0, told
-        assert "held out, after step 3" in told
-    one, two = (list(csv.reader((tmp_path / name / "losses.csv").open(newline=""))) for name in ("1", "2"))
-    assert len(one) == 4
-    for mine, theirs in zip(one[1:], two[1:], strict=True):
-        assert [float(value or 0) for value in mine[2:]] == pytest.approx([float(value or 0) for value in theirs[2:]])
-    assert not [path.name for path in (tmp_path / "2").iterdir() if path.name.startswith(".")]
-
-
 def test_train_says_where_bfloat16_would_be_slow(
     call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""How long Ray outlives a driver that is killed: `python -m benchmarks.killed_drivers [--runs 20] [--unguarded 4]`.
+"""How long Ray outlives a driver that is killed: `python -m benchmarks.kills.drivers [--runs 20] [--unguarded 4]`.
 
 Each run starts an extraction, kills the command with SIGKILL while it works, and waits until its Ray is gone.
 For comparison, some runs kill the guard first (see jobs/cluster/guard.py); they take a minute longer.
@@ -28,7 +28,7 @@ _NETWORK = ("--model", "msnet_resnet18", "--weights", "random", "--size", "64", 
 
 def main() -> None:
     """Kill drivers and print the seconds with and without the guard."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.killed_drivers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.kills.drivers", description=__doc__)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--unguarded", type=int, default=4)
     options = parser.parse_args()

@@ -1,0 +1,1 @@
+"""Processes that are killed: what is lost, and how long it takes."""
