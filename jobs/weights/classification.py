@@ -21,7 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from extractor.models.checkpoints.bundled import checkpoint_path
 from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
-from extractor.models.msnet import MSNet
+from extractor.models.msnet import MSNet, build_network
+from extractor.models.spec import NetworkSpec
 from jobs.weights.loading import BUNDLED_MODEL, LoadedWeights, load_weights
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.intervals import Interval
@@ -235,15 +236,21 @@ def _settings(checkpoint: Checkpoint, num_frames: int | None, size_px: int | Non
 
 @torch.no_grad()
 def _cost(weights: LoadedWeights, network: MSNet, num_frames: int, size_px: int, views: Views) -> ClassifierCost:
-    clip = torch.zeros(1, num_frames, 3, size_px, size_px, device=network.device)
-    with FlopCounterMode(display=False) as counter:
-        network(clip)
-    frames = clip.expand(_AT_A_TIME, -1, -1, -1, -1)
+    frames = torch.zeros(_AT_A_TIME, num_frames, 3, size_px, size_px, device=network.device)
     float(network(frames).clip_features[0, 0])  # the first pass of a shape chooses its algorithms
     begun, passes = time.monotonic(), 0
     while (taken := time.monotonic() - begun) < _TIMED_SECONDS or not passes:
         float(network(frames).clip_features[0, 0])  # waits for the device
         passes += 1
     taken = time.monotonic() - begun
-    multiply_adds = counter.get_total_flops() // 2 * views.clips * views.crops
+    multiply_adds = _multiply_adds(network.spec, num_frames, size_px) * views.clips * views.crops
     return ClassifierCost(weights, num_frames, multiply_adds, passes * _AT_A_TIME / taken)
+
+
+@torch.no_grad()
+def _multiply_adds(spec: NetworkSpec, num_frames: int, size_px: int) -> int:
+    """Of a clip, by the unfolded network: torch counts no operations on packed weights."""
+    network = build_network(spec).eval()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, num_frames, 3, size_px, size_px))
+    return counter.get_total_flops() // 2
