@@ -66,6 +66,9 @@ _MOTIONS: Mapping[str, _Shift | _Spin | _Zoom] = MappingProxyType(
 CLASSES = tuple(_MOTIONS)
 """Names of the classes, sorted, as a reader of folders numbers them."""
 
+SHIFTS = tuple(name for name, motion in _MOTIONS.items() if isinstance(motion, _Shift))
+"""Classes of which every point has the same speed."""
+
 OPPOSITES = MappingProxyType(
     {
         "clockwise": "counterclockwise",

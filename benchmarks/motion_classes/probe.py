@@ -1,4 +1,4 @@
-"""Is the data set fit for its purpose: what linear probes find in features of untrained-on networks, and in frames.
+"""Is the data set fit for its purpose: what linear probes find in features of networks, and in single frames.
 
 A probe that sees one frame, or the mean of frames that a network saw apart from one another, must be at chance between
 a class and its opposite; otherwise appearance tells the class. A network that sees motion must be above.
@@ -24,7 +24,8 @@ from schemas.records import FileJob, Item
 from training.evaluation.probe import STRENGTHS, fit_probe, out_of_fold
 
 NETWORK_SIZE_PX, _SHORT_SIDE_PX = 112, 128  # the centre crop is 7 / 8 of the short side, as in evaluation
-_FRAME = 3  # of the sampled eight; any would do
+_SINGLE = {"first": 0, "middle": 3, "last": 7}
+"""Frames that are probed alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,12 @@ class Probed:
 
 
 def probe_networks(out: Path, videos: Sequence[Written], networks: Mapping[str, tuple[str, str]]) -> Iterator[Probed]:
-    """Probe the clip features of networks (name: model and checkpoint), and single frames of the first of them."""
+    """Probe the clip features of networks (name: model and checkpoint), and single frames of one without time."""
     labels = torch.tensor([CLASSES.index(video.label) for video in videos])
     training = torch.tensor([video.split == "train" for video in videos])
     clips = [sampled_frames(out / video.path) for video in videos]
     for name, (model, weights) in networks.items():
-        network = load_model(model, weights)
+        network = load_model(model, weights=weights)
         frames: list[Tensor] = []
         with torch.inference_mode():
             for start in range(0, len(clips), 16):
@@ -56,7 +57,9 @@ def probe_networks(out: Path, videos: Sequence[Written], networks: Mapping[str, 
                 frames.append(network(batch).frame_features.float())
         features = torch.cat(frames).clone()  # (N, T, D)
         yield probed(name, features.mean(1), labels, training)
-        yield probed(f"{name}, one frame", features[:, _FRAME], labels, training)
+        if not network.spec.shifted_blocks and not network.spec.has_motion:  # else a frame's features know others
+            for which, frame in _SINGLE.items():
+                yield probed(f"{name}, {which} frame", features[:, frame], labels, training)
 
 
 def sampled_frames(path: Path) -> Tensor:
@@ -69,7 +72,7 @@ def sampled_frames(path: Path) -> Tensor:
 
 
 def probed(name: str, features: Tensor, labels: Tensor, training: Tensor) -> Probed:
-    """Fit on the training videos of features (N, D), labels (N,), with the penalty that folds choose there, and test."""
+    """Fit on the training videos of features (N, D), with the penalty that folds choose there; test on the others."""
     known, truth = features[training], labels[training]
     folds = torch.arange(len(known)) // len(CLASSES)  # videos of one index: every class once
     right = [

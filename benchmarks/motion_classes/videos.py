@@ -112,9 +112,7 @@ def write_table(out: Path, videos: list[Written]) -> None:
 def read_table(out: Path) -> list[Written]:
     """Read what `write_table` wrote."""
     with (out / TABLE_NAME).open(newline="", encoding="utf-8") as file:
-        return [
-            Written(row["path"], row["label"], row["split"], float(row["speed"])) for row in csv.DictReader(file)
-        ]
+        return [Written(row["path"], row["label"], row["split"], float(row["speed"])) for row in csv.DictReader(file)]
 
 
 class Film:
