@@ -59,7 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     steps = {"write": _write, "flow": _flow, "probe": _probe, "train": _train, "score": _score, "report": _report}
     for name, step in steps.items():
         if options.only in (None, name) and (name != "probe" or options.only == name):
-            step(Place(options.folder), options)
+            try:
+                step(Place(options.folder), options)
+            except FileNotFoundError as error:
+                raise SystemExit(f"expected {error.filename}; got no such file. Run the steps before {name}") from None
 
 
 def _write(place: Place, options: argparse.Namespace) -> None:

@@ -45,7 +45,7 @@ def draw_speed_of_motion(bins: Sequence[SpeedBin], methods: Sequence[str], path:
     axes.set_xticks(range(len(bins)), labels, fontsize=8)
     axes.set_xlabel("speed: cells of 8 px from one sampled frame to the next", fontsize=9)
     _finish(axes)
-    axes.legend(fontsize=8, framealpha=0.85, edgecolor="none")
+    figure.legend(loc="outside upper center", ncols=len(methods), fontsize=8, edgecolor="none")
     figure.savefig(path, format="png", dpi=110)
 
 
@@ -57,11 +57,11 @@ def draw_clips_a_second(methods: Mapping[str, Accuracy], clips_a_second: Mapping
         rate = clips_a_second[name]
         if found.interval.exists:
             axes.plot([rate, rate], [found.interval.low, found.interval.high], color=colour, linewidth=1.6)
-        axes.plot([rate], [found.mean], mark, color=colour, markersize=8)
-        axes.annotate(name, (rate, found.mean), (9, 0), textcoords="offset points", fontsize=9, va="center")
+        axes.plot([rate], [found.mean], mark, color=colour, markersize=8, label=name)
     axes.set_xlim(0, 1.3 * max(clips_a_second[name] for name in methods))
     axes.set_xlabel("clips a second on the CPU, optical flow included, decoding not", fontsize=9)
     _finish(axes)
+    figure.legend(loc="outside upper center", ncols=len(methods), fontsize=8, edgecolor="none")
     figure.savefig(path, format="png", dpi=110)
 
 

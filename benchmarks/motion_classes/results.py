@@ -48,7 +48,8 @@ class Scored:
 def read_scores(path: Path) -> Scored:
     """Read a table with the columns path, label (number or name of a class) and score_0, score_1, ... (logits).
 
-    Raises ValueError for other columns, a label that is no class, scores that are not finite, or a video named twice.
+    Only test videos count, whatever else was scored. Raises ValueError for other columns, a label that is no class,
+    scores that are not finite, a video named twice, or no test video.
     """
     wanted = [f"score_{n}" for n in range(len(CLASSES))]
     rows: list[tuple[str, int, list[float]]] = []
@@ -58,11 +59,15 @@ def read_scores(path: Path) -> Scored:
         if missing:
             raise ValueError(f"{path}: expected the columns path, label, score_0, ...; {sorted(missing)} are missing")
         for row in reader:
-            rows.append((_inside(row["path"]), _number_of(row["label"], path), [float(row[name]) for name in wanted]))
+            inside = _inside(row["path"])
+            if inside.startswith("test/"):
+                rows.append((inside, _number_of(row["label"], path), [float(row[name]) for name in wanted]))
             if len(rows) > _MOST_ROWS:
                 raise ValueError(f"{path}: expected at most {_MOST_ROWS} rows; got more")
     if not rows or not np.isfinite([row[2] for row in rows]).all() or len({row[0] for row in rows}) < len(rows):
-        raise ValueError(f"{path}: expected a row of finite scores for each video; got none, NaN, or a video twice")
+        raise ValueError(
+            f"{path}: expected a row of finite scores for each test video; got none, NaN, or a video twice"
+        )
     return Scored.of(rows)
 
 

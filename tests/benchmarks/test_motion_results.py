@@ -57,12 +57,13 @@ def test_scores_are_read_wherever_the_data_set_lies_and_become_probabilities(tmp
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,label,score_0\na,1,2\n", "score_10"),
-        (HEADER + "\n", "a row of finite scores"),
-        (HEADER + "\na,sideways" + ",1" * 12, "'sideways'"),
-        (HEADER + "\na,12" + ",1" * 12, "'12'"),
-        (HEADER + "\na,3,nan" + ",1" * 11, "finite"),
-        (HEADER + "\na,3" + ",1" * 12 + "\na,3" + ",1" * 12, "twice"),
+        ("path,label,score_0\ntest/a/a,1,2\n", "score_10"),
+        (HEADER + "\n", "a row of finite scores for each test video"),
+        (HEADER + "\ntrain/a/a,3" + ",1" * 12, "a row of finite scores"),
+        (HEADER + "\ntest/a/a,sideways" + ",1" * 12, "'sideways'"),
+        (HEADER + "\ntest/a/a,12" + ",1" * 12, "'12'"),
+        (HEADER + "\ntest/a/a,3,nan" + ",1" * 11, "finite"),
+        (HEADER + "\ntest/a/a,3" + ",1" * 12 + "\ntest/a/a,3" + ",1" * 12, "twice"),
     ],
 )
 def test_scores_that_are_none_are_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -192,3 +193,8 @@ def test_steps_run_in_order_and_the_probe_only_when_asked(tmp_path: Path, monkey
     assert ran[5:] == ["probe 32"]
     with pytest.raises(SystemExit):
         program.main([str(tmp_path), "--seeds", "0"])
+
+
+def test_a_step_without_what_it_needs_says_so(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"expected .*msnet-0.csv; got no such file. Run the steps before report"):
+        program.main([str(tmp_path), "--only", "report"])
