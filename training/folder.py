@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Iterable, Mapping
@@ -13,12 +14,16 @@ from typing import Any
 import torch
 from tensorboardX import SummaryWriter
 
-from extractor.store.disk.atomic import replacing, storage_errors
+from extractor.store.disk.atomic import replacing, storage_errors, write_bytes
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from schemas.errors import ConfigurationError
+from schemas.records import Failure
 
 CHECKPOINT, BEST = CHECKPOINTS = ("model.safetensors", "best.safetensors")
 _LOSSES, _EVALUATIONS = LOGS = ("losses.csv", "evaluations.csv")
+LEFT_OUT = "left_out.csv"
+"""Videos that could not be used; absent where there are none."""
+
 CURVES = "tensorboard"
 """Folder of the same curves for TensorBoard."""
 _STATE = "state.pt"
@@ -60,7 +65,7 @@ class TrainingFolder:
     def begin(self, step: int) -> None:
         """Make the folder ready to go on behind `step` steps: rows of later ones will be written again."""
         if not step:
-            refuse_other_folder(self.root, {*LOGS, *CHECKPOINTS, CURVES}.__contains__, "a training")
+            refuse_other_folder(self.root, {*LOGS, *CHECKPOINTS, CURVES, LEFT_OUT}.__contains__, "a training")
             probe_storage(self.root)
         with storage_errors(self.root):
             for name in LOGS:
@@ -89,6 +94,14 @@ class TrainingFolder:
         """Add an evaluation to the curves."""
         self._append(_EVALUATIONS, {"step": step, **found})
         self._draw(step, {f"held_out/{name}": value for name, value in found.items() if value == value})
+
+    def save_left_out(self, failures: Mapping[str, Failure]) -> None:
+        """Name the videos that could not be used, with the class of their failure and why."""
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines)
+        writer.writerow(("video_id", "failure", "message"))
+        writer.writerows((name, one.failure.value, one.message) for name, one in sorted(failures.items()))
+        write_bytes(self.root / LEFT_OUT, lines.getvalue().encode("utf-8", "replace"))
 
     def evaluations(self) -> list[dict[str, float]]:
         """The evaluations so far, with their steps."""

@@ -108,6 +108,7 @@ def _run(trainer: Trainer, loop: Loop) -> Path:
             trainer.save_state()
             saved = time.monotonic()
     trainer.save_state()
+    trainer.name_left_out()
     return trainer.save_checkpoint(CHECKPOINT)
 
 
@@ -215,6 +216,12 @@ class Trainer:
         with self.task.as_stored(stored):
             save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=torch.float16)
         return path
+
+    def name_left_out(self) -> None:
+        """Write down which videos could not be used, by any process of the group."""
+        failures = self.group.gather(dict(self.task.left_out()))
+        if self.group.leads and failures:
+            self.folder.save_left_out(failures)
 
     def close(self) -> None:
         """End what the task has started, and the curves."""

@@ -253,4 +253,4 @@ def _multiply_adds(spec: NetworkSpec, num_frames: int, size_px: int) -> int:
     network = build_network(spec).eval()
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, num_frames, 3, size_px, size_px))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from extractor.models.msnet import MSNet
+from schemas.records import Failure
 from training.config import Share, TrainingConfig
 from training.group import Group
 
@@ -61,6 +62,9 @@ class Task(Protocol):
 
     def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
         """Within the block, the network is as a checkpoint stores it."""
+
+    def left_out(self) -> Mapping[str, Failure]:
+        """Videos that this process met and could not use, by id."""
 
     def facts(self) -> dict[str, Any]:
         """What else a checkpoint's recipe says: plain values."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 import time
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,10 +25,11 @@ from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
 from jobs.weights.training import TrainingRequest, train_weights
 from schemas.errors import ConfigurationError
+from schemas.wording import counted
 from training.clips.labelled import LabelledVideos
 from training.config import TrainingConfig, TrainingPrecision
 from training.configurations import RECIPES, read_config
-from training.folder import BEST, CURVES, LOGS
+from training.folder import BEST, CURVES, LEFT_OUT, LOGS
 from training.train import Loop, Progress
 
 _LINE_EVERY_SECONDS = 20.0
@@ -148,7 +151,22 @@ def train(
     logs = [str(out / name) for name in LOGS if (out / name).exists()]  # a short training may have no evaluation yet
     if logs:
         say(f"losses and held-out evaluations: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
+    _tell_of_left_out(out / LEFT_OUT)
     return INTERRUPTED if interruptions.happened else 0
+
+
+def _tell_of_left_out(path: Path) -> None:
+    """Say how many videos could not be used, by class of failure."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        counts = Counter(row["failure"] for row in csv.DictReader(file))
+    found = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    say(
+        paragraph(
+            f"{counted(counts.total(), 'video')} could not be used ({found}), and others took their place: {path}"
+        )
+    )
 
 
 def _warn_of_bfloat16(wanted: TrainingConfig, device: DeviceChoice) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -41,7 +40,7 @@ class ClassifyTask:
         self.steps_per_epoch = max(1, len(videos.training) // config.clips_per_step)
         self.steps = max(1, round(config.epochs * self.steps_per_epoch))
         self.best = "top1" if videos.validation else None
-        self.broken: dict[str, Failure] = {}
+        self._broken: dict[str, Failure] = {}  # in validation, and before the training was resumed
         self._halvings = halvings_of(network)
         enlarge_embedding(network, self._halvings)
         network.dropout.p = config.dropout
@@ -127,7 +126,7 @@ class ClassifyTask:
         )
         for number, logits in scored:
             if isinstance(logits, Failure):
-                self.broken[mine[number].video_id] = logits
+                self._broken[mine[number].video_id] = logits
                 continue
             label = mine[number].label
             assert label is not None
@@ -137,17 +136,19 @@ class ClassifyTask:
         count, right, among, loss = sums.tolist()
         if not count:
             raise ConfigurationError("expected validation videos that can be decoded; got none. Check them")
-        self.broken |= group.gather({} if self._clips is None else dict(self._clips.broken) | self.broken)
         return {"top1": 100 * right / count, "top5": 100 * among / count, "loss": loss / count}
 
     def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
         """With the embedding as small as it was."""
         return as_stored(network, self._halvings)
 
+    def left_out(self) -> Mapping[str, Failure]:
+        """Broken videos."""
+        return self._broken | ({} if self._clips is None else self._clips.broken)
+
     def facts(self) -> dict[str, Any]:
-        """The classes, and how many videos were broken by class of failure."""
-        counts = Counter(failure.failure.value for failure in self.broken.values())
-        return {"classes": list(self._videos.classes), "broken": dict(counts)}
+        """The names of the classes, in the order of the logits."""
+        return {"classes": list(self._videos.classes)}
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """None but the network's: its classifier is part of it."""
@@ -155,12 +156,11 @@ class ClassifyTask:
 
     def state_dict(self) -> dict[str, Any]:
         """The broken videos met so far, so that one that kills a worker does so once."""
-        broken = self.broken | ({} if self._clips is None else dict(self._clips.broken))
-        return {"broken": [[name, one.failure.value, one.message] for name, one in broken.items()]}
+        return {"broken": [[name, one.failure.value, one.message] for name, one in self.left_out().items()]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
         """Restore the broken videos."""
-        self.broken = {
+        self._broken = {
             name: Failure(name, FailureClass(failure), message) for name, failure, message in state_dict["broken"]
         }
         return None
@@ -182,6 +182,6 @@ class ClassifyTask:
                 workers=self._workers,
                 unflippable=sided_classes(self._videos.classes) - mirrored_labels(self._videos.classes).keys(),
                 mirrored=mirrored_labels(self._videos.classes),
-                broken=self.broken,
+                broken=self._broken,
             )
         return self._clips

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,6 +17,7 @@ from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.msnet import MSNet
 from extractor.models.spec import describe_network
 from schemas.errors import ConfigurationError
+from schemas.records import Failure
 from training.cells import cell_truth
 from training.config import ALL, HELD_OUT_SEED, Share
 from training.embedding import as_stored
@@ -197,6 +198,10 @@ class MotionTask(nn.Module):
     def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
         """With the small embedding."""
         return as_stored(network, self.config.embedding_halvings)
+
+    def left_out(self) -> Mapping[str, Failure]:
+        """None: there are no videos."""
+        return {}
 
     def facts(self) -> dict[str, Any]:
         """Nothing but the configuration."""
