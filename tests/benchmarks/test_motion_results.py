@@ -52,6 +52,9 @@ def test_scores_are_read_wherever_the_data_set_lies_and_become_probabilities(tmp
     np.testing.assert_allclose(read.probabilities, known.probabilities)
     np.testing.assert_allclose(read.probabilities.sum(1), 1)
     assert read.right.tolist() == [1, 0, 1]
+    text = (tmp_path / "scores.csv").read_text().replace(HEADER, ",".join(("video_id", "label", *CLASSES)))
+    (tmp_path / "named.csv").write_text(text)
+    np.testing.assert_array_equal(read_scores(tmp_path / "named.csv").probabilities, read.probabilities)
 
 
 @pytest.mark.parametrize(
