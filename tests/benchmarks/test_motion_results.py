@@ -122,8 +122,10 @@ def test_the_products_commands_train_once_and_score_once(tmp_path: Path, monkeyp
 
     def run(command: list[str], *, check: bool) -> SimpleNamespace:
         calls.append(command[3:])
-        made = Path(command[command.index("--out") + 1]) / "model.safetensors" if "--out" in command else None
-        made = made or Path(command[command.index("--scores") + 1])
+        if "train" in command:
+            made = Path(command[command.index("--out") + 1]) / "model.safetensors"
+        else:
+            made = Path(command[command.index("--scores") + 1])
         made.parent.mkdir(parents=True, exist_ok=True)
         made.touch()
         return SimpleNamespace(returncode=0)
