@@ -96,7 +96,11 @@ def train_arguments(place: Place, network: Network, seed: int, config: Path) -> 
 def score_arguments(place: Place, network: Network, seed: int, scores: Path) -> list[str]:
     """Arguments of `msnet` that score the test videos with a trained network."""
     checkpoint, videos = str(place.checkpoint_of(network, seed)), str(place.data_of(network))
-    return ["weights", "evaluate", checkpoint, "--task", "classify", "--videos", videos, "--scores", str(scores)]
+    results = str(place.scores_of(network, seed).with_suffix(".json"))  # else it would lie in the current folder
+    return [
+        *("weights", "evaluate", checkpoint, "--task", "classify", "--videos", videos, "--scores", str(scores)),
+        *("--out", results),
+    ]
 
 
 def train(place: Place, network: Network, seed: int, epochs: int) -> None:

@@ -46,22 +46,29 @@ class Scored:
 
 
 def read_scores(path: Path) -> Scored:
-    """Read a table with the columns path, label (number or name of a class) and score_0, score_1, ... (logits).
+    """Read what `msnet weights evaluate --scores` writes: video_id, label, and a column of logits for each class.
+
+    The columns may also be called path, label, score_0, score_1, ...; a label is the number or name of a class.
 
     Only test videos count, whatever else was scored. Raises ValueError for other columns, a label that is no class,
     scores that are not finite, a video named twice, or no test video.
     """
-    wanted = [f"score_{n}" for n in range(len(CLASSES))]
     rows: list[tuple[str, int, list[float]]] = []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        missing = {"path", "label", *wanted} - set(reader.fieldnames or ())
+        columns = set(reader.fieldnames or ())
+        name, wanted = "video_id", list(CLASSES)
+        if "path" in columns:
+            name, wanted = "path", [f"score_{n}" for n in range(len(CLASSES))]
+        missing = {name, "label", *wanted} - columns
         if missing:
-            raise ValueError(f"{path}: expected the columns path, label, score_0, ...; {sorted(missing)} are missing")
+            raise ValueError(
+                f"{path}: expected {name}, label and a column for each class; {sorted(missing)} are missing"
+            )
         for row in reader:
-            inside = _inside(row["path"])
+            inside = _inside(row[name])
             if inside.startswith("test/"):
-                rows.append((inside, _number_of(row["label"], path), [float(row[name]) for name in wanted]))
+                rows.append((inside, _number_of(row["label"], path), [float(row[column]) for column in wanted]))
             if len(rows) > _MOST_ROWS:
                 raise ValueError(f"{path}: expected at most {_MOST_ROWS} rows; got more")
     if not rows or not np.isfinite([row[2] for row in rows]).all() or len({row[0] for row in rows}) < len(rows):

@@ -52,6 +52,9 @@ def test_scores_are_read_wherever_the_data_set_lies_and_become_probabilities(tmp
     np.testing.assert_allclose(read.probabilities, known.probabilities)
     np.testing.assert_allclose(read.probabilities.sum(1), 1)
     assert read.right.tolist() == [1, 0, 1]
+    text = (tmp_path / "scores.csv").read_text().replace(HEADER, ",".join(("video_id", "label", *CLASSES)))
+    (tmp_path / "named.csv").write_text(text)
+    np.testing.assert_array_equal(read_scores(tmp_path / "named.csv").probabilities, read.probabilities)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +122,10 @@ def test_the_products_commands_train_once_and_score_once(tmp_path: Path, monkeyp
 
     def run(command: list[str], *, check: bool) -> SimpleNamespace:
         calls.append(command[3:])
-        made = Path(command[command.index("--out") + 1]) / "model.safetensors" if "--out" in command else None
-        made = made or Path(command[command.index("--scores") + 1])
+        if "train" in command:
+            made = Path(command[command.index("--out") + 1]) / "model.safetensors"
+        else:
+            made = Path(command[command.index("--scores") + 1])
         made.parent.mkdir(parents=True, exist_ok=True)
         made.touch()
         return SimpleNamespace(returncode=0)
