@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extractor.video import FrameReader, Inspection, item_frames
+from extractor.video import FrameReader, item_frames
 from schemas.errors import FailureClass, InventoryError, VideoError
 from schemas.records import Failure
 from training.clips.augmentation import Box, augmented, cropped, draw_augmentation, evaluation_boxes
@@ -31,11 +31,16 @@ class ClipBatch(NamedTuple):
     examples: Tensor
 
 
+_Share: TypeAlias = tuple[ClipBatch | None, tuple[Failure, ...]]
+"""A share of a step and the videos that were found to be broken meanwhile; None if no other could be found."""
+
+
 class TrainingClips:
     """Random clips of labelled videos: for each step its shares, the same whoever asks for them and however.
 
-    A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another order,
-    each once. A broken video is replaced by another one, drawn from the same numbers, and named in `broken`.
+    A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another
+    order, each once. A broken video is replaced by another one, drawn from the same numbers, and named in `broken`; one
+    whose damage lies in a part of it may serve until a clip needs that part. Close it, or use it in a `with` statement.
     """
 
     def __init__(
@@ -52,6 +57,10 @@ class TrainingClips:
         mirrored: Mapping[int, int] | None = None,
         broken: Mapping[str, Failure] | None = None,
     ) -> None:
+        if not examples:
+            raise InventoryError("expected videos to take clips from; got none. Check the list")
+        if clips_per_step % shares:
+            raise ValueError(f"expected clips_per_step to be a multiple of shares; got {clips_per_step} and {shares}")
         self._source = _TrainingSource(
             examples,
             settings,
@@ -60,14 +69,14 @@ class TrainingClips:
             clips_per_step,
             shares,
             workers,
-            set(unflippable),
+            frozenset(unflippable),
             dict(mirrored or {}),
         )
         self._source.broken.update(broken or {})
-        self._workers = ClipWorkers(self._source, workers)
+        self._workers: ClipWorkers[tuple[int, int], _Share] = ClipWorkers(self._source, workers)
         self._expected: tuple[int, int] | None = None  # step and share that come next
         self._shares: list[int] = []
-        self._results: Iterator[tuple[ClipBatch | None, tuple[Failure, ...]]] = iter(())
+        self._results: Iterator[_Share] = iter(())
 
     @property
     def broken(self) -> dict[str, Failure]:
@@ -85,6 +94,7 @@ class TrainingClips:
         """A share of a step. Raises InventoryError where 50 videos in a row are broken."""
         if self._expected != (step, share):
             self.expect(step, [share])
+        self._expected = None  # where this raises, the next call begins anew
         batch, failures = next(self._results)
         self.broken.update((failure.video_id, failure) for failure in failures)
         place = self._shares.index(share) + 1
@@ -99,8 +109,15 @@ class TrainingClips:
         return batch
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers. Another batch would start them again."""
+        self._expected, self._results = None, iter(())
         self._workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def evaluation_clips(
@@ -117,11 +134,21 @@ def evaluation_clips(
     clips are evenly spread over the video; crops: 1 for the centre, 3 for three along the longer side.
     """
     source = _EvaluationSource(examples, settings, num_frames, clips, crops, workers)
-    decoders = ClipWorkers(source, workers)
+    decoders: ClipWorkers[int, Tensor | Failure] = ClipWorkers(source, workers)
     try:
         yield from enumerate(decoders.results(range(len(examples))))
     finally:
         decoders.close()
+
+
+class _Opened(NamedTuple):
+    """An example whose file is known. first: its first frame. length: in frames. width, height: as displayed."""
+
+    number: int
+    first: int
+    length: int
+    width: float
+    height: float
 
 
 class _Source:
@@ -139,35 +166,34 @@ class _Source:
         """Bytes of a clip."""
         return self.num_frames * self.settings.size_px**2 * 3
 
-    def inspected(self, number: int) -> Inspection:
-        """What demuxing says of an example's file; from now on, this worker is at that example."""
+    def opened(self, number: int) -> _Opened:
+        """What demuxing says of an example's file; from now on, this worker is at that example.
+
+        Raises VideoError, as `inspect_video` does, and for fewer than two frames (too_short).
+        """
         self._reader = self._reader or FrameReader()
         self.watch.note(number)
-        return self._reader.inspect(self.examples[number].job)
+        example = self.examples[number]
+        inspection = self._reader.inspect(example.job)
+        first, last = item_frames(inspection.times_seconds, inspection.info.end_seconds, example.item)
+        if (count := max(0, last - first + 1)) < 2:
+            raise VideoError(
+                FailureClass.TOO_SHORT, f"{example.video_id}: expected at least two frames; got {count}. Leave it out"
+            )
+        width, height = inspection.info.displayed_size
+        return _Opened(number, first, count, width * inspection.info.pixel_aspect, height)
 
-    def read(self, number: int, positions: npt.NDArray[np.int64], boxes: Sequence[Box]) -> Tensor:
-        """Frames at positions (n,), ascending, of an example, once for each box: (boxes, n, S, S, 3) uint8."""
+    def read(self, opened: _Opened, positions: npt.NDArray[np.int64], boxes: Sequence[Box]) -> Tensor:
+        """Frames at positions (n,), in any order, of an example, once for each box: (boxes, n, S, S, 3) uint8."""
         assert self._reader is not None
-        example, size = self.examples[number], self.settings.size_px
-        first, _ = self._frames(number)
-        index, places = np.unique(positions + first, return_inverse=True)
+        size = self.settings.size_px
+        index, places = np.unique(positions + opened.first, return_inverse=True)
         frames = self._reader.read(
-            example.job, index, lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes])
+            self.examples[opened.number].job,
+            index,
+            lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes]),
         )
         return torch.from_numpy(np.stack([frames[place] for place in places], 1))
-
-    def count(self, number: int) -> int:
-        """How many frames an example has. Raises VideoError (too_short) for fewer than two."""
-        first, last = self._frames(number)
-        if last - first < 1:
-            found = max(0, last - first + 1)
-            name = self.examples[number].video_id
-            raise VideoError(FailureClass.TOO_SHORT, f"{name}: expected at least two frames; got {found}. Leave it out")
-        return last - first + 1
-
-    def _frames(self, number: int) -> tuple[int, int]:
-        inspection = self.inspected(number)
-        return item_frames(inspection.times_seconds, inspection.info.end_seconds, self.examples[number].item)
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_reader": None}
@@ -185,7 +211,7 @@ class _TrainingSource(_Source):
         clips_per_step: int,
         shares: int,
         workers: int,
-        unflippable: set[int],
+        unflippable: frozenset[int],
         mirrored: dict[int, int],
     ) -> None:
         super().__init__(examples, settings, num_frames, workers)
@@ -196,15 +222,16 @@ class _TrainingSource(_Source):
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self.result_bytes = self.clip_bytes * self._per_share
 
-    def load(self, key: tuple[int, int]) -> tuple[ClipBatch | None, tuple[Failure, ...]]:
-        """A share of a step and the videos that were found to be broken meanwhile; None if no other could be found."""
+    def load(self, key: tuple[int, int]) -> _Share:
+        """The clips of a share."""
         step, share = key
         known = len(self.broken)
         clips = []
         for place in range(share * self._per_share, (share + 1) * self._per_share):
             clip = self._clip(step, place)
             if clip is None:
-                return None, tuple(self.broken.values())[-1:]
+                found = tuple(self.broken.values())
+                return None, found[known:] or found[-1:]
             clips.append(clip)
         self.watch.note(-1)
         frames, labels, numbers = zip(*clips, strict=True)
@@ -225,13 +252,14 @@ class _TrainingSource(_Source):
         return None
 
     def _read(self, number: int, generator: np.random.Generator) -> tuple[Tensor, int, int]:
-        info = self.inspected(number).info
-        positions = training_positions(self.count(number), self.num_frames, self.settings, generator)
-        width, height = info.displayed_size
-        label = -1 if self.examples[number].label is None else int(self.examples[number].label or 0)
-        may_flip = label not in self._unflippable
-        draw = draw_augmentation(width * info.pixel_aspect, height, self.settings, generator, may_flip=may_flip)
-        clip = augmented(self.read(number, positions, [draw.box])[0], draw)
+        opened, label = self.opened(number), self.examples[number].label
+        positions = training_positions(opened.length, self.num_frames, self.settings, generator)
+        draw = draw_augmentation(
+            opened.width, opened.height, self.settings, generator, may_flip=label not in self._unflippable
+        )
+        clip = augmented(self.read(opened, positions, [draw.box])[0], draw)
+        if label is None:
+            label = -1
         return clip, self._mirrored.get(label, label) if draw.flipped else label, number
 
     def _example(self, step: int, place: int) -> int:
@@ -265,13 +293,13 @@ class _EvaluationSource(_Source):
         if example.video_id in self.broken:
             return self.broken[example.video_id]
         try:
-            info = self.inspected(key).info
-            positions = evaluation_positions(self.count(key), self.num_frames, self.settings, self._clips)
-            width, height = info.displayed_size
-            boxes = evaluation_boxes(width * info.pixel_aspect, height, self._crops)
-            index, places = np.unique(positions, return_inverse=True)
-            frames = self.read(key, index, boxes)[:, places.reshape(positions.shape)]  # (crops, clips, T, S, S, 3)
+            opened = self.opened(key)
+            positions = evaluation_positions(opened.length, self.num_frames, self.settings, self._clips)
+            boxes = evaluation_boxes(opened.width, opened.height, self._crops)
+            frames = self.read(opened, positions.ravel(), boxes)  # (crops, clips * T, S, S, 3)
         except VideoError as error:
             return Failure(example.video_id, error.failure, error.message)
-        self.watch.note(-1)
-        return frames.transpose(0, 1).flatten(0, 1).contiguous()
+        finally:
+            self.watch.note(-1)
+        views = torch.unflatten(frames, 1, positions.shape).transpose(0, 1)  # (clips, crops, T, S, S, 3)
+        return views.flatten(0, 1).contiguous()
