@@ -29,7 +29,7 @@ def training_positions(
         return _dense(count, num_frames, settings, start)
     if count < num_frames:
         return segment_positions(count, num_frames)[0]
-    edges = np.arange(num_frames + 1, dtype=np.int64) * count // num_frames
+    edges: Int64Array = np.arange(num_frames + 1, dtype=np.int64) * count // num_frames
     positions: Int64Array = edges[:-1] + generator.integers(np.diff(edges))
     return positions
 
