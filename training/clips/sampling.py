@@ -28,7 +28,8 @@ def training_positions(
         start = int(generator.integers(max(1, count - settings.dense_span + 1)))
         return _dense(count, num_frames, settings, start)
     if count < num_frames:
-        return segment_positions(count, num_frames)[0]
+        only: Int64Array = segment_positions(count, num_frames)[0]
+        return only
     edges: Int64Array = np.arange(num_frames + 1, dtype=np.int64) * count // num_frames
     positions: Int64Array = edges[:-1] + generator.integers(np.diff(edges))
     return positions
