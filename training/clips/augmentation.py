@@ -1,4 +1,4 @@
-"""Which part of a frame a clip shows, and what is changed at random: draws are pure, and the same for all its frames."""
+"""Which part of its frames a clip shows, and what is changed at random: one draw for all frames, by pure functions."""
 
 from __future__ import annotations
 

@@ -4,38 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from extractor.video import FrameReader, Inspection, item_frames
-from schemas.errors import FailureClass, InventoryError, VideoError
+from schemas.errors import InventoryError
 from schemas.records import Failure
-from training.clips.augmentation import Box, augmented, cropped, draw_augmentation, evaluation_boxes
 from training.clips.config import ClipSettings
 from training.clips.records import Example
-from training.clips.sampling import evaluation_positions, training_positions
-from training.clips.workers import ClipWorkers, Watch
-
-_MOST_ATTEMPTS = 50  # videos in a row that are broken, before all are taken to be
-
-
-class ClipBatch(NamedTuple):
-    """Clips: frames (B, T, S, S, 3) uint8 RGB, labels (B,) int64, numbers (B,) int64 of their examples."""
-
-    frames: Tensor
-    labels: Tensor
-    examples: Tensor
+from training.clips.sources import MOST_ATTEMPTS, ClipBatch, EvaluationSource, LoadedShare, TrainingSource
+from training.clips.workers import ClipWorkers
 
 
 class TrainingClips:
     """Random clips of labelled videos: for each step its shares, the same whoever asks for them and however.
 
-    A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another order,
-    each once. A broken video is replaced by another one, drawn from the same numbers, and named in `broken`.
+    A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another
+    order, each once. A broken video is replaced by another one, drawn from the same numbers, and named in `broken`; one
+    whose damage lies in a part of it may serve until a clip needs that part. Close it, or use it in a `with` statement.
     """
 
     def __init__(
@@ -52,7 +38,11 @@ class TrainingClips:
         mirrored: Mapping[int, int] | None = None,
         broken: Mapping[str, Failure] | None = None,
     ) -> None:
-        self._source = _TrainingSource(
+        if not examples:
+            raise InventoryError("expected videos to take clips from; got none. Check the list")
+        if clips_per_step % shares:
+            raise ValueError(f"expected clips_per_step to be a multiple of shares; got {clips_per_step} and {shares}")
+        self._source = TrainingSource(
             examples,
             settings,
             num_frames,
@@ -60,14 +50,14 @@ class TrainingClips:
             clips_per_step,
             shares,
             workers,
-            set(unflippable),
+            frozenset(unflippable),
             dict(mirrored or {}),
         )
         self._source.broken.update(broken or {})
-        self._workers = ClipWorkers(self._source, workers)
+        self._workers: ClipWorkers[tuple[int, int], LoadedShare] = ClipWorkers(self._source, workers)
         self._expected: tuple[int, int] | None = None  # step and share that come next
         self._shares: list[int] = []
-        self._results: Iterator[tuple[ClipBatch | None, tuple[Failure, ...]]] = iter(())
+        self._results: Iterator[LoadedShare] = iter(())
 
     @property
     def broken(self) -> dict[str, Failure]:
@@ -85,6 +75,7 @@ class TrainingClips:
         """A share of a step. Raises InventoryError where 50 videos in a row are broken."""
         if self._expected != (step, share):
             self.expect(step, [share])
+        self._expected = None  # where this raises, the next call begins anew
         batch, failures = next(self._results)
         self.broken.update((failure.video_id, failure) for failure in failures)
         place = self._shares.index(share) + 1
@@ -93,14 +84,21 @@ class TrainingClips:
         if batch is None:
             failure = failures[-1]
             raise InventoryError(
-                f"expected videos that can be decoded; got {_MOST_ATTEMPTS} broken ones in a row, the last one with:"
+                f"expected videos that can be decoded; got {MOST_ATTEMPTS} broken ones in a row, the last one with:"
                 f" {failure.message}. Check them with `msnet plan`"
             )
         return batch
 
     def close(self) -> None:
-        """End the workers."""
+        """End the workers. Another batch would start them again."""
+        self._expected, self._results = None, iter(())
         self._workers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def evaluation_clips(
@@ -116,162 +114,9 @@ def evaluation_clips(
 
     clips are evenly spread over the video; crops: 1 for the centre, 3 for three along the longer side.
     """
-    source = _EvaluationSource(examples, settings, num_frames, clips, crops, workers)
-    decoders = ClipWorkers(source, workers)
+    source = EvaluationSource(examples, settings, num_frames, clips, crops, workers)
+    decoders: ClipWorkers[int, Tensor | Failure] = ClipWorkers(source, workers)
     try:
         yield from enumerate(decoders.results(range(len(examples))))
     finally:
         decoders.close()
-
-
-class _Source:
-    """What both kinds of sources share. The reader is made in the process that decodes."""
-
-    def __init__(self, examples: Sequence[Example], settings: ClipSettings, num_frames: int, workers: int) -> None:
-        self.examples = tuple(examples)
-        self.settings, self.num_frames = settings, num_frames
-        self.broken: dict[str, Failure] = {}
-        self.watch = Watch(workers)
-        self._reader: FrameReader | None = None
-
-    @property
-    def clip_bytes(self) -> int:
-        """Bytes of a clip."""
-        return self.num_frames * self.settings.size_px**2 * 3
-
-    def inspected(self, number: int) -> Inspection:
-        """What demuxing says of an example's file; from now on, this worker is at that example."""
-        self._reader = self._reader or FrameReader()
-        self.watch.note(number)
-        return self._reader.inspect(self.examples[number].job)
-
-    def read(self, number: int, positions: npt.NDArray[np.int64], boxes: Sequence[Box]) -> Tensor:
-        """Frames at positions (n,), ascending, of an example, once for each box: (boxes, n, S, S, 3) uint8."""
-        assert self._reader is not None
-        example, size = self.examples[number], self.settings.size_px
-        first, _ = self._frames(number)
-        index, places = np.unique(positions + first, return_inverse=True)
-        frames = self._reader.read(
-            example.job, index, lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes])
-        )
-        return torch.from_numpy(np.stack([frames[place] for place in places], 1))
-
-    def count(self, number: int) -> int:
-        """How many frames an example has. Raises VideoError (too_short) for fewer than two."""
-        first, last = self._frames(number)
-        if last - first < 1:
-            found = max(0, last - first + 1)
-            name = self.examples[number].video_id
-            raise VideoError(FailureClass.TOO_SHORT, f"{name}: expected at least two frames; got {found}. Leave it out")
-        return last - first + 1
-
-    def _frames(self, number: int) -> tuple[int, int]:
-        inspection = self.inspected(number)
-        return item_frames(inspection.times_seconds, inspection.info.end_seconds, self.examples[number].item)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "_reader": None}
-
-
-class _TrainingSource(_Source):
-    """Clips of a share, by (step, share)."""
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        settings: ClipSettings,
-        num_frames: int,
-        seed: int,
-        clips_per_step: int,
-        shares: int,
-        workers: int,
-        unflippable: set[int],
-        mirrored: dict[int, int],
-    ) -> None:
-        super().__init__(examples, settings, num_frames, workers)
-        self._seed, self._clips_per_step = seed, clips_per_step
-        self._per_share = clips_per_step // shares
-        self._unflippable, self._mirrored = unflippable, mirrored
-        self._steps_per_epoch = max(1, len(examples) // clips_per_step)
-        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-        self.result_bytes = self.clip_bytes * self._per_share
-
-    def load(self, key: tuple[int, int]) -> tuple[ClipBatch | None, tuple[Failure, ...]]:
-        """A share of a step and the videos that were found to be broken meanwhile; None if no other could be found."""
-        step, share = key
-        known = len(self.broken)
-        clips = []
-        for place in range(share * self._per_share, (share + 1) * self._per_share):
-            clip = self._clip(step, place)
-            if clip is None:
-                return None, tuple(self.broken.values())[-1:]
-            clips.append(clip)
-        self.watch.note(-1)
-        frames, labels, numbers = zip(*clips, strict=True)
-        batch = ClipBatch(torch.stack(frames), torch.tensor(labels), torch.tensor(numbers))
-        return batch, tuple(self.broken.values())[known:]
-
-    def _clip(self, step: int, place: int) -> tuple[Tensor, int, int] | None:
-        for attempt in range(_MOST_ATTEMPTS):
-            generator = np.random.default_rng((self._seed, step, place, attempt))
-            number = int(generator.integers(len(self.examples))) if attempt else self._example(step, place)
-            example = self.examples[number]
-            if example.video_id in self.broken:
-                continue
-            try:
-                return self._read(number, generator)
-            except VideoError as error:
-                self.broken[example.video_id] = Failure(example.video_id, error.failure, error.message)
-        return None
-
-    def _read(self, number: int, generator: np.random.Generator) -> tuple[Tensor, int, int]:
-        info = self.inspected(number).info
-        positions = training_positions(self.count(number), self.num_frames, self.settings, generator)
-        width, height = info.displayed_size
-        label = -1 if self.examples[number].label is None else int(self.examples[number].label or 0)
-        may_flip = label not in self._unflippable
-        draw = draw_augmentation(width * info.pixel_aspect, height, self.settings, generator, may_flip=may_flip)
-        clip = augmented(self.read(number, positions, [draw.box])[0], draw)
-        return clip, self._mirrored.get(label, label) if draw.flipped else label, number
-
-    def _example(self, step: int, place: int) -> int:
-        """Number of the example at a place of a step; a step with more clips than there are videos takes them again."""
-        epoch, within = divmod(step, self._steps_per_epoch)
-        turn, place = divmod(within * self._clips_per_step + place, len(self.examples))
-        if self._order[0] != (part := epoch * self._clips_per_step + turn):
-            self._order = part, np.random.default_rng((self._seed, epoch, turn)).permutation(len(self.examples))
-        return int(self._order[1][place])
-
-
-class _EvaluationSource(_Source):
-    """All views of an example, by its number."""
-
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        settings: ClipSettings,
-        num_frames: int,
-        clips: int,
-        crops: int,
-        workers: int,
-    ) -> None:
-        super().__init__(examples, settings, num_frames, workers)
-        self._clips, self._crops = clips, crops
-        self.result_bytes = self.clip_bytes * clips * crops
-
-    def load(self, key: int) -> Tensor | Failure:
-        """Views (clips * crops, T, S, S, 3) of an example, or why it has none."""
-        example = self.examples[key]
-        if example.video_id in self.broken:
-            return self.broken[example.video_id]
-        try:
-            info = self.inspected(key).info
-            positions = evaluation_positions(self.count(key), self.num_frames, self.settings, self._clips)
-            width, height = info.displayed_size
-            boxes = evaluation_boxes(width * info.pixel_aspect, height, self._crops)
-            index, places = np.unique(positions, return_inverse=True)
-            frames = self.read(key, index, boxes)[:, places.reshape(positions.shape)]  # (crops, clips, T, S, S, 3)
-        except VideoError as error:
-            return Failure(example.video_id, error.failure, error.message)
-        self.watch.note(-1)
-        return frames.transpose(0, 1).flatten(0, 1).contiguous()

@@ -19,17 +19,20 @@ def training_positions(
 ) -> Int64Array:
     """(num_frames,) positions of a random clip of `count` frames.
 
-    segments: a random frame of each of num_frames equal parts (TSN, Wang et al., ECCV 2016); in a video with fewer frames
-    than that, each frame once and the last one repeated. dense: num_frames at a stride of dense_span // num_frames from
-    a random start; in a video shorter than the span they go on at its start, as in the reference, in ascending order.
+    segments: a random frame of each of num_frames equal parts (TSN, Wang et al., ECCV 2016); in a video with fewer
+    frames than that, each frame once and the last one repeated. dense: num_frames at a stride of dense_span //
+    num_frames from a random start; in a video shorter than the span they go on at its start, as in the reference, but
+    in ascending order.
     """
     if settings.sampling is ClipSampling.DENSE:
         start = int(generator.integers(max(1, count - settings.dense_span + 1)))
         return _dense(count, num_frames, settings, start)
     if count < num_frames:
-        return segment_positions(count, num_frames)[0]
-    edges = np.arange(num_frames + 1, dtype=np.int64) * count // num_frames
-    return edges[:-1] + generator.integers(np.diff(edges))
+        only: Int64Array = segment_positions(count, num_frames)[0]
+        return only
+    edges: Int64Array = np.arange(num_frames + 1, dtype=np.int64) * count // num_frames
+    positions: Int64Array = edges[:-1] + generator.integers(np.diff(edges))
+    return positions
 
 
 def evaluation_positions(count: int, num_frames: int, settings: ClipSettings, clips: int) -> Int64Array:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import chain
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,28 +19,40 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from schemas.errors import FailureClass, ResourceError
+from schemas.escaping import escaped
 from schemas.records import Failure
 from training.clips.records import Example
 
 _LOG = logging.getLogger(__name__)
 _AHEAD = 2  # results that a worker prepares
 _DEADLINE_SECONDS = 120.0  # of one video; a slow one takes a second
-_MOST_RESTARTS = 3  # without a result between them
+_POLL_SECONDS = 5  # how long a death may go unnoticed while nothing comes
+_MOST_RESTARTS = 8  # without a result between them
+_UNEXPLAINED = 4  # restarts that one counts for which no video can be blamed for
 _SHARED_MEMORY = Path("/dev/shm")
+_TIMED_OUT = "DataLoader timed out"  # how torch's message begins
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
+Taken = TypeVar("Taken", contravariant=True)
+Made = TypeVar("Made", covariant=True)
 
 
-class Source(Protocol[Key, Result]):
+class Source(Protocol[Taken, Made]):
     """What workers run. broken: videos by id that are not to be tried. It is pickled to each of them."""
 
-    examples: Any
     broken: dict[str, Failure]
-    result_bytes: int
     watch: Watch
 
-    def load(self, key: Key) -> Result:
+    @property
+    def examples(self) -> Sequence[Example]:
+        """What `watch` tells the numbers of."""
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of a result."""
+
+    def load(self, key: Taken) -> Made:
         """The result for a key, the same in every process."""
 
 
@@ -61,10 +76,8 @@ class Watch:
 
     def late(self, seconds: float) -> list[int]:
         """The examples that have taken more than `seconds`."""
-        waited = time.monotonic() - self._since
-        return [
-            int(at) for at, taken in zip(self._at.tolist(), waited.tolist(), strict=True) if at >= 0 and taken > seconds
-        ]
+        taken = time.monotonic() - self._since
+        return [int(example) for example in self._at[taken > seconds] if example >= 0]
 
 
 class ClipWorkers(Generic[Key, Result]):
@@ -82,7 +95,10 @@ class ClipWorkers(Generic[Key, Result]):
             _require_shared_memory(source.result_bytes * (_AHEAD + 1) * workers)
 
     def results(self, keys: Iterable[Key]) -> Iterator[Result]:
-        """Results of all keys, prepared ahead by the workers. Only the newest call may be asked for more."""
+        """Results of all keys, prepared ahead by the workers. Only the newest call may be asked for more.
+
+        Raises ResourceError where workers keep dying, or die while they decode nothing.
+        """
         if not self._workers:
             yield from map(self._source.load, keys)
             return
@@ -97,14 +113,15 @@ class ClipWorkers(Generic[Key, Result]):
                     restarts = 0
                     yield result
                 return
-            except RuntimeError as error:
-                restarts += 1
-                found = self._blame(error)
-                if not found or restarts > _MOST_RESTARTS:
+            except _WorkersFailed as failed:
+                names = self._restart()
+                restarts += 1 if names else _UNEXPLAINED
+                if restarts > _MOST_RESTARTS:
                     raise ResourceError(
-                        f"expected the processes that decode clips to keep running; got: {str(error).splitlines()[0]}."
+                        f"expected the processes that decode clips to keep running; got: {str(failed).splitlines()[0]}."
                         " Use fewer --loader-workers, or give them more memory"
-                    ) from error
+                    ) from failed
+                _LOG.warning("clip workers are started again: %s", escaped(", ".join(names) or failed))
                 remaining = waiting.rest
 
     def close(self) -> None:
@@ -115,47 +132,82 @@ class ClipWorkers(Generic[Key, Result]):
                 running._shutdown_workers()
 
     def _iterate(self, keys: _Keys[Key]) -> Iterator[Result]:
+        try:
+            self._begin(keys)
+        except RuntimeError as error:  # a worker that has died since, or that does not finish what nobody wants now
+            raise _WorkersFailed(str(error)) from error
+        while True:
+            try:
+                result = next(self._running)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                dead = [process for process in self._running._workers if not process.is_alive()]
+                if not dead and not str(error).startswith(_TIMED_OUT):
+                    raise  # by the source itself
+                if dead or self._source.watch.late(_DEADLINE_SECONDS):
+                    raise _WorkersFailed(str(error)) from error
+                continue
+            yield result
+
+    def _begin(self, keys: _Keys[Key]) -> None:
+        """Let the workers, started if there are none, turn to these keys."""
         if self._loader is None:
-            self._loader = DataLoader(
-                _Loaded(self._source),
-                batch_size=None,
-                sampler=keys,
-                num_workers=self._workers,
-                collate_fn=_same,
-                worker_init_fn=_begin_worker,
-                prefetch_factor=_AHEAD,
-                persistent_workers=True,
-                timeout=_DEADLINE_SECONDS,
-                multiprocessing_context="spawn",
-                generator=torch.Generator(),  # else it draws from the one that dropout draws from
-            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "This DataLoader will create")  # more than cores: the user's choice
+                self._loader = DataLoader(
+                    _Loaded(self._source),
+                    batch_size=None,
+                    sampler=keys,
+                    num_workers=self._workers,
+                    collate_fn=_same,
+                    worker_init_fn=_begin_worker,
+                    prefetch_factor=_AHEAD,
+                    persistent_workers=True,
+                    timeout=_POLL_SECONDS,
+                    multiprocessing_context="spawn",
+                    generator=torch.Generator(),  # else it draws from the one that dropout draws from
+                )
+                with _signals_kept():
+                    self._running = iter(self._loader)
+            return
         sampler: Any = self._loader.sampler
         sampler.take(keys)
         self._running = iter(self._loader)
-        yield from self._running
 
-    def _blame(self, error: RuntimeError) -> list[str]:
-        """Add the videos that have killed or kept a worker to the broken ones, end all workers; return the ids."""
-        processes = [] if self._running is None else self._running._workers
-        dead = [self._source.watch.of(n) for n, process in enumerate(processes) if not process.is_alive()]
-        late = self._source.watch.late(_DEADLINE_SECONDS * 0.9)
-        names = []
-        for failure, examples in ((FailureClass.DECODER_CRASHED, dead), (FailureClass.TIMED_OUT, late)):
-            for number in examples:
-                if number < 0:
-                    continue
-                example: Example = self._source.examples[number]
-                what = "ended its process" if failure is FailureClass.DECODER_CRASHED else "took more than two minutes"
-                self._source.broken[example.video_id] = Failure(
-                    example.video_id, failure, f"{example.path} {what}. Leave it out, or encode it again"
-                )
-                names.append(example.video_id)
+    def _restart(self) -> list[str]:
+        """End all workers, and add the videos that killed or kept one to the broken ones; returns these."""
+        processes: list[BaseProcess] = [] if self._running is None else self._running._workers
+        dead = {n: process.exitcode for n, process in enumerate(processes) if not process.is_alive()}
+        crashed = [self._source.watch.of(n) for n in dead]
+        late = self._source.watch.late(_DEADLINE_SECONDS)
         for process in processes:
             process.kill()
         self.close()
         self._source.watch = Watch(self._workers)
-        _LOG.warning("clip workers are started again (%s): %s", error, names)
-        return names
+        if -signal.SIGBUS in dead.values():
+            raise ResourceError(
+                "expected room in shared memory for decoded clips; got a bus error. Enlarge /dev/shm"
+                " (docker run --shm-size), or use fewer --loader-workers or smaller shares"
+            )
+        return [
+            self._blame(number, failure)
+            for failure, numbers in ((FailureClass.DECODER_CRASHED, crashed), (FailureClass.TIMED_OUT, late))
+            for number in numbers
+            if number >= 0
+        ]
+
+    def _blame(self, number: int, failure: FailureClass) -> str:
+        """Add an example to the broken ones; return its id."""
+        example = self._source.examples[number]
+        what = "ended its process" if failure is FailureClass.DECODER_CRASHED else "took more than two minutes"
+        message = f"{example.path} {what}. Leave it out, or encode it again"
+        self._source.broken[example.video_id] = Failure(example.video_id, failure, message)
+        return f"{example.video_id} ({failure.value})"
+
+
+class _WorkersFailed(Exception):  # noqa: N818 (what has happened, not yet an error)
+    """A worker has died, or does not finish a video."""
 
 
 class _Keys(Generic[Key]):
@@ -192,11 +244,29 @@ def _same(result: Any) -> Any:
 
 def _begin_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains, which ends the workers
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
 
 
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """While workers are started: they inherit that Ctrl-C waits, and torch's handler for their deaths is taken back.
+
+    That handler would raise in the midst of a step of training. A death is noticed when a result is asked for.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGCHLD) if mine else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _require_shared_memory(needed: int) -> None:
-    """Raise ResourceError where results of workers would not fit: a worker that writes beyond it dies without a word."""
+    """Raise ResourceError where results of workers would not fit: a worker that writes beyond it dies."""
     with suppress(OSError):
         free = shutil.disk_usage(_SHARED_MEMORY).free
         if free < needed:

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,18 +36,21 @@ from extractor.video.decoders.jumping import (
 from extractor.video.decoders.pyav_backend import pyav_frames, pyav_image_frames
 from extractor.video.decoders.sparse import leaves_frames_out, sparse_frames
 from extractor.video.fingerprints import check_job
+from schemas.errors import VideoError
 from schemas.records import FileJob
 
 T = TypeVar("T")
 
 _MOST_FRAMES = 2_000_000  # of all files that are remembered: some 50 MB
+_FRAMES_OF_A_FILE = 200  # what a file takes beside its frames, in frames
+_FRAMES_OF_A_PLACE = 16  # what an entry point takes, or the name of an image
 _LEAST_GAP = 4  # frames that a jump saves, at least: what a jump costs in frames
 _LEAST_SAVED = 8  # frames that all jumps of a clip save, at least
 
 
 @dataclass(slots=True)
 class _Kind:
-    """Entry points, what proves that decoding from them is exact, and the frames that jumps would have saved."""
+    """Entry points. probes: what proves that decoding from them is exact. owed: frames that they would have saved."""
 
     entries: list[Entry]
     probes: tuple[Run, ...]
@@ -76,7 +80,7 @@ class FrameReader:
 
     def inspect(self, job: FileJob) -> Inspection:
         """What demuxing says of the file of a job. Raises VideoError, as `inspect_video` does."""
-        return self._known(job).inspection
+        return self._known(check_job(job)).inspection
 
     def read(
         self, job: FileJob, index: npt.NDArray[np.int64], convert: Callable[[npt.NDArray[np.uint8]], T]
@@ -86,23 +90,33 @@ class FrameReader:
         Frames are upright. At any doubt the file is decoded anew from its start, and `convert` called again. Raises
         VideoError where the file is damaged before the last of these frames, or changes meanwhile.
         """
-        known = self._known(job)
+        now = check_job(job)
+        known = self._known(now)
         covered = np.stack([index, index + 1], 1)
         request = DecodingRequest(Path(job.path), known.inspection, index, to_end=False, covered=covered)
+        try:
+            found = self._read(known, request, convert)
+        except VideoError:
+            check_job(now)  # a file that is being written to looks damaged, and is not
+            raise
+        check_job(now)
+        return found
+
+    def _read(self, known: _Known, request: DecodingRequest, convert: Callable[[npt.NDArray[np.uint8]], T]) -> list[T]:
         for way in self._ways(known, request):
             try:
                 found = [convert(frame.pixels) for frame in way]
             except Misbehaved:
                 known.careful, known.kinds = True, []
                 continue
-            if len(found) != len(index):
-                raise AssertionError(f"expected {len(index)} frames; got {len(found)}")
+            if len(found) != len(request.index):
+                raise AssertionError(f"expected {len(request.index)} frames; got {len(found)}")
             return found
         raise AssertionError("expected PyAV to decode the file, or to say why not")
 
     def _known(self, job: FileJob) -> _Known:
-        now = check_job(job)
-        key = (job.path, now.size_bytes, now.mtime_ns, job.fps)
+        """What is remembered of the file of a job that `check_job` has returned."""
+        key = (job.path, job.size_bytes, job.mtime_ns, job.fps)
         if (known := self._files.get(key)) is not None:
             self._files.move_to_end(key)
             return known
@@ -138,35 +152,34 @@ class FrameReader:
         forward = int(request.index[-1]) + 1
         plans = [runs_over(request.covered, kind.entries, _LEAST_GAP) for kind in known.kinds]
         costs = [sum(run.end - run.first for run in runs) + _LEAST_GAP * len(runs) for runs in plans]
-        for number in sorted(range(len(plans)), key=costs.__getitem__):
-            kind, saved = known.kinds[number], forward - costs[number]
-            if saved < _LEAST_SAVED:
+        for cost, kind, plan in sorted(zip(costs, known.kinds, plans, strict=True), key=itemgetter(0)):
+            if forward - cost < _LEAST_SAVED:
                 break
-            kind.owed += saved
-            if kind.proven or (kind.owed >= comparison_cost(kind.probes) and self._proves(known, kind, request)):
-                return plans[number]
+            kind.owed += forward - cost
+            if not kind.proven and kind.owed >= comparison_cost(kind.probes):
+                try:
+                    prove(request, kind.probes)
+                except (Misbehaved, *FAULTS):
+                    known.kinds = []  # none of the file's entry points is trusted
+                    break
+                kind.proven = True
+            if kind.proven:
+                return plan
         return None
-
-    def _proves(self, known: _Known, kind: _Kind, request: DecodingRequest) -> bool:
-        """Whether decoding from the entry points of a kind is exact; if not, none of the file's is trusted."""
-        try:
-            prove(request, kind.probes)
-        except (Misbehaved, *FAULTS):
-            known.kinds = []
-            return False
-        kind.proven = True
-        return True
 
 
 def _weight(inspection: Inspection) -> int:
-    """How much memory a file takes, in frames; one of few frames has its header all the same."""
-    return inspection.info.num_frames + 200
+    """How much memory a file takes, in frames."""
+    places = len(inspection.entry_points) + len(inspection.images)
+    return inspection.info.num_frames + _FRAMES_OF_A_FILE + _FRAMES_OF_A_PLACE * places
 
 
 def _kinds(inspection: Inspection) -> list[_Kind]:
     """The entry points of a file, to choose from; of each kind it is proven for all that behind the start."""
-    found = []
+    found: list[_Kind] = []
     for entries in kinds_of([entry for entry in numbered_entries(inspection) if entry.number > 0]):
+        if any(entries == other.entries for other in found):  # all of them are of one kind
+            continue
         runs = [Run(entry.point, entry.number, entry.number + 1) for entry in entries]
         found.append(_Kind(entries, probes_for(runs, entries, inspection.info.num_frames)))
     return found

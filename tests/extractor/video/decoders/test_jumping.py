@@ -22,19 +22,12 @@ from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.decoding import decode
 from schemas.errors import FailureClass, VideoError
 from schemas.records import DecodingEvent, FileJob, Item, Restart
-from tests.extractor.video.bitstreams.streams_with_groups import GROUP, KINDS, WITHOUT, with_false_keyframes, write_kind
+from tests.extractor.video.bitstreams.streams_with_groups import GROUP, KINDS, WITHOUT, with_false_keyframes
 from tests.extractor.video.truth import config, kept
 from tests.videos import write_video
 
 LATE = Item("late", 5.0, 5.5)
 """In the last third of the streams, which have 25 frames a second."""
-
-
-@pytest.fixture(scope="module")
-def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Streams of several groups of pictures, by name."""
-    folder = tmp_path_factory.mktemp("groups")
-    return {name: write_kind(folder, name) for name in (*KINDS, *WITHOUT)}
 
 
 @pytest.fixture
