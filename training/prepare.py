@@ -9,9 +9,9 @@ import torch
 
 from extractor.models.checkpoints.bundled import checkpoint_path
 from schemas.errors import ConfigurationError
-from training.clips.labelled import LabelledVideos
 from training.config import TrainingConfig
 from training.embedding import enlarge_embedding
+from training.labels.labelled import LabelledVideos
 from training.start import Start, first_network
 from training.tasks.classify.config import ClassifyConfig, VideosDigest
 from training.tasks.classify.task import ClassifyTask

@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, ResourceError
-from training.clips.labelled import LabelledVideos
 from training.config import TrainingConfig
 from training.folder import BEST, CHECKPOINT, TrainingFolder
 from training.gradients import compute_gradients, finite
 from training.group import Group
+from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
 from training.prepare import prepare
 from training.start import Start

@@ -28,8 +28,8 @@ from schemas.errors import ConfigurationError, WeightsError
 from schemas.intervals import Interval
 from schemas.records import Failure
 from training.clips.config import ClipSettings
-from training.clips.labelled import LabelledVideos
 from training.clips.records import Example
+from training.labels.labelled import LabelledVideos
 from training.start import class_names
 from training.tasks.classify.scoring import score_videos
 

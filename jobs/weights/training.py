@@ -15,9 +15,9 @@ from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import available_cores
 from schemas.errors import ConfigurationError, MSNetError, ResourceError
 from schemas.wording import counted
-from training.clips.labelled import LabelledVideos
 from training.config import TrainingConfig
 from training.folder import CHECKPOINT
+from training.labels.labelled import LabelledVideos
 from training.train import Loop, Progress, train
 
 _POLL_SECONDS = 0.2

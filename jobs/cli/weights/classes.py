@@ -21,8 +21,8 @@ from schemas.errors import ConfigurationError
 from schemas.escaping import escaped
 from schemas.seals import sealed_content
 from schemas.wording import counted
-from training.clips.labelled import LabelledVideos
-from training.evaluation.confusion import CONFUSION, draw_confusion
+from training.labels.labelled import LabelledVideos
+from training.tasks.classify.confusion import CONFUSION, draw_confusion
 
 _PANEL = "Telling classes apart (--task classify)"
 _RESULTS = "classification"

@@ -26,7 +26,7 @@ from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
 from schemas.seals import sealed_content
-from training.clips.labelled import LabelledVideos
+from training.labels.labelled import LabelledVideos
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()

@@ -16,8 +16,8 @@ from jobs.cli.weights.checkpoints import weights_app
 from schemas.errors import FailureClass, VideoError
 from schemas.escaping import escaped
 from schemas.wording import counted
-from training.clips.labelled import LabelledVideos, read_labelled_videos
 from training.clips.records import Example
+from training.labels.labelled import LabelledVideos, read_labelled_videos
 
 _VIDEOS = "Labelled videos"
 _CLIP_FRAMES = 8

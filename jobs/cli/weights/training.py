@@ -26,10 +26,10 @@ from jobs.cluster.signals import Interruptions
 from jobs.weights.training import TrainingRequest, train_weights
 from schemas.errors import ConfigurationError
 from schemas.wording import counted
-from training.clips.labelled import LabelledVideos
 from training.config import TrainingConfig, TrainingPrecision
 from training.configurations import RECIPES, read_config
 from training.folder import BEST, CURVES, LEFT_OUT, LOGS
+from training.labels.labelled import LabelledVideos
 from training.train import Loop, Progress
 
 _LINE_EVERY_SECONDS = 20.0

@@ -15,12 +15,12 @@ from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.records import Failure
-from training.clips.labelled import LabelledVideos
 from training.clips.loader import TrainingClips
-from training.clips.sides import mirrored_labels, sided_classes
 from training.config import Share
 from training.embedding import as_stored, enlarge_embedding, halvings_of
 from training.group import Group
+from training.labels.labelled import LabelledVideos
+from training.labels.sides import mirrored_labels, sided_classes
 from training.precision import autocast
 from training.tasks.classify.config import ClassifyConfig, Schedule
 from training.tasks.classify.scoring import score_videos

@@ -16,8 +16,8 @@ from extractor.models.loading import load_model
 from extractor.models.msnet import build_network
 from schemas.errors import ConfigurationError
 from tests.videos import write_video
-from training.clips.labelled import LabelledVideos
 from training.clips.records import Example
+from training.labels.labelled import LabelledVideos
 from training.start import class_names, first_network
 from training.tasks.classify.config import ClassifyConfig
 from training.train import Loop, Progress, train
@@ -58,7 +58,8 @@ def _losses(run: Path) -> list[float]:
 
 def test_train_learns_classes_and_names_what_it_could_not_use(tmp_path: Path, videos: LabelledVideos) -> None:
     seen: list[Progress] = []
-    config, out = _config(epochs=6, dropout=0.0, learning_rate=0.002), tmp_path / "run"
+    clips = {"size_px": 64, "scales": [1.0], "flip": 0.0}
+    config, out = _config(epochs=6, dropout=0.0, learning_rate=0.003, clips=clips), tmp_path / "run"
     path = train(config, out, weights="bundled", videos=videos, loop=Loop(report=seen.append))
     losses = _losses(out)
     assert len(losses) == 6 and losses[-1] < 0.5 * losses[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from schemas.escaping import escaped
 from schemas.wording import counted
-from training.clips.sides import mirrored_labels, sided_classes
+from training.labels.sides import mirrored_labels, sided_classes
 
 _NAMED = 5
 

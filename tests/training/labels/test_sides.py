@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.clips.sides import mirrored_labels, sided_classes
+from training.labels.sides import mirrored_labels, sided_classes
 
 _CLASSES = ("Pulling from left to right", "Pulling from right to left", "upright", "turn_left", "Left", "right", "wave")
 

@@ -13,10 +13,10 @@ from extractor.video import list_videos
 from extractor.video.listing import Listing
 from schemas.errors import ConfigurationError, InventoryError
 from schemas.escaping import escaped
-from training.clips.list_report import ListReport
-from training.clips.lists import ClassList, ListRow, read_class_list, read_class_names
-from training.clips.places import FileIndex
 from training.clips.records import Example
+from training.labels.lists import ClassList, ListRow, read_class_list, read_class_names
+from training.labels.places import FileIndex
+from training.labels.report import ListReport
 
 _TRAINING, _VALIDATION = "train", "val"
 _SPLITS = {
@@ -56,8 +56,8 @@ def read_labelled_videos(
 ) -> LabelledVideos:
     """Read a folder with a folder for each class, a table with a column label, or a list of the videos of a folder.
 
-    labels, validation: lists of `videos` in a form of the field (training.clips.lists). A folder may have train and val
-    (or test) above its classes, and a table or list a column split. validation_share: of each class, drawn by file,
+    labels, validation: lists of `videos` in a form of the field (training.labels.lists). A folder may have train and
+    val (or test) above its classes, and a table or list a column split. validation_share: of each class, drawn by file,
     where there is no validation otherwise. class_names: file with the names of numbered classes. needs_labels: False
     takes all videos, without labels.
 

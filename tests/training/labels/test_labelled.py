@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigurationError, InventoryError
-from training.clips.labelled import LabelledVideos, read_labelled_videos
+from training.labels.labelled import LabelledVideos, read_labelled_videos
 
 
 def _files(root: Path, *names: str) -> Path:
