@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -30,7 +31,8 @@ _POLL_SECONDS = 5  # how long a death may go unnoticed while nothing comes
 _MOST_RESTARTS = 8  # without a result between them
 _UNEXPLAINED = 4  # restarts that one counts for which no video can be blamed for
 _SHARED_MEMORY = Path("/dev/shm")
-_TIMED_OUT = "DataLoader timed out"  # how torch's message begins
+_LOST = (RuntimeError, EOFError, OSError)  # from torch; the latter where a worker dies before its result is fetched
+_TIMED_OUT, _RAISED_BY_SOURCE = "DataLoader timed out", "in DataLoader worker process"  # in torch's messages
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -134,20 +136,19 @@ class ClipWorkers(Generic[Key, Result]):
     def _iterate(self, keys: _Keys[Key]) -> Iterator[Result]:
         try:
             self._begin(keys)
-        except RuntimeError as error:  # a worker that has died since, or that does not finish what nobody wants now
+        except _LOST as error:  # a worker that has died since, or that does not finish what nobody wants now
             raise _WorkersFailed(str(error)) from error
         while True:
             try:
                 result = next(self._running)
             except StopIteration:
                 return
-            except RuntimeError as error:
-                dead = [process for process in self._running._workers if not process.is_alive()]
-                if not dead and not str(error).startswith(_TIMED_OUT):
-                    raise  # by the source itself
-                if dead or self._source.watch.late(_DEADLINE_SECONDS):
-                    raise _WorkersFailed(str(error)) from error
-                continue
+            except _LOST as error:
+                if _RAISED_BY_SOURCE in str(error):
+                    raise
+                if str(error).startswith(_TIMED_OUT) and not self._source.watch.late(_DEADLINE_SECONDS):
+                    continue
+                raise _WorkersFailed(str(error) or type(error).__name__) from error
             yield result
 
     def _begin(self, keys: _Keys[Key]) -> None:
@@ -178,9 +179,10 @@ class ClipWorkers(Generic[Key, Result]):
     def _restart(self) -> list[str]:
         """End all workers, and add the videos that killed or kept one to the broken ones; returns these."""
         processes: list[BaseProcess] = [] if self._running is None else self._running._workers
+        late = self._source.watch.late(_DEADLINE_SECONDS)
+        connection.wait([process.sentinel for process in processes], 0 if late else 1)  # for what a lost result told
         dead = {n: process.exitcode for n, process in enumerate(processes) if not process.is_alive()}
         crashed = [self._source.watch.of(n) for n in dead]
-        late = self._source.watch.late(_DEADLINE_SECONDS)
         for process in processes:
             process.kill()
         self.close()
