@@ -21,7 +21,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMAND = Path(sys.executable).with_name("msnet")
 LOADED_BY_NAME = {"s3fs"}  # by fsspec, for an address that begins with s3://
 # distribution by imported name, where they differ
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "decord": "decord2", "lazy_loader": "lazy-loader"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "decord": "decord2",
+    "lazy_loader": "lazy-loader",
+    "tensorboardX": "tensorboardx",
+}
 
 
 def name_of(requirement: str) -> str:

@@ -104,12 +104,13 @@ def pays(saved: int, cost: int) -> bool:
     return saved >= max(LONG_GAP, _WORTH * cost)
 
 
-def runs_over(covered: Int64Array, entries: Sequence[Entry], least_gap: int = _LEAST_GAP) -> tuple[Run, ...]:
-    """The runs that decode all covered stretches. entries: ascending. least_gap: frames that a jump saves.
+def runs_over(covered: Int64Array, entries: Sequence[Entry], least_gap: int | None = None) -> tuple[Run, ...]:
+    """The runs that decode all covered stretches. entries: ascending. least_gap: frames that a jump saves, at least.
 
     Entries at frames 0, 250 and 500, covered (510, 600): one run from 500 to 600.
     """
     numbers = np.array([entry.number for entry in entries], np.int64)
+    least_gap = _LEAST_GAP if least_gap is None else least_gap
     runs: list[Run] = []
     position = 0  # behind the last frame that is decoded
     for first, end in covered.tolist():

@@ -7,9 +7,15 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from training.tasks.losses import boundary_loss, confidence_loss, matching_loss, motion_class_loss, regression_loss
 
 from training.cells import CellTruth
+from training.tasks.motion.losses import (
+    boundary_loss,
+    confidence_loss,
+    matching_loss,
+    motion_class_loss,
+    regression_loss,
+)
 from training.world import IGNORE, Boundary
 
 _SHAPE = (2, 3, 4, 5)  # B, T - 1, h, w
