@@ -6,17 +6,19 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tensorboardX import SummaryWriter
 
 from extractor.store.disk.atomic import replacing, storage_errors, write_bytes
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, StorageError
 from schemas.records import Failure
 
 CHECKPOINT, BEST = CHECKPOINTS = ("model.safetensors", "best.safetensors")
@@ -81,7 +83,7 @@ class TrainingFolder:
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Save everything that resuming needs, atomically."""
-        with replacing(self.root / _STATE) as temporary:
+        with self.saving(), replacing(self.root / _STATE) as temporary:
             torch.save(dict(state), temporary)
 
     def log_step(self, step: int, stage: str, rate: float, losses: Mapping[str, float], names: Iterable[str]) -> None:
@@ -94,6 +96,19 @@ class TrainingFolder:
         """Add an evaluation to the curves."""
         self._append(_EVALUATIONS, {"step": step, **found})
         self._draw(step, {f"held_out/{name}": value for name, value in found.items() if value == value})
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Turn a failure to write, of whatever library, into a StorageError that says what is kept."""
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError, StorageError) as error:
+            kept = "the last saved state is kept" if (self.root / _STATE).exists() else "nothing is saved yet"
+            reason = str(error.__cause__ or error).partition("\n")[0]  # a StorageError's advice is about stores
+            raise StorageError(
+                f"expected room in {self.root} to save the training; got: {reason}. Free some space, and run the same"
+                f" command again; {kept}"
+            ) from error
 
     def save_left_out(self, failures: Mapping[str, Failure]) -> None:
         """Name the videos that could not be used, with the class of their failure and why."""
@@ -108,7 +123,7 @@ class TrainingFolder:
         return [{name: float(value) for name, value in row.items()} for row in _rows(self.root / _EVALUATIONS)]
 
     def _append(self, name: str, row: Mapping[str, object]) -> None:
-        with storage_errors(self.root):
+        with self.saving():
             _append(self.root / name, row)
 
     def _draw(self, step: int, values: Mapping[str, float]) -> None:

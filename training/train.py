@@ -213,7 +213,7 @@ class Trainer:
             **self.task.facts(),
         }
         stored = self._stored
-        with self.task.as_stored(stored):
+        with self.task.as_stored(stored), self.folder.saving():
             save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=torch.float16)
         return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
 from schemas.config import Edges
-from schemas.errors import ConfigurationError, WeightsError
+from schemas.errors import ConfigurationError, StorageError, WeightsError
 from training.configurations import read_config
 from training.embedding import enlarge_embedding
 from training.evaluation.matching import measure_matching
@@ -150,6 +151,23 @@ def test_train_refuses_the_folder_of_another_configuration(tmp_path: Path) -> No
     train(_config(2), tmp_path)
     with pytest.raises(ConfigurationError, match=r"another configuration \(weight_decay differs\)"):
         train(_config(2, weight_decay=0.5), tmp_path)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos")])
+def test_train_on_a_full_disk_keeps_the_last_state(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(_config(2), tmp_path, loop=Loop(should_stop=lambda: True))
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(StorageError, match=r"expected room in .* run the same command again; the last saved state"):
+        train(_config(2), tmp_path)
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_train_names_the_state_it_cannot_read(tmp_path: Path) -> None:
