@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from extractor.store.disk.atomic import replacing, storage_errors, write_bytes
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
@@ -39,7 +42,7 @@ class TrainingFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._curves: SummaryWriter | None = None
+        self._curves: EventsWriter | None = None  # SummaryWriter writes in a thread, which prints its own errors
 
     def read_state(self, configuration: str, device: torch.device) -> dict[str, Any] | None:
         """The saved state; None in a new folder.
@@ -74,12 +77,18 @@ class TrainingFolder:
                 _drop_rows_after(self.root / name, step)
             if not step:
                 shutil.rmtree(self.root / CURVES, ignore_errors=True)
-        self._curves = SummaryWriter(str(self.root / CURVES), purge_step=step + 1)
+            (self.root / CURVES).mkdir(exist_ok=True)
+        with self.saving():
+            self._curves = EventsWriter(str(self.root / CURVES / "events"))
+            # TensorBoard hides what an earlier process wrote of these steps
+            start = SessionLog(status=SessionLog.START)
+            self._curves.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
 
     def close(self) -> None:
         """Write out the curves."""
         if self._curves is not None:
-            self._curves.close()
+            with suppress(OSError):  # of a full disk, of which the user has been told
+                self._curves.close()
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Save everything that resuming needs, atomically."""
@@ -128,8 +137,11 @@ class TrainingFolder:
 
     def _draw(self, step: int, values: Mapping[str, float]) -> None:
         assert self._curves is not None
-        for name, value in values.items():
-            self._curves.add_scalar(name, value, step)
+        with self.saving():
+            for name, value in values.items():
+                summary = scalar(name, value)
+                self._curves.write_event(Event(wall_time=time.time(), step=step, summary=summary))
+            self._curves.flush()
 
 
 def _append(path: Path, row: Mapping[str, object]) -> None:
