@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from extractor.video import inspect_job
-from jobs.cli.display import paragraph, progress, rows
+from extractor.video import inspect_job, item_frames
+from jobs.cli.display import progress, rows
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
-from schemas.errors import FailureClass, VideoError
-from schemas.escaping import escaped
+from schemas.errors import ConfigurationError, FailureClass, VideoError
 from schemas.wording import counted
 from training.clips.records import Example
 from training.labels.labelled import LabelledVideos, read_labelled_videos
@@ -81,6 +80,9 @@ def join(
     videos: Annotated[
         Path, typer.Argument(help="A folder of videos, or a table with path and label.", show_default=False)
     ],
+    listed: Annotated[
+        Path | None, typer.Argument(metavar="[LIST]", help="The same as --labels.", show_default=False)
+    ] = None,
     labels: _Labels = None,
     validation: _Validation = None,
     class_names: _ClassNames = None,
@@ -90,36 +92,54 @@ def join(
     ] = False,
 ) -> int:
     """Report how labels and videos match: what fits, what is missing, which classes there are."""
-    found = labelled_videos(videos, labels, validation, class_names, validation_share)
+    if listed is not None and labels is not None:
+        raise ConfigurationError(f"expected one training list; got {listed} and --labels {labels}. Give one of them")
+    found = labelled_videos(videos, labels or listed, validation, class_names, validation_share)
     assert found is not None
-    _print(found.report.lines())
+    say(rows(found.report.lines()))
     sound = _probe([*found.training, *found.validation]) if probe else True
     return 0 if found.report.fits and sound else _LEFT_OUT
 
 
-def _print(lines: Sequence[tuple[str, str]]) -> None:
-    for label, text in lines:
-        say(paragraph(f"{label}: {text}", indent="    "))
-
-
 def _probe(examples: Sequence[Example]) -> bool:
-    """Look into every file, and say which are broken or shorter than a clip; whether none is broken."""
-    broken: dict[str, tuple[FailureClass, str]] = {}
-    short = 0
-    with progress("files", "file") as show:
-        for done, example in enumerate(examples, start=1):
-            try:
-                short += inspect_job(example.job).info.num_frames < _CLIP_FRAMES
-            except VideoError as error:
-                broken[example.video_id] = (error.failure, error.message)
-            show(done, len(examples))
-    counts = Counter(failure.value for failure, _ in broken.values())
-    lines: list[tuple[object, ...]] = [("looked into", counted(len(examples), "file"))]
-    lines.append((f"shorter than {_CLIP_FRAMES} frames", counted(short, "file")))
-    lines.append(("broken", ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"))
-    say(rows(lines))
-    for name, (_, message) in list(broken.items())[:_NAMED]:
-        say(paragraph(f"{escaped(name)}: {escaped(message)}", indent="    "))
+    """Look into every file once, and say which videos are broken or shorter than a clip; whether none is broken."""
+    broken: dict[str, VideoError] = {}
+    short: list[str] = []
+    of_file: dict[str, list[Example]] = defaultdict(list)
+    for example in examples:
+        of_file[example.path].append(example)
+    with progress("looking into files", "file") as show:
+        for done, segments in enumerate(of_file.values(), start=1):
+            for example, frames in zip(segments, _frames(segments), strict=True):
+                if isinstance(frames, VideoError):
+                    broken[example.video_id] = frames
+                elif frames < _CLIP_FRAMES:
+                    short.append(example.video_id)
+            show(done, len(of_file))
+    counts = Counter(error.failure.value for error in broken.values())
+    lines = [("looked into", counted(len(of_file), "file"))]
+    lines.append(("broken", ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "none"))
+    lines += [(f"  {name}", error.message) for name, error in list(broken.items())[:_NAMED]]
     if len(broken) > _NAMED:
-        say(f"and {len(broken) - _NAMED} more")
+        lines.append(("  others", f"{len(broken) - _NAMED} more"))
+    if short:
+        more = f" and {len(short) - _NAMED} more" if len(short) > _NAMED else ""
+        lines.append(
+            (f"under {_CLIP_FRAMES} frames", f"{len(short)}, which repeat some: {', '.join(short[:_NAMED])}{more}")
+        )
+    say(rows(lines))
     return not broken
+
+
+def _frames(segments: Sequence[Example]) -> list[int | VideoError]:
+    """How many frames each segment of one file has, or why it has none to train on."""
+    try:
+        found = inspect_job(segments[0].job)
+    except VideoError as error:
+        return [error for _ in segments]
+    counts: list[int | VideoError] = []
+    for example in segments:
+        first, last = item_frames(found.times_seconds, found.info.end_seconds, example.item)
+        too_few = f"expected at least two frames; got {max(0, last - first + 1)}. Leave it out"
+        counts.append(last - first + 1 if last > first else VideoError(FailureClass.TOO_SHORT, too_few))
+    return counts
