@@ -97,7 +97,7 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> No
     """
     if path.suffix.lower() != ".png":
         raise UsageError(f"expected a name that ends in .png; got {path.name}. Change the ending")
-    figure = _figure()
+    figure = new_figure()
     largest = round_up(max(1.0, *(float(np.quantile(np.hypot(*m.displacement_px), 0.99)) for m in moments)))
     trust = np.concatenate([m.confidence.ravel() for m in moments])
     lowest, highest = math.floor(20 * np.quantile(trust, 0.01)) / 20, math.ceil(20 * np.quantile(trust, 0.99)) / 20
@@ -120,7 +120,7 @@ def draw_moments(moments: Sequence[Moment], path: Path, caption: str = "") -> No
     bar.set_axis_off()
     scale = figure.colorbar(axes[0, 2].images[0], cax=bar.inset_axes((0, 0.72, 1, 0.18)), orientation="horizontal")
     scale.ax.tick_params(labelsize=8)
-    _write(figure, path)
+    write_figure(figure, path, MOMENTS)
 
 
 def _show(axis: Axes, picture: npt.NDArray[Any], moment: Moment, trust: tuple[float, float]) -> None:
@@ -143,7 +143,8 @@ def _draw_wheel(axis: Axes, largest: float) -> None:
     axis.set_axis_off()
 
 
-def _figure() -> Figure:
+def new_figure() -> Figure:
+    """An empty figure. Raises UsageError where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure  # not pyplot, which would look for a display
     except ImportError as error:
@@ -153,9 +154,10 @@ def _figure() -> Figure:
     return Figure(figsize=(_WIDTH_INCHES, 1), layout="constrained")
 
 
-def _write(figure: Figure, path: Path) -> None:
+def write_figure(figure: Figure, path: Path, kind: str) -> None:
+    """Write a figure as a sealed PNG. Raises UsageError where the folder does not exist."""
     data = BytesIO()
     figure.savefig(data, format="png", dpi=110)
     if not path.absolute().parent.is_dir():
         raise UsageError(f"expected an existing folder; got {path.parent}, which does not exist. Create it first")
-    write_bytes(path, sealed(data.getvalue(), MOMENTS))
+    write_bytes(path, sealed(data.getvalue(), kind))

@@ -1,7 +1,7 @@
 """Given frames of a file, again and again, as training asks for them: exact, and near the cost of a jump to each.
 
-The frames are those of decoding from the start (docs/decoding.md). What demuxing says of a file is remembered, and so is
-the proof that decoding from its keyframes is exact, which `jumping_frames` makes once a pass.
+The frames are those of decoding from the start (docs/decoding.md). What demuxing says of a file is remembered, and so
+is the proof that decoding from its keyframes is exact, which `jumping_frames` makes once a pass.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _LEAST_SAVED = 8  # frames that all jumps of a clip save, at least
 
 @dataclass(slots=True)
 class _Kind:
-    """Entry points, what proves that decoding from them is exact, and the frames that jumps to them would have saved."""
+    """Entry points, what proves that decoding from them is exact, and the frames that jumps would have saved."""
 
     entries: list[Entry]
     probes: tuple[Run, ...]

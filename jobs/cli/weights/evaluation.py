@@ -4,34 +4,42 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from contextlib import ExitStack
 from dataclasses import asdict
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import typer
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from extractor.store.disk.atomic import write_bytes
-from jobs.cli.display import notice, progress
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
-from jobs.cli.parameters import Device
+from jobs.cli.parameters import Device, takes
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
+from jobs.cli.weights.classes import ClassOptions, class_options, evaluate_classes
 from jobs.cli.weights.evaluation_tables import print_evaluation
+from jobs.cli.weights.lists import labelled_videos
+from jobs.cli.weights.progress import PartProgress
 from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
 from schemas.seals import sealed_content
+from training.clips.labelled import LabelledVideos
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()
 _EVALUATION = "evaluation of weights"
 
 
+class _Task(StrEnum):
+    MOTION = "motion"
+    CLASSIFY = "classify"
+
+
 @weights_app.command()
+@takes(labelled=labelled_videos, of_classes=class_options)
 def evaluate(
     path: Annotated[Path, typer.Argument(help="A checkpoint, or `random` with --model, for comparison.")] = Path(
         BUNDLED_WEIGHTS
@@ -54,38 +62,58 @@ def evaluate(
         int | None,
         typer.Option("--matching-clips", min=2, help=f"Clips for displacement. (default: {_FULL.matching_clips})"),
     ] = None,
-    clips: Annotated[
-        int | None, typer.Option("--clips", min=2, help=f"Clips of 8 frames for probes. (default: {_FULL.clips})")
+    probe_clips: Annotated[
+        int | None, typer.Option("--probe-clips", min=2, help=f"Clips of 8 frames for probes. (default: {_FULL.clips})")
     ] = None,
-    videos: Annotated[
-        int | None, typer.Option("--videos", min=2, help=f"Videos of 10 s for probes. (default: {_FULL.videos})")
+    probe_videos: Annotated[
+        int | None, typer.Option("--probe-videos", min=2, help=f"Videos of 10 s for probes. (default: {_FULL.videos})")
     ] = None,
     real_seconds: Annotated[
         float | None,
         typer.Option("--real-seconds", min=0.2, help=f"Seconds of each. (default: {_FULL.real_seconds:g})"),
     ] = None,
-    size: Annotated[int, typer.Option("--size", help="Side of all frames in pixels.")] = _FULL.size_px,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", help=f"Side of all frames in pixels. (default: {_FULL.size_px}; classes: as trained)"),
+    ] = None,
+    task: Annotated[
+        _Task, typer.Option("--task", help="What to evaluate: motion, or classes of labelled videos.")
+    ] = _Task.MOTION,
     short: Annotated[
         bool, typer.Option("--short", help=f"A quick run: {SHORT.matching_clips} clips, {SHORT.videos} videos.")
     ] = False,
     device: Device = DeviceChoice.AUTO,
     force: Force = False,
+    *,
+    labelled: LabelledVideos | None,
+    of_classes: ClassOptions,
 ) -> int:
-    """Evaluate a checkpoint on held-out procedural video, with baselines, and on real video."""
+    """Evaluate a checkpoint on held-out procedural video, with baselines, and on real video; or on labelled videos."""
     base = SHORT if short else _FULL
     sizes = Sizes(
         matching_clips=matching_clips or base.matching_clips,
-        clips=clips or base.clips,
-        videos=videos or base.videos,
+        clips=probe_clips or base.clips,
+        videos=probe_videos or base.videos,
         real_seconds=real_seconds or base.real_seconds,
-        size_px=size,
+        size_px=size or base.size_px,
     )
+    if task is _Task.CLASSIFY:
+        return evaluate_classes(
+            path,
+            of_classes,
+            labelled,
+            model=model,
+            size_px=size,
+            device=choose_device(device),
+            out=out or Path(f"{path.stem}.classes.json"),
+            force=force,
+        )
     if against is None and TWIN_WEIGHTS.is_file():
         against = TWIN_WEIGHTS
     out = out or Path(f"{path.stem}.evaluation.json")
     read = [checkpoint_path(path, model or BUNDLED_MODEL), against, *with_listed_videos(real)]
     check_writable([OutputFile(out, sealed_as(_EVALUATION))], read, force=force)
-    with _PartProgress() as shown:
+    with PartProgress("evaluating") as shown:
         found = evaluate_weights(
             path,
             model=model,
@@ -99,29 +127,6 @@ def evaluate(
     write_bytes(out, json.dumps(_plain(found), indent=2, allow_nan=False).encode() + b"\n")
     say("", f"written to {out}")
     return _PARTLY_FAILED if found.real is not None and found.real.left_out else 0
-
-
-class _PartProgress:
-    """On standard error: a progress bar for each part on a terminal, elsewhere a line when a part begins."""
-
-    def __init__(self) -> None:
-        self._part = ""
-        self._bar = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def report(self, part: str, done: int, total: int) -> None:
-        """Show that `done` of `total` of a part are done."""
-        if part != self._part:
-            self._bar.close()
-            self._part, self._show = part, self._bar.enter_context(progress(part, "done"))
-            if not sys.stderr.isatty():
-                notice(f"evaluating: {part}")
-        self._show(done, total)
 
 
 def _plain(found: WeightsEvaluation) -> dict[str, Any]:

@@ -132,6 +132,9 @@ def train(
     if (videos is not None) != (task is _Task.CLASSIFY):
         expected, got = ("--videos with", "none") if videos is None else ("no --videos but with", "some")
         raise ConfigurationError(f"expected {expected} --task classify; got {got}. Change one of the two")
+    if videos is not None:
+        for label, text in videos.report.lines():
+            say(paragraph(f"{label}: {text}", indent="    "), to=sys.stderr)
     if ray_address is None:
         _warn_of_bfloat16(wanted, device)
     request = TrainingRequest(wanted, out, weights, videos, device, workers, loader_workers, ray_address)

@@ -121,7 +121,7 @@ def test_command_prints_what_the_json_has(
     out = tmp_path / "found.json"
     code, text, err = call(
         *("a.safetensors", "--against", "b.safetensors", "--out", out, "--real", place / "videos"),
-        *("--matching-clips", 6, "--clips", 4, "--videos", 2, "--size", 32, "--device", "cpu"),
+        *("--matching-clips", 6, "--probe-clips", 4, "--probe-videos", 2, "--size", 32, "--device", "cpu"),
     )
     assert code == 2, "a real video was left out"
     assert asked.pop("sizes") == Sizes(matching_clips=6, clips=4, videos=2, size_px=32)

@@ -16,8 +16,9 @@ from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.records import Failure
-from training.clips.labelled import LabelledVideos, mirrored_labels, sided_classes
+from training.clips.labelled import LabelledVideos
 from training.clips.loader import TrainingClips
+from training.clips.sides import mirrored_labels, sided_classes
 from training.config import Share
 from training.embedding import as_stored, enlarge_embedding, halvings_of
 from training.group import Group
