@@ -186,13 +186,12 @@ def _right(methods: Mapping[str, Sequence[Scored]]) -> FloatArray:
 def table(methods: Mapping[str, Accuracy], clips_a_second: Mapping[str, float]) -> str:
     """The results as text."""
     name_width = max(map(len, methods))
-    seeds = max(len(found.by_seed) for found in methods.values())
-    lines = [f"{'':{name_width}}  top-1  95 %            {'by seed':{6 * seeds}}lead of the first      clips/s"]
+    seeds_width = max(6 * max(len(found.by_seed) for found in methods.values()), len("by seed ")) + 1
+    lines = [f"{'':{name_width}}  top-1  95 %            {'by seed':{seeds_width}}lead of the first      clips/s"]
     for name, found in methods.items():
         lead = "" if found.lead is None else f"{found.lead:+.3f} {found.lead_interval}"
         by_seed = "".join(f"{value:<6.3f}" for value in found.by_seed)
         rate = f"{clips_a_second[name]:.1f}" if name in clips_a_second else ""
-        lines.append(
-            f"{name:{name_width}}  {found.mean:.3f}  {found.interval!s:<14}  {by_seed:{6 * seeds}}{lead:<22} {rate:>7}"
-        )
+        top1 = f"{found.mean:.3f}  {found.interval!s:<14}"
+        lines.append(f"{name:{name_width}}  {top1}  {by_seed:{seeds_width}}{lead:<22} {rate:>7}")
     return "\n".join(line.rstrip() for line in lines)
