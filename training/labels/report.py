@@ -10,15 +10,19 @@ from schemas.wording import counted
 from training.labels.sides import mirrored_labels, sided_classes
 
 _NAMED = 5
+_SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class ListReport:
     """Counts of a data set. form: how it was recognised. rows: of its lists or table, or videos of its folder.
 
-    missing: names whose file is not there. unlisted: videos that no list names. ambiguous: names of several files, of
-    which the first is taken. repeated: ids that occur twice. in_both: ids in training and in validation. training and
-    validation: videos by class. odd_splits: rows by split that is neither.
+    training and validation: videos by class. unnamed: classes are numbers of a list, without names. absent: labels
+    whose files are all missing. missing: names whose file is not there. ambiguous: names of several files, left out.
+    by_name: names that were found in other folders than the list says. unlisted: videos that no list names. outside:
+    videos in no folder of a class. repeated: ids that occur twice, of which the first counts; relabelled: those of them
+    with another label. in_both: ids in training and in validation. test: videos of a test split beside one for
+    validation, left out. odd_splits: rows by split that is none of these. skipped: other files, in words.
     """
 
     form: str = ""
@@ -26,63 +30,107 @@ class ListReport:
     classes: tuple[str, ...] = ()
     training: tuple[int, ...] = ()
     validation: tuple[int, ...] = ()
+    unnamed: bool = False
+    absent: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    unlisted: tuple[str, ...] = ()
     ambiguous: tuple[str, ...] = ()
+    by_name: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
+    relabelled: tuple[str, ...] = ()
     in_both: tuple[str, ...] = ()
+    test: int = 0
     odd_splits: Mapping[str, int] = field(default_factory=dict)
+    skipped: str = ""
 
     @property
     def fits(self) -> bool:
-        """Whether every row has its file, once."""
-        return not (self.missing or self.ambiguous or self.repeated or self.in_both or self.odd_splits)
+        """Whether every row has its file, once, on one side; videos that no list names may be others'."""
+        wrong = (self.missing, self.ambiguous, self.outside, self.repeated, self.in_both, self.odd_splits)
+        return not any(wrong)
+
+    @property
+    def fitting(self) -> int:
+        """Number of examples."""
+        return sum(self.training) + sum(self.validation)
 
     def lines(self) -> list[tuple[str, str]]:
         """The report as labels and sentences."""
-        lines = [("recognised as", f"{self.form}: {counted(self.rows, 'row')}")]
+        lines = [("recognised as", self.form), ("rows", f"{self.rows}, of which {self.fitting} fit")]
         if self.classes:
-            lines.append(("classes", f"{len(self.classes)}, {_range(self.training)} training videos each"))
-        lines.append(("training", counted(sum(self.training), "video")))
-        lines.append(("validation", counted(sum(self.validation), "video") if self.validation else "none"))
+            lines.append(("classes", str(len(self.classes))))
+            lines.append(("training", self._side(self.training)))
+            lines.append(("validation", self._side(self.validation) if any(self.validation) else "none"))
+        lines += self._misfits()
+        return lines + self._class_lines() if self.classes else lines
+
+    def _side(self, counts: Sequence[int]) -> str:
+        """Videos and classes of a side: "40 videos of 2 classes, 10 (run) to 30 (walk) each"."""
+        present = [(count, name) for count, name in zip(counts, self.classes, strict=True) if count]
+        (low, fewest), (high, most) = min(present), max(present, key=lambda one: one[0])
+        each = f"{low}" if low == high else f"{low} ({_short(fewest)}) to {high} ({_short(most)})"
+        return f"{counted(sum(counts), 'video')} of {counted(len(present), 'class', 'classes')}, {each} each"
+
+    def _misfits(self) -> list[tuple[str, str]]:
+        lines = []
         for label, names, what in (
             ("missing", self.missing, "no such file"),
+            ("ambiguous", self.ambiguous, "several files of that name; left out"),
+            ("in other folders", self.by_name, "found by the name alone; check them"),
             ("not listed", self.unlisted, "videos that no list names"),
-            ("ambiguous", self.ambiguous, "several files of that name; the first one is taken"),
-            ("repeated", self.repeated, "rows for a video that has one already; left out"),
-            ("on both sides", self.in_both, "files in training and in validation"),
+            ("in no class", self.outside, "videos outside the classes' folders; left out"),
+            ("repeated", self.repeated, "the first row counts"),
+            ("  with another label", self.relabelled, ""),
+            ("on both sides", self.in_both, "their files are in training and in validation"),
         ):
             if names:
-                lines.append((label, f"{len(names)}, {what}: {_named(names)}"))
+                lines.append((label, f"{len(names)}{', ' * bool(what)}{what}: {_named(names)}"))
+        if self.test:
+            lines.append(("test split", f"{counted(self.test, 'video')}, left out: there is one for validation"))
         if self.odd_splits:
-            parts = ", ".join(f"{escaped(name)} ({count})" for name, count in self.odd_splits.items())
-            lines.append(("other splits", f"left out: {parts}"))
-        lines += self._class_lines()
+            parts = _listed([f"{_short(name) or 'empty'} ({count})" for name, count in self.odd_splits.items()])
+            lines.append(("other splits", f"left out, neither training nor validation: {parts}"))
+        if self.skipped:
+            lines.append(("other files", self.skipped))
         return lines
 
     def _class_lines(self) -> list[tuple[str, str]]:
         lines = []
-        only = [name for name, t, v in zip(self.classes, self.training, self.validation, strict=False) if v and not t]
-        without = [
-            name for name, t, v in zip(self.classes, self.training, self.validation, strict=False) if t and not v
-        ]
-        if only:
-            lines.append(("validation only", f"{counted(len(only), 'class', 'classes')}: {_named(only)}"))
-        if without and any(self.validation):
-            lines.append(("training only", f"{counted(len(without), 'class', 'classes')}: {_named(without)}"))
+        if self.unnamed:
+            least, most = self.classes[0], self.classes[-1]
+            numbers = f"none: {len(self.classes)} labels occur, {least} to {most}, and are taken in this order"
+            lines.append(("names of classes", numbers))
+        sides = list(zip(self.classes, self.training, self.validation, strict=True))
+        for label, names in (
+            ("validation only", [name for name, here, held in sides if held and not here]),
+            ("training only", [name for name, here, held in sides if here and not held and any(self.validation)]),
+            ("without any video", [name for name, here, held in sides if not here and not held]),
+            ("all files missing", self.absent),
+        ):
+            if names:
+                lines.append((label, f"{counted(len(names), 'class', 'classes')}: {_named(names)}"))
         sided, mirrored = sided_classes(self.classes), mirrored_labels(self.classes)
         if sided:
-            swapped = f"{len(mirrored)} become their mirror image, " if mirrored else ""
+            fates = [
+                f"a flip makes {len(mirrored)} their mirror image" * bool(mirrored),
+                f"never flipped: {len(sided) - len(mirrored)}" * (len(sided) > len(mirrored)),
+            ]
             names = [self.classes[number] for number in sorted(sided)]
-            lines.append(("name a side", f"{len(sided)}; when flipped, {swapped}the others are not: {_named(names)}"))
+            how = ", ".join(filter(None, fates))
+            lines.append(("naming a side", f"{counted(len(sided), 'class', 'classes')} ({how}): {_named(names)}"))
         return lines
 
 
+def _short(name: str) -> str:
+    return escaped(name if len(name) <= _SHOWN_CHARACTERS else f"{name[:_SHOWN_CHARACTERS]}...")
+
+
 def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(escaped(name[:80]) for name in names[:_NAMED])
-    return shown if len(names) <= _NAMED else f"{shown} and {len(names) - _NAMED} more"
+    return _listed([_short(name) for name in names[: _NAMED + 1]], len(names))
 
 
-def _range(counts: Sequence[int]) -> str:
-    low, high = min(counts), max(counts)
-    return str(low) if low == high else f"{low} to {high}"
+def _listed(shown: Sequence[str], count: int | None = None) -> str:
+    count = len(shown) if count is None else count
+    text = ", ".join(shown[:_NAMED])
+    return text if count <= _NAMED else f"{text} and {count - _NAMED} more"
