@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import shutil
 import signal
 import threading
@@ -12,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from multiprocessing import connection
+from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -166,7 +169,7 @@ class ClipWorkers(Generic[Key, Result]):
                     prefetch_factor=_AHEAD,
                     persistent_workers=True,
                     timeout=_POLL_SECONDS,
-                    multiprocessing_context="spawn",
+                    multiprocessing_context=_forking_server(),
                     generator=torch.Generator(),  # else it draws from the one that dropout draws from
                 )
                 with _signals_kept():
@@ -248,6 +251,25 @@ def _begin_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains, which ends the workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that trains is gone, even if a video keeps it.
+
+    torch looks whether the process is gone that has forked this one, which is the server, and lives as long as this.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _forking_server() -> BaseContext:
+    """Starts processes from one that has imported torch and nothing else has happened in: in 0.1 s instead of 1.5."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.clips.sources"])
+    return context
 
 
 @contextmanager

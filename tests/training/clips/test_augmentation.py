@@ -20,14 +20,11 @@ def draws(width: float, height: float, settings: ClipSettings, count: int = 2000
 @pytest.mark.parametrize(("width", "height"), [(340, 256), (256, 340), (100, 100), (1920.5, 90)])
 def test_crops_have_sides_of_the_scales_and_lie_within_the_frame(width: float, height: float) -> None:
     settings, short = ClipSettings(), min(width, height)
-    scales = list(settings.scales)
+    scales = np.array(settings.scales)
     seen = set()
     for draw in draws(width, height, settings):
         left, top, wide, high = draw.box
-        across, down = (
-            min(range(4), key=lambda n, side=side: abs(scales[n] * short - side))
-            for side in (wide * width, high * height)
-        )
+        across, down = (int(np.abs(scales * short - side).argmin()) for side in (wide * width, high * height))
         assert wide * width == pytest.approx(scales[across] * short)
         assert high * height == pytest.approx(scales[down] * short)
         assert abs(across - down) <= 1

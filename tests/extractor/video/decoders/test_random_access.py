@@ -6,13 +6,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from extractor.video.bitstreams import entry_points
+from extractor.video.containers.preflight import Inspection, inspect_video
 from extractor.video.decoders import jumping, random_access
+from extractor.video.decoders.jumping import prove
+from extractor.video.decoders.pyav_backend import pyav_frames
 from extractor.video.decoders.random_access import FrameReader
 from schemas.errors import FailureClass, VideoError
 from schemas.records import FileJob, Item
@@ -73,7 +77,7 @@ def assert_exact(reader: FrameReader, path: Path, truth: list[Frame], sets: int,
 
 def full_frames(path: Path) -> list[Frame]:
     """Every frame by the ordinary rule, forward, in upright memory."""
-    return [frame.pixels.copy() for frame in random_access.pyav_frames(request(path))]
+    return [frame.pixels.copy() for frame in pyav_frames(request(path))]
 
 
 @pytest.mark.parametrize("name", [*KINDS, *WITHOUT])
@@ -147,8 +151,12 @@ def test_a_proof_is_made_once_and_only_after_it_would_have_paid(
     streams: dict[str, Path], ways: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proofs: list[int] = []
-    prove = random_access.prove
-    monkeypatch.setattr(random_access, "prove", lambda *given: (proofs.append(len(ways)), prove(*given))[1])
+
+    def noted(*given: Any) -> None:
+        proofs.append(len(ways))
+        prove(*given)
+
+    monkeypatch.setattr(random_access, "prove", noted)
     reader, path = FrameReader(), streams["closed.mp4"]
     for _ in range(6):
         reader.read(job(path), np.array([GROUP + GROUP // 2]), same)  # each jump saves most of a group
@@ -207,7 +215,12 @@ def test_a_jump_that_misbehaves_is_followed_by_forward_decoding_and_convert_sees
     seen: list[int] = []
     truth = true_frames(path)
     index = np.array([50, 147])
-    found = reader.read(job(path), index, lambda pixels: (seen.append(1), pixels.copy())[1])
+
+    def convert(pixels: Frame) -> Frame:
+        seen.append(1)
+        return pixels.copy()
+
+    found = reader.read(job(path), index, convert)
     assert ways == ["jumping", "pyav_frames"]
     assert len(seen) == 3
     assert all(np.array_equal(frame, truth[number]) for number, frame in zip(index, found, strict=True))
@@ -269,10 +282,12 @@ def test_a_file_that_changes_while_it_is_read_has_changed(tmp_path: Path) -> Non
 def test_the_oldest_files_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [write_video(tmp_path / f"{number}.mp4", frames=10) for number in range(4)]
     inspected: list[str] = []
-    inspect = random_access.inspect_video
-    monkeypatch.setattr(
-        random_access, "inspect_video", lambda path, **given: (inspected.append(str(path)), inspect(path, **given))[1]
-    )
+
+    def noted(path: str, *, fps: float | None) -> Inspection:
+        inspected.append(path)
+        return inspect_video(path, fps=fps)
+
+    monkeypatch.setattr(random_access, "inspect_video", noted)
     reader = FrameReader(most_frames=3 * 300)
     for path in (*paths[:3], paths[0], paths[3], paths[0], paths[1]):
         reader.inspect(job(path))
