@@ -103,7 +103,7 @@ RESUMABLE = [  # a command, and the function it calls
     ("demo --out out", "demo.run_demo"),
     ("gebd demo --out out", "gebd.demo.run_gebd_demo"),
     ("gebd train store a.json --out out --device cpu", "gebd.heads.train_head"),
-    ("weights train --out out --device cpu", "weights.training.run_training"),
+    ("weights train --out out --device cpu", "weights.training.train_weights"),
 ]
 BEGUN_ANEW = [
     ("extract videos --out out --dry-run", "extract.plan_videos"),
