@@ -46,6 +46,7 @@ _FRAMES_OF_A_FILE = 200  # what a file takes beside its frames, in frames
 _FRAMES_OF_A_PLACE = 16  # what an entry point takes, or the name of an image
 _LEAST_GAP = 4  # frames that a jump saves, at least: what a jump costs in frames
 _LEAST_SAVED = 8  # frames that all jumps of a clip save, at least
+_SPARSE_COST = 0.8  # of a frame, on average, where those that no other refers to are left out on the way
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class _Kind:
 
     entries: list[Entry]
     probes: tuple[Run, ...]
-    owed: int = 0
+    owed: float = 0
     proven: bool = False
 
 
@@ -149,7 +150,8 @@ class FrameReader:
 
         A proof is made once what it would have saved so far exceeds what it costs.
         """
-        forward = int(request.index[-1]) + 1
+        sparse = leaves_frames_out(known.inspection) and not known.careful
+        forward = (int(request.index[-1]) + 1) * (_SPARSE_COST if sparse else 1)
         plans = [runs_over(request.covered, kind.entries, _LEAST_GAP) for kind in known.kinds]
         costs = [sum(run.end - run.first for run in runs) + _LEAST_GAP * len(runs) for runs in plans]
         for cost, kind, plan in sorted(zip(costs, known.kinds, plans, strict=True), key=itemgetter(0)):

@@ -262,7 +262,7 @@ ENTRIES = [point(number) for number in (0, 250, 500, 750)]
 def test_runs_begin_at_the_last_keyframe_that_saves_enough(
     covered: list[list[int]], expected: list[tuple[int, int]]
 ) -> None:
-    runs = runs_over(np.array(covered), ENTRIES)
+    runs = runs_over(np.array(covered), ENTRIES, least_gap=100)
     assert [(run.first, run.end) for run in runs] == expected
     for run in runs:
         assert run.entry == (None if run.first == 0 else EntryPoint(run.first * 10, None, 1, False))

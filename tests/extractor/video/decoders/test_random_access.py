@@ -159,11 +159,18 @@ def test_a_proof_is_made_once_and_only_after_it_would_have_paid(
     monkeypatch.setattr(random_access, "prove", noted)
     reader, path = FrameReader(), streams["closed.mp4"]
     for _ in range(6):
-        reader.read(job(path), np.array([GROUP + GROUP // 2]), same)  # each jump saves most of a group
-    assert len(proofs) == 1
-    assert proofs[0] > 0  # the first reading was forward
-    assert ways[: proofs[0]] == ["sparse_frames"] * proofs[0]
-    assert ways[proofs[0] :] == ["jumping"] * (6 - proofs[0])
+        reader.read(job(path), np.array([2 * GROUP + 5]), same)  # a jump saves 26 frames, the proof costs 60
+    assert proofs == [2]
+    assert ways == ["sparse_frames"] * 2 + ["jumping"] * 4
+
+
+def test_jumps_that_save_little_are_left_to_decoding_forward_without_some_frames(
+    streams: dict[str, Path], ways: list[str]
+) -> None:
+    reader, index = FrameReader(), np.array([GROUP - 1, 2 * GROUP - 1, 3 * GROUP - 1])
+    for _ in range(20):
+        reader.read(job(streams["closed.mp4"]), index, same)
+    assert ways == ["sparse_frames"] * 20
 
 
 def test_a_jump_decodes_the_groups_of_the_wanted_frames_only(streams: dict[str, Path]) -> None:
