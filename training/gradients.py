@@ -7,7 +7,7 @@ how many processes compute them, nor on how much fits into a device at a time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ def compute_gradients(
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     group.sum([*totals.values(), *statistics.sums, *gradients])
     found = {name: float(total) for name, total in totals.items()}
-    if finite(found):
+    if all(map(math.isfinite, found.values())):
         statistics.finish(task.shares)
     return found
 
@@ -78,11 +78,6 @@ class _RunningStatistics:
         """Take the mean over all shares."""
         for (norm, name), total in zip(self._places, self.sums, strict=True):
             setattr(norm, name, total / shares)
-
-
-def finite(losses: Mapping[str, float]) -> bool:
-    """Whether all losses are finite."""
-    return all(value - value == 0 for value in losses.values())
 
 
 def _seed(seed: int, step: int, share: int) -> int:

@@ -65,7 +65,7 @@ def _has_classes(checkpoint: Checkpoint, classes: Sequence[str]) -> bool:
 
 def class_names(checkpoint: Checkpoint) -> tuple[str, ...] | None:
     """The classes that one of our own files names; None where it names none."""
-    named = _recipe(checkpoint).get("classes")
+    named = recipe_of(checkpoint).get("classes")
     if not isinstance(named, list) or len(named) != checkpoint.num_classes:
         return None
     return tuple(map(str, named))
@@ -83,11 +83,12 @@ def _new_classifier(width: int, classes: int, seed: int) -> nn.Linear:
 def _origin(checkpoint: Checkpoint) -> dict[str, Any]:
     found: dict[str, Any] = {"file": checkpoint.path.name, "kind": checkpoint.kind, "sha256": checkpoint.sha256}
     if checkpoint.kind == "msnet":
-        found["recipe"] = _recipe(checkpoint)
+        found["recipe"] = recipe_of(checkpoint)
     return found
 
 
-def _recipe(checkpoint: Checkpoint) -> dict[str, Any]:
+def recipe_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """How one of our own files was trained; empty where it does not say."""
     with suppress(ValueError, RecursionError):
         recipe = json.loads(checkpoint.metadata.get("recipe", "{}"))
         if isinstance(recipe, dict):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,7 @@ from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, ResourceError
 from training.config import TrainingConfig
 from training.folder import BEST, CHECKPOINT, TrainingFolder
-from training.gradients import compute_gradients, finite
+from training.gradients import compute_gradients
 from training.group import Group
 from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
@@ -99,7 +100,7 @@ def _run(trainer: Trainer, loop: Loop) -> Path:
         progress = trainer.advance()
         if trainer.step > first + 1:
             pace = (time.monotonic() - begun) / (trainer.step - first)
-            progress = _with_time_left(progress, pace * (progress.steps - progress.step))
+            progress = replace(progress, seconds_left=pace * (progress.steps - progress.step))
         if trainer.group.leads:
             loop.report(progress)
         if trainer.group.agree(loop.should_stop()):
@@ -150,7 +151,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
         losses = compute_gradients(self.network, task, step, self.group, self._scaler)
-        if not finite(losses):
+        if not all(map(math.isfinite, losses.values())):
             self.save_state()
             self.save_checkpoint(CHECKPOINT)
             raise ConfigurationError(
@@ -250,7 +251,3 @@ class Trainer:
         self._scaler.load_state_dict(state["scaler"])
         if self._mean is not None:
             self._mean.load_state_dict(state["mean"])
-
-
-def _with_time_left(progress: Progress, seconds: float) -> Progress:
-    return Progress(**{**vars(progress), "seconds_left": seconds})

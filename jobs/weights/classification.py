@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,18 +18,17 @@ import torch
 from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
-from extractor.models.checkpoints.bundled import checkpoint_path
 from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import NetworkSpec
-from jobs.weights.loading import BUNDLED_MODEL, LoadedWeights, load_weights
+from jobs.weights.loading import LoadedWeights, load_weights
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.intervals import Interval
 from schemas.records import Failure
 from training.clips.config import ClipSettings
 from training.clips.records import Example
 from training.labels.labelled import LabelledVideos
-from training.start import class_names
+from training.start import class_names, recipe_of
 from training.tasks.classify.scoring import score_videos
 
 _TIMED_SECONDS = 2.0
@@ -117,7 +115,7 @@ def classify(
     classes: tuple[str, ...] | None = None
     for path in checkpoints:
         weights, network = load_weights(path, model, device)
-        checkpoint = read_checkpoint(checkpoint_path(weights.weights, weights.model or BUNDLED_MODEL))
+        checkpoint = read_checkpoint(Path(weights.weights))
         theirs = _classes(checkpoint, network, videos.classes)
         if classes not in (None, theirs):
             raise WeightsError(f"expected checkpoints of the same classes; got others in {path}. Leave it out")
@@ -225,8 +223,8 @@ def _classes(checkpoint: Checkpoint, network: MSNet, wanted: Sequence[str]) -> t
 def _settings(checkpoint: Checkpoint, num_frames: int | None, size_px: int | None) -> tuple[int, ClipSettings]:
     """Clip length and how clips are taken: as in the checkpoint's training, where it says so."""
     settings, length = ClipSettings(), 8
-    with suppress(ValueError, KeyError, TypeError, RecursionError, ValidationError):
-        configuration = json.loads(checkpoint.metadata.get("recipe", "{}"))["configuration"]
+    with suppress(ValueError, KeyError, TypeError, ValidationError):
+        configuration = recipe_of(checkpoint)["configuration"]
         length = int(configuration["num_segments"])
         settings = ClipSettings.model_validate(configuration["clips"])
     if size_px is not None:
@@ -239,7 +237,7 @@ def _cost(weights: LoadedWeights, network: MSNet, num_frames: int, size_px: int,
     frames = torch.zeros(_AT_A_TIME, num_frames, 3, size_px, size_px, device=network.device)
     float(network(frames).clip_features[0, 0])  # the first pass of a shape chooses its algorithms
     begun, passes = time.monotonic(), 0
-    while (taken := time.monotonic() - begun) < _TIMED_SECONDS or not passes:
+    while time.monotonic() - begun < _TIMED_SECONDS or not passes:
         float(network(frames).clip_features[0, 0])  # waits for the device
         passes += 1
     taken = time.monotonic() - begun

@@ -135,12 +135,20 @@ def jumping_frames(request: DecodingRequest) -> NativeFrames:
     assert plan is not None
     try:
         prove(request, plan.probes)
-        with closing(Source(request)) as source:
-            for run in plan.runs:
-                yield from source.sampled(run, to_end=request.to_end and run is plan.runs[-1])
     except FAULTS as error:
         raise misbehaved(error) from None
+    yield from frames_of_runs(request, plan.runs)
     request.tally.flags.add("jumps")
+
+
+def frames_of_runs(request: DecodingRequest, runs: Sequence[Run]) -> NativeFrames:
+    """Sampled frames of runs whose entry points are proven. Raises Misbehaved, as `jumping_frames`."""
+    try:
+        with closing(Source(request)) as source:
+            for run in runs:
+                yield from source.sampled(run, to_end=request.to_end and run is runs[-1])
+    except FAULTS as error:
+        raise misbehaved(error) from None
 
 
 FAULTS = (VideoError, av.FFmpegError, OSError)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -24,10 +23,9 @@ from extractor.video.decoders.jumping import (
     FAULTS,
     Entry,
     Run,
-    Source,
     comparison_cost,
+    frames_of_runs,
     kinds_of,
-    misbehaved,
     numbered_entries,
     probes_for,
     prove,
@@ -136,7 +134,7 @@ class FrameReader:
             yield pyav_image_frames(request)
             return
         if (runs := self._jumps(known, request)) is not None:
-            yield _jumping(request, runs)
+            yield frames_of_runs(request, runs)
         flags = set(inspection.info.flags) - {"long"}
         if not flags and not known.careful:
             if leaves_frames_out(inspection):
@@ -185,12 +183,3 @@ def _kinds(inspection: Inspection) -> list[_Kind]:
         runs = [Run(entry.point, entry.number, entry.number + 1) for entry in entries]
         found.append(_Kind(entries, probes_for(runs, entries, inspection.info.num_frames)))
     return found
-
-
-def _jumping(request: DecodingRequest, runs: tuple[Run, ...]) -> NativeFrames:
-    try:
-        with closing(Source(request)) as source:
-            for run in runs:
-                yield from source.sampled(run, to_end=False)
-    except FAULTS as error:
-        raise misbehaved(error) from None
