@@ -29,8 +29,9 @@ class Start:
 def first_network(config: TrainingConfig, weights: Path | None, classes: Sequence[str] | None = None) -> Start:
     """The network of a configuration with random weights, or with those of a checkpoint.
 
-    classes: of the classifier, None for none. That of a checkpoint stays if it has these classes: by name in our own
-    files, by number in others'. Otherwise the network gets a new one, and `notes` says so. Raises WeightsError.
+    classes: of the classifier; None for that of the weights, if any, and () for none. That of a checkpoint stays if it
+    has these classes: by name in our own files, by number in others'. Otherwise the network gets a new one, and `notes`
+    says so. Raises WeightsError.
     """
     spec = describe_network(config.model, num_segments=config.num_segments)
     if weights is None:
@@ -47,6 +48,8 @@ def _restored(
     if classes is None or _has_classes(checkpoint, classes):
         return restore(spec, checkpoint, seed=config.seed, edges=config.edges)
     network = restore(spec, without_classifier(checkpoint), seed=config.seed, edges=config.edges)
+    if not classes:
+        return network
     network.classifier = _new_classifier(network.spec.feature_dim, len(classes), config.seed)
     network.spec = replace(network.spec, num_classes=len(classes))
     if checkpoint.num_classes is not None:

@@ -24,7 +24,7 @@ from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
 from training.prepare import prepare
 from training.start import Start
-from training.tasks.task import Task
+from training.tasks.task import StepFinisher, Task
 
 LICENCE = "Apache-2.0"
 
@@ -33,7 +33,8 @@ LICENCE = "Apache-2.0"
 class Progress:
     """The result of a step. `losses` are weighted, by name; `held_out` is None after steps without an evaluation.
 
-    seconds_left: at the mean pace so far, evaluations included; None after the first step.
+    seconds_left: at the mean pace so far, evaluations included; None after the first step. note: a sentence for the
+    user, from the task.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Progress:
     frames_per_second: float
     held_out: Mapping[str, float] | None
     seconds_left: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,9 @@ class Trainer:
                 f" {self.folder.root} has what was trained before it"
             )
         self._descend()
+        note = None
+        if isinstance(task, StepFinisher):
+            note = task.finish_step(self.network, step, losses, self.group)
         seconds = time.monotonic() - started
         self._trained_seconds += seconds
         self.step += 1
@@ -173,7 +178,8 @@ class Trainer:
             self.folder.log_step(self.step, task.stage(step), rate, losses, task.loss_names)
         if task.evaluates_after(step):
             held_out = self.evaluate()
-        return Progress(self.step, task.steps, task.stage(step), losses, rate, task.frames(step) / seconds, held_out)
+        pace = task.frames(step) / seconds
+        return Progress(self.step, task.steps, task.stage(step), losses, rate, pace, held_out, note=note)
 
     def evaluate(self) -> dict[str, float]:
         """Figures on held-out clips; they are logged, and the best network so far is stored."""

@@ -1,0 +1,112 @@
+"""What embeds views: projection heads beside the network, and a second network of keys that follows the first."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from extractor.models.backbones.timeline import ClipTimeline
+from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
+from extractor.models.msnet import MSNet
+from schemas.config import Edges
+from training.tasks.contrast.config import LossWeights
+
+
+class FrameTimeline(ClipTimeline):
+    """Frames on their own: the shift reads the frame itself, and the MS module is left out."""
+
+    def __init__(self) -> None:
+        super().__init__(1, Edges.REPEAT)
+
+    def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
+        """All frames, with motion features of zero."""
+        nothing = x.new_zeros(1, 1, 1, 1)
+        return x, MotionFeatures(nothing, nothing, nothing, nothing.bool())
+
+
+def frame_features(network: MSNet, frames: Tensor) -> Tensor:
+    """Features (N, D) float32 of single frames (N, 3, H, W), without the MS module."""
+    features, _, _ = network.run(frames, FrameTimeline())
+    return features
+
+
+def segment_features(network: MSNet, clips: Tensor) -> Tensor:
+    """Features (B, S, D) float32 of the segments of clips (B, S, T, 3, H, W), each a sequence of its own."""
+    found: Tensor = network(clips.flatten(0, 1)).clip_features
+    return torch.unflatten(found, 0, clips.shape[:2])
+
+
+@contextmanager
+def statistics_kept(network: nn.Module, kept: bool) -> Iterator[None]:
+    """Within the block, norms in training leave their running statistics as they are, if `kept`."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)] if kept else []
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+class Projections(nn.Module):
+    """A head of two layers for each loss, as in MoCo v2, and what says whether segments are in order.
+
+    Embeddings are (N, width) float32 of length 1. Heads of losses that are switched off do not exist.
+    """
+
+    def __init__(self, losses: LossWeights, features: int, width: int, segments: int) -> None:
+        super().__init__()
+        names = [name for name in LossWeights.model_fields if getattr(losses, name)]
+        self.heads = nn.ModuleDict({name: _head(features, width) for name in names})
+        self.classifier = nn.Linear(segments * width, 2) if "order" in names else None
+
+    def embed(self, name: str, features: Tensor) -> Tensor:
+        """Embeddings (N, width) of features (N, D) for the loss `name`."""
+        return F.normalize(self.heads[name](features).float(), dim=1)
+
+    def score_order(self, segments: Tensor) -> Tensor:
+        """Scores (B, 2) float32 of segments (B, S, D) in some order: in time, shuffled."""
+        assert self.classifier is not None
+        embedded = torch.unflatten(self.embed("order", segments.flatten(0, 1)), 0, segments.shape[:2])
+        scores: Tensor = self.classifier(embedded.flatten(1)).float()
+        return scores
+
+
+def _head(features: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, width))
+
+
+class KeyNetwork(nn.Module):
+    """A copy of the network and its heads that follows them slowly, and is not trained.
+
+    Its norms use running statistics. With statistics of the batch, as in MoCo, they would let a query recognise its
+    positive by what else was in the batch; MoCo shuffles batches over GPUs against that, which shares of a step, whose
+    number must not matter, cannot. Running statistics are those of no batch (EMAN; Cai et al., CVPR 2021). They follow
+    the first network's faster at the start, where these change fast.
+    """
+
+    def __init__(self, network: MSNet, heads: Projections) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        self.heads = copy.deepcopy(heads)
+        self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def follow(self, network: MSNet, heads: Projections, momentum: float, step: int) -> None:
+        """Move towards the network behind step number `step`: what is kept of the weights is `momentum`."""
+        for mine, other in ((self.network, network), (self.heads, heads)):
+            for own, parameter in zip(mine.parameters(), other.parameters(), strict=True):
+                own.lerp_(parameter, 1 - momentum)
+            kept = min(momentum, (1 + step) / (10 + step))
+            for statistic, buffer in zip(mine.buffers(), other.buffers(), strict=True):
+                if statistic.is_floating_point():
+                    statistic.lerp_(buffer, 1 - kept)
+                else:
+                    statistic.copy_(buffer)
