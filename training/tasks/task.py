@@ -85,4 +85,4 @@ class StepFinisher(Protocol):
     """What a task may have beside: something to do behind each step of the optimizer."""
 
     def finish_step(self, network: MSNet, step: int, losses: Mapping[str, float], group: Group) -> str | None:
-        """Called in all processes after step number `step`, with its losses; returns a sentence for the user or None."""
+        """Called in all processes after step number `step` with its losses; returns a sentence for the user, if any."""
