@@ -27,8 +27,8 @@ class Thing(NamedTuple):
 def paint(
     textures: Atlas, shapes: Atlas, ground: int, offset_px: Tensor, things: Sequence[Thing], size: tuple[int, int]
 ) -> Tensor:
-    """Frames (F, 3, H, W) in [0, 1]: a ground that lies at offset_px (F, 2) at every frame, and the things before it."""
-    count, (height, width) = len(offset_px), size
+    """Frames (F, 3, H, W) in [0, 1]: a ground at offset_px (F, 2) at every frame, and the things before it."""
+    height, width = size
     y, x = torch.meshgrid(torch.arange(height).float(), torch.arange(width).float(), indexing="ij")
     frames = _sampled(textures, ground, x + offset_px[:, 0, None, None], y + offset_px[:, 1, None, None], TEXTURE_PX)
     for thing in things:
@@ -37,7 +37,6 @@ def paint(
         distance = _sampled(shapes, thing.shape, dx + tile_px / 2, dy + tile_px / 2, tile_px)  # in radii
         cover = (0.5 - distance * thing.radius_px).clamp(0, 1)  # (1, F, H, W)
         frames = torch.lerp(frames, _sampled(textures, thing.texture, dx, dy, TEXTURE_PX), cover.expand_as(frames))
-    assert frames.shape[1] == count
     return frames.transpose(0, 1)
 
 
