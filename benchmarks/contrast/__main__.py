@@ -12,15 +12,17 @@ Steps, each of which goes on where an earlier run stopped:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from benchmarks.contrast.films import write_films
 from benchmarks.contrast.looks import PROBES
 from benchmarks.contrast.probes import Split, accuracy, lead, probe, settle_norms
-from benchmarks.contrast.runs import ALL, RUNS, SIZE_PX, Place, falls, network_of, train
+from benchmarks.contrast.runs import ALL, RUNS, SIZE_PX, Place, curves, held_out, network_of, train
 from benchmarks.motion_classes.motions import CLASSES
 from benchmarks.motion_classes.probe import sampled_frames
 from benchmarks.motion_classes.videos import read_table, write_videos
@@ -63,15 +65,21 @@ def main(arguments: list[str] | None = None) -> None:
         print(text)
 
 
-def report(place: Place, runs: list[str], epochs: int) -> str:
+def report(place: Place, runs: Sequence[str], epochs: int) -> str:
     """The losses and probes of all trainings."""
-    lines = [f"losses: mean of epoch 2, from which on the queues are full, and of epoch {epochs}; standard error"]
+    lines = ["losses and retrieval on held-out films, by the networks before and after; and the mean loss of training"]
+    lines.append(f"{'':18} {'':12} {'before':>8} {'after':>8}   epoch 2, of full queues, and the last one")
     for name in runs:
-        for fall in falls(place, name, epochs):
-            lines.append(
-                f"  {name:<16} {fall.name:<12} {fall.early:6.3f} {fall.late:6.3f}"
-                f"  {fall.late - fall.early:+.3f} +- {fall.error:.3f}"
-            )
+        before, after = (held_out(place, name, trained=trained) for trained in (False, True))
+        trained = curves(place, name)
+        for loss in (*trained, "retrieval", "spread"):
+            line = f"  {name:<16} {loss:<12} {before[loss]:8.3f} {after[loss]:8.3f}"
+            if loss in trained:
+                steps = len(trained[loss]) // epochs
+                early, late = trained[loss][steps : 2 * steps], trained[loss][-steps:]
+                line += f"   {np.mean(early):.3f} {np.mean(late):.3f}"
+            lines.append(line)
+            print(line, flush=True)
     for kind, split in _splits(place).items():
         classes = int(split.test_labels.max()) + 1
         lines += ["", f"{kind}: accuracy on {len(split.test)} test clips (chance {1 / classes:.3f}), 95 % over clips"]

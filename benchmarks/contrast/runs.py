@@ -8,10 +8,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
 
+from benchmarks.contrast.probes import settle_norms
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network
+from training.clips.loader import TrainingClips
+from training.configurations import read_config
+from training.group import Group
+from training.labels.labelled import read_labelled_videos
+from training.tasks.contrast.config import ContrastConfig
+from training.tasks.contrast.source import ViewSource
+from training.tasks.contrast.task import ContrastTask
+from training.tasks.contrast.views import parted
 
 LOSSES = ("intra_frame", "inter_frame", "clip", "order")
 ALL = "all"
@@ -93,25 +102,31 @@ def network_of(place: Place, name: str | None) -> MSNet:
     return network
 
 
-@dataclass(frozen=True, slots=True)
-class Fall:
-    """Means of a loss over the first epoch whose queue is full, the second, and over the last one, with errors."""
-
-    name: str
-    early: float
-    late: float
-    error: float  # of the difference: its standard error over steps
-
-
-def falls(place: Place, name: str, epochs: int) -> list[Fall]:
-    """How the losses of a training fell."""
+def curves(place: Place, name: str) -> dict[str, list[float]]:
+    """The losses of a training at every step, by name."""
     with (place.run_of(name) / "losses.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    early, late = ([row for row in rows if row["stage"] == f"epoch {epoch}"] for epoch in (2, epochs))
-    found = []
-    for loss in LOSSES:
-        if rows[-1][loss]:
-            before, after = (np.array([float(row[loss]) for row in part]) for part in (early, late))
-            error = float(np.sqrt(before.var() / len(before) + after.var() / len(after)))
-            found.append(Fall(loss, float(before.mean()), float(after.mean()), error))
-    return found
+    return {loss: [float(row[loss]) for row in rows] for loss in LOSSES if rows[0][loss]}
+
+
+def held_out(place: Place, name: str, *, trained: bool) -> dict[str, float]:
+    """Losses and retrieval on the films that are held out, of a training behind its last step or before its first one.
+
+    Before, norms have the statistics of films: random weights have none.
+    """
+    videos = read_labelled_videos(place.films, validation_share=HELD_OUT_SHARE, needs_labels=False)
+    config = read_config(place.folder / f"{name}.toml", task="contrast")
+    assert isinstance(config, ContrastConfig)
+    network = build_network(MODEL, seed=config.seed)
+    if trained:
+        state = torch.load(place.run_of(name) / "state.pt", weights_only=True)
+        network.load_state_dict(state["network"])
+    else:
+        with TrainingClips(ViewSource(videos.training, config)) as clips:
+            views = parted(clips.batch(0, 0).frames, config.views, of_frames=config.losses.of_frames, of_clips=True)
+        assert views.query_clip is not None
+        settle_norms(network, views.query_clip.flatten(0, 1))
+    task = ContrastTask(config, videos, network, loader_workers=0)
+    if trained:
+        task.load_state_dict(state["task"])
+    return task.evaluate(network, Group(network.device))

@@ -65,7 +65,8 @@ class ViewSettings(Frozen):
 class ContrastConfig(TrainingConfig):
     """Learning from videos without labels. The defaults are those of VCLR's public code, which Rai et al. follow.
 
-    epochs, clips_per_step, clips_per_share: as for classes; a clip is a video with all its views.
+    epochs, clips_per_step, clips_per_share: as for classes; a clip is a video with all its views. A share has at least
+        two, of whose single frames norms compute their statistics.
     learning_rate falls along a cosine, after a linear rise over `warmup_epochs`.
     queue: videos whose keys are the negatives, at most as many as there are. key_momentum: what the key network keeps
         of its weights in a step. temperature: of all losses but `order`. projection: width of the embeddings.
@@ -77,8 +78,8 @@ class ContrastConfig(TrainingConfig):
     task: Literal["contrast"] = "contrast"
     gradient_clip: float = Field(default=20.0, gt=0)
     epochs: float = Field(default=400.0, gt=0, le=100_000)
-    clips_per_step: int = Field(default=256, ge=1, le=65_536)
-    clips_per_share: int = Field(default=32, ge=1, le=4096)
+    clips_per_step: int = Field(default=256, ge=2, le=65_536)
+    clips_per_share: int = Field(default=32, ge=2, le=4096)
     learning_rate: float = Field(default=0.1, gt=0)
     warmup_epochs: float = Field(default=5.0, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)

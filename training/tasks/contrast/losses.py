@@ -6,6 +6,7 @@ Rai et al. take their four pretext tasks from VCLR (Kuang et al., ICCVW 2021), w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import permutations
 
 import torch
@@ -13,6 +14,30 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.tasks.contrast.queue import Negatives
+
+
+def losses_of(
+    queries: Mapping[str, Tensor],
+    keys: Mapping[str, Tensor],
+    negatives: Mapping[str, Negatives],
+    shuffled: Tensor,
+    temperature: float,
+) -> dict[str, Tensor]:
+    """The losses, by name, of what `networks.embed_queries` and `networks.embed_keys` have made of B videos.
+
+    shuffled (B,) bool: of the segments.
+    """
+    found: dict[str, Tensor] = {}
+    for name, query in queries.items():
+        if name == "intra_frame":
+            same, other = keys[name].unbind(1)
+            found[name] = intra_frame_loss(query, same, other, temperature)
+        elif name == "order":
+            found[name] = order_loss(query, shuffled)
+        else:
+            each = [info_nce(query, key, negatives[name], temperature) for key in keys[name].unbind(1)]
+            found[name] = torch.stack(each).mean()
+    return found
 
 
 def info_nce(query: Tensor, positive: Tensor, negatives: Negatives, temperature: float) -> Tensor:

@@ -43,9 +43,9 @@ class Memory(nn.Module):
         assert isinstance(queue, KeyQueue)
         return queue
 
-    def negatives(self, name: str, videos: Tensor) -> Negatives:
-        """The negatives of a loss for queries of these videos, (B,)."""
-        return self.queue(name).negatives(videos)
+    def negatives(self, videos: Tensor) -> dict[str, Negatives]:
+        """The negatives of each loss that has some, for queries of these videos, (B,)."""
+        return {name: self.queue(name).negatives(videos) for name in self._names}
 
     def begin(self) -> None:
         """Begin a step: no share has left its keys."""
@@ -56,12 +56,12 @@ class Memory(nn.Module):
         self._videos = torch.zeros(self._clips, 2, device=self._device)
 
     def keep(self, share: Share, videos: Tensor, keys: Mapping[str, Tensor]) -> None:
-        """Keep the keys, (B, width) or (B, keys of a video, width), of a share whose clips are of these videos (B,)."""
+        """Keep the keys (B, keys of a video, width) of a share whose clips are of these videos (B,)."""
         size = self._clips // share.count
         mine = slice(share.index * size, (share.index + 1) * size)
         self._videos[mine] = torch.stack((videos // _HALF, videos % _HALF), 1).to(self._videos)
         for name in self._names:
-            self._step[name][mine] = keys[name].view(size, -1, self._width)
+            self._step[name][mine] = keys[name].float()
 
     def finish(self, group: Group) -> None:
         """Add the keys of all shares of a step to the queues, in the order of its clips."""

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from extractor.models.backbones.timeline import ClipTimeline
+from extractor.models.loading import normalize
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.msnet import MSNet
 from schemas.config import Edges
 from training.tasks.contrast.config import LossWeights
+from training.tasks.contrast.losses import draw_orders
+from training.tasks.contrast.views import Views
 
 
 class FrameTimeline(ClipTimeline):
@@ -110,3 +113,44 @@ class KeyNetwork(nn.Module):
                     statistic.lerp_(buffer, 1 - kept)
                 else:
                     statistic.copy_(buffer)
+
+
+def embed_queries(
+    network: MSNet, heads: Projections, views: Views, losses: LossWeights
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What the losses compare, by loss: embeddings (B, width) of the queries of B videos; scores (B, 2) for `order`.
+
+    Also which clips had their segments shuffled, (B,) bool, drawn from torch's generator of the CPU.
+    """
+    found: dict[str, Tensor] = {}
+    shuffled = torch.empty(0)
+    if views.query_frame is not None:
+        # What is stored always has the module: statistics without it are not kept.
+        with statistics_kept(network, losses.of_clips):
+            features = frame_features(network, normalize(views.query_frame))
+        found |= {name: heads.embed(name, features) for name in ("intra_frame", "inter_frame") if name in heads.heads}
+    if views.query_clip is not None:
+        segments = segment_features(network, normalize(views.query_clip))  # (B, S, D)
+        if losses.clip:
+            found["clip"] = heads.embed("clip", segments.mean(1))
+        if losses.order:
+            # A segment sees no other one: their features, shuffled, are the features of shuffled segments.
+            order, shuffled = draw_orders(*segments.shape[:2])
+            order, shuffled = order.to(segments.device), shuffled.to(segments.device)
+            found["order"] = heads.score_order(segments.gather(1, order.unsqueeze(-1).expand_as(segments)))
+    return found, shuffled
+
+
+@torch.no_grad()
+def embed_keys(keys: KeyNetwork, views: Views) -> dict[str, Tensor]:
+    """Embeddings by the key network (B, keys of a video, width), by loss: of both frames, or of the clip."""
+    found: dict[str, Tensor] = {}
+    if views.same_frame is not None and views.other_frame is not None:
+        features = frame_features(keys.network, normalize(torch.cat((views.same_frame, views.other_frame))))
+        for name in ("intra_frame", "inter_frame"):
+            if name in keys.heads.heads:
+                found[name] = torch.stack(keys.heads.embed(name, features).chunk(2), 1)
+    if views.key_clip is not None and "clip" in keys.heads.heads:
+        features = segment_features(keys.network, normalize(views.key_clip)).mean(1)
+        found["clip"] = keys.heads.embed("clip", features).unsqueeze(1)
+    return found

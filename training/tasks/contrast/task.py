@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
 from schemas.errors import FailureClass
 from schemas.records import Failure
 from training.clips.loader import TrainingClips
+from training.clips.records import Example
 from training.clips.sources import ClipBatch
 from training.config import Share
 from training.embedding import as_stored, enlarge_embedding, halvings_of
@@ -23,18 +23,13 @@ from training.labels.labelled import LabelledVideos
 from training.precision import autocast
 from training.tasks.contrast.collapse import CollapseWatch, LossAtChance
 from training.tasks.contrast.config import ContrastConfig, LossWeights
-from training.tasks.contrast.losses import draw_orders, info_nce, intra_frame_loss, order_loss
+from training.tasks.contrast.held_out import held_out_losses
+from training.tasks.contrast.losses import losses_of
 from training.tasks.contrast.memory import Memory
-from training.tasks.contrast.networks import (
-    KeyNetwork,
-    Projections,
-    frame_features,
-    segment_features,
-    statistics_kept,
-)
+from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries
 from training.tasks.contrast.retrieval import ends_of_videos, judge
 from training.tasks.contrast.source import ViewSource
-from training.tasks.contrast.views import Views, num_frames, parted
+from training.tasks.contrast.views import num_frames, parted
 
 
 class ContrastTask:
@@ -64,6 +59,7 @@ class ContrastTask:
         self._keys = KeyNetwork(network, self._heads)
         self._memory = Memory(config, len(videos.training), network.device)
         self._watch = CollapseWatch(config.collapse_steps)
+        self._losses = tuple(name for name in self.loss_names if getattr(config.losses, name))
         self._clips: TrainingClips[ClipBatch] | None = None
 
     def stage(self, step: int) -> str:
@@ -108,14 +104,11 @@ class ContrastTask:
         wanted = self.config.losses
         frames = batch.frames.to(network.device, non_blocking=True)
         views = parted(frames, self.config.views, of_frames=wanted.of_frames, of_clips=wanted.of_clips)
-        videos = batch.examples.to(network.device)
-        found: dict[str, Tensor] = {}
         with autocast(self.config.precision, network.device):
-            keys = self._embedded_keys(views)
-            if wanted.of_frames:
-                found |= self._frame_losses(network, views, keys, videos)
-            if wanted.of_clips:
-                found |= self._clip_losses(network, views, keys, videos)
+            keys = embed_keys(self._keys, views)
+            queries, shuffled = embed_queries(network, self._heads, views, wanted)
+            negatives = self._memory.negatives(batch.examples)
+            found = losses_of(queries, keys, negatives, shuffled, self.config.temperature)
         self._memory.keep(share, batch.examples, keys)
         return {name: getattr(wanted, name) * loss for name, loss in found.items()}
 
@@ -139,7 +132,7 @@ class ContrastTask:
         return (step + 1) % every == 0 or step + 1 == self.steps
 
     def evaluate(self, network: MSNet, group: Group) -> dict[str, float]:
-        """Spread of the keys in the queues, and retrieval among held-out videos, NaN with fewer than two of them."""
+        """Retrieval and losses on held-out videos, NaN with fewer than two of them; the spread of the keys in queues."""
         config = self.config
         mine = self._held_out[group.rank :: group.count]
         ends = ends_of_videos(
@@ -154,8 +147,10 @@ class ContrastTask:
         ends = group.gather(ends)
         self._broken |= {name: one for name, one in ends.items() if isinstance(one, Failure)}
         whole = [ends[name] for name in sorted(ends) if isinstance(ends[name], Tensor)]
-        nothing = dict.fromkeys(("retrieval", "retrieval_chance", "spread"), math.nan)
-        found = judge(torch.stack([one for one in whole if isinstance(one, Tensor)])) if len(whole) > 1 else nothing
+        found = dict.fromkeys(("retrieval", "retrieval_chance", "spread", *self._losses), math.nan)
+        if len(whole) > 1:
+            found |= judge(torch.stack([one for one in whole if isinstance(one, Tensor)]))
+            found |= held_out_losses(network, self._heads, self._keys, self._sound(), config, group, self._workers)
         return found | {f"{name}_keys_spread": spread for name, spread in self._memory.spreads().items()}
 
     def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
@@ -200,57 +195,9 @@ class ContrastTask:
         if self._clips is not None:
             self._clips.close()
 
-    @torch.no_grad()
-    def _embedded_keys(self, views: Views) -> dict[str, Tensor]:
-        """Embeddings by the key network, by loss: of both frames (B, 2, width), of clips (B, width)."""
-        network, heads, wanted = self._keys.network, self._keys.heads, self.config.losses
-        keys: dict[str, Tensor] = {}
-        if views.same_frame is not None and views.other_frame is not None:
-            features = frame_features(network, normalize(torch.cat((views.same_frame, views.other_frame))))
-            for name in ("intra_frame", "inter_frame"):
-                if getattr(wanted, name):
-                    keys[name] = torch.stack(heads.embed(name, features).chunk(2), 1)
-        if views.key_clip is not None and wanted.clip:
-            keys["clip"] = heads.embed("clip", segment_features(network, normalize(views.key_clip)).mean(1))
-        return keys
-
-    def _frame_losses(
-        self, network: MSNet, views: Views, keys: Mapping[str, Tensor], videos: Tensor
-    ) -> dict[str, Tensor]:
-        assert views.query_frame is not None
-        temperature = self.config.temperature
-        # What is stored always has the module: statistics without it are not kept.
-        with statistics_kept(network, self.config.losses.of_clips):
-            features = frame_features(network, normalize(views.query_frame))
-        found: dict[str, Tensor] = {}
-        if "intra_frame" in keys:
-            same, other = keys["intra_frame"].unbind(1)
-            query = self._heads.embed("intra_frame", features)
-            found["intra_frame"] = intra_frame_loss(query, same, other, temperature)
-        if "inter_frame" in keys:
-            query = self._heads.embed("inter_frame", features)
-            negatives = self._memory.negatives("inter_frame", videos)
-            either = [info_nce(query, key, negatives, temperature) for key in keys["inter_frame"].unbind(1)]
-            found["inter_frame"] = torch.stack(either).mean()
-        return found
-
-    def _clip_losses(
-        self, network: MSNet, views: Views, keys: Mapping[str, Tensor], videos: Tensor
-    ) -> dict[str, Tensor]:
-        assert views.query_clip is not None
-        segments = segment_features(network, normalize(views.query_clip))  # (B, S, D)
-        found: dict[str, Tensor] = {}
-        if "clip" in keys:
-            query = self._heads.embed("clip", segments.mean(1))
-            negatives = self._memory.negatives("clip", videos)
-            found["clip"] = info_nce(query, keys["clip"], negatives, self.config.temperature)
-        if self.config.losses.order:
-            # A segment sees no other one: their features, shuffled, are the features of shuffled segments.
-            order, shuffled = draw_orders(*segments.shape[:2])
-            order = order.to(segments.device).unsqueeze(-1).expand_as(segments)
-            scores = self._heads.score_order(segments.gather(1, order))
-            found["order"] = order_loss(scores, shuffled.to(segments.device))
-        return found
+    def _sound(self) -> tuple[Example, ...]:
+        """The held-out videos that are not known to be broken."""
+        return tuple(example for example in self._held_out if example.video_id not in self._broken)
 
     def _loader(self) -> TrainingClips[ClipBatch]:
         if self._clips is None:
