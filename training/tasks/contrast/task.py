@@ -132,7 +132,7 @@ class ContrastTask:
         return (step + 1) % every == 0 or step + 1 == self.steps
 
     def evaluate(self, network: MSNet, group: Group) -> dict[str, float]:
-        """Retrieval and losses on held-out videos, NaN with fewer than two of them; the spread of the keys in queues."""
+        """Retrieval and losses on held-out videos, NaN with fewer than two of them; the spread of queued keys."""
         config = self.config
         mine = self._held_out[group.rank :: group.count]
         ends = ends_of_videos(
