@@ -222,7 +222,7 @@ class Trainer:
             "steps": self.step,
             "trained_seconds": round(self._trained_seconds),
             "device": self.device.type,
-            "held_out": {name: round(value, 4) for name, value in evaluated.items()},
+            "held_out": {name: round(value, 4) for name, value in evaluated.items() if math.isfinite(value)},
             **self.task.facts(),
         }
         stored = self._stored

@@ -21,7 +21,7 @@ from training.precision import autocast
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.contrast.losses import losses_of
 from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries
-from training.tasks.contrast.queue import Negatives
+from training.tasks.contrast.queue import among_one_another
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import parted
 
@@ -65,9 +65,6 @@ def _judged(embedded: dict[str, Tensor], temperature: float) -> dict[str, float]
         for kind in ("query ", "key ")
     )
     videos = embedded["videos"]
-    negatives = {
-        name: Negatives(of.flatten(0, 1), videos[:, None] != videos.repeat_interleave(of.shape[1]))
-        for name, of in keys.items()
-    }
+    negatives = {name: among_one_another(of, videos) for name, of in keys.items()}
     losses = losses_of(queries, keys, negatives, embedded["shuffled"], temperature)
     return {name: float(loss) for name, loss in losses.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.config import Share
 from training.group import Group
 from training.tasks.contrast.config import ContrastConfig
-from training.tasks.contrast.queue import KeyQueue, Negatives
+from training.tasks.contrast.queue import KeyQueue, Negatives, among_one_another
 
 KEYS_OF_VIDEO = {"inter_frame": 2, "clip": 1}
 """How many keys a video adds to the queue of each loss that has one: both frames, or the clip."""
@@ -29,6 +29,7 @@ class Memory(nn.Module):
     def __init__(self, config: ContrastConfig, videos: int, device: torch.device) -> None:
         super().__init__()
         self._clips, self._width, self._device = config.clips_per_step, config.projection, device
+        self._others = config.clips_per_share - 1
         self._names = [name for name in KEYS_OF_VIDEO if getattr(config.losses, name)]
         size = min(config.queue, max(videos - config.clips_per_step, config.clips_per_step))
         self.queues = nn.ModuleDict(
@@ -43,9 +44,17 @@ class Memory(nn.Module):
         assert isinstance(queue, KeyQueue)
         return queue
 
-    def negatives(self, videos: Tensor) -> dict[str, Negatives]:
-        """The negatives of each loss that has some, for queries of these videos, (B,)."""
-        return {name: self.queue(name).negatives(videos) for name in self._names}
+    def negatives(self, videos: Tensor, keys: Mapping[str, Tensor]) -> dict[str, Negatives]:
+        """The negatives of each loss that has some, for queries of a share's videos, (B,): the queue, and its own keys.
+
+        Keys of the share are as new as the positive. In the queue are older ones, by a network that has changed since:
+        alone, they are told from the positive by their age, which is what a network learns that changes fast.
+        """
+        videos = videos.to(self._device)
+        return {
+            name: self.queue(name).negatives(videos).and_others(among_one_another(keys[name], videos))
+            for name in self._names
+        }
 
     def begin(self) -> None:
         """Begin a step: no share has left its keys."""
@@ -82,4 +91,5 @@ class Memory(nn.Module):
 
     def chances(self) -> dict[str, float]:
         """The loss of guessing the positive among the negatives, by loss."""
-        return {name: math.log1p(self.queue(name).count) for name in self._names}
+        others = self._others
+        return {name: math.log1p(self.queue(name).count + others * KEYS_OF_VIDEO[name]) for name in self._names}

@@ -16,6 +16,15 @@ class Negatives(NamedTuple):
     keys: Tensor
     counted: Tensor
 
+    def and_others(self, other: Negatives) -> Negatives:
+        """These and others."""
+        return Negatives(torch.cat((self.keys, other.keys)), torch.cat((self.counted, other.counted), 1))
+
+
+def among_one_another(keys: Tensor, videos: Tensor) -> Negatives:
+    """For each of B videos the keys of all other ones; keys (B, keys of a video, D), videos (B,) their numbers."""
+    return Negatives(keys.flatten(0, 1), videos[:, None] != videos.repeat_interleave(keys.shape[1]))
+
 
 class KeyQueue(nn.Module):
     """The last `size` keys (D,) and the number of the video that each is of; the oldest make room.

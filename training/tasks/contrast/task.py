@@ -107,7 +107,7 @@ class ContrastTask:
         with autocast(self.config.precision, network.device):
             keys = embed_keys(self._keys, views)
             queries, shuffled = embed_queries(network, self._heads, views, wanted)
-            negatives = self._memory.negatives(batch.examples)
+            negatives = self._memory.negatives(batch.examples, keys)
             found = losses_of(queries, keys, negatives, shuffled, self.config.temperature)
         self._memory.keep(share, batch.examples, keys)
         return {name: getattr(wanted, name) * loss for name, loss in found.items()}
