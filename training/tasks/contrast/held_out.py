@@ -49,7 +49,7 @@ def held_out_losses(
             frames = batch.frames.to(network.device)
             views = parted(frames, config.views, of_frames=config.losses.of_frames, of_clips=config.losses.of_clips)
             with torch.no_grad(), evaluating(network), autocast(config.precision, network.device):
-                queries, shuffled = embed_queries(network, heads, views, config.losses)
+                queries, shuffled, _ = embed_queries(network, heads, views, config.losses)
                 positives = embed_keys(keys, views)
             embedded = {f"query {name}": one for name, one in queries.items()}
             embedded |= {f"key {name}": one for name, one in positives.items()}

@@ -36,7 +36,7 @@ class Memory(nn.Module):
             {name: KeyQueue(size * KEYS_OF_VIDEO[name], self._width, device) for name in self._names}
         )
         self._step: dict[str, Tensor] = {}
-        self._videos = torch.empty(0)
+        self._videos = self._sums = torch.empty(0)
 
     def queue(self, name: str) -> KeyQueue:
         """The queue of a loss."""
@@ -63,22 +63,28 @@ class Memory(nn.Module):
             for name in self._names
         }
         self._videos = torch.zeros(self._clips, 2, device=self._device)
+        self._sums = torch.zeros(())
 
-    def keep(self, share: Share, videos: Tensor, keys: Mapping[str, Tensor]) -> None:
-        """Keep the keys (B, keys of a video, width) of a share whose clips are of these videos (B,)."""
+    def keep(self, share: Share, videos: Tensor, keys: Mapping[str, Tensor], sums: Tensor) -> None:
+        """Keep the keys (B, keys of a video, width) of a share whose clips are of these videos (B,).
+
+        sums: over the share's features, of any shape.
+        """
+        self._sums = self._sums.to(sums) + sums
         size = self._clips // share.count
         mine = slice(share.index * size, (share.index + 1) * size)
         self._videos[mine] = torch.stack((videos // _HALF, videos % _HALF), 1).to(self._videos)
         for name in self._names:
             self._step[name][mine] = keys[name].float()
 
-    def finish(self, group: Group) -> None:
-        """Add the keys of all shares of a step to the queues, in the order of its clips."""
-        group.sum([*self._step.values(), self._videos])  # a share is zero in all processes but one
+    def finish(self, group: Group) -> Tensor:
+        """Add the keys of all shares of a step to the queues, in the order of its clips; return the mean of the sums."""
+        group.sum([*self._step.values(), self._videos, self._sums])  # a share is zero in all processes but one
         high, low = self._videos.long().unbind(1)
         videos = high * _HALF + low
         for name, keys in self._step.items():
             self.queue(name).push(keys.flatten(0, 1), videos.repeat_interleave(keys.shape[1]))
+        return self._sums / self._clips
 
     @property
     def is_full(self) -> bool:

@@ -20,6 +20,12 @@ from training.tasks.contrast.losses import draw_orders
 from training.tasks.contrast.views import Views
 
 
+KINDS = ("frames", "clips")
+"""Of features: those of single frames without the MS module, those of segments with it."""
+
+_LEAST_SCALE = 1e-4
+
+
 class FrameTimeline(ClipTimeline):
     """Frames on their own: the shift reads the frame itself, and the MS module is left out."""
 
@@ -61,18 +67,39 @@ def statistics_kept(network: nn.Module, kept: bool) -> Iterator[None]:
 class Projections(nn.Module):
     """A head of two layers for each loss, as in MoCo v2, and what says whether segments are in order.
 
-    Embeddings are (N, width) float32 of length 1. Heads of losses that are switched off do not exist.
+    Embeddings are (N, width) float32 of length 1. Heads of losses that are switched off do not exist. Features are
+    centred and scaled by what those of earlier steps were, of frames or of clips: mean features are far from 0, so that
+    otherwise all embeddings would point to nearly one place at first, and short trainings would end there.
     """
+
+    centre: Tensor
+    scale: Tensor
 
     def __init__(self, losses: LossWeights, features: int, width: int, segments: int) -> None:
         super().__init__()
         names = [name for name in LossWeights.model_fields if getattr(losses, name)]
         self.heads = nn.ModuleDict({name: _head(features, width) for name in names})
         self.classifier = nn.Linear(segments * width, 2) if "order" in names else None
+        self.register_buffer("centre", torch.zeros(len(KINDS), features))
+        self.register_buffer("scale", torch.ones(len(KINDS)))
 
     def embed(self, name: str, features: Tensor) -> Tensor:
         """Embeddings (N, width) of features (N, D) for the loss `name`."""
+        kind = KINDS.index("frames" if name in ("intra_frame", "inter_frame") else "clips")
+        features = (features - self.centre[kind]) / self.scale[kind]
         return F.normalize(self.heads[name](features).float(), dim=1)
+
+    @torch.no_grad()
+    def settle(self, moments: Tensor, kept: float) -> None:
+        """Move centre and scale towards the moments (kinds, 2, D) of a step's features: means, and of squares.
+
+        kept: how much of the centre and of the scale stays. A kind without features has moments of 0, and stays.
+        """
+        for kind, (mean, square) in enumerate(moments.unbind(0)):
+            deviation = (square - mean.square()).clamp_min(0).mean().sqrt()
+            if bool(square.any()):
+                self.centre[kind].lerp_(mean, 1 - kept)
+                self.scale[kind].lerp_(deviation.clamp_min(_LEAST_SCALE), 1 - kept)
 
     def score_order(self, segments: Tensor) -> Tensor:
         """Scores (B, 2) float32 of segments (B, S, D) in some order: in time, shuffled."""
@@ -84,6 +111,11 @@ class Projections(nn.Module):
 
 def _head(features: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, width))
+
+
+def kept_at(step: int, momentum: float) -> float:
+    """What running statistics keep in a step: `momentum`, and less at the start, where they change fast."""
+    return min(momentum, (1 + step) / (10 + step))
 
 
 class KeyNetwork(nn.Module):
@@ -107,30 +139,36 @@ class KeyNetwork(nn.Module):
         for mine, other in ((self.network, network), (self.heads, heads)):
             for own, parameter in zip(mine.parameters(), other.parameters(), strict=True):
                 own.lerp_(parameter, 1 - momentum)
-            kept = min(momentum, (1 + step) / (10 + step))
-            for statistic, buffer in zip(mine.buffers(), other.buffers(), strict=True):
-                if statistic.is_floating_point():
-                    statistic.lerp_(buffer, 1 - kept)
-                else:
-                    statistic.copy_(buffer)
+        kept = kept_at(step, momentum)
+        for statistic, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
+            if statistic.is_floating_point():
+                statistic.lerp_(buffer, 1 - kept)
+            else:
+                statistic.copy_(buffer)
+        for statistic, buffer in zip(self.heads.buffers(), heads.buffers(), strict=True):
+            statistic.copy_(buffer)
 
 
 def embed_queries(
     network: MSNet, heads: Projections, views: Views, losses: LossWeights
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """What the losses compare, by loss: embeddings (B, width) of the queries of B videos; scores (B, 2) for `order`.
 
-    Also which clips had their segments shuffled, (B,) bool, drawn from torch's generator of the CPU.
+    Also which clips had their segments shuffled, (B,) bool, drawn from torch's generator of the CPU; and the sums of
+    features and of their squares, (kinds, 2, D), for `Projections.settle`.
     """
     found: dict[str, Tensor] = {}
     shuffled = torch.empty(0)
+    sums = torch.zeros(len(KINDS), 2, heads.centre.shape[1], device=heads.centre.device)
     if views.query_frame is not None:
         # What is stored always has the module: statistics without it are not kept.
         with statistics_kept(network, losses.of_clips):
             features = frame_features(network, normalize(views.query_frame))
+        sums[KINDS.index("frames")] = _sums(features)
         found |= {name: heads.embed(name, features) for name in ("intra_frame", "inter_frame") if name in heads.heads}
     if views.query_clip is not None:
         segments = segment_features(network, normalize(views.query_clip))  # (B, S, D)
+        sums[KINDS.index("clips")] = _sums(segments.mean(1))
         if losses.clip:
             found["clip"] = heads.embed("clip", segments.mean(1))
         if losses.order:
@@ -138,7 +176,13 @@ def embed_queries(
             order, shuffled = draw_orders(*segments.shape[:2])
             order, shuffled = order.to(segments.device), shuffled.to(segments.device)
             found["order"] = heads.score_order(segments.gather(1, order.unsqueeze(-1).expand_as(segments)))
-    return found, shuffled
+    return found, shuffled, sums
+
+
+def _sums(features: Tensor) -> Tensor:
+    """Sums (2, D) of features (B, D) and of their squares."""
+    features = features.detach().float()
+    return torch.stack((features.sum(0), features.square().sum(0)))
 
 
 @torch.no_grad()

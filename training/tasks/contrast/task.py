@@ -26,7 +26,7 @@ from training.tasks.contrast.config import ContrastConfig, LossWeights
 from training.tasks.contrast.held_out import held_out_losses
 from training.tasks.contrast.losses import losses_of
 from training.tasks.contrast.memory import Memory
-from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries
+from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries, kept_at
 from training.tasks.contrast.retrieval import ends_of_videos, judge
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import num_frames, parted
@@ -106,15 +106,16 @@ class ContrastTask:
         views = parted(frames, self.config.views, of_frames=wanted.of_frames, of_clips=wanted.of_clips)
         with autocast(self.config.precision, network.device):
             keys = embed_keys(self._keys, views)
-            queries, shuffled = embed_queries(network, self._heads, views, wanted)
+            queries, shuffled, sums = embed_queries(network, self._heads, views, wanted)
             negatives = self._memory.negatives(batch.examples, keys)
             found = losses_of(queries, keys, negatives, shuffled, self.config.temperature)
-        self._memory.keep(share, batch.examples, keys)
+        self._memory.keep(share, batch.examples, keys, sums)
         return {name: getattr(wanted, name) * loss for name, loss in found.items()}
 
     def finish_step(self, network: MSNet, step: int, losses: Mapping[str, float], group: Group) -> str | None:
         """Add the step's keys to the queues and let the key network follow. Returns a sentence about a collapse."""
-        self._memory.finish(group)
+        moments = self._memory.finish(group)
+        self._heads.settle(moments, kept_at(step, self.config.key_momentum))
         self._keys.follow(network, self._heads, self.config.key_momentum, step)
         if not self._memory.is_full:
             return None
