@@ -78,7 +78,7 @@ class Memory(nn.Module):
             self._step[name][mine] = keys[name].float()
 
     def finish(self, group: Group) -> Tensor:
-        """Add the keys of all shares of a step to the queues, in the order of its clips; return the mean of the sums."""
+        """Add the keys of all shares of a step to the queues, in the order of its clips; return mean sums."""
         group.sum([*self._step.values(), self._videos, self._sums])  # a share is zero in all processes but one
         high, low = self._videos.long().unbind(1)
         videos = high * _HALF + low

@@ -19,7 +19,6 @@ from training.tasks.contrast.config import LossWeights
 from training.tasks.contrast.losses import draw_orders
 from training.tasks.contrast.views import Views
 
-
 KINDS = ("frames", "clips")
 """Of features: those of single frames without the MS module, those of segments with it."""
 
