@@ -114,7 +114,7 @@ def _head(features: int, width: int) -> nn.Sequential:
 
 def kept_at(step: int, momentum: float) -> float:
     """What running statistics keep in a step: `momentum`, and less at the start, where they change fast."""
-    return min(momentum, (1 + step) / (10 + step))
+    return min(momentum, step / (9 + step))
 
 
 class KeyNetwork(nn.Module):

@@ -31,6 +31,8 @@ from training.tasks.contrast.retrieval import ends_of_videos, judge
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import num_frames, parted
 
+_NORM_MOMENTUM = 0.1
+
 
 class ContrastTask:
     """Learn from `videos`, whose labels are ignored; validate by which held-out video a stretch is of.
@@ -90,8 +92,14 @@ class ContrastTask:
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def prepare(self, network: MSNet, step: int) -> None:
-        """Train all of the network; the keys of the step are still to come."""
+        """Train all of the network; the keys of the step are still to come.
+
+        Running statistics are the mean over the first steps: the key network reads them, and random weights have none.
+        """
         network.train().requires_grad_(True)
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = max(_NORM_MOMENTUM, 1 / (step + 1))
         self._memory.begin()
 
     def expect(self, step: int, shares: Iterable[int]) -> None:
