@@ -50,7 +50,7 @@ def held_out_losses(
             views = parted(frames, config.views, of_frames=config.losses.of_frames, of_clips=config.losses.of_clips)
             with torch.no_grad(), evaluating(network), autocast(config.precision, network.device):
                 queries, shuffled, _ = embed_queries(network, heads, views, config.losses)
-                positives = embed_keys(keys, views)
+                positives, _ = embed_keys(keys, views)
             embedded = {f"query {name}": one for name, one in queries.items()}
             embedded |= {f"key {name}": one for name, one in positives.items()}
             embedded |= {"shuffled": shuffled, "videos": batch.examples}

@@ -67,8 +67,9 @@ class Projections(nn.Module):
     """A head of two layers for each loss, as in MoCo v2, and what says whether segments are in order.
 
     Embeddings are (N, width) float32 of length 1. Heads of losses that are switched off do not exist. Features are
-    centred and scaled by what those of earlier steps were, of frames or of clips: mean features are far from 0, so that
-    otherwise all embeddings would point to nearly one place at first, and short trainings would end there.
+    centred and scaled by what those of earlier steps were, of frames or of clips, of queries or of keys: mean features
+    are far from 0, so that otherwise all embeddings would point to nearly one place at first, and short trainings would
+    end there.
     """
 
     centre: Tensor
@@ -144,8 +145,6 @@ class KeyNetwork(nn.Module):
                 statistic.lerp_(buffer, 1 - kept)
             else:
                 statistic.copy_(buffer)
-        for statistic, buffer in zip(self.heads.buffers(), heads.buffers(), strict=True):
-            statistic.copy_(buffer)
 
 
 def embed_queries(
@@ -185,15 +184,21 @@ def _sums(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def embed_keys(keys: KeyNetwork, views: Views) -> dict[str, Tensor]:
-    """Embeddings by the key network (B, keys of a video, width), by loss: of both frames, or of the clip."""
+def embed_keys(keys: KeyNetwork, views: Views) -> tuple[dict[str, Tensor], Tensor]:
+    """Embeddings by the key network (B, keys of a video, width), by loss: of both frames, or of the clip.
+
+    And the sums as from `embed_queries`, each a mean over the keys of a video.
+    """
     found: dict[str, Tensor] = {}
+    sums = torch.zeros(len(KINDS), 2, keys.heads.centre.shape[1], device=keys.heads.centre.device)
     if views.same_frame is not None and views.other_frame is not None:
         features = frame_features(keys.network, normalize(torch.cat((views.same_frame, views.other_frame))))
+        sums[KINDS.index("frames")] = _sums(features) / 2
         for name in ("intra_frame", "inter_frame"):
             if name in keys.heads.heads:
                 found[name] = torch.stack(keys.heads.embed(name, features).chunk(2), 1)
     if views.key_clip is not None and "clip" in keys.heads.heads:
         features = segment_features(keys.network, normalize(views.key_clip)).mean(1)
+        sums[KINDS.index("clips")] = _sums(features)
         found["clip"] = keys.heads.embed("clip", features).unsqueeze(1)
-    return found
+    return found, sums

@@ -113,17 +113,19 @@ class ContrastTask:
         frames = batch.frames.to(network.device, non_blocking=True)
         views = parted(frames, self.config.views, of_frames=wanted.of_frames, of_clips=wanted.of_clips)
         with autocast(self.config.precision, network.device):
-            keys = embed_keys(self._keys, views)
+            keys, key_sums = embed_keys(self._keys, views)
             queries, shuffled, sums = embed_queries(network, self._heads, views, wanted)
             negatives = self._memory.negatives(batch.examples, keys)
             found = losses_of(queries, keys, negatives, shuffled, self.config.temperature)
-        self._memory.keep(share, batch.examples, keys, sums)
+        self._memory.keep(share, batch.examples, keys, torch.stack((sums, key_sums)))
         return {name: getattr(wanted, name) * loss for name, loss in found.items()}
 
     def finish_step(self, network: MSNet, step: int, losses: Mapping[str, float], group: Group) -> str | None:
         """Add the step's keys to the queues and let the key network follow. Returns a sentence about a collapse."""
-        moments = self._memory.finish(group)
-        self._heads.settle(moments, kept_at(step, self.config.key_momentum))
+        moments, of_keys = self._memory.finish(group).unbind(0)
+        kept = kept_at(step, self.config.key_momentum)
+        self._heads.settle(moments, kept)
+        self._keys.heads.settle(of_keys, kept)
         self._keys.follow(network, self._heads, self.config.key_momentum, step)
         if not self._memory.is_full:
             return None
