@@ -84,6 +84,24 @@ def test_projections_are_those_of_the_losses(left_out: str) -> None:
         assert heads.score_order(torch.randn(4, 3, 16)).shape == (4, 2)
 
 
+def test_projections_centre_and_scale_features_of_either_kind() -> None:
+    heads = Projections(LossWeights(), 6, 4, 3)
+    features = 5 + 3 * torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    moments = torch.zeros(2, 2, 6)
+    moments[1] = torch.stack((features.mean(0), features.square().mean(0)))
+    before = heads.embed("inter_frame", features)
+    heads.settle(moments, kept=0.0)
+    assert torch.equal(heads.embed("inter_frame", features), before)  # no frames were seen
+    centred = (features - features.mean(0)) / features.var(0, correction=0).mean().sqrt()
+    expected = torch.nn.functional.normalize(heads.heads["clip"](centred), dim=1)
+    torch.testing.assert_close(heads.embed("clip", features), expected, rtol=1e-4, atol=1e-5)
+    heads.settle(torch.zeros(2, 2, 6), kept=0.0)
+    torch.testing.assert_close(heads.embed("clip", features), expected, rtol=1e-4, atol=1e-5)
+    heads.settle(moments * torch.tensor([2.0, 4.0]).view(2, 1), kept=0.75)  # of features twice as large
+    torch.testing.assert_close(heads.centre[1], 1.25 * features.mean(0))
+    torch.testing.assert_close(heads.scale[1], 1.25 * features.var(0, correction=0).mean().sqrt())
+
+
 def _pair() -> tuple[MSNet, Projections, KeyNetwork]:
     network, heads = build_network("msnet_resnet18", seed=1), Projections(LossWeights(), 512, 8, 3)
     return network, heads, KeyNetwork(network, heads)
@@ -114,6 +132,9 @@ def test_key_network_takes_statistics_faster_at_the_start_and_is_not_trained() -
     norm, other = (part.backbone.get_submodule("layer1.0.conv1.norm") for part in (keys.network, network))
     assert isinstance(norm, nn.BatchNorm2d) and isinstance(other, nn.BatchNorm2d)
     assert norm.running_mean is not None and other.running_mean is not None
-    torch.testing.assert_close(norm.running_mean, 0.9 * other.running_mean)
+    assert torch.equal(norm.running_mean, other.running_mean)
+    norm.running_mean.zero_()
+    keys.follow(network, heads, 0.999, step=3)
+    torch.testing.assert_close(norm.running_mean, 0.75 * other.running_mean)
     assert not any(parameter.requires_grad for parameter in keys.parameters())
     assert not any(module.training for module in keys.modules())

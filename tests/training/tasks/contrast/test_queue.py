@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.tasks.contrast.queue import KeyQueue, spread
+from training.tasks.contrast.queue import KeyQueue, among_one_another, spread
 
 _CPU = torch.device("cpu")
 
@@ -41,6 +41,18 @@ def test_negatives_are_keys_of_other_videos() -> None:
     assert queue.negatives(torch.tensor([5, 7])).counted.tolist() == [
         [False, True, False, False],
         [True, True, True, False],
+    ]
+
+
+def test_negatives_are_joined_with_those_among_one_another() -> None:
+    queue, keys, videos = KeyQueue(2, 2, _CPU), torch.rand(3, 2, 2), torch.tensor([5, 6, 5])
+    queue.push(torch.rand(1, 2), torch.tensor([6]))
+    found = queue.negatives(videos).and_others(among_one_another(keys, videos))
+    assert torch.equal(found.keys, torch.cat((queue.keys, keys.view(6, 2))))
+    assert found.counted.int().tolist() == [
+        [1, 0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0, 0, 1, 1],
+        [1, 0, 0, 0, 1, 1, 0, 0],
     ]
 
 

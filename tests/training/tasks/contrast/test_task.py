@@ -82,8 +82,7 @@ def test_train_leaves_a_checkpoint_of_the_network_alone(tmp_path: Path, videos: 
     config = _config(epochs=2)
     path = train(config, tmp_path / "run", videos=videos, loop=Loop(report=seen.append))
     assert [tuple(progress.losses) for progress in seen] == [_NAMES] * 2
-    assert seen[0].losses["inter_frame"] == seen[0].losses["clip"] == 0  # no negatives yet
-    assert all(progress.losses["inter_frame"] > 0 for progress in seen[1:])
+    assert all(min(progress.losses.values()) > 0 for progress in seen)
     held_out = seen[-1].held_out
     assert held_out is not None and held_out["retrieval_chance"] == 50 and 0 < held_out["clip_keys_spread"] < 1
     assert all(held_out[name] > 0 for name in _NAMES)
