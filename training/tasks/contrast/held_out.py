@@ -6,7 +6,8 @@ network changes, the easier, so that the losses of training may rise while it le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from training.group import Group
 from training.precision import autocast
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.contrast.losses import losses_of
-from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries
+from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries, statistics_kept
 from training.tasks.contrast.queue import among_one_another
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import parted
@@ -48,7 +49,7 @@ def held_out_losses(
             torch.manual_seed(HELD_OUT_SEED + part)  # of shuffled segments
             frames = batch.frames.to(network.device)
             views = parted(frames, config.views, of_frames=config.losses.of_frames, of_clips=config.losses.of_clips)
-            with torch.no_grad(), evaluating(network), autocast(config.precision, network.device):
+            with torch.no_grad(), _as_trained(network), autocast(config.precision, network.device):
                 queries, shuffled, _ = embed_queries(network, heads, views, config.losses)
                 positives, _ = embed_keys(keys, views)
             embedded = {f"query {name}": one for name, one in queries.items()}
@@ -57,6 +58,14 @@ def held_out_losses(
             found[f"{part:09d}"] = {name: one.cpu() for name, one in embedded.items()}
     parts = [part for _, part in sorted(group.gather(found).items())]
     return _judged({name: torch.cat([part[name] for part in parts]) for name in parts[0]}, config.temperature)
+
+
+@contextmanager
+def _as_trained(network: MSNet) -> Iterator[None]:
+    """Within the block, norms use the statistics of what they see, as in training, and keep none."""
+    with evaluating(network), statistics_kept(network, True):
+        network.train()
+        yield
 
 
 def _judged(embedded: dict[str, Tensor], temperature: float) -> dict[str, float]:

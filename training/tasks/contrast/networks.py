@@ -121,30 +121,26 @@ def kept_at(step: int, momentum: float) -> float:
 class KeyNetwork(nn.Module):
     """A copy of the network and its heads that follows them slowly, and is not trained.
 
-    Its norms use running statistics. With statistics of the batch, as in MoCo, they would let a query recognise its
-    positive by what else was in the batch; MoCo shuffles batches over GPUs against that, which shares of a step, whose
-    number must not matter, cannot. Running statistics are those of no batch (EMAN; Cai et al., CVPR 2021). They follow
-    the first network's faster at the start, where these change fast.
+    Its norms use the statistics of the share, as the first network's. So a positive might be known by what else was in
+    its share, for which MoCo shuffles batches over GPUs. Shares, whose number of workers must not matter, cannot be
+    shuffled; but other keys of the share have the same statistics, and are negatives too.
     """
 
     def __init__(self, network: MSNet, heads: Projections) -> None:
         super().__init__()
         self.network = copy.deepcopy(network)
         self.heads = copy.deepcopy(heads)
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False).train()
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.0
 
     @torch.no_grad()
-    def follow(self, network: MSNet, heads: Projections, momentum: float, step: int) -> None:
-        """Move towards the network behind step number `step`: what is kept of the weights is `momentum`."""
+    def follow(self, network: MSNet, heads: Projections, momentum: float) -> None:
+        """Move towards the network; what is kept of the weights is `momentum`. Norms' statistics are not used."""
         for mine, other in ((self.network, network), (self.heads, heads)):
             for own, parameter in zip(mine.parameters(), other.parameters(), strict=True):
                 own.lerp_(parameter, 1 - momentum)
-        kept = kept_at(step, momentum)
-        for statistic, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
-            if statistic.is_floating_point():
-                statistic.lerp_(buffer, 1 - kept)
-            else:
-                statistic.copy_(buffer)
 
 
 def embed_queries(

@@ -26,12 +26,10 @@ from training.tasks.contrast.config import ContrastConfig, LossWeights
 from training.tasks.contrast.held_out import held_out_losses
 from training.tasks.contrast.losses import losses_of
 from training.tasks.contrast.memory import Memory
-from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries, kept_at
+from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys, embed_queries
 from training.tasks.contrast.retrieval import ends_of_videos, judge
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import num_frames, parted
-
-_NORM_MOMENTUM = 0.1
 
 
 class ContrastTask:
@@ -92,14 +90,8 @@ class ContrastTask:
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     def prepare(self, network: MSNet, step: int) -> None:
-        """Train all of the network; the keys of the step are still to come.
-
-        Running statistics are the mean over the first steps: the key network reads them, and random weights have none.
-        """
+        """Train all of the network; the keys of the step are still to come."""
         network.train().requires_grad_(True)
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = max(_NORM_MOMENTUM, 1 / (step + 1))
         self._memory.begin()
 
     def expect(self, step: int, shares: Iterable[int]) -> None:
@@ -123,10 +115,10 @@ class ContrastTask:
     def finish_step(self, network: MSNet, step: int, losses: Mapping[str, float], group: Group) -> str | None:
         """Add the step's keys to the queues and let the key network follow. Returns a sentence about a collapse."""
         moments, of_keys = self._memory.finish(group).unbind(0)
-        kept = kept_at(step, self.config.key_momentum)
+        kept = min(self.config.key_momentum, step / (9 + step))  # at the start, features change fast
         self._heads.settle(moments, kept)
         self._keys.heads.settle(of_keys, kept)
-        self._keys.follow(network, self._heads, self.config.key_momentum, step)
+        self._keys.follow(network, self._heads, self.config.key_momentum)
         if not self._memory.is_full:
             return None
         weights = self.config.losses.model_dump()
