@@ -51,26 +51,6 @@ def clip_features(network: MSNet, clips: Tensor) -> Tensor:
         return torch.cat([network(normalize(part)).clip_features for part in torch.split(clips, _AT_A_TIME)])
 
 
-@torch.no_grad()
-def settle_norms(network: MSNet, clips: Tensor, passes: int = 1) -> None:
-    """Replace the norms' statistics by those of clips (N, T, S, S, 3), and change no weight.
-
-    Random weights have none: a trained network would be ahead of them by its statistics alone.
-    """
-    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all passes
-    network.train()
-    for _ in range(passes):
-        for part in torch.split(clips, _AT_A_TIME):
-            network(normalize(part))
-    network.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-
-
 def accuracy(right: Tensor) -> tuple[float, Interval]:
     """Share of right answers (N,) bool, with its interval over clips."""
     drawn = _resampled(right[:, None].double())

@@ -10,22 +10,21 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.contrast.probes import settle_norms
 from extractor.models.loading import load_model
-from extractor.models.msnet import MSNet, build_network
-from training.clips.loader import TrainingClips
+from extractor.models.msnet import MSNet
+from training.config import Share
 from training.configurations import read_config
 from training.group import Group
 from training.labels.labelled import read_labelled_videos
-from training.tasks.contrast.config import ContrastConfig
-from training.tasks.contrast.source import ViewSource
-from training.tasks.contrast.task import ContrastTask
-from training.tasks.contrast.views import parted
+from training.prepare import prepare
+from training.tasks.contrast.networks import statistics_kept
+from training.tasks.task import StepFinisher
 
 LOSSES = ("intra_frame", "inter_frame", "clip", "order")
 ALL = "all"
 RUNS = (ALL, *(f"no_{name}" for name in LOSSES))
 MODEL = "msnet_resnet18"
+START = "bundled"
 SIZE_PX = 64
 HELD_OUT_SHARE = 0.1
 
@@ -33,20 +32,21 @@ _CONFIG = """\
 # The same for all trainings of benchmarks/contrast but for the loss that is left out.
 task = "contrast"
 model = "{model}"
-num_segments = 8
+num_segments = 4
 epochs = {epochs}
 clips_per_step = 16
 clips_per_share = 16
-learning_rate = 0.05
+learning_rate = 0.02
 warmup_epochs = 0.5
-queue = 4096
+queue = 64
 key_momentum = 0.99
 precision = "{precision}"
-evaluate_every_epochs = 2
+evaluate_every_epochs = 1
 
 [views]
 size_px = {size_px}
 frame_stride = 2
+least_area = 0.4
 """
 
 
@@ -86,7 +86,7 @@ def train(place: Place, name: str, epochs: int, precision: str) -> None:
     config.write_text(text, encoding="utf-8")
     place.run_of(name).parent.mkdir(parents=True, exist_ok=True)
     arguments = ["weights", "train", "--task", "contrast", "--config", str(config), "--videos", str(place.films)]
-    arguments += ["--validation-share", str(HELD_OUT_SHARE), "--out", str(place.run_of(name))]
+    arguments += ["--validation-share", str(HELD_OUT_SHARE), "--out", str(place.run_of(name)), "--weights", START]
     print("msnet", *arguments, flush=True)
     code = subprocess.run([sys.executable, "-m", "msnet_features", *arguments], check=False).returncode
     if code:
@@ -94,10 +94,8 @@ def train(place: Place, name: str, epochs: int, precision: str) -> None:
 
 
 def network_of(place: Place, name: str | None) -> MSNet:
-    """A trained network; None for the random weights that all start from."""
-    if name is None:
-        return build_network(MODEL, seed=0)
-    network = load_model(MODEL, weights=place.checkpoint_of(name))
+    """A trained network; None for the one that all start from."""
+    network = load_model(MODEL, weights=START if name is None else place.checkpoint_of(name))
     assert isinstance(network, MSNet)
     return network
 
@@ -112,21 +110,23 @@ def curves(place: Place, name: str) -> dict[str, list[float]]:
 def held_out(place: Place, name: str, *, trained: bool) -> dict[str, float]:
     """Losses and retrieval on the films that are held out, of a training behind its last step or before its first one.
 
-    Before, norms have the statistics of films: random weights have none.
+    Before, the heads are untrained, and centred on what the first clips show.
     """
     videos = read_labelled_videos(place.films, validation_share=HELD_OUT_SHARE, needs_labels=False)
     config = read_config(place.folder / f"{name}.toml", task="contrast")
-    assert isinstance(config, ContrastConfig)
-    network = build_network(MODEL, seed=config.seed)
-    if trained:
-        state = torch.load(place.run_of(name) / "state.pt", weights_only=True)
-        network.load_state_dict(state["network"])
-    else:
-        with TrainingClips(ViewSource(videos.training, config)) as clips:
-            views = parted(clips.batch(0, 0).frames, config.views, of_frames=config.losses.of_frames, of_clips=True)
-        assert views.query_clip is not None
-        settle_norms(network, views.query_clip.flatten(0, 1))
-    task = ContrastTask(config, videos, network, loader_workers=0)
-    if trained:
-        task.load_state_dict(state["task"])
-    return task.evaluate(network, Group(network.device))
+    cpu = torch.device("cpu")
+    start, task = prepare(config, START, cpu, videos, 0)
+    try:
+        if trained:
+            state = torch.load(place.run_of(name) / "state.pt", weights_only=True)
+            start.network.load_state_dict(state["network"])
+            task.load_state_dict(state["task"])
+        else:
+            assert isinstance(task, StepFinisher)
+            task.prepare(start.network, 0)
+            with torch.no_grad(), statistics_kept(start.network, True):
+                losses = task.losses(start.network, 0, Share(0, 1))
+            task.finish_step(start.network, 0, {name: float(loss) for name, loss in losses.items()}, Group(cpu))
+        return task.evaluate(start.network, Group(cpu))
+    finally:
+        task.close()

@@ -52,15 +52,14 @@ def segment_features(network: MSNet, clips: Tensor) -> Tensor:
 @contextmanager
 def statistics_kept(network: nn.Module, kept: bool) -> Iterator[None]:
     """Within the block, norms in training leave their running statistics as they are, if `kept`."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)] if kept else []
-    momenta = [norm.momentum for norm in norms]
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) and m.track_running_stats] if kept else []
     for norm in norms:
-        norm.momentum = 0.0
+        norm.track_running_stats = False
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 class Projections(nn.Module):
@@ -133,7 +132,7 @@ class KeyNetwork(nn.Module):
         self.requires_grad_(False).train()
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.0
+                module.track_running_stats = False
 
     @torch.no_grad()
     def follow(self, network: MSNet, heads: Projections, momentum: float) -> None:
