@@ -118,6 +118,16 @@ def unpack_tied(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.boo
     return np.unpackbits(packed, axis=-1, count=width).astype(bool)
 
 
+def row_range(ranges: npt.NDArray[np.int64], level: str) -> tuple[int, int]:
+    """First and one past the last row of a level.
+
+    ranges: of a clip, (clip_row, frame_start, frame_stop, pair_start, pair_stop).
+    """
+    first = {"clips": 0, "frames": 1, "pairs": 3}[level]
+    start = int(ranges[first])
+    return start, start + 1 if level == "clips" else int(ranges[first + 1])
+
+
 _SHARD = re.compile(r"shard-\d{5,}")
 _ATTEMPT = re.compile(r"[0-9A-Za-z]{1,64}")
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from extractor.extraction.request import Request
 from extractor.models.checkpoints.bundled import bundled_networks
 from extractor.store.commits.run import read_run
 from jobs.cli.app import app, resumable
@@ -19,7 +20,6 @@ from jobs.cli.summaries import print_outcome, print_plan
 from jobs.cluster.options import Options
 from jobs.run.extraction import extract as extract_videos, resume as resume_store
 from jobs.run.plan import plan as plan_videos
-from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
 

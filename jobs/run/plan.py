@@ -15,6 +15,8 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import ResolvedRequest, resolve
 from extractor.models.pieces import WHOLE
 from extractor.models.spec import member_frames
 from extractor.pipeline.devices import device_of
@@ -27,8 +29,6 @@ from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
 from jobs.run.inventory import limited, split_jobs
-from jobs.run.request import Request
-from jobs.run.resolving import ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.watcher import Watcher
 from jobs.workers.decoder import Decoder

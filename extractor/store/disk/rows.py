@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import NotFiniteError, StoreError
-from schemas.layout import DatasetSpec
+from schemas.layout import DatasetSpec, unpack_tied
 from schemas.tensors import LEVELS
 
 Array = npt.NDArray[Any]
@@ -34,6 +34,17 @@ class RowLevels:
             if given:
                 counts[level] = next(iter(given.values()))
         return counts
+
+    def converted(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """Copies of `arrays` in the formats of their datasets, by level and path; levels without rows are left out.
+
+        Raises StoreError as `counts` and `converted` do.
+        """
+        return {
+            level: {spec.path: converted(arrays[spec.path], spec) for spec in self.specs[level]}
+            for level, count in self.counts(arrays).items()
+            if count
+        }
 
     def bytes_of(self, level: str) -> int:
         """Bytes of one row in all datasets of a level together."""
@@ -64,6 +75,16 @@ def converted(array: Array, spec: DatasetSpec) -> Array:
             "extract with --dtype float32, and with --store-dtype float32 where values are above 65504"
         )
     return rows
+
+
+def as_read(name: str, rows: Array, width: int) -> Array:
+    """Stored rows of the tensor `name` as readers get them: "valid" and "tied" are bool.
+
+    width: of the maps of pairs, in cells.
+    """
+    if name == "tied":
+        return unpack_tied(rows, width)
+    return rows.astype(bool) if name == "valid" else rows
 
 
 def all_finite(rows: Array) -> bool:
