@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from schemas.layout import DatasetSpec, unpack_tied
 from schemas.tensors import LEVELS
 
 Array = npt.NDArray[Any]
+
+_MAX_RUN_BYTES = 64 * 1024 * 1024
+_GAP_BYTES = 128 * 1024  # reading across such a gap costs less than a second read
 
 
 class RowLevels:
@@ -85,6 +89,24 @@ def as_read(name: str, rows: Array, width: int) -> Array:
     if name == "tied":
         return unpack_tied(rows, width)
     return rows.astype(bool) if name == "valid" else rows
+
+
+def neighbours(starts: Array, stops: Array, row_bytes: int) -> Iterator[tuple[list[int], int, int]]:
+    """Which of some row ranges [start, stop) are best read at once: their places, the first row and one past the last.
+
+    Each range is in one of them, in the order of their starts.
+    """
+    order = deque(np.argsort(starts, kind="stable").tolist())
+    while order:
+        first = int(starts[order[0]])
+        high = int(stops[order[0]])
+        run: list[int] = []
+        while order and int(starts[order[0]]) <= high + _GAP_BYTES // row_bytes:
+            if run and (int(stops[order[0]]) - first) * row_bytes > _MAX_RUN_BYTES:
+                break
+            run.append(order.popleft())
+            high = max(high, int(stops[run[-1]]))
+        yield run, first, high
 
 
 def all_finite(rows: Array) -> bool:
