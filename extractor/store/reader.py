@@ -105,7 +105,7 @@ class FeatureStore:
         the manifest that say something about a video; those of the user's table, by their names in `manifest`.
         """
         edges, ranges = self.first_clips(), self.row_ranges()
-        frames = ranges[edges[1:] - 1, 1] - ranges[edges[:-1], 0]
+        frames = ranges[edges[1:] - 1, 2] - ranges[edges[:-1], 1]
         found = joined(self.of_videos(_OF_VIDEOS), read_table_columns(self.paths))
         for name, counts in (("num_frames", frames), ("num_clips", np.diff(edges))):
             if name not in found.columns:  # a column of the user's keeps its name
@@ -196,8 +196,8 @@ class FeatureStore:
         return self._index.video_clips()
 
     def row_ranges(self) -> npt.NDArray[np.int64]:
-        """Rows of all clips in their files (n, 4): first and one past the last, of frames and of pairs."""
-        return self._index.ranges(slice(None))[:, 1:]
+        """Rows of all clips in their files (n, 5): its own, then first and one past the last of frames and pairs."""
+        return self._index.ranges(slice(None))
 
     def files(self, clips: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Numbers of the files that hold clips (k,), in the order of the manifest."""
