@@ -14,6 +14,7 @@ from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError
 from schemas.layout import row_range
 from schemas.tensors import TENSORS
+from schemas.wording import counted
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +49,7 @@ class VideoFeatures(Mapping[str, Array]):
     def clip(self, number: int) -> dict[str, Array]:
         """Tensors by name of the clip in row `number` of `clips`, as `FeatureStore.clip` returns them."""
         if not -len(self.clips) <= number < len(self.clips):
-            raise IndexError(f"expected the number of one of {len(self.clips)} clips; got {number}")
+            raise IndexError(f"expected the number of one of {counted(len(self.clips), 'clip')}; got {number}")
         row = self.clips.iloc[number]
         ranges = row[["clip_row", "frame_start", "frame_stop", "pair_start", "pair_stop"]].to_numpy(np.int64)
         return {name: array[slice(*row_range(ranges, TENSORS[name].level))] for name, array in self.tensors.items()}
@@ -64,7 +65,7 @@ class VideoFeatures(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in self.tensors.items())
-        return f"VideoFeatures({self.video_id!r}: {len(self.clips)} clips; {shapes})"
+        return f"VideoFeatures({self.video_id!r}: {counted(len(self.clips), 'clip')}; {shapes})"
 
 
 def joined(

@@ -21,7 +21,7 @@ from extractor.pipeline.files import FileFrames
 from extractor.pipeline.messages import Message
 from extractor.pipeline.network import load_network
 from extractor.pipeline.writing import RowsWriter
-from extractor.video.decoding import decode
+from extractor.video.decoding import CHUNK_BYTES, decode
 from extractor.video.listing import with_segment
 from extractor.video.objects.cache import ObjectCache
 from schemas.errors import ConfigurationError
@@ -41,7 +41,8 @@ class VideoExtractor:
     What is extracted is what a store holds, by the same decoders, batches and number formats. A file that makes a
     decoder hang or crash stops this process, while `jobs.extract` decodes in processes of their own and goes on.
 
-    Raises ConfigurationError or WeightsError as `jobs.extract` does. `config` says what was decided.
+    Raises ConfigurationError or WeightsError as `jobs.extract` does. `config` says what was decided,
+    `shape` how wide the outputs are.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class VideoExtractor:
         name = best_device() if device == "auto" else device
         self.config = resolved.config
         self.network = load_network(resolved.config, resolved.weights, name)
-        self._shape = resolved.shape
+        self.shape = resolved.shape
         self._datasets = datasets_of(resolved.config, resolved.shape)
         self._device = device_of(name)
         self._batch_frames = batch_frames
@@ -104,7 +105,14 @@ class VideoExtractor:
             messages.clear()
             return rows.take()
 
-        events = decode(job, self.config, members=member_frames(self.config), cache=self._cache)
+        batch_bytes = 3 * self.config.size**2 * feeder.batch_frames  # a part for each batch, not for many
+        events = decode(
+            job,
+            self.config,
+            members=member_frames(self.config),
+            chunk_bytes=min(CHUNK_BYTES, batch_bytes),
+            cache=self._cache,
+        )
         with closing(events):
             for event in events:
                 file.handle(event)
@@ -116,7 +124,7 @@ class VideoExtractor:
             yield part
 
     def _rows(self) -> VideoRows:
-        return VideoRows(self._datasets, self._shape)
+        return VideoRows(self._datasets, self.shape)
 
 
 def extract_video(
