@@ -10,15 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from extractor.models.checkpoints.bundled import bundled_networks
-from extractor.store.commits.run import read_run
 from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, notice
 from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.summaries import print_outcome, print_plan
 from jobs.cluster.options import Options
-from jobs.run.extraction import extract as extract_videos, resume as resume_store
-from jobs.run.plan import plan as plan_videos
 from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
@@ -47,6 +43,8 @@ def extract(
 
 @resumable
 def _extract(videos: str, out: Path, request: Request, options: Options) -> int:
+    from jobs.run.extraction import extract as extract_videos
+
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
     print_outcome(outcome, out, options.part)
     return outcome.exit_code
@@ -73,6 +71,8 @@ def resume(
     ] = None,
 ) -> int:
     """Continue a store that was interrupted: nothing that is finished is computed again."""
+    from jobs.run.extraction import resume as resume_store
+
     outcome = resume_store(
         store,
         options,
@@ -90,6 +90,8 @@ def resume(
 @takes(request=request_options, options=work_options, layout=shard_options)
 def plan(videos: Videos, request: Request, options: Options, layout: dict[str, Any]) -> int:
     """Say what an extraction would do: videos, bad files, duplicates, clips, disk, time. Writes nothing."""
+    from extractor.models.checkpoints.bundled import bundled_networks
+
     if request.weights is None and request.model not in bundled_networks():
         notice(f"no --weights given for {request.model}: the time is estimated with random ones, which are as fast")
         request = replace(request, weights="random")
@@ -97,6 +99,8 @@ def plan(videos: Videos, request: Request, options: Options, layout: dict[str, A
 
 
 def _planned(videos: str, request: Request, options: Options) -> int:
+    from jobs.run.plan import plan as plan_videos
+
     found = plan_videos(videos, request, options, TerminalWatcher())
     print_plan(found)
     return found.exit_code
@@ -104,6 +108,8 @@ def _planned(videos: str, request: Request, options: Options) -> int:
 
 def _require_layout_of(out: Path, layout: Mapping[str, Any]) -> None:
     """Refuse a layout that differs from the existing store's: it would silently change nothing."""
+    from extractor.store.commits.run import read_run
+
     paths = StorePaths(out)
     if not paths.run.exists():
         return

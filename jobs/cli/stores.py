@@ -6,26 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
-from extractor.store.reader import FeatureStore
 from jobs.cli.app import app, resumable
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Store
 from jobs.cli.streams import say
 from jobs.cli.summaries import standing_rows
-from jobs.stores.compare import compare_stores
-from jobs.stores.export import ExportFormat, export_store
-from jobs.stores.standing import standing
-from jobs.stores.status import store_status, video_summary
-from jobs.stores.verify import verify_store
+from jobs.stores.formats import ExportFormat
 from schemas.config import ExtractionConfig
-from schemas.manifest import MANIFEST_COLUMNS
-from schemas.table_columns import shown_names
 from schemas.wording import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LISTED = 20
 _DIGITS = 12  # of a SHA-256, at least
@@ -43,6 +38,8 @@ _ODD = {  # what is worth a look, and its column of the manifest
 @app.command()
 def status(store: Store) -> int:
     """Show the progress of a store: shards, and videos done, failed, staged and left."""
+    from jobs.stores.status import store_status
+
     found = store_status(store)
     config = found.run.config
     say(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
@@ -69,6 +66,9 @@ def show(
     ] = None,
 ) -> int:
     """Show what a store holds of one video: clips, tensors, decoder. Without an id, list the ids."""
+    from extractor.store.reader import FeatureStore
+    from jobs.stores.status import video_summary
+
     if video_id is None:
         features = FeatureStore(store)
         say(*features.video_ids)
@@ -113,6 +113,11 @@ def show(
 
 def _own_values(clip: pd.Series[Any]) -> list[tuple[str, str]]:
     """The first columns of the user's table for a video: names and values, with odd characters escaped."""
+    import pandas as pd
+
+    from schemas.manifest import MANIFEST_COLUMNS
+    from schemas.table_columns import shown_names
+
     own = clip.drop(list(MANIFEST_COLUMNS))
     values = [
         (shown_names([str(name)]), "missing" if pd.isna(value) else shown_names([str(value)]))
@@ -131,6 +136,9 @@ def _sampling_of(config: ExtractionConfig) -> str:
 @app.command()
 def report(store: Store) -> int:
     """Report failures by class and what was odd: decoders, flags, made-up times, damaged frames."""
+    from extractor.store.reader import FeatureStore
+    from jobs.stores.standing import standing
+
     features = FeatureStore(store)
     stand = standing(features.paths, features.run)
     videos = features.of_videos(["video_id", "decoder", "decoder_version", *_ODD.values()])
@@ -185,6 +193,8 @@ def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged shards in the store.")] = False,
 ) -> int:
     """Check a store against its commit records. Damaged shards are removed; `msnet resume` extracts them again."""
+    from jobs.stores.verify import verify_store
+
     with progress("verifying", "shard") as update:
         found = verify_store(store, deep=deep, retire_damaged=not keep, progress=update)
     for damage in found.damages:
@@ -213,6 +223,8 @@ def compare(
     store_b: Annotated[Path, typer.Argument(help="Another store.", show_default=False)],
 ) -> int:
     """Compare two stores: ids, rows and times exactly, tensors within 1e-4 of their norm and a float16 step."""
+    from jobs.stores.compare import compare_stores
+
     with progress("comparing", "video") as update:
         found = compare_stores(store_a, store_b, progress=update)
     if found.configurations:
@@ -255,6 +267,8 @@ def export(
     ] = None,
 ) -> int:
     """Write one file per video, for tools that do not read the store. Run again, it continues."""
+    from jobs.stores.export import export_store
+
     names = None if tensors is None else [name.strip() for name in tensors.split(",")]
     with progress("exporting", "file") as update:
         done = export_store(store, out, format, names, progress=update)
