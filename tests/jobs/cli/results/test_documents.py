@@ -101,7 +101,8 @@ def test_a_plan(call: Call, videos: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_boundaries(call: Call, store: StorePaths, tmp_path: Path) -> None:
-    (tmp_path / "truth.json").write_text(json.dumps({"a.mp4": {"duration_seconds": 1.6, "boundaries_seconds": [[0.8]]}}))
+    truth = {"a.mp4": {"duration_seconds": 1.6, "boundaries_seconds": [[0.8]]}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps({"a.mp4": [0.8]}))
     joined = document(call, "gebd", "join", store.root, tmp_path / "truth.json")
     assert joined.keys() - COMMON == described("gebd join")
