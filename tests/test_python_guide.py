@@ -96,7 +96,7 @@ def test_training_with_pytorch(
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own, about a small machine
 def test_training_with_lightning(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("lightning", reason="the example needs Lightning: pip install lightning")
+    pytest.importorskip("lightning", reason="the example needs Lightning (extra lightning)")
     monkeypatch.chdir(labelled)
     names = run(block("optimizer.step()"))
     run(block("LightningModule"), names)

@@ -138,9 +138,9 @@ def extract_video(
     device: str = "auto",
     **fields: Unpack[SamplingFields],
 ) -> VideoFeatures:
-    """Extract the features of a video file: the arrays and times that a store would hold, by the same decoders and batches.
+    """Extract the features of a video: the arrays and times that a store would hold.
 
-    On a CPU they are bit for bit those of a store that the same machine makes.
+    They come from the same decoders and batches; on a CPU they are bit for bit those that the same machine stores.
 
     path: a video, a folder of numbered images (with `fps`), or an address. network, weights: as `msnet weights list`
     shows them. start_seconds, end_seconds: a segment, on the container's clock. device: "auto", "cpu" or as torch
