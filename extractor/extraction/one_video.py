@@ -85,7 +85,7 @@ class VideoExtractor:
         end_seconds: float | None = None,
         fps: float | None = None,
     ) -> Generator[VideoPart, None, None]:
-        """The same features as they become known, in memory that does not depend on the length of the video.
+        """The same features as they become known, in bounded memory however long the video is.
 
         A video fails as late as its damage is found: only the last part, which has `clips`, says that all is well. A
         part that `restarts` voids those before it. Close the generator to stop early.

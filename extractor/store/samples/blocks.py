@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from typing import Any
 
@@ -62,23 +63,15 @@ def blocks_of(
 
     clips (S,): of every sample a clip in its file, ascending. ranges: by level (S, 2), its rows in that file.
     """
-    most = cache_bytes // BLOCKS_IN_MEMORY
     shard = store.files(clips).astype(np.int32)
-    weights = [sum(row_bytes(store, name) for name in tensors if TENSORS[name].level == level) for level in ranges]
-    of_sample = np.zeros(len(shard), dtype=np.int32)
+    weights = {
+        level: sum(row_bytes(store, name) for name in tensors if TENSORS[name].level == level) for level in ranges
+    }
     edges: list[int] = []
-    low, high, here = [0] * len(weights), [0] * len(weights), -1
-    rows = zip(shard.tolist(), *(of_level.tolist() for of_level in ranges.values()), strict=True)
-    for number, (home, *bounds) in enumerate(rows):
-        wide_low = [min(now, first) for now, (first, _) in zip(low, bounds, strict=True)]
-        wide_high = [max(now, stop) for now, (_, stop) in zip(high, bounds, strict=True)]
-        size = sum((b - a) * weight for a, b, weight in zip(wide_low, wide_high, weights, strict=True))
-        if home != here or size > most:
-            edges.append(number)
-            low, high, here = [first for first, _ in bounds], [stop for _, stop in bounds], home
-        else:
-            low, high = wide_low, wide_high
-        of_sample[number] = len(edges) - 1
+    changes = np.flatnonzero(np.diff(shard)) + 1
+    for start, stop in pairwise([0, *changes.tolist(), len(shard)]):
+        edges += _starts(start, stop, ranges, weights, cache_bytes // BLOCKS_IN_MEMORY)
+    of_sample = np.repeat(np.arange(len(edges), dtype=np.int32), np.diff([*edges, len(shard)]))
     of_blocks = {
         level: np.stack(
             [np.minimum.reduceat(of_level[:, 0], edges), np.maximum.reduceat(of_level[:, 1], edges)], axis=1
@@ -86,6 +79,30 @@ def blocks_of(
         for level, of_level in ranges.items()
     }
     return Blocks(of_sample, shard[edges], clips[edges], of_blocks)
+
+
+def _starts(
+    start: int, stop: int, ranges: Mapping[str, Int64Array], weights: Mapping[str, int], most: int
+) -> list[int]:
+    """First samples of the blocks of samples [start, stop), which are of one shard: each block as long as it may be."""
+    found, length = [], 64
+    while start < stop:
+        found.append(start)
+        end = start
+        while end == start:
+            near = slice(start, min(stop, start + length))
+            size = sum(
+                weights[level] * (np.maximum.accumulate(rows[near, 1]) - np.minimum.accumulate(rows[near, 0]))
+                for level, rows in ranges.items()
+            )
+            fitting = int(np.searchsorted(size, most, side="right"))
+            if fitting == length and near.stop < stop:
+                length *= 2  # all of these fit: look further
+            else:
+                end = start + max(1, fitting)
+        length = max(16, 2 * (end - start))
+        start = end
+    return found
 
 
 class BlockReader:
