@@ -117,8 +117,8 @@ def asked(address: str, *, start: int = 0, validator: str | None = None) -> Iter
     try:
         body = _opener().open(request, timeout=_SILENCE_SECONDS)
     except HTTPError as error:
-        with error:
-            raise _refused(error, address) from error
+        error.close()
+        raise _refused(error, address) from error
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: for a redirection that is none
         reason = error.reason if isinstance(error, URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
@@ -160,11 +160,17 @@ def _refused(error: HTTPError, address: str) -> Exception:
 
 
 class _KeepsEncryption(HTTPRedirectHandler):
+    def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> Any:
+        """The answer at the address of a redirection; its own body would be read to the end, however long that is."""
+        fp.close()
+        return super().http_error_302(req, fp, code, msg, headers)  # type: ignore[arg-type]
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> Request | None:
         """The request that follows a redirection."""
-        fp.close()  # or else its body would be read to the end, however long that is
         allowed = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(newurl).scheme not in allowed:
             raise WeightsError(

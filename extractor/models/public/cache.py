@@ -15,6 +15,8 @@ CACHE_VARIABLE = "MSNET_CACHE"
 
 _PREFIXES = tuple({name.partition("_")[0] + "_" for name in PUBLIC_WEIGHTS})
 
+_LONGEST_NAME = 100
+
 
 def weights_folder() -> Path:
     """Folder of fetched weights: $MSNET_CACHE/weights, by default that of the user's caches; it may not exist yet.
@@ -46,7 +48,8 @@ def is_fetched(weights: PublicWeights) -> bool:
 def is_public_name(weights: str | Path) -> bool:
     """Whether `weights` can only be the name of public weights, known or not: an existing file of that name wins."""
     name, path = str(weights), Path(weights)
-    return name.startswith(_PREFIXES) and path.name == name and not path.suffix and not os.path.exists(name)
+    looks_so = name.startswith(_PREFIXES) and path.name == name and not path.suffix and len(name) < _LONGEST_NAME
+    return looks_so and not path.exists()
 
 
 def named_checkpoint(weights: Path) -> Path:
