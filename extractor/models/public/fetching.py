@@ -120,7 +120,7 @@ def _continue(part: PartialFile, weights: PublicWeights, address: str, target: P
             if failures >= _ATTEMPTS:
                 kept = f" The {part.size_bytes:,} bytes that came are kept." if part.size_bytes else ""
                 raise WeightsError(
-                    f"expected {weights.name} from {shown(address)}; {error}.{kept} Run the command again, give a"
+                    f"expected {weights.name} from {shown(address)}; got: {error}.{kept} Run the command again, give a"
                     f" mirror with --url, or bring the file from another machine as {target}"
                 ) from error
         time.sleep(_PAUSE_SECONDS * 2 ** max(failures - 1, 0))

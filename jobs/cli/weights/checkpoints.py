@@ -41,8 +41,8 @@ _Model = Annotated[
     str | None, typer.Option("--model", help="Network to check it against. (default: the one it matches)")
 ]
 TERMS = (
-    "They were trained on ImageNet, whose terms allow research only and may bind what was made with it: whether you may "
-    "use them is yours to find out."
+    "They were trained on ImageNet, whose terms allow research only and may bind what was made with it: whether you "
+    "may use them is yours to find out."
 )
 _KINDS = {
     "reference": "a checkpoint of the reference MSNet",
