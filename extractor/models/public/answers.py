@@ -74,6 +74,8 @@ class Answer:
     def _block(self) -> bytes:
         try:
             return self.body.read1(_BLOCK_BYTES)
+        except http.client.IncompleteRead as error:
+            raise CutError("the connection was cut") from error
         except (OSError, http.client.HTTPException) as error:
             raise CutError(_reason(error)) from error
 
@@ -148,7 +150,7 @@ def _answer(body: http.client.HTTPResponse, start: int, address: str) -> Answer:
 
 
 def _refused(error: HTTPError, address: str) -> Exception:
-    said = f"{error.code} {escaped(error.reason)[:_MOST_REASON]}"
+    said = f"{error.code} {_reason(error.reason)}"
     if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
         return CutError(f"the server answered {said}", anew=True)
     if error.code in _WORTH_A_TRY:

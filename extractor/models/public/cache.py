@@ -23,17 +23,16 @@ def weights_folder() -> Path:
 
     WeightsError where neither the variables nor the system say where a user's files are.
     """
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named).absolute() / "weights"
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
-    if not caches.is_absolute():  # the standard has relative ones ignored
-        try:
+    try:
+        if named := os.environ.get(CACHE_VARIABLE):
+            return Path(named).expanduser().absolute() / "weights"
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or "")
+        if not caches.is_absolute():  # the standard has relative ones ignored
             caches = Path.home() / ".cache"
-        except RuntimeError as error:
-            raise WeightsError(
-                f"expected a folder for fetched weights; this user has no home folder. Name one in {CACHE_VARIABLE}"
-            ) from error
+    except RuntimeError as error:
+        raise WeightsError(
+            "expected a folder for fetched weights; got none, as this user has no home. Name one in " + CACHE_VARIABLE
+        ) from error
     return caches / "msnet-features" / "weights"
 
 

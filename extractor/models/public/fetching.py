@@ -89,12 +89,12 @@ def _fill(part: PartialFile, weights: PublicWeights, address: str, target: Path,
             if error.errno in _FULL:
                 part.discard()  # others need the room as well
             raise
-    got = part.sha256()
+    got, size_bytes = part.sha256(), part.size_bytes
     if got != weights.sha256:
         part.discard()
         raise WeightsError(
-            f"expected {weights.name} to have the SHA-256 {weights.sha256}; got {got} from {shown(address)}, which was"
-            " removed. Try again, or give a mirror with --url"
+            f"expected {weights.name} to have the SHA-256 {weights.sha256}; got {got} ({size_bytes:,} bytes) from"
+            f" {shown(address)}, which was removed. Try again, or give a mirror with --url"
         )
     part.publish()
 
@@ -106,17 +106,17 @@ def _require_room(part: PartialFile, weights: PublicWeights, folder: Path) -> No
 
 def _continue(part: PartialFile, weights: PublicWeights, address: str, target: Path, report: Report) -> None:
     """Ask for the rest until all of it is there."""
-    failures = 0
+    failures, most = 0, part.size_bytes
     while True:
-        before = part.size_bytes
         try:
-            with asked(address, start=before, validator=part.version(address)) as answer:
+            with asked(address, start=part.size_bytes, validator=part.version(address)) as answer:
                 _write(part, answer, weights, address, report)
             return
         except CutError as error:
-            failures = 0 if part.size_bytes - before >= _PROGRESS_BYTES else failures + 1
-            if error.anew:
+            if error.anew or part.version(address) is None:  # without a version nothing can be continued
                 part.begin(address, None)
+            failures = 0 if part.size_bytes - most >= _PROGRESS_BYTES else failures + 1
+            most = max(most, part.size_bytes)  # else a server that changes its file would be asked for ever
             if failures >= _ATTEMPTS:
                 kept = f" The {part.size_bytes:,} bytes that came are kept." if part.size_bytes else ""
                 raise WeightsError(

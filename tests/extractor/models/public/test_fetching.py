@@ -86,6 +86,17 @@ def test_fetch_begins_anew_where_it_cannot_continue(server: FileServer, change: 
     assert fetch(server, content).read_bytes() == content
 
 
+@pytest.mark.parametrize("etag", [None, '"one"'])
+def test_fetch_does_not_begin_anew_for_ever(
+    server: FileServer, monkeypatch: pytest.MonkeyPatch, etag: str | None
+) -> None:
+    monkeypatch.setattr("extractor.models.public.fetching._PROGRESS_BYTES", 50_000)
+    server.etag, server.ranges, server.cuts = etag, False, [100_000, 10_000, 100_000, 20_000] * 9
+    with pytest.raises(WeightsError, match="the connection was cut") as error:
+        fetch(server)
+    assert len(server.requests) <= 5 and ("are kept" in refused(error)) == (etag is not None)
+
+
 def test_fetch_does_not_continue_from_another_address(server: FileServer) -> None:
     server.cuts = [100_000, 0, 0]
     with pytest.raises(WeightsError):
