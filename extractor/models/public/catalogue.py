@@ -23,14 +23,14 @@ _SLACK = 1.05  # of a stated size, of which some are rounded
 class PublicWeights:
     """A file of weights that anybody may fetch.
 
-    size_bytes: about, as stated by those who publish it. backbone: of which network. about: what it was trained on.
+    size_bytes: about, as stated by those who publish it. network: one that they fit. about: what they were trained on.
     """
 
     name: str
     url: str
     sha256: str
     size_bytes: int
-    backbone: str
+    network: str
     about: str
     licence: str = "BSD-3-Clause"
 
@@ -45,13 +45,13 @@ class PublicWeights:
         return int(self.size_bytes * _SLACK)
 
 
-def _imagenet(backbone: str, version: int, file: str, sha256: str, size_bytes: int, top1: float) -> PublicWeights:
+def _imagenet(network: str, version: int, file: str, sha256: str, size_bytes: int, top1: float) -> PublicWeights:
     return PublicWeights(
-        f"imagenet_{backbone}_v{version}",
+        f"imagenet_{network.partition('_')[2]}_v{version}",
         f"{_PYTORCH}/{file}",
         sha256,
         size_bytes,
-        backbone,
+        network,
         f"ImageNet-1k, {top1:.1f} % top-1 (torchvision, IMAGENET1K_V{version})",
     )
 
@@ -59,7 +59,7 @@ def _imagenet(backbone: str, version: int, file: str, sha256: str, size_bytes: i
 _MIB = 2**20  # torchvision states sizes in MiB with three decimals; those in plain bytes are exact
 _ALL = (
     _imagenet(
-        "resnet18",
+        "tsn_resnet18",
         1,
         "resnet18-f37072fd.pth",
         "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
@@ -67,7 +67,7 @@ _ALL = (
         69.758,
     ),
     _imagenet(
-        "resnet34",
+        "tsn_resnet34",
         1,
         "resnet34-b627a593.pth",
         "b627a593bcbe140c234610266fe4f8ae95ea42fc881d091c9b6052e6b1d0590f",
@@ -75,7 +75,7 @@ _ALL = (
         73.314,
     ),
     _imagenet(
-        "resnet50",
+        "tsn_resnet50",
         1,
         "resnet50-0676ba61.pth",
         "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
@@ -83,7 +83,7 @@ _ALL = (
         76.130,
     ),
     _imagenet(
-        "resnet50",
+        "tsn_resnet50",
         2,
         "resnet50-11ad3fa6.pth",
         "11ad3fa62ca79e40addfd354a8ec4b7c75143b3038b8d2a807fbc68deab379ca",
@@ -91,7 +91,7 @@ _ALL = (
         80.858,
     ),
     _imagenet(
-        "resnet101",
+        "tsn_resnet101",
         1,
         "resnet101-63fe2227.pth",
         "63fe2227b86e8f1f2063f43a75c84d195911b6a0eace650907dd3dc62dd49a0a",
@@ -99,7 +99,7 @@ _ALL = (
         77.374,
     ),
     _imagenet(
-        "resnet101",
+        "tsn_resnet101",
         2,
         "resnet101-cd907fc2.pth",
         "cd907fc2a0de2292b2ba2b27d2216bc672d84632d1cf20058d01c0c03b5e020e",
@@ -107,7 +107,7 @@ _ALL = (
         81.886,
     ),
     _imagenet(
-        "mobilenetv2",
+        "msnet_mobilenetv2",
         1,
         "mobilenet_v2-b0353104.pth",
         "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889",
@@ -115,7 +115,7 @@ _ALL = (
         71.878,
     ),
     _imagenet(
-        "mobilenetv2",
+        "msnet_mobilenetv2",
         2,
         "mobilenet_v2-7ebf99e0.pth",
         "7ebf99e03e254b273379b23edca7ec0da9f48273b23a332b93c1c99d49e86e8f",

@@ -46,14 +46,14 @@ def fetch(
             (
                 ("weights", weights.about),
                 ("size", size(path.stat().st_size)),
-                ("SHA-256", f"{weights.sha256}, as published"),
+                ("SHA-256", f"{weights.sha256}, as expected"),
                 ("licence", weights.licence),
             )
         )
     )
     used = weights.name if into is None else str(path)
     say(paragraph(TERMS))
-    say(paragraph(f"--weights {used} takes them, for example with --model tsn_{weights.backbone}."))
+    say(paragraph(f"--weights {used} takes them, for example with --model {weights.network}."))
     return 0
 
 

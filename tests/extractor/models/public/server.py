@@ -26,7 +26,7 @@ def content_of(size_bytes: int, seed: int = 0) -> bytes:
 def weights_of(content: bytes, url: str = "https://example.invalid/net-abc.pth") -> PublicWeights:
     """An entry of the catalogue for a content."""
     sha256 = hashlib.sha256(content).hexdigest()
-    return PublicWeights(NAME, url, sha256, len(content), "resnet18", "a test")
+    return PublicWeights(NAME, url, sha256, len(content), "tsn_resnet18", "a test")
 
 
 @dataclass

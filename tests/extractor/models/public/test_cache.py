@@ -50,7 +50,7 @@ def test_catalogue_entries_are_whole(weights: PublicWeights) -> None:
     assert re.fullmatch("[0-9a-f]{64}", weights.sha256)
     assert weights.sha256.startswith(weights.file_name.removesuffix(".pth").rpartition("-")[2])
     assert 10e6 < weights.size_bytes < weights.most_bytes < 200e6
-    assert f"msnet_{weights.backbone}" in NETWORK_NAMES and weights.licence and weights.about
+    assert weights.network in NETWORK_NAMES and weights.licence and weights.about
     assert is_public_name(weights.name)
 
 
