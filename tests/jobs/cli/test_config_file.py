@@ -27,9 +27,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 def test_the_command_line_comes_before_the_file(call: Call, asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
-    (tmp_path / "a.toml").write_text(
-        'rate-hz = 4\nnum_frames = 6\nsampling = "clips"\nkeep-corrupt = true\nthreads=2'
-    )
+    (tmp_path / "a.toml").write_text('rate-hz = 4\nnum_frames = 6\nsampling = "clips"\nkeep-corrupt = true\nthreads=2')
     call("extract", "v", "--out", tmp_path / "s", "--config", tmp_path / "a.toml", "--rate-hz", 5)
     request, options = asked[0][2], asked[0][3]
     assert isinstance(request, Request) and isinstance(options, Options)
