@@ -86,8 +86,8 @@ def _outputs_by_level() -> str:
 
 _REQUEST_HELP = {
     "model": "Network; `msnet weights list` lists them.",
-    "weights": "Checkpoint (A,B for msnet_en_*), or `random` for a trial run whose features mean nothing. "
-    "(default: the bundled one of msnet_resnet18)",
+    "weights": "Checkpoint or fetched public weights (A,B for msnet_en_*), or `random` for a trial run whose features "
+    "mean nothing. (default: the bundled one of msnet_resnet18)",
     "seed": "Seed of random weights. (default: 0)",
     "sampling": "windows: clips at a rate, ranges of one pass; dense: the video as one clip; segments: frames spread "
     "evenly; clips: clips at a rate, each a sequence by itself.",
