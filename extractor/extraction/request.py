@@ -26,10 +26,10 @@ _CHOICES: dict[str, type[StrEnum]] = {
 class Request:
     """What changes features. None means the default for the network and the sampling.
 
-    weights: path of a checkpoint ("A,B" for MSNet-En), "bundled", a name of public weights, or "random". rate_hz: sampling rate; 0 takes every
-    frame. outputs: names of `schemas.tensors.output_choices`; "motion:4" keeps "motion" on a 4 x 4 grid, "motion:full"
-    the whole map. edges: None takes what the checkpoint was made for. A field that the other fields make meaningless (a
-    hop of segments, a seed of a checkpoint) must be None: anything else is refused.
+    weights: path of a checkpoint ("A,B" for MSNet-En), a name of public weights, "bundled", or "random". rate_hz:
+    sampling rate; 0 takes every frame. outputs: names of `schemas.tensors.output_choices`; "motion:4" keeps "motion" on
+    a 4 x 4 grid, "motion:full" the whole map. edges: None takes what the checkpoint was made for. A field that the
+    other fields make meaningless (a hop of segments, a seed of a checkpoint) must be None: anything else is refused.
 
     Choices may be given as text ("dense"), outputs as a list or as "clip,frame", weights as a Path. Raises
     ConfigurationError for a choice that there is not.
