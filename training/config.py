@@ -58,3 +58,8 @@ class TrainingConfig(Frozen):
     gradient_clip: float = Field(default=1.0, gt=0)
     gradient_checkpointing: bool = False
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def stores_float32(self) -> bool:
+        """Whether checkpoints keep every bit of the weights; else kernels and matrices are stored in float16."""
+        return False

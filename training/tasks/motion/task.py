@@ -104,8 +104,12 @@ class MotionTask(nn.Module):
         return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
 
     def prepare(self, network: MSNet, step: int) -> None:
-        """Train all of the network, or what follows matching."""
+        """Train all of the network, or what follows matching, or the MS module alone."""
         network.train().requires_grad_(True)
+        if self.config.frozen_backbone:
+            network.backbone.eval().requires_grad_(False)
+            if network.classifier is not None:
+                network.classifier.requires_grad_(False)
         if self.config.stage_at(step)[0].matching_fixed:
             for module in network.matching_modules():
                 module.eval().requires_grad_(False)
