@@ -32,7 +32,8 @@ class GraftConfig:
     """How an MS module learns to match on a backbone that stays as it is.
 
     cell_px: stride of the backbone's features, the side of a cell. size_px: side of the square frames, a multiple of
-    it. clips: clips of `num_frames` frames a step. max_speed, still_camera, nuisances: see training.world.WorldConfig.
+    it. clips: clips of `num_frames` frames a step. max_speed, still_camera, nuisances, textures, shapes: see
+    training.world.WorldConfig.
     matching, regression, confidence: weights of the losses. halvings, temperature: see training.embedding and
     training.tasks.motion.losses.matching_loss. seed: of the clips; below 1,000,000, where held-out worlds begin.
     """
@@ -46,6 +47,8 @@ class GraftConfig:
     max_speed: float = 0.4
     still_camera: float = 0.35
     nuisances: float = 0.8
+    textures: int = 96
+    shapes: int = 128
     matching: float = 0.5
     regression: float = 1.0
     confidence: float = 0.1
@@ -74,6 +77,8 @@ class GraftConfig:
                 max_speed=self.max_speed,
                 still_camera=self.still_camera,
                 nuisances=self.nuisances,
+                textures=self.textures,
+                shapes=self.shapes,
             ),
             seed=seed,
             device=device,
