@@ -1,4 +1,5 @@
 from .models.loading import load_model as load_model, normalize as normalize
+from .models.motion_squeeze import MotionFeatures as MotionFeatures, MotionSqueeze as MotionSqueeze
 from .models.msnet import (
     MSNet as MSNet,
     MSNetEnsemble as MSNetEnsemble,

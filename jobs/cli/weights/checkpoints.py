@@ -97,7 +97,7 @@ def convert(
         backbone = str(report.architecture).partition("_")[2]
         say(
             paragraph(
-                f"It has no MotionSqueeze module. `{graft_command(path, f'msnet_{backbone}')}` trains one on it.",
+                f"It has no MotionSqueeze module. `{graft_command(out, f'msnet_{backbone}')}` trains one on it.",
             )
         )
     return 0
@@ -136,7 +136,8 @@ def _of_new_module(report: CheckpointReport) -> str:
     if not report.fit.kept:
         return ""
     kept = counted(len(report.fit.kept), "parameter")
-    return f"; {kept} of the MS module keep initial values until `{graft_command(report.path, report.fit.model)}`"
+    command = graft_command(report.path, report.fit.model)
+    return f"; {kept} of the MS module keep initial values, which `{command}` trains"
 
 
 def _recipe(report: CheckpointReport) -> str:
