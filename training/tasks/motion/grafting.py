@@ -25,6 +25,11 @@ Backbone = Callable[[Tensor], Tensor]
 
 _WARMUP_STEPS = 20
 _FINAL_SHARE = 0.02  # of the learning rate
+# As in recipes/graft.toml: the first half of the steps learns to match, the second how far to trust that.
+_LOSSES = (
+    {"matching": 1.0, "regression": 0.1, "confidence": 0.1},
+    {"matching": 0.2, "regression": 2.0, "confidence": 0.1},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +39,23 @@ class GraftConfig:
     cell_px: stride of the backbone's features, the side of a cell. size_px: side of the square frames, a multiple of
     it. clips: clips of `num_frames` frames a step. max_speed, still_camera, nuisances, textures, shapes: see
     training.world.WorldConfig.
-    matching, regression, confidence: weights of the losses. halvings, temperature: see training.embedding and
-    training.tasks.motion.losses.matching_loss. seed: of the clips; below 1,000,000, where held-out worlds begin.
+    halvings, temperature: see training.embedding and training.tasks.motion.losses.matching_loss. seed: of the clips;
+    below 1,000,000, where held-out worlds begin.
     """
 
     cell_px: int = FEATURE_STRIDE_PX
-    size_px: int = 224
-    steps: int = 500
+    size_px: int = 112
+    steps: int = 400
     clips: int = 8
     num_frames: int = 8
-    learning_rate: float = 1e-2
-    max_speed: float = 0.4
+    learning_rate: float = 2e-2
+    max_speed: float = 0.45
     still_camera: float = 0.35
     nuisances: float = 0.8
     textures: int = 96
     shapes: int = 128
-    matching: float = 0.5
-    regression: float = 1.0
-    confidence: float = 0.1
-    temperature: float = 30.0
-    halvings: int = 13
+    temperature: float = 100.0
+    halvings: int = 14
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -109,7 +111,6 @@ def train_matching(
     world = config.world(config.seed, device)
     parameters = list(module.reduction.parameters())
     optimizer = torch.optim.AdamW(parameters, weight_decay=0.0)
-    weights = {"matching": config.matching, "regression": config.regression, "confidence": config.confidence}
     enlarge_module(module, config.halvings)
     module.train()
     try:
@@ -121,6 +122,7 @@ def train_matching(
             for group in optimizer.param_groups:
                 group["lr"] = config.rate(step)
             optimizer.zero_grad()
+            weights = _LOSSES[2 * step // config.steps]
             torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
