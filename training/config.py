@@ -63,3 +63,8 @@ class TrainingConfig(Frozen):
     def stores_float32(self) -> bool:
         """Whether checkpoints keep every bit of the weights; else kernels and matrices are stored in float16."""
         return False
+
+    @property
+    def share_count(self) -> int:
+        """Into how many a step's clips are divided."""
+        return 1

@@ -31,24 +31,25 @@ def compute_gradients(
         parameter.grad = None
     statistics = _RunningStatistics(network)
     totals: dict[str, Tensor] = {}
-    mine = range(group.rank, task.shares, group.count)
+    shares = task.config.share_count
+    mine = range(group.rank, shares, group.count)
     task.expect(step, mine)
     device = network.device
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         for index in mine:
             torch.manual_seed(_seed(task.config.seed, step, index))  # of dropout
-            losses = task.losses(network, step, Share(index, task.shares))
+            losses = task.losses(network, step, Share(index, shares))
             statistics.collect()
-            total = torch.stack(list(losses.values())).sum() / task.shares
+            total = torch.stack(list(losses.values())).sum() / shares
             scaler.scale(total).backward()  # type: ignore[no-untyped-call]
             statistics.restore()  # with gradient checkpointing, the way back runs the norms again
             for name, loss in losses.items():
-                totals[name] = totals.get(name, 0.0) + loss.detach().float() / task.shares
+                totals[name] = totals.get(name, 0.0) + loss.detach().float() / shares
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     group.sum([*totals.values(), *statistics.sums, *gradients])
     found = {name: float(total) for name, total in totals.items()}
     if all(map(math.isfinite, found.values())):
-        statistics.finish(task.shares)
+        statistics.finish(shares)
     return found
 
 

@@ -49,10 +49,10 @@ class Group:
         dist.all_gather_object(parts, found)
         return {name: value for part in parts if part is not None for name, value in part.items()}
 
-    def agree(self, wanted: bool) -> bool:
+    def agree(self, *wanted: bool) -> tuple[bool, ...]:
         """What process 0 wants, in all of them; the others' wishes count for nothing."""
         if self.count == 1:
             return wanted
-        flag = torch.tensor([float(wanted and self.leads)], device=self._device)
-        dist.all_reduce(flag)
-        return bool(flag > 0)
+        flags = torch.tensor([float(wish and self.leads) for wish in wanted], device=self._device)
+        dist.all_reduce(flags)
+        return tuple((flags > 0).tolist())

@@ -81,6 +81,11 @@ def train(
     broken, and ResourceError where the device runs out of memory.
     """
     start, task = prepare(config, weights, torch.device(device), videos, loader_workers)
+    return train_task(start, task, out, loop)
+
+
+def train_task(start: Start, task: Task, out: Path, loop: Loop = Loop()) -> Path:
+    """Train a network on a task, of whatever package, as `train` does."""
     trainer = Trainer(start, task, out)
     try:
         return _run(trainer, loop)
@@ -103,9 +108,10 @@ def _run(trainer: Trainer, loop: Loop) -> Path:
             progress = replace(progress, seconds_left=pace * (progress.steps - progress.step))
         if trainer.group.leads:
             loop.report(progress)
-        if trainer.group.agree(loop.should_stop()):
+        stop, save = trainer.group.agree(loop.should_stop(), time.monotonic() - saved > loop.save_every_seconds)
+        if stop:
             break
-        if trainer.group.agree(time.monotonic() - saved > loop.save_every_seconds):
+        if save:
             trainer.save_state()
             saved = time.monotonic()
     trainer.save_state()

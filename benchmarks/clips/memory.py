@@ -9,6 +9,7 @@ from pathlib import Path
 from training.clips.config import ClipSettings
 from training.clips.loader import TrainingClips
 from training.clips.records import Example
+from training.clips.sources import TrainingSource
 
 __all__ = ["print_memory"]
 
@@ -17,9 +18,8 @@ def print_memory(paths: Sequence[str], workers: int, epochs: int, seed: int) -> 
     """Print the resident memory of a loader's processes behind each epoch."""
     examples = [Example(Path(path).name, path, label=0) for path in paths]
     per_step = min(8, len(examples))
-    with TrainingClips(
-        examples, ClipSettings(), num_frames=8, seed=seed, clips_per_step=per_step, shares=1, workers=workers
-    ) as clips:
+    source = TrainingSource(examples, ClipSettings(), num_frames=8, seed=seed, clips_per_step=per_step, shares=1)
+    with TrainingClips(source, workers) as clips:
         steps = max(1, len(examples) // per_step)
         clips.expect(0, [0])
         for epoch in range(epochs):

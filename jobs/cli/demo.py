@@ -9,9 +9,8 @@ import typer
 
 from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, paragraph, table
+from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
-from jobs.cli.summaries import print_outcome
-from jobs.demos.first_look import run_demo
 
 
 @app.command()
@@ -22,6 +21,8 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the videos.")] = 0,
 ) -> int:
     """Make a few short videos, extract them, and show what came out."""
+    from jobs.demos.first_look import run_demo
+
     result = run_demo(out, videos, seed, TerminalWatcher())
     print_outcome(result.outcome, result.store)
     if not result.videos:

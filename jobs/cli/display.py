@@ -13,14 +13,16 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from jobs.cli.streams import Block, bar_stream, say
-from jobs.run.outcome import Outcome
 from jobs.run.watcher import Watcher
 from schemas.escaping import escaped
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from jobs.run.outcome import Outcome
 
 _LINE_EVERY_SECONDS = 10.0  # without a terminal
 _ROWS = 24  # height that tqdm assumes; a bar takes one line
@@ -124,6 +126,8 @@ def open_bar(**options: Any) -> tqdm[Any]:
 
     The size is set here: on a terminal that reports none, tqdm would draw nothing.
     """
+    from tqdm import tqdm
+
     return tqdm(file=bar_stream(), ncols=bar_width(), nrows=_ROWS, disable=not sys.stderr.isatty(), **options)
 
 
@@ -143,6 +147,8 @@ def notice(message: str) -> None:
 
 def say_above(block: Block) -> None:
     """Print lines on standard error, above a progress bar if there is one."""
+    from tqdm import tqdm
+
     tqdm.write(block, file=bar_stream())
 
 

@@ -18,11 +18,6 @@ from typing import Annotated, Any
 
 import typer
 
-from extractor.store.disk.atomic import read_bounded
-from extractor.video import list_videos
-from gebd.annotations.files import MAX_FILE_BYTES, json_bytes
-from gebd.metric.predictions import checked_predictions
-from gebd.metric.tracks import checked_tracks, tracks_content
 from jobs.cli.display import notice
 from schemas.errors import MSNetError, UsageError
 from schemas.records import is_address
@@ -101,6 +96,9 @@ def _require_distinct(outputs: Sequence[OutputFile]) -> None:
 
 
 def _is_own(output: OutputFile) -> bool:
+    from extractor.store.disk.atomic import read_bounded
+    from gebd.annotations.files import MAX_FILE_BYTES
+
     try:
         return output.is_own is not None and output.is_own(read_bounded(output.path, MAX_FILE_BYTES))
     except (OSError, MSNetError):
@@ -129,15 +127,21 @@ def sealed_as(kind: str) -> Callable[[bytes], bool]:
 
 def is_predictions(data: bytes) -> bool:
     """Whether this is JSON as `write_predictions` lays it out."""
+    from gebd.metric.predictions import checked_predictions
+
     return _is_laid_out(data, checked_predictions)
 
 
 def is_scores(data: bytes) -> bool:
     """Whether this is JSON as `write_tracks` lays it out."""
+    from gebd.metric.tracks import checked_tracks, tracks_content
+
     return _is_laid_out(data, lambda content: tracks_content(checked_tracks(content, "the scores")))
 
 
 def _is_laid_out(data: bytes, content_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> bool:
+    from gebd.annotations.files import json_bytes
+
     try:
         found = json.loads(data)
         return isinstance(found, dict) and json_bytes(content_of(found)) == data
@@ -147,6 +151,8 @@ def _is_laid_out(data: bytes, content_of: Callable[[Mapping[str, Any]], Mapping[
 
 def with_listed_videos(source: Path | str | None) -> list[Path]:
     """A folder, table or file of videos, and the files that a table names."""
+    from extractor.video import list_videos
+
     if source is None or is_address(str(source)):
         return []
     source = Path(source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from jobs.run.outcome import Outcome
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jobs.run.outcome import Outcome
 
 
 class Watcher:

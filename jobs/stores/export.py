@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +16,7 @@ from extractor.store.disk.atomic import replacing, storage_errors, write_bytes
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
 from extractor.store.tables import write_table
+from jobs.stores.formats import ExportFormat
 from schemas.errors import UsageError
 
 INDEX = "index.json"
@@ -24,13 +24,6 @@ CLIPS = "clips.parquet"
 _SAFE = re.compile(r"[^A-Za-z0-9]+")
 _STEM = 48
 _SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
-
-
-class ExportFormat(StrEnum):
-    """Format of the exported files."""
-
-    NPY = "npy"
-    SAFETENSORS = "safetensors"
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def train_weights(request: TrainingRequest, loop: Loop) -> Path:
     Several workers share the steps under Ray Train. One that dies costs the steps since the last saved state: all are
     started again. Raises ResourceError if that happens again and again, or where there are too few resources.
     """
-    shares = getattr(request.config, "shares", 1)
+    shares = request.config.share_count
     if request.workers > shares:
         raise ConfigurationError(
             f"expected at most as many workers as a step has shares ({shares}); got {request.workers}. Use fewer, or"

@@ -59,7 +59,7 @@ def test_read_config_of_classes_names_what_does_not_fit(changes: dict[str, objec
 def test_shares_of_a_step_are_its_clips_over_those_of_a_share() -> None:
     config = read_config("something-something", task="classify")
     assert isinstance(config, ClassifyConfig)
-    assert (config.clips_per_step, config.clips_per_share, config.shares) == (48, 8, 6)
+    assert (config.clips_per_step, config.clips_per_share, config.share_count) == (48, 8, 6)
 
 
 def test_read_config_reads_a_file(tmp_path: Path) -> None:

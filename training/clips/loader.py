@@ -1,10 +1,10 @@
-"""Clips of labelled videos for training and for evaluation, decoded by worker processes."""
+"""Clips of videos for training and for evaluation, decoded by worker processes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import Self
+from typing import Generic, Self
 
 from torch import Tensor
 
@@ -12,52 +12,28 @@ from schemas.errors import InventoryError
 from schemas.records import Failure
 from training.clips.config import ClipSettings
 from training.clips.records import Example
-from training.clips.sources import MOST_ATTEMPTS, ClipBatch, EvaluationSource, LoadedShare, TrainingSource
-from training.clips.workers import ClipWorkers
+from training.clips.sources import MOST_ATTEMPTS, Batch, EvaluationSource, LoadedShare
+from training.clips.workers import ClipWorkers, Source
 
 
-class TrainingClips:
-    """Random clips of labelled videos: for each step its shares, the same whoever asks for them and however.
+class TrainingClips(Generic[Batch]):
+    """Random clips of videos: for each step its shares, the same whoever asks for them and however.
 
-    A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another
-    order, each once. A broken video is replaced by another one, drawn from the same numbers, and named in `broken`; one
-    whose damage lies in a part of it may serve until a clip needs that part. Close it, or use it in a `with` statement.
+    broken: videos known to be broken, which are not tried. Close it, or use it in a `with` statement.
     """
 
     def __init__(
         self,
-        examples: Sequence[Example],
-        settings: ClipSettings,
-        *,
-        num_frames: int,
-        seed: int,
-        clips_per_step: int,
-        shares: int,
-        workers: int,
-        unflippable: Collection[int] = (),
-        mirrored: Mapping[int, int] | None = None,
+        source: Source[tuple[int, int], LoadedShare[Batch]],
+        workers: int = 0,
         broken: Mapping[str, Failure] | None = None,
     ) -> None:
-        if not examples:
-            raise InventoryError("expected videos to take clips from; got none. Check the list")
-        if clips_per_step % shares:
-            raise ValueError(f"expected clips_per_step to be a multiple of shares; got {clips_per_step} and {shares}")
-        self._source = TrainingSource(
-            examples,
-            settings,
-            num_frames,
-            seed,
-            clips_per_step,
-            shares,
-            workers,
-            frozenset(unflippable),
-            dict(mirrored or {}),
-        )
+        self._source = source
         self._source.broken.update(broken or {})
-        self._workers: ClipWorkers[tuple[int, int], LoadedShare] = ClipWorkers(self._source, workers)
+        self._workers: ClipWorkers[tuple[int, int], LoadedShare[Batch]] = ClipWorkers(source, workers)
         self._expected: tuple[int, int] | None = None  # step and share that come next
         self._shares: list[int] = []
-        self._results: Iterator[LoadedShare] = iter(())
+        self._results: Iterator[LoadedShare[Batch]] = iter(())
 
     @property
     def broken(self) -> dict[str, Failure]:
@@ -71,7 +47,7 @@ class TrainingClips:
         self._shares, self._expected = list(shares), (step, shares[0])
         self._results = self._workers.results((at, share) for at in count(step) for share in self._shares)
 
-    def batch(self, step: int, share: int) -> ClipBatch:
+    def batch(self, step: int, share: int) -> Batch:
         """A share of a step. Raises InventoryError where 50 videos in a row are broken."""
         if self._expected != (step, share):
             self.expect(step, [share])
@@ -114,7 +90,7 @@ def evaluation_clips(
 
     clips are evenly spread over the video; crops: 1 for the centre, 3 for three along the longer side.
     """
-    source = EvaluationSource(examples, settings, num_frames, clips, crops, workers)
+    source = EvaluationSource(examples, settings, num_frames, clips, crops)
     decoders: ClipWorkers[int, Tensor | Failure] = ClipWorkers(source, workers)
     try:
         yield from enumerate(decoders.results(range(len(examples))))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from extractor.video import FrameReader, item_frames
-from schemas.errors import FailureClass, VideoError
+from schemas.errors import FailureClass, InventoryError, VideoError
 from schemas.records import Failure
 from training.clips.augmentation import Box, augmented, cropped, draw_augmentation, evaluation_boxes
 from training.clips.config import ClipSettings
@@ -31,7 +31,8 @@ class ClipBatch(NamedTuple):
     examples: Tensor
 
 
-LoadedShare: TypeAlias = tuple[ClipBatch | None, tuple[Failure, ...]]
+Batch = TypeVar("Batch")
+LoadedShare: TypeAlias = tuple[Batch | None, tuple[Failure, ...]]
 """A share of a step and the videos that were found to be broken meanwhile; None if no other could be found."""
 
 
@@ -48,11 +49,11 @@ class _Opened(NamedTuple):
 class _Source:
     """What both kinds of sources share. The reader is made in the process that decodes."""
 
-    def __init__(self, examples: Sequence[Example], settings: ClipSettings, num_frames: int, workers: int) -> None:
+    def __init__(self, examples: Sequence[Example], settings: ClipSettings, num_frames: int) -> None:
         self.examples = tuple(examples)
         self.settings, self.num_frames = settings, num_frames
         self.broken: dict[str, Failure] = {}
-        self.watch = Watch(workers)
+        self.watch = Watch(0)
         self._reader: FrameReader | None = None
 
     @property
@@ -94,29 +95,39 @@ class _Source:
 
 
 class TrainingSource(_Source):
-    """Clips of a share, by (step, share)."""
+    """Clips of a share, by (step, share).
+
+    A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another
+    order, each once. A broken video is replaced by another one, drawn from the same numbers; one whose damage lies in a
+    part of it may serve until a clip needs that part. Labels of `unflippable` classes stay unflipped; a flip turns a
+    label into that of `mirrored`. Raises InventoryError without examples.
+    """
 
     def __init__(
         self,
         examples: Sequence[Example],
         settings: ClipSettings,
+        *,
         num_frames: int,
         seed: int,
         clips_per_step: int,
         shares: int,
-        workers: int,
-        unflippable: frozenset[int],
-        mirrored: dict[int, int],
+        unflippable: Collection[int] = (),
+        mirrored: Mapping[int, int] | None = None,
     ) -> None:
-        super().__init__(examples, settings, num_frames, workers)
+        if not examples:
+            raise InventoryError("expected videos to take clips from; got none. Check the list")
+        if clips_per_step % shares:
+            raise ValueError(f"expected clips_per_step to be a multiple of shares; got {clips_per_step} and {shares}")
+        super().__init__(examples, settings, num_frames)
         self._seed, self._clips_per_step = seed, clips_per_step
         self._per_share = clips_per_step // shares
-        self._unflippable, self._mirrored = unflippable, mirrored
+        self._unflippable, self._mirrored = frozenset(unflippable), dict(mirrored or {})
         self._steps_per_epoch = max(1, len(examples) // clips_per_step)
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self.result_bytes = self.clip_bytes * self._per_share
 
-    def load(self, key: tuple[int, int]) -> LoadedShare:
+    def load(self, key: tuple[int, int]) -> LoadedShare[ClipBatch]:
         """The clips of a share."""
         step, share = key
         known = len(self.broken)
@@ -175,9 +186,8 @@ class EvaluationSource(_Source):
         num_frames: int,
         clips: int,
         crops: int,
-        workers: int,
     ) -> None:
-        super().__init__(examples, settings, num_frames, workers)
+        super().__init__(examples, settings, num_frames)
         self._clips, self._crops = clips, crops
         self.result_bytes = self.clip_bytes * clips * crops
 

@@ -94,6 +94,7 @@ class ClipWorkers(Generic[Key, Result]):
 
     def __init__(self, source: Source[Key, Result], workers: int) -> None:
         self._source, self._workers = source, workers
+        source.watch = Watch(workers)
         self._loader: DataLoader[Any] | None = None
         self._running: Any = None
         if workers:

@@ -18,16 +18,14 @@ from training.group import Group
 class Task(Protocol):
     """What is learned, from what. Steps are numbered from 0; all of a step depends on its number and the seed alone.
 
-    shares: into how many a step's clips are divided. loss_names: columns of the log, the same in every step. best: the
-    held-out figure by which checkpoints are compared, higher is better; None where the last one is kept.
+    loss_names: columns of the log, the same in every step. best: the held-out figure by which checkpoints are compared,
+    higher is better; None where the last one is kept.
     """
 
     @property
     def config(self) -> TrainingConfig: ...
     @property
     def steps(self) -> int: ...
-    @property
-    def shares(self) -> int: ...
     @property
     def loss_names(self) -> tuple[str, ...]: ...
     @property

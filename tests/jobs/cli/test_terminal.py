@@ -193,7 +193,7 @@ def test_commands_on_annotations(seen: Seen, tmp_path: Path) -> None:
 def test_summaries_of_runs(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = tuple((name, "corrupt", f"{name} is\x1b[2J\nbroken") for name in (TITLE, LINES, C1))
     plan = replace(PLAN, bad=bad, duplicates=((TITLE, LINES),), skipped=f"1 left out: {EVIL}")
-    monkeypatch.setattr("jobs.cli.extract.plan_videos", lambda *_: plan)
+    monkeypatch.setattr("jobs.run.plan.plan", lambda *_: plan)
     code, out, _ = seen("plan", "videos")
     assert code == 2 and r"\x1b]0;title" in out and r"two\nlines" in out
 
@@ -202,14 +202,14 @@ def test_summaries_of_runs(seen: Seen, tmp_path: Path, monkeypatch: pytest.Monke
         watcher.say(f"new: {EVIL}")
         return Outcome(plan.workers, given_up=(f"shard{EVIL}",), done=1)
 
-    monkeypatch.setattr("jobs.cli.extract.resume_store", resume)
+    monkeypatch.setattr("jobs.run.extraction.resume", resume)
     code, out, err = seen("resume", EVIL)
     assert code == 1 and escaped(EVIL) in out and f"new: {escaped(EVIL)}" in err
 
     def refuse(*_: Any, **options: Any) -> Outcome:
         raise InventoryError(EVIL)
 
-    monkeypatch.setattr("jobs.cli.extract.resume_store", refuse)
+    monkeypatch.setattr("jobs.run.extraction.resume", refuse)
     assert seen("resume", EVIL) == (1, "", f"{SENTENCE}\n")
 
 

@@ -43,7 +43,7 @@ def planned(call: Call, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Exit code and lines of a command whose plan is `PLAN` with these fields."""
 
     def run(*command: Any, **fields: Any) -> tuple[int, list[str]]:
-        monkeypatch.setattr("jobs.cli.extract.plan_videos", lambda *_: replace(PLAN, **fields))
+        monkeypatch.setattr("jobs.run.plan.plan", lambda *_: replace(PLAN, **fields))
         code, out, _ = call(*command)
         return code, [" ".join(line.split()) for line in out.splitlines()]
 

@@ -12,7 +12,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from extractor.store import FeatureStore
-from jobs.stores.export import CLIPS, INDEX, ExportFormat, export_store, safe_name
+from jobs.stores.export import CLIPS, INDEX, export_store, safe_name
+from jobs.stores.formats import ExportFormat
 from schemas.errors import StorageError, UsageError
 from tests.extractor.store.making import make_store
 

@@ -18,7 +18,7 @@ from tests.videos import write_images, write_video
 from training.clips.config import ClipSampling, ClipSettings
 from training.clips.loader import TrainingClips, evaluation_clips
 from training.clips.records import Example
-from training.clips.sources import ClipBatch
+from training.clips.sources import ClipBatch, TrainingSource
 
 SETTINGS = ClipSettings(size_px=32)
 PLAIN = ClipSettings(size_px=96, scales=(1.0,), flip=0)
@@ -57,22 +57,21 @@ def clips(
     unflippable: frozenset[int] = frozenset(),
     mirrored: Mapping[int, int] | None = None,
     broken: Mapping[str, Failure] | None = None,
-) -> TrainingClips:
-    return TrainingClips(
+) -> TrainingClips[ClipBatch]:
+    source = TrainingSource(
         examples,
         settings,
         num_frames=4,
         seed=seed,
         clips_per_step=clips_per_step,
         shares=shares,
-        workers=workers,
         unflippable=unflippable,
         mirrored=mirrored,
-        broken=broken,
     )
+    return TrainingClips(source, workers, broken)
 
 
-def steps(source: TrainingClips, numbers: range, shares: int) -> list[ClipBatch]:
+def steps(source: TrainingClips[ClipBatch], numbers: range, shares: int) -> list[ClipBatch]:
     """Whole steps, joined from their shares."""
     found = []
     for step in numbers:

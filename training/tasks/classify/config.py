@@ -77,6 +77,6 @@ class ClassifyConfig(TrainingConfig):
         return self
 
     @property
-    def shares(self) -> int:
+    def share_count(self) -> int:
         """Into how many a step's clips are divided."""
         return self.clips_per_step // self.clips_per_share

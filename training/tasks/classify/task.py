@@ -16,6 +16,7 @@ from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.records import Failure
 from training.clips.loader import TrainingClips
+from training.clips.sources import ClipBatch, TrainingSource
 from training.config import Share
 from training.embedding import as_stored, enlarge_embedding, halvings_of
 from training.group import Group
@@ -36,7 +37,6 @@ class ClassifyTask:
 
     def __init__(self, config: ClassifyConfig, videos: LabelledVideos, network: MSNet, *, loader_workers: int) -> None:
         self.config, self._videos, self._workers = config, videos, loader_workers
-        self.shares = config.shares
         self.steps_per_epoch = max(1, len(videos.training) // config.clips_per_step)
         self.steps = max(1, round(config.epochs * self.steps_per_epoch))
         self.best = "top1" if videos.validation else None
@@ -44,7 +44,7 @@ class ClassifyTask:
         self._halvings = halvings_of(network)
         enlarge_embedding(network, self._halvings)
         network.dropout.p = config.dropout
-        self._clips: TrainingClips | None = None
+        self._clips: TrainingClips[ClipBatch] | None = None
 
     def stage(self, step: int) -> str:
         """The epoch, from 1."""
@@ -170,18 +170,17 @@ class ClassifyTask:
         if self._clips is not None:
             self._clips.close()
 
-    def _loader(self) -> TrainingClips:
+    def _loader(self) -> TrainingClips[ClipBatch]:
         if self._clips is None:
-            self._clips = TrainingClips(
+            source = TrainingSource(
                 self._videos.training,
                 self.config.clips,
                 num_frames=self.config.num_segments,
                 seed=self.config.seed,
                 clips_per_step=self.config.clips_per_step,
-                shares=self.shares,
-                workers=self._workers,
+                shares=self.config.share_count,
                 unflippable=sided_classes(self._videos.classes) - mirrored_labels(self._videos.classes).keys(),
                 mirrored=mirrored_labels(self._videos.classes),
-                broken=self._broken,
             )
+            self._clips = TrainingClips(source, self._workers, self._broken)
         return self._clips

@@ -115,6 +115,11 @@ class MotionConfig(TrainingConfig):
         return self.frozen_backbone
 
     @property
+    def share_count(self) -> int:
+        """Into how many a step's clips are divided."""
+        return self.shares
+
+    @property
     def steps(self) -> int:
         """Total number of steps of all stages."""
         return sum(stage.steps for stage in self.stages)

@@ -54,7 +54,7 @@ class MotionTask(nn.Module):
     def __init__(self, config: MotionConfig, *, width: int, device: torch.device) -> None:
         super().__init__()
         self.config = without_idle_stages(config)
-        self.shares, self.steps = config.shares, self.config.steps
+        self.steps = self.config.steps
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.boundary = nn.Linear(width, len(Boundary), device=device)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.display import duration, paragraph, rows, size
 from jobs.cli.streams import say
-from jobs.run.outcome import Outcome
-from jobs.stores.standing import Standing
 from schemas.wording import counted
+
+if TYPE_CHECKING:
+    from jobs.run.outcome import Outcome
+    from jobs.stores.standing import Standing
 
 if TYPE_CHECKING:  # it imports torch, which commands on stores do without
     from jobs.run.plan import Plan
