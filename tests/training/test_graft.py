@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from extractor.models.checkpoints.checkpoint import read_checkpoint, restore, save_checkpoint
+from extractor.models.checkpoints.notes import matching_note
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import describe_network
@@ -107,6 +108,10 @@ def test_training_a_graft_changes_its_embedding_alone_and_goes_on_where_it_stopp
     statistics = {name for name in changed if "running_" in name}  # the norms of the module see displacement
     assert all(name.startswith("chnl_reduction.") for name in changed - statistics)
     assert all(name.startswith(("chnl_reduction.", "flow_refinement.")) for name in changed)
+    held_out = recipe["held_out"]
+    hardly = held_out["error_cells"] >= 0.9 * held_out["zero_error_cells"]
+    told = load_model("msnet_resnet18", weights=whole).notes
+    assert any("hardly better than none" in note for note in told) == hardly
     assert recipe["configuration"]["frozen_backbone"] and recipe["start"]["file"] == "tsm.pth"
     grafted, alone = load_model("msnet_resnet18", weights=whole), load_model("tsm_resnet18", weights=weights)
     assert isinstance(grafted, MSNet) and isinstance(alone, MSNet) and _same_outputs(grafted, alone)
@@ -151,8 +156,26 @@ def test_a_graft_says_what_it_needs(tmp_path: Path) -> None:
         grafted_network(_config(), _ours(tmp_path, "tsm_resnet34"))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ('{"held_out": {"error_cells": 0.54, "zero_error_cells": 0.535}}', True),
+        ('{"held_out": {"error_cells": 0.3, "zero_error_cells": 0.535}}', False),
+        ('{"held_out": {"error_cells": 0.3, "zero_error_cells": 0}}', False),
+        ('{"held_out": {"error_cells": NaN, "zero_error_cells": 1}}', False),
+        ('{"held_out": {"top1": 50.0}}', False),
+        ('{"held_out": [1]}', False),
+        ("[" * 100_000, False),
+        ("{}", False),
+    ],
+)
+def test_displacement_no_better_than_none_is_told(recipe: str, told: bool) -> None:
+    assert (matching_note({"recipe": recipe}) is not None) == told
+
+
 def test_training_leaves_behind_what_was_said_of_the_first_weights(tmp_path: Path) -> None:
     weights = _release(tmp_path)
     assert "no MotionSqueeze module" in load_model("msnet_resnet18", weights=weights).notes[0]
     config = _config(1, frozen_backbone=False)
-    assert load_model("msnet_resnet18", weights=train(config, tmp_path / "run", weights=weights)).notes == ()
+    notes = load_model("msnet_resnet18", weights=train(config, tmp_path / "run", weights=weights)).notes
+    assert not any("no MotionSqueeze module" in note or "motion features are 0" in note for note in notes)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from extractor.models.checkpoints.files import read_weights_file
 from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
-from extractor.models.checkpoints.notes import module_note, saved_notes
+from extractor.models.checkpoints.notes import matching_note, module_note, saved_notes
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.public.cache import named_checkpoint
 from extractor.models.spec import NetworkSpec, describe_network
@@ -329,8 +329,8 @@ def _notes(checkpoint: Checkpoint, network: MSNet, *, is_new: bool, seed: int) -
     note = module_note(checkpoint.path, kind, network, is_new=is_new, seed=seed)
     if note is None and checkpoint.kind == "imagenet" and network.spec.shifted_blocks:
         note = f"{checkpoint.path.name} (imagenet) was trained on images, without the temporal shift"
-    if note is not None and note not in notes:
-        notes.append(note)
+    of_matching = matching_note(checkpoint.metadata) if checkpoint.kind == "msnet" else None
+    notes += [one for one in (note, of_matching) if one is not None and one not in notes]
     return tuple(notes)
 
 
