@@ -136,6 +136,19 @@ def test_a_frozen_backbone_computes_as_in_evaluation_and_takes_no_gradient() -> 
     assert learning and all(name.startswith("motion_squeeze.") for name in learning)
 
 
+def test_a_stage_with_matching_fixed_trains_the_transformation_of_a_graft_alone(tmp_path: Path) -> None:
+    weights = _release(tmp_path)
+    stage = {"name": "features", "steps": 2, "frames_per_step": 4, "size_px": 64, "num_frames": [4],
+             "matching_fixed": True, "warmup_steps": 0}  # fmt: skip
+    save_checkpoint(tmp_path / "a.safetensors", grafted_network(_config(), weights).network, licence="CC0-1.0")
+    one = load_file(tmp_path / "a.safetensors")
+    other = load_file(train(_config(stages=[stage]), tmp_path / "run", weights=weights))
+    changed = {name for name, value in one.items() if not torch.equal(value, other[name])}
+    assert "flow_refinement.conv4.4.weight" in changed
+    scaled = {"chnl_reduction.1.weight"}  # as every training stores the embedding
+    assert all(name.startswith("flow_refinement.") for name in changed - scaled)
+
+
 def test_a_frozen_backbone_keeps_the_edges_of_its_weights_unless_told() -> None:
     assert _config().edges is None and _config(frozen_backbone=False).edges is Edges.REPEAT
     assert _config(edges="zeros").edges is Edges.ZEROS
