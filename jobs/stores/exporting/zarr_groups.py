@@ -57,8 +57,8 @@ class ZarrGroups:
         size = _write_file(folder / _METADATA, _group(document))
         for tensor in tensors:
             size += _write_array(store, folder / tensor, tensor, store.video_clips(video_id))
-        for inner in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-            fsync_folder(inner)
+        for path in sorted(folder.rglob("*"), reverse=True):  # after all is written: faster than one by one
+            fsync_folder(path) if path.is_dir() else fsync_file(path)
         return size
 
 
@@ -67,10 +67,10 @@ def _write_array(store: FeatureStore, folder: Path, tensor: str, clips: range) -
     row_bytes = max(1, dtype.itemsize * prod(shape[1:]))
     rows = max(1, min(shape[0], _CHUNK_BYTES // row_bytes))
     size = _write_file(folder / _METADATA, _array(shape, dtype.name, rows))
-    inner = "/0" * (len(shape) - 1)
+    inner = ".0" * (len(shape) - 1)
     for number, block in enumerate(store.blocks(tensor, clips, rows)):
         missing = bytes((rows - len(block)) * row_bytes)  # every chunk of Zarr is whole
-        size += _write_file(folder / f"c/{number}{inner}", raw(block), missing)
+        size += _write_file(folder / f"c.{number}{inner}", raw(block), missing)
     return size
 
 
@@ -78,9 +78,7 @@ def _write_file(path: Path, *pieces: bytes | memoryview) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.writelines(pieces)
-        size = file.tell()
-    fsync_file(path)
-    return size
+        return file.tell()
 
 
 def _make_groups(folder: Path, root: Path) -> None:
@@ -104,7 +102,7 @@ def _array(shape: tuple[int, ...], dtype: str, rows: int) -> bytes:
             "shape": shape,
             "data_type": dtype,
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [rows, *shape[1:]]}},
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": False if dtype == "bool" else 0,
             "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
             "attributes": {},

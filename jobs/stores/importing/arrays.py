@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,11 +105,12 @@ def read_list(path: Path) -> npt.NDArray[np.float64]:
 
 def _opened(path: Path) -> NpyFile:
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers written by Python 2
             read_header = _HEADERS[np.lib.format.read_magic(file)]
             shape, fortran_order, dtype = read_header(file, max_header_size=_MAX_HEADER_BYTES)
             offset, size = file.tell(), file.seek(0, 2)
-    except (OSError, ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+    except Exception as error:  # numpy parses the header as Python, and a stranger's may raise anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path.name} is not an npy file ({detail})") from error
     if dtype.kind not in "fiu" or dtype.itemsize > 8:
