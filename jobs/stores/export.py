@@ -20,9 +20,9 @@ from extractor.store.tables import write_table
 from jobs.stores.exporting.clips import exported_clips
 from jobs.stores.exporting.names import Names, OwnIds
 from jobs.stores.exporting.parquet_rows import ParquetRows
-from jobs.stores.exporting.parts import Part, PartFormat, read_parts, write_parts
+from jobs.stores.exporting.parts import RECORDS, Part, PartFormat, read_parts, write_parts
 from jobs.stores.exporting.tar_shards import TarShards, tar_key
-from jobs.stores.exporting.video_files import NpyFiles, SafetensorsFiles, VideoFormat
+from jobs.stores.exporting.video_files import NpyFiles, SafetensorsFiles, VideoFormat, remove_leftovers
 from jobs.stores.exporting.zarr_groups import ZarrGroups
 from jobs.stores.formats import PART_BYTES, ExportFormat
 from schemas.errors import StorageError, StoreError, UsageError
@@ -159,13 +159,18 @@ class _Export:
         write_table(self.out / CLIPS, self.clips)
         self._write_index({"videos": places | {name: earlier[name] for name in earlier if name not in places}})
         written = skipped = size = 0
+        swept: set[Path] = set()
         for done, (video_id, of_video) in enumerate(files.items(), start=1):
             for file, held in of_video.items():
-                if (self.out / file).exists():
+                path = self.out / file
+                if path.exists():
                     skipped += 1
-                else:
-                    size += form.write(self.store, self.out / file, video_id, held)
-                    written += 1
+                    continue
+                if path.parent not in swept:
+                    remove_leftovers(path.parent)
+                    swept.add(path.parent)
+                size += form.write(self.store, path, video_id, held)
+                written += 1
             self.progress(done, len(files))
         return self._report(written, skipped, size)
 
@@ -184,6 +189,8 @@ class _Export:
         """Write the videos that are in no part to further parts."""
         write_table(self.out / CLIPS, self.clips)
         self._write_index(_index_of(read_parts(self.out, form)))
+        for folder in {self.out, self.out / RECORDS, *((self.out / file).parent for file in form.files(""))}:
+            remove_leftovers(folder)
         total, count = len(self.store.video_ids), 0
 
         def done(more: int) -> None:

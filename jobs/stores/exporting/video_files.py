@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from extractor.store.disk.atomic import replacing, storage_errors
+from extractor.store.disk.atomic import entries, is_temporary, replacing, storage_errors
 from extractor.store.reader import Array, FeatureStore
 
 _SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "int64": "I64", "uint8": "U8", "bool": "BOOL"}
@@ -78,6 +79,13 @@ def write_whole(path: Path, *pieces: Iterator[bytes | memoryview] | list[bytes])
             for piece in pieces:
                 file.writelines(piece)
             return file.tell()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a call that was killed left half written in a folder. The caller has the export to itself."""
+    for path in entries(folder):
+        if is_temporary(path):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def content(store: FeatureStore, tensor: str, clips: range) -> Iterator[memoryview]:

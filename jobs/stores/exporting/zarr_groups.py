@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from extractor.store.disk.atomic import fsync_file, fsync_folder, replacing, storage_errors, write_bytes
+from extractor.store.disk.atomic import fsync_file, fsync_folder, storage_errors, temporary_beside, write_bytes
 from extractor.store.reader import FeatureStore
 from jobs.stores.exporting.clips import video_document
 from jobs.stores.exporting.video_files import raw
@@ -45,12 +45,15 @@ class ZarrGroups:
     def write(self, store: FeatureStore, path: Path, video_id: str, tensors: tuple[str, ...]) -> int:
         with storage_errors(path.parent):
             _make_groups(path.parent, self._root)
-            with replacing(path) as temporary:
-                try:
-                    return self._write_group(store, temporary, video_id, tensors)
-                except BaseException:
-                    shutil.rmtree(temporary, ignore_errors=True)
-                    raise
+            temporary = temporary_beside(path)
+            try:
+                size = self._write_group(store, temporary, video_id, tensors)
+                temporary.rename(path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            fsync_folder(path.parent)
+            return size
 
     def _write_group(self, store: FeatureStore, folder: Path, video_id: str, tensors: tuple[str, ...]) -> int:
         document = video_document(store, self._clips, video_id)
@@ -59,6 +62,7 @@ class ZarrGroups:
             size += _write_array(store, folder / tensor, tensor, store.video_clips(video_id))
         for path in sorted(folder.rglob("*"), reverse=True):  # after all is written: faster than one by one
             fsync_folder(path) if path.is_dir() else fsync_file(path)
+        fsync_folder(folder)
         return size
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 
 import numpy as np
@@ -87,6 +88,23 @@ def test_an_export_that_stopped_anywhere_goes_on(store, tmp_path, monkeypatch, f
         rest = export_store(store.root, out, format, ["clip"], part_bytes=1)
         assert rest.files + rest.skipped == whole.files
         assert_equal_to_store(READERS[format](out), store, ["clip"])
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_killed_export_left_half_written_goes(store, tmp_path, format):
+    out = tmp_path / "out"
+    export_store(store.root, out, format, ["clip"])
+    for folder in {"webdataset": [out, out / "parts"], "zarr": [out / "features.zarr"], "parquet": [out / "clips"]}[
+        format
+    ]:
+        (folder / ".a.mp4.0123456789ab.tmp").mkdir()
+        (folder / ".b.0123456789ab.tmp").write_text("half")
+    for path in [*out.glob("*.tar"), *out.glob("clips/*.parquet")]:
+        path.unlink()
+    if format == "zarr":
+        shutil.rmtree(out / "features.zarr" / "a.mp4")
+    assert export_store(store.root, out, format, ["clip"]).files == 1
+    assert not list(out.rglob(".*.tmp"))
 
 
 @pytest.mark.parametrize("format", PARTS)
