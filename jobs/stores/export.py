@@ -117,7 +117,7 @@ def _require_own(out: Path, identity: Mapping[str, Any]) -> None:
         refuse_other_folder(out, CLIPS.__eq__, "an export")  # the table is written before the index
     elif index["export"] != identity:
         raise UsageError(
-            f"{out} holds an export of another configuration, format or set of tensors: give another folder"
+            f"{out} holds an export of another configuration, format, set of tensors or layout: give another folder"
         )
 
 
