@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
@@ -13,10 +13,10 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from extractor.extraction.request import Request
 from extractor.video.objects.cache import ObjectCache
 from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.options import DecoderLimits, Options
-from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import LEVELS, output_choices
 
@@ -51,8 +51,8 @@ def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a command so that typer sees the options of the groups among its own, in the order of its signature."""
-        own = inspect.signature(command, eval_str=True).parameters
-        shared = {name: inspect.signature(build, eval_str=True).parameters for name, build in groups.items()}
+        own = _parameters(command, without=groups)
+        shared = {name: _parameters(build) for name, build in groups.items()}
         parameters: list[inspect.Parameter] = []
         for name, parameter in own.items():
             parameters += shared[name].values() if name in shared else [parameter]
@@ -68,6 +68,16 @@ def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
         return call
 
     return decorate
+
+
+def _parameters(function: Callable[..., Any], without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """Parameters with their annotations evaluated, except of those in `without`, whose types need not be imported."""
+    return {
+        name: parameter.replace(annotation=eval(parameter.annotation, function.__globals__))
+        if isinstance(parameter.annotation, str) and name not in without
+        else parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
 
 
 def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
