@@ -166,7 +166,7 @@ def report(store: Store, json: Json = False) -> int:
     stand = standing(features.paths, features.run)
     videos = features.of_videos(["video_id", "decoder", "decoder_version", *_ODD.values()])
     features.close()
-    decoders = Counter(videos["decoder"] + " " + videos["decoder_version"])
+    decoders = Counter((videos["decoder"] + " " + videos["decoder_version"]).str.strip())
     flags = Counter(flag for flags in videos["flags"] for flag in flags.split(",") if flag)
     if json:
         rows_of = {column: videos[videos[column].astype(bool)] for column in _ODD.values()}
