@@ -29,6 +29,7 @@ from schemas.errors import StorageError, StoreError, UsageError
 
 INDEX = "index.json"
 CLIPS = "clips.parquet"
+_STORE = "run.json"  # which tells a store
 _LAYOUT = 2  # 1 named all files by a hash
 _MAX_INDEX_BYTES = 4 * 1024**3
 
@@ -110,7 +111,7 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _require_own(out: Path, identity: Mapping[str, Any]) -> None:
-    if (out / "run.json").exists():
+    if (out / _STORE).exists():
         raise UsageError(f"{out} is a store: give another folder for the export")
     index = _read_index(out)
     if index is None:
@@ -149,7 +150,7 @@ class _Export:
         """Write the files of every video that are not there."""
         index = _read_index(self.out)
         earlier: dict[str, Any] = {} if index is None else index["videos"]
-        names = Names(form.ending, taken=() if form.folder else (INDEX, CLIPS))
+        names = Names(form.ending, taken=() if form.folder else (INDEX, CLIPS, _STORE))
         names.keep({video_id: self._name_of(places, form) for video_id, places in earlier.items()}, self.out / INDEX)
         files = {video_id: form.files(names[video_id], self.tensors) for video_id in self.store.video_ids}
         places = {

@@ -48,7 +48,8 @@ def export(
     part_bytes = PART_BYTES if shard_bytes is None else parse_bytes(shard_bytes)
     with progress("exporting", "video") as update:
         done = export_store(store, out, format, names, part_bytes=part_bytes, progress=update)
-    files, videos = counted(done.files, "file"), counted(done.videos, "video")
+    files = counted(done.files, "group" if format is ExportFormat.ZARR else "file")
+    videos = counted(done.videos, "video")
     say(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (already there: {done.skipped})")
     say(f"index of files and videos: {done.index}")
     return 0

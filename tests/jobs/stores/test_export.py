@@ -117,6 +117,15 @@ def test_videos_keep_their_names_when_the_store_grows(tmp_path):
         np.testing.assert_array_equal(read_export(out)[video_id]["clip"], tensors["clip"])
 
 
+@pytest.mark.parametrize("format", FILES)
+def test_videos_called_like_files_of_an_export_or_a_store_take_no_part_of_them(tmp_path, format):
+    ids = ("run.json", "index.json", "clips.parquet", "run.json/a", "_names/a", "zarr.json")
+    store = make_store(tmp_path / "store", (ids,), clips=1)
+    export_store(store.root, tmp_path / "out", format, ["clip"])
+    assert export_store(store.root, tmp_path / "out", format, ["clip"]).files == 0
+    assert set(read_export(tmp_path / "out")) == set(ids)
+
+
 def test_an_index_that_names_files_elsewhere_is_refused(store, tmp_path):
     out = tmp_path / "out"
     export_store(store.root, out, "npy", ["clip"])
