@@ -84,8 +84,11 @@ def import_features(
         imported = _Import(paths, run, source, lease, progress or (lambda done, total: None)).all_of(inventory)
         write_manifest_cache(paths)
         sweep(paths, lease.token)
-    commits = committed(paths)
-    stems = set(found.videos)
+    return _report(paths, source, imported, changed)
+
+
+def _report(paths: StorePaths, source: Source, imported: int, changed: tuple[str, ...]) -> ImportReport:
+    commits, stems = committed(paths), set(source.found.videos)
     failures = merge_failures(commits)
     failures = failures[failures["video_id"].isin(stems)]
     reasons = zip(failures["failure"].astype(str), failures["message"].astype(str), strict=True)
@@ -96,7 +99,7 @@ def import_features(
         imported=imported,
         failed=dict(zip(failures["video_id"].astype(str), reasons, strict=True)),
         changed=changed,
-        left_out=found.left_out,
+        left_out=source.found.left_out,
     )
 
 
