@@ -18,7 +18,7 @@ from training.tasks.motion.config import MotionConfig
 TASKS: dict[str, type[TrainingConfig]] = {"motion": MotionConfig, "classify": ClassifyConfig}
 """The configuration of each task."""
 
-RECIPES = {"motion": ("default", "miniature"), "classify": ("small", "something-something", "kinetics")}
+RECIPES = {"motion": ("default", "miniature", "graft"), "classify": ("small", "something-something", "kinetics")}
 """Configurations shipped with the package, by task; the first is the default."""
 
 
