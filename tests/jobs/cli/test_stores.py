@@ -101,6 +101,7 @@ RESUMABLE = [  # a command, and the function it calls
     ("extract videos --out out", "run.extraction.extract"),
     ("resume out", "run.extraction.resume"),
     ("export store --out out", "stores.export.export_store"),
+    ("import folder --out out", "stores.import_features.import_features"),
     ("demo --out out", "demos.first_look.run_demo"),
     ("gebd demo --out out", "cli.gebd.demo.run_gebd_demo"),
     ("gebd train store a.json --out out --device cpu", "cli.gebd.heads.train_head"),
@@ -135,7 +136,10 @@ def test_interrupted_command_says_that_it_continues_only_if_it_does(
 
 COMMANDS: list[tuple[str, ...]] = [
     (),
-    *((name,) for name in ("extract", "resume", "plan", "status", "show", "report", "verify", "compare", "export")),
+    *(
+        (name,)
+        for name in ("extract", "resume", "plan", "status", "show", "report", "verify", "compare", "export", "import")
+    ),
     ("weights",),
     *(("weights", name) for name in ("list", "inspect", "convert", "fetch")),
     ("demo",),
