@@ -24,7 +24,7 @@ TASKS: dict[str, type[TrainingConfig]] = {
 """The configuration of each task."""
 
 RECIPES = {
-    "motion": ("default", "miniature"),
+    "motion": ("default", "miniature", "graft"),
     "classify": ("small", "something-something", "kinetics"),
     "contrast": ("contrast", "rai"),
 }

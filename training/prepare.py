@@ -12,7 +12,7 @@ from schemas.errors import ConfigurationError
 from training.config import TrainingConfig
 from training.embedding import enlarge_embedding
 from training.labels.labelled import LabelledVideos
-from training.start import Start, first_network
+from training.start import Start, first_network, grafted_network
 from training.tasks.classify.config import ClassifyConfig, VideosDigest
 from training.tasks.classify.task import ClassifyTask
 from training.tasks.contrast.config import ContrastConfig
@@ -33,7 +33,7 @@ def prepare(
     checkpoint = None if weights is None else checkpoint_path(weights, config.model)
     match config:
         case MotionConfig():
-            start = first_network(config, checkpoint)
+            start = grafted_network(config, checkpoint) if config.frozen_backbone else first_network(config, checkpoint)
             start.network.to(device)
             enlarge_embedding(start.network, config.embedding_halvings)
             return start, MotionTask(config, width=start.network.spec.feature_dim, device=device)

@@ -71,7 +71,7 @@ def train(
     loader_workers: int = 0,
     loop: Loop = Loop(),
 ) -> Path:
-    """Train as `config` says and return the checkpoint, `out`/model.safetensors (convolutions in float16).
+    """Train as `config` says and return the checkpoint, `out`/model.safetensors.
 
     The state, curves and checkpoints are written to `out`; where it holds the state of the same configuration, training
     resumes from it. `weights` is a checkpoint to start from, of any kind that fits, or "bundled" for the one shipped
@@ -227,7 +227,8 @@ class Trainer:
         }
         stored = self._stored
         with self.task.as_stored(stored), self.folder.saving():
-            save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=torch.float16)
+            dtype = None if self.task.config.stores_float32 else torch.float16
+            save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=dtype)
         return path
 
     def name_left_out(self) -> None:
