@@ -24,7 +24,7 @@ from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
 from training.prepare import prepare
 from training.start import Start
-from training.tasks.task import Task
+from training.tasks.task import CheckpointCompanion, Task
 
 LICENCE = "Apache-2.0"
 
@@ -222,6 +222,9 @@ class Trainer:
         stored = self._stored
         with self.task.as_stored(stored), self.folder.saving():
             save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=torch.float16)
+        if isinstance(self.task, CheckpointCompanion):
+            with self.folder.saving():
+                self.task.save_beside(path)
         return path
 
     def name_left_out(self) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -78,3 +79,11 @@ class Task(Protocol):
 
     def close(self) -> None:
         """End what the task has started."""
+
+
+@runtime_checkable
+class CheckpointCompanion(Protocol):
+    """What a task may have beside: something that belongs to a checkpoint."""
+
+    def save_beside(self, checkpoint: Path) -> None:
+        """A checkpoint of the current network has been written; called in the process that leads."""
