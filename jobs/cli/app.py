@@ -18,7 +18,8 @@ INTERRUPTED = 130
 app = App(
     name="msnet",
     help="MotionSqueeze (MSNet) motion features from video datasets: extract, resume, read.",
-    add_completion=False,
+    epilog="Exit codes: 0 all done; 1 failed (usage, configuration, storage, damage); 2 finished, with failed videos; "
+    "130 interrupted (the same command continues).",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

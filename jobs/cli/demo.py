@@ -9,8 +9,8 @@ import typer
 
 from jobs.cli.app import app, resumable
 from jobs.cli.display import TerminalWatcher, paragraph, table
+from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
-from jobs.cli.summaries import print_outcome
 
 
 @app.command()

@@ -11,9 +11,12 @@ from typing import Annotated, Any
 import typer
 
 from jobs.cli.app import app, resumable
+from jobs.cli.config_file import ConfigFile, SaveConfig, save_options
 from jobs.cli.display import TerminalWatcher, notice
-from jobs.cli.parameters import Store, Videos, request_options, shard_options, takes, work_options
-from jobs.cli.summaries import print_outcome, print_plan
+from jobs.cli.parameters import Json, Store, Videos, request_options, shard_options, takes, work_options
+from jobs.cli.results.plain import print_document
+from jobs.cli.results.plan import plan_document
+from jobs.cli.results.summaries import print_outcome, print_plan
 from jobs.cluster.options import Options
 from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
@@ -27,16 +30,25 @@ def extract(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The store: a folder, created if missing.", show_default=False)
     ],
+    context: typer.Context,
     request: Request,
     options: Options,
     layout: dict[str, Any],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    json: Json = False,
+    config: ConfigFile = None,
+    save_config: SaveConfig = None,
 ) -> int:
     """Extract features from VIDEOS into a store. Run again, it continues where it stopped."""
+    if save_config is not None:
+        save_options(context, save_config)
+        return 0
     options = replace(options, **layout)
     StorePaths(out)  # refuses an address
     if dry_run:
-        return _planned(videos, request, options)
+        return _planned(videos, request, options, json=json)
+    if json:
+        raise ConfigurationError("expected --json with --dry-run; got it alone. See `msnet status STORE --json`")
     _require_layout_of(out, layout)
     return _extract(videos, out, request, options)
 
@@ -88,21 +100,31 @@ def resume(
 
 @app.command()
 @takes(request=request_options, options=work_options, layout=shard_options)
-def plan(videos: Videos, request: Request, options: Options, layout: dict[str, Any]) -> int:
+def plan(
+    videos: Videos,
+    request: Request,
+    options: Options,
+    layout: dict[str, Any],
+    json: Json = False,
+    config: ConfigFile = None,
+) -> int:
     """Say what an extraction would do: videos, bad files, duplicates, clips, disk, time. Writes nothing."""
     from extractor.models.checkpoints.bundled import bundled_networks
 
     if request.weights is None and request.model not in bundled_networks():
         notice(f"no --weights given for {request.model}: the time is estimated with random ones, which are as fast")
         request = replace(request, weights="random")
-    return _planned(videos, request, replace(options, **layout))
+    return _planned(videos, request, replace(options, **layout), json=json)
 
 
-def _planned(videos: str, request: Request, options: Options) -> int:
+def _planned(videos: str, request: Request, options: Options, *, json: bool) -> int:
     from jobs.run.plan import plan as plan_videos
 
     found = plan_videos(videos, request, options, TerminalWatcher())
-    print_plan(found)
+    if json:
+        print_document("plan", plan_document(found))
+    else:
+        print_plan(found)
     return found.exit_code
 
 

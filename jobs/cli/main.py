@@ -15,6 +15,7 @@ from jobs.cluster.signals import Interruptions
 from schemas.errors import MSNetError
 from schemas.wording import first_refusal
 
+_COMPLETED = "_TYPER_COMPLETE_ARGS"  # of zsh, fish and PowerShell; bash has COMP_WORDS
 _PIPE_BROKEN = 141  # 128 + SIGPIPE, as shells report it
 
 ROOMS: dict[str, tuple[str, ...]] = {
@@ -63,7 +64,12 @@ def _pipe_broken() -> int:
 
 
 def register(arguments: list[str]) -> None:
-    """Import the modules of the command that the arguments begin with, or those of all."""
+    """Import the modules of the command that the arguments begin with, or those of all.
+
+    Where a shell asks for completions, the words that it has are in a variable of the environment.
+    """
+    if "_MSNET_COMPLETE" in os.environ:
+        arguments = os.environ.get("COMP_WORDS", os.environ.get(_COMPLETED, "")).split()[1:]
     words = arguments[:1] if arguments[:1] and arguments[0] in ROOMS else list(ROOMS)
     if arguments[:1] == ["--version"]:
         words = []

@@ -39,6 +39,7 @@ Videos = Annotated[
     ),
 ]
 Store = Annotated[Path, typer.Argument(help="The folder that `msnet extract --out` wrote.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/scripting.md).")]
 Device = Annotated[DeviceChoice, typer.Option("--device", help="Where the network runs.")]
 
 

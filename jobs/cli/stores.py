@@ -12,9 +12,17 @@ import typer
 
 from jobs.cli.app import app, resumable
 from jobs.cli.display import paragraph, progress, rows, size, table
-from jobs.cli.parameters import Store
+from jobs.cli.parameters import Json, Store
+from jobs.cli.results.plain import print_document
+from jobs.cli.results.stores import (
+    compare_document,
+    report_document,
+    status_document,
+    verify_document,
+    video_document,
+)
+from jobs.cli.results.summaries import standing_rows
 from jobs.cli.streams import say
-from jobs.cli.summaries import standing_rows
 from jobs.stores.formats import ExportFormat
 from schemas.config import ExtractionConfig
 from schemas.wording import counted
@@ -36,11 +44,14 @@ _ODD = {  # what is worth a look, and its column of the manifest
 
 
 @app.command()
-def status(store: Store) -> int:
+def status(store: Store, json: Json = False) -> int:
     """Show the progress of a store: shards, and videos done, failed, staged and left."""
     from jobs.stores.status import store_status
 
     found = store_status(store)
+    if json:
+        print_document("status", status_document(store, found))
+        return 0
     config = found.run.config
     say(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
     lines: list[tuple[object, ...]] = [
@@ -64,6 +75,7 @@ def show(
     video_id: Annotated[
         str | None, typer.Argument(help="As in the manifest. (default: list the ids)", show_default=False)
     ] = None,
+    json: Json = False,
 ) -> int:
     """Show what a store holds of one video: clips, tensors, decoder. Without an id, list the ids."""
     from extractor.store.reader import FeatureStore
@@ -71,13 +83,19 @@ def show(
 
     if video_id is None:
         features = FeatureStore(store)
-        say(*features.video_ids)
+        if json:
+            print_document("show", {"store": store, "videos": features.video_ids})
+        else:
+            say(*features.video_ids)
         features.close()
         return 0
     found = video_summary(store, video_id)
+    if json:
+        print_document("show", {"store": store, **video_document(found)})
+        return 0
     say(found.video_id)
-    if found.failure:
-        say(paragraph(f"  failed, {found.failure}", indent="  "))
+    if found.failure is not None:
+        say(paragraph(f"  failed, {found.failure.failure}: {found.failure.message}", indent="  "))
         return 0
     first = found.clips.iloc[0]
     say(
@@ -134,7 +152,7 @@ def _sampling_of(config: ExtractionConfig) -> str:
 
 
 @app.command()
-def report(store: Store) -> int:
+def report(store: Store, json: Json = False) -> int:
     """Report failures by class and what was odd: decoders, flags, made-up times, damaged frames."""
     from extractor.store.reader import FeatureStore
     from jobs.stores.standing import standing
@@ -142,13 +160,18 @@ def report(store: Store) -> int:
     features = FeatureStore(store)
     stand = standing(features.paths, features.run)
     videos = features.of_videos(["video_id", "decoder", "decoder_version", *_ODD.values()])
-    videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can wrap
+    features.close()
+    decoders = Counter(videos["decoder"] + " " + videos["decoder_version"])
+    flags = Counter(flag for flags in videos["flags"] for flag in flags.split(",") if flag)
+    if json:
+        rows_of = {column: videos[videos[column].astype(bool)] for column in _ODD.values()}
+        print_document("report", report_document(store, stand, decoders, flags, rows_of))
+        return 0
     say(f"{stand}; {counted(stand.clips, 'clip')}")
-    decoders = (videos["decoder"] + " " + videos["decoder_version"]).value_counts()
+    videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can wrap
     odd = {name: _odd(videos, column) for name, column in _ODD.items()}
-    lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.items()]
+    lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.most_common()]
     lines += [(name, len(found)) for name, found in odd.items()]
-    flags = Counter(flag for flags in videos["flags"] for flag in flags.split(", ") if flag)
     say(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
@@ -160,7 +183,6 @@ def report(store: Store) -> int:
         first = f"to continue: msnet resume {store}; then, " if not stand.complete else ""
         again = f"{first}to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
         say("", paragraph(again, indent="  "))
-    features.close()
     return 0
 
 
@@ -191,12 +213,16 @@ def verify(
         bool, typer.Option("--deep", help="Read every byte, so that no flipped bit goes unnoticed.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged shards in the store.")] = False,
+    json: Json = False,
 ) -> int:
     """Check a store against its commit records. Damaged shards are removed; `msnet resume` extracts them again."""
     from jobs.stores.verify import verify_store
 
     with progress("verifying", "shard") as update:
         found = verify_store(store, deep=deep, retire_damaged=not keep, progress=update)
+    if json:
+        print_document("verify", verify_document(store, found, deep=deep))
+        return 0 if found.clean else 1
     for damage in found.damages:
         where = f", {damage.dataset}" if damage.dataset else ""
         say(paragraph(f"damaged: {damage.file}{where}: {damage.message}", indent="  "))
@@ -221,12 +247,16 @@ def verify(
 def compare(
     store_a: Annotated[Path, typer.Argument(help="A store.", show_default=False)],
     store_b: Annotated[Path, typer.Argument(help="Another store.", show_default=False)],
+    json: Json = False,
 ) -> int:
     """Compare two stores: ids, rows and times exactly, tensors within 1e-4 of their norm and a float16 step."""
     from jobs.stores.compare import compare_stores
 
     with progress("comparing", "video") as update:
         found = compare_stores(store_a, store_b, progress=update)
+    if json:
+        print_document("compare", compare_document((store_a, store_b), found))
+        return 0 if found.equal else 1
     if found.configurations:
         fields = [f"{name} {' / '.join(_values(both))}" for name, both in found.configurations.items()]
         say(paragraph(f"configurations differ: {', '.join(fields)}", indent="  "))

@@ -16,9 +16,10 @@ from extractor.store.commits.snapshot import committed
 from extractor.store.reader import FeatureStore
 from extractor.store.tables import is_planned, read_inventory, read_planned
 from jobs.stores.standing import Standing, standing
-from schemas.errors import StorageError, StoreError
+from schemas.errors import FailureClass, StorageError, StoreError
 from schemas.escaping import escaped
 from schemas.layout import StorePaths
+from schemas.records import Failure
 
 _SUGGESTED = 3
 _COMPARED = 20_000  # ids to compare with a misspelt one, which takes about a second
@@ -84,7 +85,7 @@ class VideoSummary:
     video_id: str
     clips: pd.DataFrame
     tensors: tuple[TensorSummary, ...]
-    failure: str = ""
+    failure: Failure | None = None
 
 
 def video_summary(store: Path | str, video_id: str) -> VideoSummary:
@@ -96,7 +97,8 @@ def video_summary(store: Path | str, video_id: str) -> VideoSummary:
     if len(failed):
         row = failed.iloc[0]
         nothing = features.manifest_rows(range(0))
-        return VideoSummary(video_id, nothing, (), f"{row['failure']}: {row['message']}")
+        failure = Failure(video_id, FailureClass(row["failure"]), row["message"])
+        return VideoSummary(video_id, nothing, (), failure)
     if not features.has(video_id):
         known = list(read_inventory(features.paths)["video_id"])
         if video_id in known:

@@ -17,13 +17,15 @@ from gebd.dataset.dataset import GEBDDataset
 from gebd.heads.predict import JoinOptions
 from gebd.metric.baselines import compare_with_baselines
 from gebd.metric.predictions import load_predictions
-from gebd.metric.report import write_report
+from gebd.metric.report import comparison_content, write_report
 from jobs.cli.app import app
 from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as
-from jobs.cli.parameters import Store
+from jobs.cli.parameters import Json, Store
 from jobs.cli.plain_help import App
+from jobs.cli.results.boundaries import join_document
+from jobs.cli.results.plain import print_document
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
 from schemas.wording import counted
@@ -100,6 +102,7 @@ def join(
     ] = 0.15,
     pattern: Pattern = None,
     stretches: Stretches = False,
+    json: Json = False,
 ) -> int:
     """Report how annotations and a store match: what joins, what is missing, what the sampling cannot represent."""
     with spoken_warnings():
@@ -112,7 +115,10 @@ def join(
             pattern=joining.pattern,
             starts_seconds=joining.starts_seconds,
         )
-    say(*str(found.join).splitlines())
+    if json:
+        print_document("gebd join", join_document(store, annotations, found.join))
+    else:
+        say(*str(found.join).splitlines())
     return 0
 
 
@@ -142,6 +148,7 @@ def evaluate(
     ] = None,
     name: Annotated[str, typer.Option("--name", help="Name of the predictions in the table.")] = "method",
     force: Force = False,
+    json: Json = False,
 ) -> int:
     """Evaluate predictions as the official evaluation does, with baselines that see no frame."""
     if out is not None:
@@ -158,13 +165,17 @@ def evaluate(
         resamples=resamples,
         tolerances_seconds=_numbers(tolerances_seconds),
     )
-    print_comparison(found)
-    if truth.left_out:
+    if json:
+        print_document("gebd evaluate", comparison_content(found) | {"left_out": truth.left_out})
+    else:
+        print_comparison(found)
+    if truth.left_out and not json:
         say(f"left out of {annotations}: {counted(len(truth.left_out), 'video')}")
         _tell_of_left_out(truth)
     if out is not None:
         write_report(found, out, seal=_JUDGED)
-        say(f"written: {out}")
+        if not json:
+            say(f"written: {out}")
     return 0
 
 

@@ -13,7 +13,7 @@ from extractor.store import FeatureStore, commit_shard, new_attempt, write_inven
 from extractor.store.commits.run import Run
 from extractor.store.tables import read_inventory
 from jobs.cli.display import TerminalWatcher
-from jobs.cli.summaries import print_outcome
+from jobs.cli.results.summaries import print_outcome
 from jobs.cluster.devices import Workers
 from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome

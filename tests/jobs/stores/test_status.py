@@ -75,7 +75,7 @@ def test_status_of_no_store_is_a_sentence(name: str, tmp_path: Path) -> None:
 def test_show_summarises_the_tensors_of_a_video(store: StorePaths) -> None:
     found = video_summary(store.root, "b.mp4")
     tensors = FeatureStore(store.root).video("b.mp4")
-    assert (found.video_id, found.failure, list(found.clips["clip_number"])) == ("b.mp4", "", [0, 1])
+    assert (found.video_id, found.failure, list(found.clips["clip_number"])) == ("b.mp4", None, [0, 1])
     assert [tensor.name for tensor in found.tensors] == list(tensors)
     for told in found.tensors:
         values = np.asarray(tensors[told.name], np.float64)
@@ -86,7 +86,8 @@ def test_show_summarises_the_tensors_of_a_video(store: StorePaths) -> None:
 
 def test_show_tells_why_a_video_failed(store: StorePaths) -> None:
     found = video_summary(store.root, "bad.mp4")
-    assert found.failure == "corrupt: bad.mp4 is broken"
+    assert found.failure is not None
+    assert (found.failure.failure, found.failure.message) == ("corrupt", "bad.mp4 is broken")
     assert (len(found.clips), found.tensors) == (0, ())
 
 
