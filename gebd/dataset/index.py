@@ -32,8 +32,8 @@ class VideoSamples:
 
     By video (V,): video_ids, clip (manifest row of the first clip), frame_start and pair_start (first rows in the
     shard), start_seconds, until_seconds (NaN for None), duration_seconds and fps, extracted_seconds and extracted_fps
-    (see Entry), stored_hz (mean frames a second in the store), edges (V + 1,). By sample: time_seconds on the video's clock, frame_row and pair_row relative to the
-    video's first (-1: no pair), valid, pair_valid, held.
+    (see Entry), stored_hz (mean frames a second in the store), edges (V + 1,). By sample: time_seconds on the video's
+    clock, frame_row and pair_row relative to the video's first (-1: no pair), valid, pair_valid, held.
     """
 
     video_ids: npt.NDArray[np.str_]

@@ -14,8 +14,8 @@ from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_a
 from jobs.cli.gebd.heads import SourcesColumn, ValidationFile, tell_of_epoch, validation_of
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.parameters import Device, Videos, takes
+from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
-from jobs.cli.summaries import print_outcome
 from jobs.cli.weights.progress import TrainingDisplay
 from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.signals import Interruptions

@@ -26,8 +26,8 @@ from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_a
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, is_predictions, is_scores
 from jobs.cli.parameters import Device, Store, takes
+from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
-from jobs.cli.summaries import print_outcome
 from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.finetuning.features import extract_for_head
 from schemas.errors import UsageError
