@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from extractor.models.checkpoints.bundled import checkpoint_path
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
+from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.spec import describe_network
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
@@ -18,7 +19,7 @@ from gebd.annotations.records import Annotations
 from gebd.dataset.join_report import JoinReport
 from gebd.heads.predict import JoinOptions, open_dataset
 from gebd.heads.run_folder import Epoch, HeadFolder
-from gebd.heads.splitting import Sources, Validation, with_validation
+from gebd.heads.splitting import Sources, Validation, sources_of, split_videos, with_validation
 from gebd.heads.train import train_head
 from gebd.heads.trained import HEAD_NAME, load_head
 from gebd.metric.baselines import Comparison, compare_with_baselines
@@ -37,6 +38,8 @@ from jobs.run.request import Request
 from jobs.run.watcher import Watcher
 from jobs.weights.training import train_weights
 from schemas.config import Sampling
+from schemas.errors import InventoryError
+from schemas.layout import StorePaths
 from schemas.tensors import Needs, output_choices
 from training.start import Start, first_network
 from training.train import Loop, train_task
@@ -100,7 +103,7 @@ class FinetuneWork:
     videos: BoundaryVideos
     head: Path
     product: Product
-    weights: Path
+    weights: Path | None
     device: str
     workers: int
     loader_workers: int | None
@@ -123,6 +126,7 @@ def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> Finetune
     Raises whatever extraction, `train_head` and `train_weights` raise.
     """
     out = request.out.absolute()
+    _refuse_store(request.videos)
     refuse_other_folder(out, _ours(out).__contains__, "a fine-tuning")
     probe_storage(out)
     config = _resolved(request)
@@ -133,9 +137,12 @@ def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> Finetune
         return FinetuneResult(outcome)
     store = FeatureStore(out / FEATURES)
     first = _first_head(request, config, store, reports)
-    truth, _ = with_validation(load_annotations(request.annotations), request.validation)
+    truth, ids = with_validation(load_annotations(request.annotations), request.validation)
     dataset = open_dataset(config.head, store, truth, request.joining, config.head.tensors)
     parts = HeadFolder(first).parts()
+    if not parts.training:  # a head without its run
+        shares = (config.head.validation_share, config.head.seed)
+        parts = split_videos(sources_of(dataset, request.sources), ids, *shares)
     videos = boundary_videos(dataset, parts, _root(request.videos))
     HeadFolder(out).begin(config.head, store.config, parts, beside=_ours(out))
     work = FinetuneWork(
@@ -144,7 +151,7 @@ def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> Finetune
         videos=videos,
         head=first,
         product=Product(out, config.head, store.config),
-        weights=checkpoint_path(request.weights or "bundled", config.model),
+        weights=_checkpoint(request),
         device=request.device,
         workers=request.workers,
         loader_workers=request.loader_workers,
@@ -176,11 +183,28 @@ def _resolved(request: FinetuneRequest) -> FinetuneConfig:
     return config.model_copy(update={"head": head.model_copy(update={"tensors": head.inputs(stored)})})
 
 
+def _checkpoint(request: FinetuneRequest) -> Path | None:
+    """The file of the first weights; None for random ones."""
+    if request.weights == RANDOM_WEIGHTS:
+        return None
+    return checkpoint_path(request.weights or BUNDLED_WEIGHTS, request.config.model).absolute()
+
+
+def _refuse_store(videos: Path | str) -> None:
+    root = place(videos)
+    if isinstance(root, Path) and StorePaths(root).run.exists():
+        raise InventoryError(
+            f"expected videos; got {root}, a store of features. Give the videos that it was extracted from, or train a"
+            " head alone with `msnet gebd train`"
+        )
+
+
 def _features(config: FinetuneConfig, weights: str | None) -> Request:
     """Dense features of the first weights, of what the head takes."""
     return Request(
         model=config.model,
         weights=weights,
+        seed=config.seed if weights == RANDOM_WEIGHTS else None,
         sampling=Sampling.DENSE,
         rate_hz=config.head.rate_hz,
         edges=config.edges,
@@ -217,7 +241,7 @@ def _root(videos: Path | str) -> Place:
     return root if not isinstance(root, Path) or root.is_dir() else root.parent
 
 
-def _start(config: FinetuneConfig, weights: Path, device: torch.device) -> Start:
+def _start(config: FinetuneConfig, weights: Path | None, device: torch.device) -> Start:
     """The network with the first weights, without a classifier: its logits would be those of other features."""
     start = first_network(config, weights)
     network = start.network.to(device)

@@ -14,7 +14,7 @@ from gebd.annotations.records import VideoAnnotation
 from gebd.dataset.dataset import GEBDDataset
 from gebd.heads.splitting import Parts
 from jobs.finetuning.config import VideosDigest
-from schemas.errors import InventoryError
+from schemas.errors import InventoryError, UsageError
 from schemas.records import is_address
 from training.clips.records import Example
 
@@ -74,6 +74,12 @@ def boundary_videos(dataset: GEBDDataset, parts: Parts, root: Place) -> Boundary
         tuple(_video(dataset, rows, root, video_id) for video_id in part if video_id in here)
         for part in (parts.training, parts.validation)
     )
+    for name, part, wanted in (("training", training, parts.training), ("validation", validation, parts.validation)):
+        if not part:
+            raise UsageError(
+                f"expected videos of the {name} part ({len(wanted)}) among the {len(here)} with features and marks;"
+                " got none. Use the annotations that the head was trained with, or no --head"
+            )
     weights = dataset.subset([video.video_id for video in training]).class_weights()
     return BoundaryVideos(training, validation, (float(weights[0]), float(weights[1])))
 
