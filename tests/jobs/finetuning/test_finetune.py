@@ -28,6 +28,7 @@ from tests.jobs.finetuning.made import write_video
 from training.clips.records import Example
 from training.config import TrainingPrecision
 
+ROOT = Path(__file__).parents[3]
 CONFIG = """
 size_px = 64
 epochs = 2
@@ -63,9 +64,22 @@ def _run(*arguments: object) -> int:
     return code
 
 
+def _documented(folder: Path) -> list[list[str]]:
+    """The commands of the first block of the documentation, with the names of these tests."""
+    block = (ROOT / "docs" / "finetuning.md").read_text().split("```")[1]
+    names = {"VIDEOS": "videos", "MARKS": "marks.json", "TEST_VIDEOS": "videos", "TEST_MARKS": "marks.json"}
+    names |= {"RUN": "run", "STORE": "store", "OTHER_STORE": "other", "found.json": "found.json"}
+    found = []
+    for line in block.strip().splitlines():
+        _, *words = line.split()
+        paths = {word: word.replace("RUN", names["RUN"]) for word in words if word.startswith("RUN/")} | names
+        found.append([str(folder / paths[word]) if word in paths else word for word in words])
+    return found
+
+
 @pytest.fixture(scope="module")
 def run(folder: Path) -> Path:
-    command = ("gebd", "finetune", folder / "videos", folder / "marks.json", "--out", folder / "run")
+    command = _documented(folder)[0]
     assert _run(*command, "--config", folder / "mine.toml", "--device", "cpu", "--loader-workers", 0) == 0
     return folder / "run"
 
@@ -75,14 +89,17 @@ def run(folder: Path) -> Path:
 def test_a_store_of_the_new_weights_holds_what_the_network_returned_while_it_learned(folder: Path, run: Path) -> None:
     """And the head's scores on it are those by which epoch and threshold were chosen."""
     out = folder / "found.json"
-    command = ("gebd", "predict", run, folder / "videos", "--store", folder / "store", "--out", out)
-    assert _run(*command, "--device", "cpu") == 0
+    _, predicting, evaluating, extracting = _documented(folder)
+    assert _run(*predicting, "--device", "cpu") == 0
+    assert _run(*evaluating) == 0
+    assert _run(*extracting, "--device", "cpu") == 0
     trained, store = load_head(run), FeatureStore(folder / "store")
     checkpoint = read_checkpoint(run / "model.safetensors")
     network = restore(describe_network("msnet_resnet18"), checkpoint).eval()
     config = FinetuneConfig(size_px=64, head=trained.config)
     found = predict(trained, store)
     assert load_predictions(out) == found.boundaries
+    assert FeatureStore(folder / "other").config.weights == store.config.weights
     for video_id in store.video_ids:
         path = folder / "videos" / video_id
         video = BoundaryVideo(Example(video_id, str(path)), 0.0, None, VideoAnnotation(video_id, 3.0, ((),)))
@@ -167,3 +184,17 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_extracted(
     assert _run(*command, "--weights", tmp_path / "bad.pth") == 1
     assert "bad.pth" in capsys.readouterr().err
     assert not (tmp_path / "run" / "features").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_workers_have_the_losses_of_one(folder: Path, run: Path) -> None:
+    command = ("gebd", "finetune", folder / "videos", folder / "marks.json", "--out", folder / "shared")
+    given = ("--config", folder / "mine.toml", "--head", run / "frozen", "--device", "cpu", "--loader-workers", 0)
+    assert _run(*command, *given, "--workers", 2) == 0
+    one, two = (
+        [float(line.split(",")[3]) for line in (path / "training" / "losses.csv").read_text().splitlines()[1:]]
+        for path in (run, folder / "shared")
+    )
+    assert two == pytest.approx(one, rel=1e-4)
+    assert load_head(folder / "shared").validation_f1 == load_head(run).validation_f1
