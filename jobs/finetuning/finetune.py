@@ -16,10 +16,12 @@ from extractor.store.reader import FeatureStore
 from extractor.video.objects.addresses import Place, place
 from gebd.annotations.loading import load_annotations
 from gebd.annotations.records import Annotations
+from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.join_report import JoinReport
+from gebd.heads.config import HeadConfig
 from gebd.heads.predict import JoinOptions, open_dataset
 from gebd.heads.run_folder import Epoch, HeadFolder
-from gebd.heads.splitting import Sources, Validation, sources_of, split_videos, with_validation
+from gebd.heads.splitting import Parts, Sources, Validation, sources_of, split_videos, with_validation
 from gebd.heads.train import train_head
 from gebd.heads.trained import HEAD_NAME, load_head
 from gebd.metric.baselines import Comparison, compare_with_baselines
@@ -84,19 +86,12 @@ class Reports:
     watcher: Watcher = field(default_factory=Watcher)
 
 
-@dataclass(frozen=True, eq=False)
-class FinetuneResult:
-    """How far it came. comparison: of the best network and head, of the head on the first features (`frozen`), and of
-    baselines, on the validation part; None where the extraction did not finish, or no epoch.
-    """
-
-    outcome: Outcome
-    comparison: Comparison | None = None
-
-
 @dataclass(frozen=True)
 class FinetuneWork:
-    """A `Work`: backbone and head together. head: the folder of the run whose head is where it starts."""
+    """A `Work`: backbone and head together, from RUN/features and a head on them.
+
+    head: the folder of the run whose head is where it starts. weights: None for random ones.
+    """
 
     config: FinetuneConfig
     out: Path
@@ -117,13 +112,34 @@ class FinetuneWork:
         return train_task(start, task, out, loop)
 
 
-def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> FinetuneResult:
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome of the extraction, and what is to be learned; `work` is None where that did not finish."""
+
+    outcome: Outcome
+    work: FinetuneWork | None = None
+
+
+def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> Comparison | None:
     """Learn the boundaries of annotated videos with backbone and head together; the same call resumes.
 
     Features of the first weights are extracted, a head is trained on them, then both learn from the frames. The folder
-    gets model.safetensors for `extract`, and is a run that `predict` takes for features of these weights.
+    gets model.safetensors for `extract`, and is a run that `predict` takes for features of these weights. Returns what
+    `compare_with_frozen` does; None, too, where the extraction did not finish.
 
-    Raises whatever extraction, `train_head` and `train_weights` raise.
+    Raises whatever `prepare_finetuning` and `train_weights` raise.
+    """
+    work = prepare_finetuning(request, reports).work
+    if work is None:
+        return None
+    train_weights(work, loop)
+    return compare_with_frozen(work)
+
+
+def prepare_finetuning(request: FinetuneRequest, reports: Reports) -> Prepared:
+    """Extract features of the first weights, and train a head on them, unless one is given.
+
+    Raises whatever `extract` and `train_head` raise, and InventoryError for a store instead of videos.
     """
     out = request.out.absolute()
     _refuse_store(request.videos)
@@ -134,17 +150,12 @@ def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> Finetune
     options = Options(device=request.device, ray_address=request.ray_address)
     outcome = extract(request.videos, out / FEATURES, _features(config, request.weights), options, reports.watcher)
     if not outcome.complete:
-        return FinetuneResult(outcome)
+        return Prepared(outcome)
     store = FeatureStore(out / FEATURES)
     first = _first_head(request, config, store, reports)
-    truth, ids = with_validation(load_annotations(request.annotations), request.validation)
-    dataset = open_dataset(config.head, store, truth, request.joining, config.head.tensors)
-    parts = HeadFolder(first).parts()
-    if not parts.training:  # a head without its run
-        shares = (config.head.validation_share, config.head.seed)
-        parts = split_videos(sources_of(dataset, request.sources), ids, *shares)
-    videos = boundary_videos(dataset, parts, _root(request.videos))
+    dataset, parts = _split(request, config.head, store, first)
     HeadFolder(out).begin(config.head, store.config, parts, beside=_ours(out))
+    videos = boundary_videos(dataset, parts, _root(request.videos))
     work = FinetuneWork(
         config=config.model_copy(update={"videos": videos.digest()}),
         out=out / TRAINING,
@@ -157,10 +168,30 @@ def finetune(request: FinetuneRequest, loop: Loop, reports: Reports) -> Finetune
         loader_workers=request.loader_workers,
         ray_address=request.ray_address,
     )
-    train_weights(work, loop)
+    return Prepared(outcome, work)
+
+
+def compare_with_frozen(work: FinetuneWork) -> Comparison | None:
+    """Compare the best network and head, by name FINETUNED, with the head on the first features, FROZEN, and baselines.
+
+    On the validation part, on which epochs and thresholds were chosen; it is written as the run's report. None where no
+    epoch has ended.
+    """
+    out = work.product.root
     if not (out / WEIGHTS_NAME).exists():
-        return FinetuneResult(outcome)
-    return FinetuneResult(outcome, _compare(out, first, videos))
+        return None
+    folder = HeadFolder(out)
+    truth = load_annotations(folder.annotations)
+    training = Annotations(video.annotation for video in work.videos.training)
+    found = compare_with_baselines(load_predictions(folder.predictions), truth, name=FINETUNED, training=training)
+    evaluations = dict(found.evaluations)
+    frozen = HeadFolder(work.head).predictions
+    if frozen.exists():
+        own = evaluations.pop(FINETUNED)
+        evaluations = {FINETUNED: own, FROZEN: evaluate(load_predictions(frozen), truth), **evaluations}
+    comparison = Comparison(evaluations, found.clock)
+    write_report(comparison, folder.report)
+    return comparison
 
 
 def _ours(out: Path) -> set[str]:
@@ -250,17 +281,11 @@ def _start(config: FinetuneConfig, weights: Path | None, device: torch.device) -
     return start
 
 
-def _compare(out: Path, first: Path, videos: BoundaryVideos) -> Comparison:
-    """Write the report on the validation part, on which the epoch and both thresholds were chosen."""
-    folder = HeadFolder(out)
-    truth = load_annotations(folder.annotations)
-    training = Annotations(video.annotation for video in videos.training)
-    found = compare_with_baselines(load_predictions(folder.predictions), truth, name=FINETUNED, training=training)
-    frozen = HeadFolder(first).predictions
-    evaluations = dict(found.evaluations)
-    if frozen.exists():
-        own = evaluations.pop(FINETUNED)
-        evaluations = {FINETUNED: own, FROZEN: evaluate(load_predictions(frozen), truth), **evaluations}
-    comparison = Comparison(evaluations, found.clock)
-    write_report(comparison, folder.report)
-    return comparison
+def _split(request: FinetuneRequest, config: HeadConfig, store: FeatureStore, first: Path) -> tuple[GEBDDataset, Parts]:
+    """The annotated videos with features, and their split: that of the first head, or a new one if it tells none."""
+    truth, ids = with_validation(load_annotations(request.annotations), request.validation)
+    dataset = open_dataset(config, store, truth, request.joining, config.tensors)
+    parts = HeadFolder(first).parts()
+    if not parts.training:
+        parts = split_videos(sources_of(dataset, request.sources), ids, config.validation_share, config.seed)
+    return dataset, parts

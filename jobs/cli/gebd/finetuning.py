@@ -20,8 +20,17 @@ from jobs.cli.weights.progress import TrainingDisplay
 from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.signals import Interruptions
 from jobs.finetuning.config import RECIPES, read_config
-from jobs.finetuning.finetune import FEATURES, FROZEN, TRAINING, FinetuneRequest, Reports, finetune as run
+from jobs.finetuning.finetune import (
+    FEATURES,
+    FROZEN,
+    TRAINING,
+    FinetuneRequest,
+    Reports,
+    compare_with_frozen,
+    prepare_finetuning,
+)
 from jobs.finetuning.product import WEIGHTS_NAME
+from jobs.weights.training import train_weights
 from training.config import TrainingPrecision
 from training.train import Loop
 
@@ -120,18 +129,21 @@ def finetune(
         epoch=lambda epoch: tell_of_epoch(epoch, request.config.head),
         watcher=TerminalWatcher(),
     )
-    with Interruptions() as interruptions, TrainingDisplay() as display, spoken_warnings():
+    with spoken_warnings():
+        prepared = prepare_finetuning(request, reports)
+    if prepared.work is None:
+        print_outcome(prepared.outcome, out / FEATURES)
+        return prepared.outcome.exit_code
+    with Interruptions() as interruptions, TrainingDisplay() as display:
         interruptions.drain_on_first()
-        loop = Loop(save_every, report=display.show, should_stop=lambda: interruptions.happened)
-        result = run(request, loop, reports)
-    if not result.outcome.complete:
-        print_outcome(result.outcome, out / FEATURES)
-        return result.outcome.exit_code
-    if result.comparison is None:
+        train_weights(prepared.work, Loop(save_every, display.show, should_stop=lambda: interruptions.happened))
+    code = INTERRUPTED if interruptions.happened else prepared.outcome.exit_code
+    comparison = compare_with_frozen(prepared.work)
+    if comparison is None:
         say(paragraph("stopped before the first evaluation: there are no weights yet"))
-        return INTERRUPTED if interruptions.happened else 1
+        return code
     say(paragraph(f"On the validation part, on which epoch and threshold were chosen; {FROZEN}: the first weights"))
-    print_comparison(result.comparison)
+    print_comparison(comparison)
     say(f"weights: {out / WEIGHTS_NAME}; run: {out}; curves: {out / TRAINING}")
     say(f"next: msnet gebd predict {out} TEST_VIDEOS --store TEST_STORE --out predictions.json")
-    return INTERRUPTED if interruptions.happened else 0
+    return code
