@@ -42,8 +42,9 @@ def load_model(
 ) -> MSNet | MSNetEnsemble:
     """Load the network called `name` in evaluation mode, folded for inference; it does not track gradients.
 
-    `weights` is the path of a checkpoint, "bundled" for the one that comes with the package (the default where there
-    is one), "random" (from `seed`; for tests and try-outs only), or, for an ensemble, two paths: "A,B" or a sequence.
+    `weights` is the path of a checkpoint, the name of fetched public weights (`msnet weights list`), "bundled" for the
+    one that comes with the package (the default where there is one), "random" (from `seed`; for tests and try-outs
+    only), or, for an ensemble, two of the first kinds: "A,B" or a sequence.
     `num_segments` is the clip length the network is declared for; it takes any length from 2 on. Convolutions compute
     in `dtype`; matching, pooling and classifier stay float32. With random weights, `num_classes` may be None (no
     logits); a checkpoint decides it, and a number that differs from its own is refused. `edges` is what the temporal

@@ -23,7 +23,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("extract", "resume", "plan"), ("extract",)),
     **dict.fromkeys(("status", "show", "report", "export", "compare", "verify"), ("stores",)),
     "gebd": ("gebd.annotations", "gebd.demo", "gebd.finetuning", "gebd.heads", "gebd.plots"),
-    "weights": ("weights.checkpoints", "weights.lists", "weights.evaluation", "weights.picture", "weights.training"),
+    "weights": (
+        "weights.checkpoints",
+        "weights.public",
+        "weights.lists",
+        "weights.evaluation",
+        "weights.picture",
+        "weights.training",
+    ),
 }
 """Modules of `jobs.cli` by the first word of the commands that they register when they are imported.
 

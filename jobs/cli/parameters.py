@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
@@ -51,8 +51,8 @@ def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a command so that typer sees the options of the groups among its own, in the order of its signature."""
-        own = inspect.signature(command, eval_str=True).parameters
-        shared = {name: inspect.signature(build, eval_str=True).parameters for name, build in groups.items()}
+        own = _parameters(command, without=groups)
+        shared = {name: _parameters(build) for name, build in groups.items()}
         parameters: list[inspect.Parameter] = []
         for name, parameter in own.items():
             parameters += shared[name].values() if name in shared else [parameter]
@@ -68,6 +68,16 @@ def takes(**groups: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callab
         return call
 
     return decorate
+
+
+def _parameters(function: Callable[..., Any], without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """Parameters with their annotations evaluated, except of those in `without`, whose types need not be imported."""
+    return {
+        name: parameter.replace(annotation=eval(parameter.annotation, function.__globals__))
+        if isinstance(parameter.annotation, str) and name not in without
+        else parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
 
 
 def _work(*names: str, help: str, shown: bool = False, **limits: Any) -> Any:
@@ -86,8 +96,8 @@ def _outputs_by_level() -> str:
 
 _REQUEST_HELP = {
     "model": "Network; `msnet weights list` lists them.",
-    "weights": "Checkpoint (A,B for msnet_en_*), or `random` for a trial run whose features mean nothing. "
-    "(default: the bundled one of msnet_resnet18)",
+    "weights": "Checkpoint or fetched public weights (A,B for msnet_en_*), or `random` for a trial run whose features "
+    "mean nothing. (default: the bundled one of msnet_resnet18)",
     "seed": "Seed of random weights. (default: 0)",
     "sampling": "windows: clips at a rate, ranges of one pass; dense: the video as one clip; segments: frames spread "
     "evenly; clips: clips at a rate, each a sequence by itself.",

@@ -10,6 +10,7 @@ import torch
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.models.public.cache import is_public_name
 from extractor.models.spec import describe_network
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
@@ -215,10 +216,11 @@ def _resolved(request: FinetuneRequest) -> FinetuneConfig:
 
 
 def _checkpoint(request: FinetuneRequest) -> Path | None:
-    """The file of the first weights; None for random ones."""
+    """The file, or the public name, of the first weights; None for random ones."""
     if request.weights == RANDOM_WEIGHTS:
         return None
-    return checkpoint_path(request.weights or BUNDLED_WEIGHTS, request.config.model).absolute()
+    path = checkpoint_path(request.weights or BUNDLED_WEIGHTS, request.config.model)
+    return path if is_public_name(str(path)) else path.absolute()
 
 
 def _refuse_store(videos: Path | str) -> None:

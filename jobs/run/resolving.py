@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.models.public.cache import is_public_name
 from extractor.models.spec import NetworkSpec, describe_network
 from jobs.run.request import Request
 from schemas.config import Edges, ExtractionConfig, Sampling
@@ -116,11 +117,13 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     """Inspect the checkpoints. Raises WeightsError if they are missing, unreadable or of another network."""
     if weights == RANDOM_WEIGHTS:
         return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
-    bundled = weights in (None, "", BUNDLED_WEIGHTS)
-    if bundled or weights is None:
-        paths = [bundled_checkpoint(spec.name)]
+    if weights is None or weights in ("", BUNDLED_WEIGHTS):
+        names, paths = [BUNDLED_WEIGHTS], [bundled_checkpoint(spec.name)]
     else:
-        paths = [Path(part.strip()).absolute() for part in (weights.split(",") if spec.is_ensemble else [weights])]
+        given = [part.strip() for part in (weights.split(",") if spec.is_ensemble else [weights])]
+        # A store records the name of public weights, not their path, which differs between machines.
+        names = [part if is_public_name(part) else str(Path(part).absolute()) for part in given]
+        paths = [Path(name) for name in names]
     if len(paths) != len(spec.members):
         raise WeightsError(
             f"expected {len(spec.members)} checkpoints, A,B, for {spec.name}; got {len(paths)}: {weights}. "
@@ -135,9 +138,8 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
             raise WeightsError(
                 f"expected weights that fit {spec.name}; {report.path} does not: {report.fit.describe()}{advice}"
             )
-    source = BUNDLED_WEIGHTS if bundled else ",".join(map(str, paths))
     digest = ",".join(report.sha256 for report in reports)
-    return ResolvedWeights(source, digest, reports[0].num_classes, tuple(report.edges for report in reports))
+    return ResolvedWeights(",".join(names), digest, reports[0].num_classes, tuple(report.edges for report in reports))
 
 
 def _require_sampling(spec: NetworkSpec, request: Request) -> None:

@@ -30,5 +30,8 @@ def bundled_checkpoint(name: str) -> Path:
 
 
 def checkpoint_path(weights: str | Path, name: str) -> Path:
-    """Path of `weights`, itself a path or "bundled" for that of the network `name`; WeightsError as above."""
+    """Path of `weights`: "bundled" is that of the network `name`, and anything else what `read_checkpoint` takes.
+
+    WeightsError as above.
+    """
     return bundled_checkpoint(name) if str(weights) == BUNDLED_WEIGHTS else Path(weights)

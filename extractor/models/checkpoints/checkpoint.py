@@ -21,6 +21,7 @@ from torch import Tensor
 from extractor.models.checkpoints.files import read_weights_file
 from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
 from extractor.models.msnet import MSNet, build_network
+from extractor.models.public.cache import named_checkpoint
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
@@ -82,7 +83,11 @@ class Fit:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read and recognise the checkpoint at `path`; WeightsError where it is not a checkpoint."""
+    """Read and recognise the checkpoint at `path`, which may be the name of fetched public weights.
+
+    WeightsError where it is not a checkpoint, or not what its name promises.
+    """
+    path = named_checkpoint(path)
     file = read_weights_file(path)
     plain = {name: plain_name(name) for name in file.tensors if not name.endswith("num_batches_tracked")}
     spelled = spell_as_torchvision(name for name, _ in plain.values())

@@ -11,6 +11,8 @@ import typer
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_networks, checkpoint_path
 from extractor.models.checkpoints.conversion import convert_checkpoint
 from extractor.models.checkpoints.inspection import CheckpointReport, inspect_checkpoint
+from extractor.models.public.cache import is_fetched
+from extractor.models.public.catalogue import PUBLIC_WEIGHTS
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli.app import app
 from jobs.cli.display import paragraph, rows, size, table
@@ -30,12 +32,18 @@ _Path = Annotated[
 _PathOrBundled = Annotated[
     Path,
     typer.Argument(
-        help=f"A checkpoint: safetensors, a file written by torch.save, or `{BUNDLED_WEIGHTS}`.", show_default=False
+        help=f"A checkpoint: safetensors, a file written by torch.save, `{BUNDLED_WEIGHTS}`, or the name of fetched "
+        "public weights.",
+        show_default=False,
     ),
 ]
 _Model = Annotated[
     str | None, typer.Option("--model", help="Network to check it against. (default: the one it matches)")
 ]
+TERMS = (
+    "They were trained on ImageNet, whose terms allow research only and may bind what was made with it: whether you "
+    "may use them is yours to find out."
+)
 _KINDS = {
     "reference": "a checkpoint of the reference MSNet",
     "tsm": "a TSM release",
@@ -49,7 +57,7 @@ _LONGEST_VALUE = 300
 
 @weights_app.command("list")
 def list_networks() -> int:
-    """List the networks and the widths of their features."""
+    """List the networks and the widths of their features, and public weights."""
     networks: list[tuple[object, ...]] = []
     for name in NETWORK_NAMES:
         spec = describe_network(name)
@@ -59,9 +67,16 @@ def list_networks() -> int:
     say(
         paragraph(
             f"Trained weights are bundled for {', '.join(bundled_networks())}, as the default of --weights. For the "
-            "others, give --weights your own checkpoint, or `random` for a try-out."
+            "others, give --weights your own checkpoint, public weights, or `random` for a try-out."
         )
     )
+    say("")
+    public = PUBLIC_WEIGHTS.values()
+    rows_of_public = [
+        (one.name, size(one.size_bytes), one.licence, "yes" if is_fetched(one) else "no") for one in public
+    ]
+    say(table(("public weights", "size", "licence", "fetched"), rows_of_public))
+    say(paragraph(f"`msnet weights fetch NAME` downloads them, and --weights NAME takes them then. {TERMS}"))
     return 0
 
 

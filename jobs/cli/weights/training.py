@@ -96,7 +96,9 @@ def train(
     weights: Annotated[
         Path | None,
         typer.Option(
-            "--weights", "-w", help=f"A checkpoint to start from, or `{BUNDLED_WEIGHTS}`. (default: from scratch)"
+            "--weights",
+            "-w",
+            help=f"A checkpoint or public weights to start from, or `{BUNDLED_WEIGHTS}`. (default: from scratch)",
         ),
     ] = None,
     device: Device = DeviceChoice.AUTO,

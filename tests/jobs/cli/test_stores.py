@@ -136,7 +136,7 @@ COMMANDS: list[tuple[str, ...]] = [
     (),
     *((name,) for name in ("extract", "resume", "plan", "status", "show", "report", "verify", "compare", "export")),
     ("weights",),
-    *(("weights", name) for name in ("list", "inspect", "convert")),
+    *(("weights", name) for name in ("list", "inspect", "convert", "fetch")),
     ("demo",),
 ]
 
