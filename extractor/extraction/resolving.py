@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from extractor.extraction.request import Request
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.public.cache import is_public_name
 from extractor.models.spec import NetworkSpec, describe_network
-from jobs.run.request import Request
 from schemas.config import Edges, ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.layout import datasets_of
