@@ -28,6 +28,7 @@ from tests.jobs.finetuning.made import boundary_videos
 from training.start import Start
 from training.train import Loop, Progress, train_task
 
+MODEL = "msnet_mobilenetv2"  # the smallest one
 TENSORS = ("frame", "displacement", "confidence")
 
 
@@ -39,6 +40,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> BoundaryVideos:
 def _config(**changes: object) -> FinetuneConfig:
     head = {"head": "temporal", "window_seconds": 2.0, "hop_seconds": 1.0, "raters": "best", "width": 8}
     fields: dict[str, object] = {
+        "model": MODEL,
         "size_px": 32,
         "clips_per_step": 4,
         "clips_per_share": 2,
@@ -51,7 +53,7 @@ def _config(**changes: object) -> FinetuneConfig:
 
 
 def _head(config: FinetuneConfig) -> Head:
-    shapes = {"frame": (512,), "displacement": (2, 4, 4), "confidence": (1, 4, 4)}
+    shapes = {"frame": (1280,), "displacement": (2, 4, 4), "confidence": (1, 4, 4)}
     head = config.head
     tensors = tuple((name, shapes[name]) for name in head.tensors)
     with torch.random.fork_rng():
@@ -68,9 +70,9 @@ def _trained(
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> MSNet:
     config = config or _config()
-    network = build_network("msnet_resnet18", seed=0)
+    network = build_network(MODEL, seed=0)
     extraction = ExtractionConfig(
-        model="msnet_resnet18", weights="0" * 64, sampling=Sampling.DENSE, size=32, outputs=config.head.tensors
+        model=MODEL, weights="0" * 64, sampling=Sampling.DENSE, size=32, outputs=config.head.tensors
     )
     out.mkdir(exist_ok=True)
     product = Product(out, config.head, extraction)
@@ -119,7 +121,7 @@ def test_it_learns_and_hands_over_what_belongs_together(tmp_path: Path, videos: 
     assert trained.extraction.weights == hashlib.sha256(weights).hexdigest()
     best = max(evaluated, key=lambda one: one["f1"])
     assert trained.validation_f1 == best["f1"] and trained.picker.threshold == best["threshold"]
-    network = load_model("msnet_resnet18", weights=tmp_path / WEIGHTS_NAME)
+    network = load_model(MODEL, weights=tmp_path / WEIGHTS_NAME)
     assert isinstance(network, MSNet) and network.spec.edges is trained.extraction.edges
     predicted = load_predictions(tmp_path / "validation_predictions.json")
     assert set(predicted) == {video.video_id for video in videos.validation}
@@ -147,7 +149,7 @@ def test_shares_of_a_step_add_up_to_the_whole_step(tmp_path: Path, videos: Bound
 
 @pytest.mark.parametrize("stages", [0, 2, 3])
 def test_frozen_stages_stay_and_the_rest_learns(tmp_path: Path, videos: BoundaryVideos, stages: int) -> None:
-    before = build_network("msnet_resnet18", seed=0)
+    before = build_network(MODEL, seed=0)
     after = _trained(tmp_path, videos, _config(epochs=1, warmup_epochs=0, frozen_stages=stages))
     kept = {id(parameter) for module in frozen_modules(after, stages) for parameter in module.parameters()}
     changed = {
@@ -158,9 +160,9 @@ def test_frozen_stages_stay_and_the_rest_learns(tmp_path: Path, videos: Boundary
     for name, parameter in after.named_parameters():
         if id(parameter) in kept:
             assert not changed.get(name, False), name
-    assert changed["backbone.layer4.1.conv2.conv.weight"]
-    assert changed["backbone.layer1.0.conv1.conv.weight"] is (stages == 0)
-    assert changed["backbone.layer3.0.conv1.conv.weight"] is (stages < 3)
+    assert changed["backbone.features.18.conv.weight"]
+    assert changed["backbone.features.2.expand.conv.weight"] is (stages == 0)
+    assert changed["backbone.features.7.expand.conv.weight"] is (stages < 3)
     statistics = [(name, one) for name, one in after.named_buffers() if "running" in name]
     theirs = dict(before.named_buffers())
     assert all(torch.equal(one, theirs[name]) for name, one in statistics)
