@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extractor.extraction.request import Request
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint, bundled_networks
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from gebd.heads.trained import TrainedHead
@@ -11,7 +12,6 @@ from jobs.cluster.options import Options
 from jobs.finetuning.product import WEIGHTS_NAME
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request
 from jobs.run.watcher import Watcher
 from schemas.errors import WeightsError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from extractor.extraction.request import Request
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.public.cache import is_public_name
@@ -37,7 +38,6 @@ from jobs.finetuning.task import FinetuneTask
 from jobs.finetuning.videos import BoundaryVideos, boundary_videos
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request
 from jobs.run.watcher import Watcher
 from jobs.weights.training import train_weights
 from schemas.config import Sampling

@@ -136,6 +136,7 @@ def _metadata(path: Path) -> dict[str, str]:
         return dict(file.metadata())
 
 
+@pytest.mark.slow
 def test_shares_of_a_step_add_up_to_the_whole_step(tmp_path: Path, videos: BoundaryVideos) -> None:
     """Norms keep their statistics, so that a share's clips do not see one another; dropout alone differs."""
     head = _config().head.model_copy(update={"dropout": 0.0, "noise": 0.0})
@@ -168,6 +169,7 @@ def test_frozen_stages_stay_and_the_rest_learns(tmp_path: Path, videos: Boundary
     assert all(torch.equal(one, theirs[name]) for name, one in statistics)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_loss(tmp_path: Path, videos: BoundaryVideos) -> None:
     for kept in (False, True):
         _trained(tmp_path / str(kept), videos, _config(epochs=1, gradient_checkpointing=kept))
