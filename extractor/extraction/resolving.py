@@ -133,8 +133,6 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     for report in reports:
         if not report.fit.fits:
             advice = f". Use --model {report.architecture}" if report.architecture else ""
-            if report.kind == "msnet" and not report.has_motion and spec.has_motion:
-                advice += f", or convert the original checkpoint again with --model {spec.name}"
             raise WeightsError(
                 f"expected weights that fit {spec.name}; {report.path} does not: {report.fit.describe()}{advice}"
             )

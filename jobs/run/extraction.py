@@ -145,6 +145,11 @@ def resume(
     _mend(paths, watcher)
     run = read_run(paths)
     run.require_current(paths)
+    if run.config.is_imported:
+        raise ConfigurationError(
+            f"expected a store that `msnet extract` made; got {paths.root}, which was imported. To continue: msnet "
+            f"import {run.dataset_root} --out {paths.root}"
+        )
     probe_storage(paths.root)
     found = _same_weights(run, weights)
     source = place(videos or str(run.settings["videos"]))

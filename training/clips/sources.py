@@ -103,6 +103,13 @@ class VideoSource:
         frames = self.read_each(opened, index, lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes]))
         return torch.from_numpy(np.stack([frames[place] for place in places], 1))
 
+    def read_places(
+        self, opened: Opened, index: npt.NDArray[np.int64], convert: Callable[[int, npt.NDArray[np.uint8]], Made]
+    ) -> list[Made]:
+        """`convert` of the places in `index`, ascending positions, and their frames (H, W, 3) uint8, of an example."""
+        assert self._reader is not None
+        return self._reader.read_places(self.examples[opened.number].job, index + opened.first, convert)
+
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_reader": None}
 

@@ -87,3 +87,11 @@ class CheckpointCompanion(Protocol):
 
     def save_beside(self, checkpoint: Path) -> None:
         """A checkpoint of the current network has been written; called in the process that leads."""
+
+
+@runtime_checkable
+class StepFinisher(Protocol):
+    """What a task may have beside: something to do behind each step of the optimizer."""
+
+    def finish_step(self, network: MSNet, step: int, losses: Mapping[str, float], group: Group) -> str | None:
+        """Called in all processes after step number `step` with its losses; returns a sentence for the user, if any."""

@@ -21,6 +21,11 @@ _IN_WORDS = {
     "top1": "top-1, percent",
     "top5": "top-5, percent",
     "loss": "cross-entropy",
+    "retrieval": "end of a video found by its beginning, percent",
+    "retrieval_chance": "the same by chance",
+    "spread": "spread of features, 0 to 1",
+    "inter_frame_keys_spread": "spread of the keys of frames",
+    "clip_keys_spread": "spread of the keys of clips",
     "f1": "F1 at the best threshold",
     "threshold": "that threshold",
 }
@@ -78,6 +83,8 @@ class TrainingDisplay:
             left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
             head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace}{left})"
             say(paragraph(f"{head}: {losses}"), to=sys.stderr)
+        if progress.note is not None:
+            say_above(paragraph(progress.note))
         if progress.held_out is not None:
             found = progress.held_out.items()
             known = [(_IN_WORDS.get(name, f"{name} loss"), f"{value:.3f}") for name, value in found if value == value]
