@@ -20,19 +20,7 @@ from jobs.cli.weights.progress import TrainingDisplay
 from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.signals import Interruptions
 from jobs.finetuning.config import RECIPES, read_config
-from jobs.finetuning.finetune import (
-    FEATURES,
-    FROZEN,
-    TRAINING,
-    FinetuneRequest,
-    Reports,
-    compare_with_frozen,
-    prepare_finetuning,
-)
-from jobs.finetuning.product import WEIGHTS_NAME
-from jobs.weights.training import train_weights
 from training.config import TrainingPrecision
-from training.train import Loop
 
 _WORK = "How the work is done"
 
@@ -109,6 +97,19 @@ def finetune(
     ] = None,
 ) -> int:
     """Train backbone and head together on boundaries. The same command resumes an interrupted training."""
+    from jobs.finetuning.finetune import (
+        FEATURES,
+        FROZEN,
+        TRAINING,
+        FinetuneRequest,
+        Reports,
+        compare_with_frozen,
+        prepare_finetuning,
+    )
+    from jobs.finetuning.product import WEIGHTS_NAME
+    from jobs.weights.training import train_weights
+    from training.train import Loop
+
     request = FinetuneRequest(
         read_config(config, **changes),
         videos,

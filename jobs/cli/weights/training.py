@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,15 +20,14 @@ from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.lists import VideoLists, video_lists
 from jobs.cli.weights.progress import TrainingDisplay
 from jobs.cluster.devices import DeviceChoice, choose_device
-from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
-from jobs.weights.training import TrainingRequest, train_weights
 from schemas.errors import ConfigurationError
 from schemas.wording import counted
 from training.config import TrainingConfig, TrainingPrecision
 from training.configurations import RECIPES, read_config
-from training.folder import BEST, CURVES, LEFT_OUT, LOGS
-from training.train import Loop, Progress
+
+if TYPE_CHECKING:
+    from training.train import Progress
 
 _SLOW = (
     "this processor has no instructions for bfloat16, which the configuration asks for: --precision float32 is faster"
@@ -126,6 +125,10 @@ def train(
     ] = None,
 ) -> int:
     """Train a network. The same command continues a training that was stopped."""
+    from jobs.weights.training import TrainingRequest, train_weights
+    from training.folder import BEST, CURVES, LEFT_OUT, LOGS
+    from training.train import Loop
+
     wanted = read_config(config, task=task.value, **changes)
     if (lists is not None) == (task is _Task.MOTION):
         expected, got = ("--videos", "none") if lists is None else ("no --videos", "some")
@@ -166,6 +169,8 @@ def _tell_of_left_out(path: Path) -> None:
 
 
 def _warn_of_bfloat16(wanted: TrainingConfig, device: DeviceChoice) -> None:
+    from jobs.cluster.machine import lacks_bfloat16
+
     if wanted.precision is TrainingPrecision.BFLOAT16 and choose_device(device) == "cpu" and lacks_bfloat16():
         say(paragraph(_SLOW), to=sys.stderr)
 
