@@ -28,7 +28,9 @@ class BoundaryMarks:
                 names[video_id].append(name)
                 self._raters.setdefault(video_id, []).extend(truth[name].rater_seconds)
             if len(join.items) < len(truth):
-                self.notes.append(f"{len(truth) - len(join.items)} of {len(truth)} annotated videos have no features here.")
+                self.notes.append(
+                    f"{len(truth) - len(join.items)} of {len(truth)} annotated videos have no features here."
+                )
         self._predicted: dict[str, list[float]] = {}
         if boundaries is not None:
             found = checked_predictions(boundaries)
@@ -39,7 +41,9 @@ class BoundaryMarks:
                         self._predicted[video_id] = found[name]
                         used.add(name)
             if len(used) < len(found):
-                self.notes.append(f"{len(found) - len(used)} of {len(found)} videos with boundaries have no features here.")
+                self.notes.append(
+                    f"{len(found) - len(used)} of {len(found)} videos with boundaries have no features here."
+                )
 
     def count(self, video_id: str) -> int | None:
         """How many boundaries were predicted; None where no prediction was made."""

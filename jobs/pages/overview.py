@@ -21,7 +21,17 @@ from schemas.config import ExtractionConfig
 
 _WORDS = {"fallback_reason": "restarted", "times_made_up": "times made up", "rate_capped": "lower rate"}
 _WORDS |= {"bad_packets": "bad packets", "bad_frames": "bad frames", "flags": "flagged"}
-_COLUMNS = ("video_id", "fps", "width", "height", "codec", "container", "decoder", "decoder_version", *ODDITIES.values())
+_COLUMNS = (
+    "video_id",
+    "fps",
+    "width",
+    "height",
+    "codec",
+    "container",
+    "decoder",
+    "decoder_version",
+    *ODDITIES.values(),
+)
 
 
 class Overview:
@@ -49,7 +59,8 @@ class Overview:
             "seconds": numbers(np.concatenate([seconds, padding]), 3),
             "fps": numbers(np.concatenate([self._table["fps"], padding]), 3),
             "size": [f"{w} x {h}" for w, h in zip(self._table["width"], self._table["height"], strict=True)],
-            "codec": [shown(f"{c} in {k}", 60) for c, k in zip(self._table["codec"], self._table["container"], strict=True)],
+            "codec": [shown(name, 60) for name in self._table["codec"]],
+            "container": [shown(name, 60) for name in self._table["container"]],
             **{name: numbers(np.concatenate([found, padding]), 4) for name, found in values.items()},
         }
         flags, columns["flags"], why = self._flags()
@@ -94,7 +105,7 @@ class Overview:
         return found + [(name, "staged" if name in self.stand.staged else "left", "") for name in waiting]
 
     def _flags(self) -> tuple[list[str], list[list[int]], dict[str, str]]:
-        """Names of flags; their numbers by video; and in words, by row, why a decoder was changed or how much is bad."""
+        """Names of flags; their numbers by video; in words, by row, why a decoder was changed or how much is bad."""
         names: list[str] = []
         known: dict[str, int] = {}
         of_video: list[list[int]] = [[] for _ in range(len(self._table))]
@@ -116,7 +127,14 @@ def _spoken(config: ExtractionConfig) -> str:
     """What was extracted, in terms of the options."""
     chosen = {name: getattr(config, name) for name in ("num_frames", "rate_hz", "hop", "clips")}
     given = (f"{name.replace('_', '-')} {value:g}" for name, value in chosen.items() if isinstance(value, int | float))
-    parts = (config.model, config.sampling, *given, f"{config.size} px", config.resize, f"outputs {', '.join(config.outputs)}")
+    parts = (
+        config.model,
+        config.sampling,
+        *given,
+        f"{config.size} px",
+        config.resize,
+        f"outputs {', '.join(config.outputs)}",
+    )
     return shown(", ".join(map(str, parts)))
 
 

@@ -147,7 +147,9 @@ class _Page:
         assets = files("jobs.pages") / "assets"
         self._folder.write(_MAIN, b"".join((assets / name).read_bytes() for name in _SCRIPTS))
         self._folder.write(_STYLE, (assets / _STYLE).read_bytes())
-        return self._folder.finish(_index((assets / "index.html").read_text(), self._folder.data.name, content["store"]))
+        return self._folder.finish(
+            _index((assets / "index.html").read_text(), self._folder.data.name, content["store"])
+        )
 
     def _curves(self, number: int, video_id: str, found: VideoTracks) -> dict[str, Any]:
         start = float(self._tracks.videos.start_seconds[number])

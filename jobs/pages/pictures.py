@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def require_pictures() -> None:
         import PIL  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            "expected matplotlib and Pillow for pictures; they are not installed. Run pip install 'msnet-features[plot]'"
+            "expected matplotlib and Pillow for pictures; got neither or one. Run pip install 'msnet-features[plot]'"
         ) from error
 
 
@@ -50,11 +49,10 @@ class PictureMaker:
         self._root = root
 
     def pictures(self, number: int, video_id: str, found: VideoTracks) -> dict[str, Any]:
-        """Pictures of a video as the page takes them. A video that cannot be decoded has none of frames, and says why."""
-        chosen = _spread(len(found.frame_row), MOST_FRAMES)
-        rows, pairs, times = (every[chosen] for every in (found.frame_row, found.pair_row, found.frame_seconds))
+        """Pictures of a video as the page takes them; where it cannot be decoded, no frames but the reason."""
+        chosen = _spread(len(found.frame_seconds), MOST_FRAMES)
+        pairs, times = found.pair_row[chosen], found.frame_seconds[chosen]
         first = self._tracks.store.manifest_rows(self._tracks.store.video_clips(video_id)[:1]).iloc[0]
-        size = self._tracks.store.config.size
         aspect = float(first["scale_x"] / first["scale_y"])
         if math.isfinite(float(first["pixel_aspect"])):
             aspect *= float(first["pixel_aspect"])
@@ -74,16 +72,18 @@ class PictureMaker:
         if self._tracks.has_motion and (pairs >= 0).any():
             scale = np.array([first["scale_x"], first["scale_y"]]) * FEATURE_STRIDE_PX
             content.update(self._maps(number, pairs, scale if np.isfinite(scale).all() else np.ones(2)))
-            content["input_px"] = size
         return content
 
     def _frames(self, video_id: str, times: npt.NDArray[np.float64]) -> str:
+        if video_id not in self._inventory.index:
+            raise InventoryError(f"expected the path of {video_id}; this store was copied without its inventory")
         row = self._inventory.loc[video_id]
         path = joined(self._root, str(row["path"]))
         if not is_address(path) and not Path(path).exists():
             raise InventoryError(f"expected {video_id} at {path}; it is missing. Give --videos with its folder")
-        start, end, fps = (None if np.isnan(value) else float(value) for value in row[["start_seconds", "end_seconds", "fps"]])
-        job = FileJob(path, (Item(video_id, start, end),), fps=fps)
+        start, end, fps = (_known(row[name]) for name in ("start_seconds", "end_seconds", "fps"))
+        size = int(_known(row["bytes"]) or 0) or None  # a file of another size was replaced; times are often lost in copies
+        job = FileJob(path, (Item(video_id, start, end),), size, fps=fps)
         config = self._tracks.store.config.model_copy(update={"size": _SIDE_PX})
         return _jpeg(sheet(frames_at(job, config, times)[0]))
 
@@ -133,6 +133,10 @@ def sheet(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def without_old_copies(inventory: pd.DataFrame) -> pd.DataFrame:
     """Rows of the inventory by video_id; of a video that was planned again, the last one."""
     return inventory.drop_duplicates("video_id", keep="last").set_index("video_id")
+
+
+def _known(value: Any) -> float | None:
+    return None if math.isnan(value) else float(value)
 
 
 def _spread(count: int, most: int) -> npt.NDArray[np.int64]:

@@ -15,8 +15,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def send_head(self) -> Any:
         """Refuse requests that a foreign page makes by a name of its own that leads to this machine."""
-        port = self.server.server_address[1]
-        if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
+        assert isinstance(self.server, ThreadingHTTPServer)
+        if self.headers.get("Host") not in (
+            f"{HOST}:{self.server.server_port}",
+            f"localhost:{self.server.server_port}",
+        ):
             self.send_error(403)
             return None
         if Path(self.translate_path(self.path)).is_symlink():
@@ -47,4 +50,4 @@ def page_server(folder: Path, port: int = 0) -> ThreadingHTTPServer:
 
 def address(server: ThreadingHTTPServer) -> str:
     """The address to open."""
-    return f"http://{HOST}:{server.server_address[1]}/"
+    return f"http://{HOST}:{server.server_port}/"

@@ -45,15 +45,14 @@ class Curve:
 class VideoTracks:
     """Curves of a video. motion: mean length of displacement, in cells a second, weighted by confidence.
 
-    confidence: its mean over the frame. change: 1 - cosine of neighbouring frame features. frame_row, pair_row (n,):
-    rows of valid frames, counted from the video's first one, and of the pair that each begins (-1: none).
-    frame_seconds (n,): their times on the container's clock.
+    confidence: its mean over the frame. change: 1 - cosine of neighbouring frame features. frame_seconds (n,): times of
+    valid frames on the container's clock. pair_row (n,): row of the pair that each begins, counted from the video's
+    first one; -1: none.
     """
 
     motion: Curve
     confidence: Curve
     change: Curve
-    frame_row: Int64Array
     pair_row: Int64Array
     frame_seconds: FloatArray
 
@@ -77,13 +76,13 @@ class TrackReader:
         start = float(self.videos.start_seconds[number])
         frames = np.concatenate([np.arange(first, stop) for first, stop in rows.runs[:, :2]])
         frames = frames[rows.valid[frames]]
+        frames = frames[np.unique(rows.time_seconds[frames], return_index=True)[1]]  # clips may overlap
         began = {int(frame): pair for pair, frame in enumerate(pair_frame.tolist()) if frame >= 0}
         motion, confidence = self._motion(number, rows, pair_frame, start)
         return VideoTracks(
             motion,
             confidence,
             self._change(number, rows, start),
-            frames,
             np.array([began.get(int(frame), -1) for frame in frames], np.int64),
             rows.time_seconds[frames],
         )
@@ -104,7 +103,9 @@ class TrackReader:
         energy, trust = np.zeros(len(pair_frame)), np.zeros(len(pair_frame))
         for low in range(0, len(pair_frame), _BLOCK_ROWS):
             high = min(low + _BLOCK_ROWS, len(pair_frame))
-            lengths = np.linalg.norm(self.store.rows("displacement", clip, first + low, first + high).astype(float), axis=1)
+            lengths = np.linalg.norm(
+                self.store.rows("displacement", clip, first + low, first + high).astype(float), axis=1
+            )
             weight = self.store.rows("confidence", clip, first + low, first + high)[:, 0].astype(np.float64)
             trust[low:high] = weight.mean(axis=(1, 2))
             energy[low:high] = (lengths * weight).sum((1, 2)) / np.maximum(weight.sum((1, 2)), 1e-9)

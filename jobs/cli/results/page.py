@@ -30,7 +30,7 @@ class Page:
 
     def require_none(self) -> None:
         """Raise ConfigurationError if there are options, but no folder for the page."""
-        values = {"serve": self.serve or None, "pictures": self.pictures, "videos": self.videos}
+        values: dict[str, object] = {"serve": self.serve or None, "pictures": self.pictures, "videos": self.videos}
         values |= {"boundaries": self.boundaries, "annotations": self.annotations}
         given = [f"--{name}" for name, value in values.items() if value is not None]
         if given:
@@ -54,7 +54,10 @@ def page_options(
     pictures: Annotated[
         int | None,
         typer.Option(
-            "--pictures", min=0, help="Videos with frames and maps, spread evenly. (default: 50)", rich_help_panel=_PANEL
+            "--pictures",
+            min=0,
+            help="Of how many videos, spread evenly. (default: 50)",
+            rich_help_panel=_PANEL,
         ),
     ] = None,
     videos: Annotated[
@@ -89,9 +92,8 @@ def write_html(store: Path, page: Page, *, json: bool) -> int:
     marks = {"boundaries": page.boundaries, "annotations": page.annotations}
     with progress("drawing", "video") as update:
         done = write_page(store, page.out, videos=page.videos, pictures=pictures, progress=update, **marks)
-    of = "of all" if done.pictured == done.videos else f"of {done.pictured} of {counted(done.videos, 'video')}"
-    without = f", {done.without_frames} of them without frames" if done.without_frames else ""
-    say(f"{counted(done.videos, 'video')}, pictures {of}{without}, {size(done.bytes)}: {done.index}")
+    without = f" ({done.without_frames} of them without frames)" if done.without_frames else ""
+    say(f"{counted(done.videos, 'video')}, pictures of {done.pictured}{without}, {size(done.bytes)}: {done.index}")
     return _served(page.out) if page.serve else 0
 
 
@@ -113,4 +115,4 @@ def _refuse_inputs(out: Path, inputs: list[Path | None]) -> None:
     place = out.absolute().resolve()
     for path in inputs:
         if path is not None and path.absolute().resolve().is_relative_to(place):
-            raise ConfigurationError(f"expected a folder without the page's inputs; {out} holds {path}. Give another --html")
+            raise ConfigurationError(f"expected a folder that holds no input; {out} holds {path}. Give another --html")

@@ -28,6 +28,8 @@ msnet.overview = (() => {
     at("totals").append(...cards.filter(([, value]) => value !== "")
       .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
     at("notes").append(...data.notes.map((note) => element("li", {}, note)));
+    at("distributions").open = innerWidth >= 700; // in narrow windows they would push the table far down
+    at("distributions").addEventListener("toggle", draw); // a hidden plot has no width to fit
     failures();
     odd();
     times();
@@ -107,7 +109,7 @@ msnet.overview = (() => {
   }
 
   function draw() {
-    if (!window.Plotly) return;
+    if (!window.Plotly || !at("distributions").open) return;
     for (const name of measured()) {
       const values = msnet.data.columns[name];
       const scale = binned(values);

@@ -33,10 +33,11 @@ msnet.player = (() => {
     const { legends } = msnet.data;
     if (name === "displacement") {
       return element("div", { className: "legend" }, element("img", { className: "wheel", src: legends.wheel, alt: "Colour wheel" }),
-        `displacement to the next frame; edge: ${number(pictures.largest_px, 1)} px`);
+        element("span", {}, `displacement to the next frame; edge: ${number(pictures.largest_px, 1)} px`));
     }
-    return element("div", { className: "legend" }, "confidence", `${number(pictures.trust[0], 2)}`,
-      element("img", { className: "strip", src: legends.trust, alt: "from low to high" }), `${number(pictures.trust[1], 2)}`);
+    const [low, high] = pictures.trust.map((value) => element("span", {}, number(value, 2)));
+    const strip = element("img", { className: "strip", src: legends.trust, alt: "to" });
+    return element("div", { className: "legend" }, element("span", {}, "confidence"), low, strip, high);
   }
 
   // Builds the player; tell(seconds) is called whenever another moment is shown.
@@ -111,7 +112,7 @@ msnet.player = (() => {
     }
 
     const toggle = () => (clock ? pause() : play());
-    const node = element("div", {}, box, element("div", { className: "controls" }, button, slider, output));
+    const node = element("div", { className: "player" }, box, element("div", { className: "controls" }, button, slider, output));
     return { node, show, seek, toggle, pause, move: (by) => { pause(); show(at + by); }, last: times.length - 1 };
   }
 

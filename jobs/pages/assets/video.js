@@ -98,7 +98,8 @@ msnet.video = (() => {
       ? `${before}${number(columns[name][wanted], digits)}${after}` : null);
     const odd = columns.flags[wanted].map((flag) => flags[flag]).join(", ");
     return element("p", { className: "quiet" }, [
-      of("seconds", 2, "", " s"), of("fps", 3, "", " fps"), columns.size[wanted], columns.codec[wanted],
+      of("seconds", 2, "", " s"), of("fps", 3, "", " fps"), columns.size[wanted],
+      `${columns.codec[wanted]} in ${columns.container[wanted]}`,
       of("motion", 2, "motion energy ", " cells/s"), of("confidence", 3, "confidence ", ""),
       odd ? `flags: ${odd}` : null, why[wanted] || null,
     ].filter((one) => one).join("; "));

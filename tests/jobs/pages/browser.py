@@ -15,6 +15,14 @@ from typing import Any
 
 DRIVER = shutil.which("chromedriver")
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+ARGUMENTS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--window-size=1400,1000",
+)
 MISSING = "needs Chromium: apt-get install chromium chromium-driver"
 
 
@@ -95,8 +103,7 @@ def browser(folder: Path) -> Iterator[Browser]:
             address = f"http://127.0.0.1:{_port(process)}"
             options = {
                 "binary": BROWSER,
-                "args": ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
-                + ["--disable-dev-shm-usage", "--disable-background-networking", "--window-size=1400,1000"],
+                "args": [*ARGUMENTS, f"--user-data-dir={folder / 'profile'}"],
                 "perfLoggingPrefs": {"enableNetwork": True},
             }
             wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
