@@ -8,7 +8,8 @@ msnet.table = (() => {
     id: "video", status: "status", seconds: "length s", fps: "fps", size: "size", codec: "codec", motion: "motion",
     confidence: "confidence", change: "change", boundaries: "boundaries", flags: "flags",
   };
-  const WIDE = ["fps", "size", "codec", "confidence", "change"]; // not in narrow windows
+  const WIDE = ["fps", "confidence", "change"]; // not in narrow windows
+  const WIDEST = ["size", "codec"];
   const LEFT = ["status", "codec", "flags"];
   const state = { text: "", status: "", flag: "", ranges: {}, sort: "", down: false, page: 0 };
   const inputs = {};
@@ -30,7 +31,8 @@ msnet.table = (() => {
     update();
   }
 
-  const shape = (name) => `${LEFT.includes(name) ? "left" : ""} ${WIDE.includes(name) ? "wide" : ""}`;
+  const shape = (name) => [[LEFT, "left"], [WIDE, "wide"], [WIDEST, "widest"]]
+    .filter(([names]) => names.includes(name)).map(([, style]) => style).join(" ");
 
   function filters() {
     const choice = (name, label, first, values) => {
