@@ -136,7 +136,7 @@ msnet.table = (() => {
     [...at("videos").tHead.rows[0].cells].forEach((cell, n) => {
       const sorted = columns[n] === state.sort;
       cell.ariaSort = sorted ? (state.down ? "descending" : "ascending") : "none";
-      cell.firstChild.textContent = HEADS[columns[n]] + (sorted ? (state.down ? " ▼" : " ▲") : "");
+      cell.firstChild.textContent = HEADS[columns[n]] + (sorted ? (state.down ? " \u25bc" : " \u25b2") : "");
     });
     const turn = (by, label) => element("button", {
       type: "button", disabled: state.page + by < 0 || state.page + by > last, onclick: () => set({ page: state.page + by }),
