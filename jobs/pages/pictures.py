@@ -80,11 +80,13 @@ class PictureMaker:
         row = self._inventory.loc[video_id]
         path = joined(self._root, str(row["path"]))
         if not is_address(path) and not Path(path).exists():
-            raise InventoryError(f"expected {video_id} at {path}; it is missing. Give --videos with its folder")
+            raise InventoryError(f"expected {video_id} at {path}; it is missing. Give --videos")
         start, end, fps = (_known(row[name]) for name in ("start_seconds", "end_seconds", "fps"))
         if end is not None and end <= (start or 0.0):  # as the store itself reads it: no end
             end = None
-        size = int(_known(row["bytes"]) or 0) or None  # a file of another size was replaced; times are often lost in copies
+        size = (
+            int(_known(row["bytes"]) or 0) or None
+        )  # a file of another size was replaced; times are often lost in copies
         job = FileJob(path, (Item(video_id, start, end),), size, fps=fps)
         config = self._tracks.store.config.model_copy(update={"size": _SIDE_PX})
         return _jpeg(sheet(frames_at(job, config, times)[0]))

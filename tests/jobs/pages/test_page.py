@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def test_pictures_are_the_frames_at_the_stored_times(store: StorePaths, page: Pa
     sheet = image(pictures["frames"])
     assert sheet.shape == (160, 1600, 3)
     shown = [sheet[:, n * 160 : (n + 1) * 160].astype(int) for n in range(8)]
-    assert all(np.abs(one - other).mean() > 5 for one, other in zip(shown, shown[1:], strict=False))  # they move
+    assert all(np.abs(one - other).mean() > 5 for one, other in pairwise(shown))  # they move
     assert np.abs(shown[0] - 255).mean() > 5 and sheet[:, 8 * 160 + 8 :].min() > 240  # the rest of the line is white
     cells = image(pictures["displacement"])
     assert pictures["cells"] == [5, 11] and cells.shape == (5, 110, 3) == image(pictures["confidence"]).shape
@@ -131,7 +132,7 @@ def test_missing_videos_leave_maps_and_the_reason(tmp_path: Path) -> None:
     data = read_script(page, "store")
     (number,) = data["pictured"]
     pictures = read_script(page, f"pictures-{number}")
-    assert pictures["frames"] is None and "it is missing. Give --videos with its folder" in pictures["missing"]
+    assert pictures["frames"] is None and "it is missing. Give --videos" in pictures["missing"]
     assert pictures["displacement"].startswith("data:image/png;base64,")
     assert data["notes"] == [
         "Frames and maps are shown of 1 of 4 videos, spread evenly; msnet report --html --pictures N shows those of N.",
