@@ -63,7 +63,7 @@ def write_page(
     plots = _plotly()
     require_pictures()
     check_page_folder(out, store)
-    features = FeatureStore(store)
+    features = FeatureStore(store, max_open_files=2)  # videos are read in the order of their shards
     tracks = TrackReader(features)
     marks = BoundaryMarks(tracks.videos, boundaries, annotations)
     root = place(videos if videos is not None else str(features.run.dataset_root))

@@ -90,13 +90,16 @@ msnet.overview = (() => {
         + `which took ${duration(sum("wall_seconds"))} for ${number(sum("frames"))} frames; waiting is of devices without frames.`));
   }
 
-  // Edges of bins of equal width over all values; a column of equal values has one bin.
+  // Bins of equal width over all values; of whole numbers, each bin is around one or some of them.
   function binned(values) {
     const there = values.filter((value) => value !== null);
     const low = there.reduce((least, value) => Math.min(least, value), Infinity);
     const high = there.reduce((most, value) => Math.max(most, value), -Infinity);
-    const width = high > low ? (high - low) / BINS : 1;
-    return { low, width, bins: high > low ? BINS : 1, there };
+    if (there.every(Number.isInteger)) {
+      const width = Math.max(1, Math.ceil((high - low + 1) / BINS));
+      return { low: low - 0.5, width, bins: Math.ceil((high - low + 1) / width) || 1, there };
+    }
+    return { low, width: high > low ? (high - low) / BINS : 1, bins: high > low ? BINS : 1, there };
   }
 
   function counts({ low, width, bins }, values, rows) {
@@ -106,6 +109,12 @@ msnet.overview = (() => {
       if (value !== null) found[Math.min(bins - 1, Math.floor((value - low) / width))] += 1;
     }
     return found;
+  }
+
+  // As wide as some bins at least: a single one would fill the figure.
+  function shownRange({ low, width, bins }) {
+    const room = (Math.max(0, 7 - bins) / 2) * width;
+    return [low - room, low + bins * width + room];
   }
 
   function draw() {
@@ -123,7 +132,7 @@ msnet.overview = (() => {
       });
       Plotly.react(plot, [bars(values.keys(), "all"), bars(msnet.table.rows(), "change")], msnet.plotLayout((axis) => ({
         barmode: "overlay", margin: { l: 34, r: 4, t: 4, b: 20 }, hovermode: "x",
-        xaxis: { ...axis, showgrid: false, nticks: 6 }, yaxis: { ...axis, nticks: 4, rangemode: "tozero" },
+        xaxis: { ...axis, showgrid: false, nticks: 6, range: shownRange(scale) }, yaxis: { ...axis, nticks: 4, rangemode: "tozero" },
       })), msnet.plotOptions);
     }
   }

@@ -9,6 +9,7 @@ msnet.video = (() => {
   let plot = null;
   let curves = null;
   let from = null;
+  let moment = 0; // that is shown, in seconds
 
   const at = (id) => document.getElementById(id);
   const asked = () => {
@@ -26,7 +27,7 @@ msnet.video = (() => {
     if (player) player.pause();
     const before = row;
     row = asked();
-    [player, plot, curves] = [null, null, null];
+    [player, plot, curves, moment] = [null, null, null, 0];
     at("overview").hidden = row !== null;
     at("video").hidden = row === null;
     if (row === null) {
@@ -106,6 +107,7 @@ msnet.video = (() => {
   }
 
   function tell(seconds) {
+    moment = seconds;
     if (plot && plot.layout) Plotly.relayout(plot, { "shapes[0].x0": seconds, "shapes[0].x1": seconds });
   }
 
@@ -161,7 +163,7 @@ msnet.video = (() => {
       type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: msnet.colour(tone), width, dash },
     });
     const predicted = marks.filter(({ name }) => name === "predicted").flatMap(({ times }) => times);
-    return [line(0, "text", "solid", 2), ...(predicted.length > LINES ? [] : predicted.map((x) => line(x, "mark", "dot", 1)))];
+    return [line(moment, "text", "solid", 2), ...(predicted.length > LINES ? [] : predicted.map((x) => line(x, "mark", "dot", 1)))];
   }
 
   function pressed(event) {
