@@ -27,6 +27,7 @@ _SIDE_PX = 160
 _COLUMNS = 10  # of a sheet
 _JPEG_QUALITY = 78
 _WHEEL_PX = 161
+_FARTHEST_PX = 1e5  # of a displacement that no damage has touched
 
 
 def require_pictures() -> None:
@@ -96,7 +97,7 @@ class PictureMaker:
         there = pairs >= 0
         unique, back = np.unique(pairs[there], return_inverse=True)
         displacement, confidence = (maps[back] for maps in self._tracks.maps(number, unique))
-        moved = np.nan_to_num(displacement * scale.reshape(1, 2, 1, 1).astype(np.float32))
+        moved = np.nan_to_num(displacement * scale.reshape(1, 2, 1, 1)).clip(-_FARTHEST_PX, _FARTHEST_PX)
         confidence = np.nan_to_num(confidence)
         usual = np.quantile(np.hypot(moved[:, 0], moved[:, 1]), 0.99, axis=(1, 2))
         largest = round_up(max(1.0, float(np.quantile(usual, 0.75))))  # cuts, where all is random, set no scale

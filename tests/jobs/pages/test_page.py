@@ -230,3 +230,9 @@ def test_longest_curve_keeps_its_peaks(tmp_path: Path) -> None:
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     # make_store lets the clock run on over all clips, so that neighbouring frames of all clips count but for gaps
     assert max(values) == pytest.approx(1 - (features[1:] * features[:-1]).sum(1).min(), abs=0.2)
+
+
+def test_store_without_any_features_has_a_page(tmp_path: Path) -> None:
+    page = page_of(make_store(tmp_path / "store", [["bad.mp4", "bad2.mp4"]]), tmp_path / "page")
+    data = read_script(page, "store")
+    assert (page.videos, page.pictured, data["done"], data["totals"]["failed"]) == (2, 0, 0, 2)
