@@ -16,7 +16,8 @@ PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What `make quick` runs: pure functions, the store, and one tiny extraction from a video to a store.
 QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
 	tests/extractor/video/test_sampling.py tests/extractor/video/test_listing.py tests/extractor/video/test_tables.py \
-	tests/extractor/video/test_column_types.py tests/jobs/run tests/jobs/cli/test_parameters.py \
+	tests/extractor/video/test_column_types.py tests/extractor/extraction/test_request.py \
+	tests/extractor/extraction/test_resolving.py tests/jobs/run tests/jobs/cli/test_parameters.py \
 	tests/jobs/cli/test_display.py tests/jobs/cluster/test_devices.py tests/jobs/workers/test_ledger.py \
 	tests/training/world/test_parts.py
 

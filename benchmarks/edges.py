@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import ResolvedRequest, resolve
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from extractor.models.spec import member_frames
 from extractor.pipeline.devices import CPUDevice
@@ -37,8 +39,6 @@ from extractor.video.listing import Listing, list_videos
 from extractor.video.sampling import plan_for, window_ranges
 from gebd import detect
 from jobs.run.planning import planned_inventory
-from jobs.run.request import Request
-from jobs.run.resolving import ResolvedRequest, resolve
 from schemas.config import Edges, Sampling, StorageFloat
 from schemas.errors import VideoError
 from schemas.layout import StorePaths, shard_name

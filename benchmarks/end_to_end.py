@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 
 from extractor import load_model
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import resolve
 from extractor.models.spec import member_frames
 from extractor.pipeline.devices import CPUDevice
 from extractor.pipeline.feeder import Feeder
 from extractor.video.decoding import decode
 from extractor.video.listing import list_videos
-from jobs.run.request import Request
-from jobs.run.resolving import resolve
 from schemas.config import Sampling
 from schemas.errors import VideoError
 from schemas.records import FrameChunk, Header, ItemPlan, Restart

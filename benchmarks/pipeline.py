@@ -30,6 +30,8 @@ import numpy as np
 import ray
 
 from benchmarks.decoding.limit import LARGE, SMALL, DecodeCost, decode_costs_of
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import resolve
 from extractor.models.loading import load_model
 from extractor.pipeline.devices import StandInDevice
 from extractor.store import write_run
@@ -38,8 +40,6 @@ from extractor.video.encoding import encode_video
 from extractor.video.sampling import plan_for
 from jobs.cluster.devices import Workers
 from jobs.cluster.options import DecoderLimits
-from jobs.run.request import Request
-from jobs.run.resolving import resolve
 from jobs.workers.attempt import ShardAttempt, ShardTask
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted

@@ -1,4 +1,8 @@
+from .extraction.features import VideoFeatures as VideoFeatures, VideoPart as VideoPart
+from .extraction.one_video import VideoExtractor as VideoExtractor, extract_video as extract_video
+from .extraction.request import Request as Request
 from .models.loading import load_model as load_model, normalize as normalize
+from .models.motion_squeeze import MotionFeatures as MotionFeatures, MotionSqueeze as MotionSqueeze
 from .models.msnet import (
     MSNet as MSNet,
     MSNetEnsemble as MSNetEnsemble,

@@ -15,6 +15,9 @@ from schemas.tensors import named_outputs, output_choices
 FORMAT_VERSION = 2
 """Version of the store's layout. docs/format.md describes it and lists how version 1 differs."""
 
+IMPORTED = "imported:"
+"""How `model` begins in a store of features that another program made."""
+
 
 class Sampling(StrEnum):
     """How clips are cut from an item.
@@ -105,7 +108,7 @@ class ExtractionConfig(BaseModel):
 
     model: str
     weights: str = Field(
-        description='"random", or the SHA-256 of the checkpoint (two, joined by a comma, for MSNet-En)'
+        description='"random", the SHA-256 of the checkpoint (two, joined by a comma, for MSNet-En), or "unknown"'
     )
     seed: int | None = Field(default=None, description="seed of random weights; None with a checkpoint")
     sampling: Sampling = Sampling.WINDOWS
@@ -161,6 +164,11 @@ class ExtractionConfig(BaseModel):
         if self.weights == "random" and self.seed is None:
             raise ValueError("expected a seed for random weights; got none. Give one")
         return self
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether another program made the features. Then size, resize, dtype, decoder and edges say nothing."""
+        return self.model.startswith(IMPORTED)
 
     def digest(self) -> str:
         """SHA-256 (hex) over all fields in canonical JSON."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -116,6 +117,16 @@ def pack_tied(tied: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 def unpack_tied(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.bool_]:
     """Inverse of `pack_tied` for maps that are `width` cells wide: (k, h, width)."""
     return np.unpackbits(packed, axis=-1, count=width).astype(bool)
+
+
+def row_range(ranges: npt.NDArray[np.int64], level: str) -> tuple[Any, Any]:
+    """First and one past the last row of a level, each of the shape (...) that ranges have before their last dimension.
+
+    ranges: (..., 5) of clips: clip_row, frame_start, frame_stop, pair_start, pair_stop.
+    """
+    first = {"clips": 0, "frames": 1, "pairs": 3}[level]
+    start = ranges[..., first]
+    return start, start + 1 if level == "clips" else ranges[..., first + 1]
 
 
 _SHARD = re.compile(r"shard-\d{5,}")

@@ -19,6 +19,7 @@ from tests.videos import write_video
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMAND = Path(sys.executable).with_name("msnet")
+FOR_OTHERS = {"dev", "lightning"}  # extras of which the product imports nothing
 LOADED_BY_NAME = {"plotly", "s3fs"}  # its script is copied; by fsspec, for an address that begins with s3://
 # distribution by imported name, where they differ
 DISTRIBUTIONS = {
@@ -109,7 +110,7 @@ def test_dependencies_are_what_the_source_imports() -> None:
             elif isinstance(node, ast.ImportFrom):
                 imported.add(str(node.module).partition(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - set(PACKAGES) - {"msnet_features"}
-    extras = [r for name, extra in PROJECT["optional-dependencies"].items() if name != "dev" for r in extra]
+    extras = [r for name, extra in PROJECT["optional-dependencies"].items() if name not in FOR_OTHERS for r in extra]
     declared = {name_of(r) for r in PROJECT["dependencies"] + extras}
     assert {DISTRIBUTIONS.get(name, name) for name in foreign} | LOADED_BY_NAME == declared
 

@@ -60,6 +60,11 @@ class TrainingConfig(Frozen):
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
 
     @property
+    def stores_float32(self) -> bool:
+        """Whether checkpoints keep every bit of the weights; else kernels and matrices are stored in float16."""
+        return False
+
+    @property
     def share_count(self) -> int:
         """Into how many a step's clips are divided."""
         return 1

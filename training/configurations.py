@@ -13,12 +13,21 @@ from schemas.errors import ConfigurationError
 from schemas.wording import first_refusal
 from training.config import TrainingConfig
 from training.tasks.classify.config import ClassifyConfig
+from training.tasks.contrast.config import ContrastConfig
 from training.tasks.motion.config import MotionConfig
 
-TASKS: dict[str, type[TrainingConfig]] = {"motion": MotionConfig, "classify": ClassifyConfig}
+TASKS: dict[str, type[TrainingConfig]] = {
+    "motion": MotionConfig,
+    "classify": ClassifyConfig,
+    "contrast": ContrastConfig,
+}
 """The configuration of each task."""
 
-RECIPES = {"motion": ("default", "miniature"), "classify": ("small", "something-something", "kinetics")}
+RECIPES = {
+    "motion": ("default", "miniature", "graft"),
+    "classify": ("small", "something-something", "kinetics"),
+    "contrast": ("contrast", "rai"),
+}
 """Configurations shipped with the package, by task; the first is the default."""
 
 

@@ -26,15 +26,18 @@ _LEAST_HALVINGS = 5  # below, a norm's weight is of the size that others' traini
 
 
 def enlarge_embedding(network: MSNet, halvings: int) -> None:
-    """Scale the embedding of a built or restored network to its training size, in place, where it has an MS module.
+    """Scale the embedding of a built or restored network to its training size, in place, where it has an MS module."""
+    if network.motion_squeeze is not None:
+        enlarge_module(network.motion_squeeze, halvings)
 
-    A small embedding becomes 2^halvings times as large, and its epsilon grows with it: the network stays the same. An
+
+def enlarge_module(module: MotionSqueeze, halvings: int) -> None:
+    """Scale the embedding of an MS module that is stored small, or new, to its training size, in place.
+
+    A small embedding becomes 2^halvings times as large, and its epsilon grows with it: the module stays the same. An
     embedding of ordinary size, as in random weights and in others' checkpoints, keeps its size; the larger epsilon
     lowers its scores.
     """
-    module = network.motion_squeeze
-    if module is None:
-        return
     module.norm_epsilon = NORM_EPSILON * 4.0**halvings
     if float(module.reduction.norm.weight.detach().square().mean().sqrt()) < 2.0 ** (-halvings / 2):
         _scale(module, 2.0**halvings)
@@ -50,6 +53,12 @@ def halvings_of(network: MSNet) -> int:
     return halvings if halvings >= _LEAST_HALVINGS else 0
 
 
+def shrink_module(module: MotionSqueeze, halvings: int) -> None:
+    """Scale the embedding of an MS module from its training size to the small one, for the reference's epsilon."""
+    module.norm_epsilon = NORM_EPSILON
+    _scale(module, 2.0**-halvings)
+
+
 @contextmanager
 def as_stored(network: MSNet, halvings: int) -> Iterator[None]:
     """Within the block, `network` has the small embedding and the reference's epsilon; equivalent, exact in float32."""
@@ -57,8 +66,8 @@ def as_stored(network: MSNet, halvings: int) -> Iterator[None]:
     if module is None:
         yield
         return
-    epsilon, module.norm_epsilon = module.norm_epsilon, NORM_EPSILON
-    _scale(module, 2.0**-halvings)
+    epsilon = module.norm_epsilon
+    shrink_module(module, halvings)
     try:
         yield
     finally:

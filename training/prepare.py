@@ -12,9 +12,11 @@ from schemas.errors import ConfigurationError
 from training.config import TrainingConfig
 from training.embedding import enlarge_embedding
 from training.labels.labelled import LabelledVideos
-from training.start import Start, first_network
+from training.start import Start, first_network, grafted_network
 from training.tasks.classify.config import ClassifyConfig, VideosDigest
 from training.tasks.classify.task import ClassifyTask
+from training.tasks.contrast.config import ContrastConfig
+from training.tasks.contrast.task import ContrastTask
 from training.tasks.motion.config import MotionConfig
 from training.tasks.motion.task import MotionTask
 from training.tasks.task import Task
@@ -31,7 +33,7 @@ def prepare(
     checkpoint = None if weights is None else checkpoint_path(weights, config.model)
     match config:
         case MotionConfig():
-            start = first_network(config, checkpoint)
+            start = grafted_network(config, checkpoint) if config.frozen_backbone else first_network(config, checkpoint)
             start.network.to(device)
             enlarge_embedding(start.network, config.embedding_halvings)
             return start, MotionTask(config, width=start.network.spec.feature_dim, device=device)
@@ -42,6 +44,13 @@ def prepare(
             start.network.to(device)
             config = config.model_copy(update={"videos": digest_of(videos)})
             return start, ClassifyTask(config, videos, start.network, loader_workers=loader_workers)
+        case ContrastConfig():
+            if videos is None:
+                raise ConfigurationError("expected videos to learn from; got none. Give --videos")
+            start = first_network(config, checkpoint, classes=())
+            start.network.to(device)
+            config = config.model_copy(update={"videos": digest_of(videos)})
+            return start, ContrastTask(config, videos, start.network, loader_workers=loader_workers)
     raise AssertionError(f"expected the configuration of a known task; got {type(config).__name__}")
 
 

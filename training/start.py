@@ -15,6 +15,7 @@ from torch import nn
 from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint, restore, without_classifier
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import NetworkSpec, describe_network
+from schemas.errors import ConfigurationError
 from training.config import TrainingConfig
 
 
@@ -29,8 +30,9 @@ class Start:
 def first_network(config: TrainingConfig, weights: Path | None, classes: Sequence[str] | None = None) -> Start:
     """The network of a configuration with random weights, or with those of a checkpoint.
 
-    classes: of the classifier, None for none. That of a checkpoint stays if it has these classes: by name in our own
-    files, by number in others'. Otherwise the network gets a new one, and `notes` says so. Raises WeightsError.
+    classes: of the classifier; None for that of the weights, if any, and () for none. That of a checkpoint stays if it
+    has these classes: by name in our own files, by number in others'. Otherwise the network gets a new one, and `notes`
+    says so. Raises WeightsError.
     """
     spec = describe_network(config.model, num_segments=config.num_segments)
     if weights is None:
@@ -41,12 +43,40 @@ def first_network(config: TrainingConfig, weights: Path | None, classes: Sequenc
     return Start(network, _origin(checkpoint))
 
 
+def grafted_network(config: TrainingConfig, weights: Path | None) -> Start:
+    """The backbone of a checkpoint as it is, with its classifier, under an MS module.
+
+    A module that the checkpoint has stays; otherwise a new one starts with motion features of 0, so that all features
+    are the backbone's own. A backbone whose file marks no block as shifted gets no temporal shift. Raises
+    ConfigurationError without a checkpoint or for a network without an MS module, and WeightsError.
+    """
+    spec = describe_network(config.model, num_segments=config.num_segments)
+    if not spec.has_motion or weights is None:
+        got = "no weights" if weights is None else config.model
+        advice = "Give --weights" if weights is None else f"Use --model msnet_{spec.backbone}"
+        raise ConfigurationError(
+            f"expected the weights of a backbone and a network with an MS module to graft on it; got {got}. {advice}"
+        )
+    checkpoint = read_checkpoint(weights)
+    if not checkpoint.has_motion and checkpoint.shifted_blocks is None:
+        spec = replace(spec, shifted_blocks=())
+    network = restore(spec, checkpoint, seed=config.seed, edges=config.edges)
+    network.notes = ()
+    if not checkpoint.has_motion:
+        assert network.motion_squeeze is not None
+        network.motion_squeeze.start_at_zero()
+    return Start(network, _origin(checkpoint))
+
+
 def _restored(
     spec: NetworkSpec, checkpoint: Checkpoint, config: TrainingConfig, classes: Sequence[str] | None
 ) -> MSNet:
-    if classes is None or _has_classes(checkpoint, classes):
-        return restore(spec, checkpoint, seed=config.seed, edges=config.edges)
-    network = restore(spec, without_classifier(checkpoint), seed=config.seed, edges=config.edges)
+    keeps_classifier = classes is None or _has_classes(checkpoint, classes)
+    kept = checkpoint if keeps_classifier else without_classifier(checkpoint)
+    network = restore(spec, kept, seed=config.seed, edges=config.edges)
+    network.notes = ()  # they are about weights that training changes
+    if not classes or keeps_classifier:
+        return network
     network.classifier = _new_classifier(network.spec.feature_dim, len(classes), config.seed)
     network.spec = replace(network.spec, num_classes=len(classes))
     if checkpoint.num_classes is not None:

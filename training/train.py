@@ -24,7 +24,7 @@ from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
 from training.prepare import prepare
 from training.start import Start
-from training.tasks.task import Task
+from training.tasks.task import StepFinisher, Task
 
 LICENCE = "Apache-2.0"
 
@@ -33,7 +33,8 @@ LICENCE = "Apache-2.0"
 class Progress:
     """The result of a step. `losses` are weighted, by name; `held_out` is None after steps without an evaluation.
 
-    seconds_left: at the mean pace so far, evaluations included; None after the first step.
+    seconds_left: at the mean pace so far, evaluations included; None after the first step. note: a sentence for the
+    user, from the task.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Progress:
     frames_per_second: float
     held_out: Mapping[str, float] | None
     seconds_left: float | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def train(
     loader_workers: int = 0,
     loop: Loop = Loop(),
 ) -> Path:
-    """Train as `config` says and return the checkpoint, `out`/model.safetensors (convolutions in float16).
+    """Train as `config` says and return the checkpoint, `out`/model.safetensors.
 
     The state, curves and checkpoints are written to `out`; where it holds the state of the same configuration, training
     resumes from it. `weights` is a checkpoint to start from, of any kind that fits, or "bundled" for the one shipped
@@ -165,6 +167,9 @@ class Trainer:
                 f" {self.folder.root} has what was trained before it"
             )
         self._descend()
+        note = None
+        if isinstance(task, StepFinisher):
+            note = task.finish_step(self.network, step, losses, self.group)
         seconds = time.monotonic() - started
         self._trained_seconds += seconds
         self.step += 1
@@ -173,7 +178,8 @@ class Trainer:
             self.folder.log_step(self.step, task.stage(step), rate, losses, task.loss_names)
         if task.evaluates_after(step):
             held_out = self.evaluate()
-        return Progress(self.step, task.steps, task.stage(step), losses, rate, task.frames(step) / seconds, held_out)
+        pace = task.frames(step) / seconds
+        return Progress(self.step, task.steps, task.stage(step), losses, rate, pace, held_out, note=note)
 
     def evaluate(self) -> dict[str, float]:
         """Figures on held-out clips; they are logged, and the best network so far is stored."""
@@ -216,12 +222,13 @@ class Trainer:
             "steps": self.step,
             "trained_seconds": round(self._trained_seconds),
             "device": self.device.type,
-            "held_out": {name: round(value, 4) for name, value in evaluated.items()},
+            "held_out": {name: round(value, 4) for name, value in evaluated.items() if math.isfinite(value)},
             **self.task.facts(),
         }
         stored = self._stored
         with self.task.as_stored(stored), self.folder.saving():
-            save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=torch.float16)
+            dtype = None if self.task.config.stores_float32 else torch.float16
+            save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=dtype)
         return path
 
     def name_left_out(self) -> None:

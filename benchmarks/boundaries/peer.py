@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extractor.extraction.request import Request
 from extractor.store import FeatureStore
 from gebd import detect
 from jobs.run.extraction import extract
-from jobs.run.request import Request
 from schemas.config import Sampling
 
 _EDGE_SECONDS = 0.5

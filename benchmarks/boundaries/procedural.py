@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extractor.extraction.request import Request
 from gebd import Annotations, VideoAnnotation, compare_with_baselines, detect
 from jobs.run.extraction import extract
-from jobs.run.request import Request
 from schemas.config import Sampling
 from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
 

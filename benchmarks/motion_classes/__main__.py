@@ -1,6 +1,6 @@
 """What the MotionSqueeze module buys, in miniature: networks trained alike on videos that differ by motion alone.
 
-    python -m benchmarks.motion_classes FOLDER [--videos N] [--epochs N] [--seeds 3] [--only STEP]
+    python -m benchmarks.motion_classes FOLDER [--videos N] [--epochs N] [--seeds 3] [--graft] [--only STEP]
 
 Steps, each of which goes on where an earlier run stopped:
   write   12 classes of encoded files from the procedural world, N videos a class for training, 25 / 32 N for the test
@@ -20,7 +20,18 @@ from typing import TypeVar
 
 import torch
 
-from benchmarks.motion_classes.commands import MSNET, NETWORKS, TSM, TSM_ON_FLOW, TSN, Place, score, train
+from benchmarks.motion_classes.commands import (
+    GRAFT,
+    MSNET,
+    NETWORKS,
+    TSM,
+    TSM_ON_FLOW,
+    TSN,
+    Network,
+    Place,
+    score,
+    train,
+)
 from benchmarks.motion_classes.flow import milliseconds_a_pair, read_times, write_flow
 from benchmarks.motion_classes.motions import SHIFTS
 from benchmarks.motion_classes.pictures import draw_clips_a_second, draw_speed_of_motion
@@ -33,7 +44,7 @@ __all__ = ["main"]
 
 _TEST_SHARE = 25 / 32
 _SPEED_EDGES = (0.0, 1.0, 1.5, 3.0, 5.0, 8.0)  # cells; the classes slow and fast leave 1.5 to 2.25 to up and down
-_NAMES = {MSNET.name: "MSNet", TSM.name: "TSM", TSN.name: "TSN", TSM_ON_FLOW.name: "TSM on flow"}
+_NAMES = {MSNET.name: "MSNet", TSM.name: "TSM", TSN.name: "TSN", TSM_ON_FLOW.name: "TSM on flow", GRAFT.name: "graft"}
 _TWO_STREAMS = "TSM on both"
 
 _Row = TypeVar("_Row")
@@ -52,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--videos", type=int, default=32, help="training videos a class (default: 32)")
     parser.add_argument("--epochs", type=int, default=12, help="times that each of them is seen (default: 12)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each network (default: 3)")
+    parser.add_argument("--graft", action="store_true", help="also MSNet from a module grafted on the TSM")
     parser.add_argument("--only", choices=("write", "flow", "probe", "train", "score", "report"))
     options = parser.parse_args(arguments)
     if min(options.videos, options.epochs, options.seeds) < 1:
@@ -87,22 +99,27 @@ def _probe(place: Place, options: argparse.Namespace) -> None:
         print(f"  {found.name:<18} {found.accuracy:.3f}  {found.opposite_accuracy:.3f}  ({pairs})", flush=True)
 
 
+def _networks(options: argparse.Namespace) -> tuple[Network, ...]:
+    return (*NETWORKS, GRAFT) if options.graft else NETWORKS
+
+
 def _train(place: Place, options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
-        for network in NETWORKS:
+        for network in _networks(options):
             train(place, network, seed, options.epochs)
 
 
 def _score(place: Place, options: argparse.Namespace) -> None:
     for seed in range(options.seeds):
-        for network in NETWORKS:
+        for network in _networks(options):
             score(place, network, seed)
 
 
 def _report(place: Place, options: argparse.Namespace) -> None:
-    methods = _methods(place, options.seeds)
+    networks = _networks(options)
+    methods = _methods(place, networks, options.seeds)
     found = accuracies(methods)
-    rates, pair_milliseconds = clips_a_second(NETWORKS), milliseconds_a_pair(read_times(place.flow))
+    rates, pair_milliseconds = clips_a_second(networks), milliseconds_a_pair(read_times(place.flow))
     rates = {
         **{_NAMES[name]: rate for name, rate in rates.items() if name != TSM_ON_FLOW.name},
         _NAMES[TSM_ON_FLOW.name]: with_flow(rates, (TSM_ON_FLOW.name,), pair_milliseconds),
@@ -123,10 +140,10 @@ def _report(place: Place, options: argparse.Namespace) -> None:
     draw_clips_a_second(found, rates, place.folder / "clips_a_second.png")
 
 
-def _methods(place: Place, seeds: int) -> dict[str, list[Scored]]:
+def _methods(place: Place, networks: tuple[Network, ...], seeds: int) -> dict[str, list[Scored]]:
     """Scores of all methods by name, a list over seeds."""
     scores = {
-        network.name: [read_scores(place.scores_of(network, seed)) for seed in range(seeds)] for network in NETWORKS
+        network.name: [read_scores(place.scores_of(network, seed)) for seed in range(seeds)] for network in networks
     }
     methods = {_NAMES[name]: found for name, found in scores.items()}
     pairs = zip(scores[TSM.name], scores[TSM_ON_FLOW.name], strict=True)

@@ -13,12 +13,16 @@ _WEIGHTS = Path(__file__).parents[2] / "weights"
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network that is trained. weights: where training starts. on_flow: it sees optical flow instead of pictures."""
+    """A network that is trained. weights: where training starts. on_flow: it sees optical flow instead of pictures.
+
+    grafted: an MS module is grafted on `weights` first (docs/graft.md).
+    """
 
     name: str
     model: str
     weights: str
     on_flow: bool = False
+    grafted: bool = False
 
 
 MSNET = Network("msnet", "msnet_resnet18", "bundled")
@@ -26,6 +30,7 @@ TSM = Network("tsm", "tsm_resnet18", str(_WEIGHTS / "tsm_resnet18.safetensors"))
 TSN = Network("tsn", "tsn_resnet18", str(_WEIGHTS / "tsn_resnet18.safetensors"))
 TSM_ON_FLOW = Network("tsm_on_flow", TSM.model, TSM.weights, on_flow=True)
 NETWORKS = (MSNET, TSM, TSN, TSM_ON_FLOW)
+GRAFT = Network("graft", MSNET.model, TSM.weights, grafted=True)
 
 _CONFIG = """\
 # The same for all networks of benchmarks/motion_classes.
@@ -71,6 +76,10 @@ class Place:
         """The data set that a network sees."""
         return self.flow if network.on_flow else self.videos
 
+    def start_of(self, network: Network) -> str:
+        """The weights that the training of a network starts from."""
+        return str(self.folder / "grafts" / network.name / "model.safetensors") if network.grafted else network.weights
+
     def run_of(self, network: Network, seed: int) -> Path:
         """The folder of a training."""
         return self.folder / "runs" / f"{network.name}-{seed}"
@@ -89,7 +98,7 @@ def train_arguments(place: Place, network: Network, seed: int, config: Path) -> 
     out, videos = str(place.run_of(network, seed)), str(place.data_of(network))
     return [
         *("weights", "train", "--task", "classify", "--videos", videos, "--out", out, "--config", str(config)),
-        *("--weights", network.weights, "--seed", str(seed)),
+        *("--weights", place.start_of(network), "--seed", str(seed)),
     ]
 
 
@@ -111,6 +120,10 @@ def train(place: Place, network: Network, seed: int, epochs: int) -> None:
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(_CONFIG.format(model=network.model, epochs=epochs), encoding="utf-8")
     place.run_of(network, seed).parent.mkdir(parents=True, exist_ok=True)
+    if network.grafted and not Path(place.start_of(network)).exists():
+        graft = Path(place.start_of(network)).parent
+        graft.parent.mkdir(parents=True, exist_ok=True)
+        _msnet(("weights", "train", "--config", "graft", "--weights", network.weights, "--out", str(graft)))
     _msnet(train_arguments(place, network, seed, config))
 
 

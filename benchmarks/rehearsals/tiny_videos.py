@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from extractor.extraction.request import Request
 from extractor.video.encoding import encode_video
 from jobs.cluster.machine import private_memory_bytes
 from jobs.cluster.options import Options
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request
 from jobs.run.watcher import Watcher
 from schemas.config import Sampling
 

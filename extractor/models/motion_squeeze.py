@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from extractor.models.backbones.layers import ConvNorm
+from extractor.models.backbones.layers import Activation, ConvNorm
 from extractor.models.correlation import NORM_EPSILON, correlate_tiles, normalize_cells
 from extractor.models.precision import full_float32
 
@@ -123,13 +123,17 @@ class MotionSqueeze(nn.Module):
         self.reduction = ConvNorm(channels, self.hidden_channels, 1)
         self.soft_argmax = SoftArgmax(radius, soft_argmax)
         widths = (3, *self.transformation_channels, channels)
+        # the last may start at zero, where an ordinary ReLU would keep it for ever
+        activations: tuple[Activation, ...] = ("relu", "relu", "relu", "open_relu")
         self.transformation = nn.Sequential(
             *(
                 nn.Sequential(
                     ConvNorm(width, width, kernel, groups=width),
-                    ConvNorm(width, next_width, 1),
+                    ConvNorm(width, next_width, 1, activation=activation),
                 )
-                for width, next_width, kernel in zip(widths, widths[1:], self.transformation_kernels, strict=False)
+                for width, next_width, kernel, activation in zip(
+                    widths, widths[1:], self.transformation_kernels, activations, strict=False
+                )
             )
         )
 
@@ -145,6 +149,25 @@ class MotionSqueeze(nn.Module):
         pairs = torch.unflatten(pairs, 0, (-1, num_segments - 1))
         pairs = torch.cat((pairs, pairs[:, -1:]), 1).flatten(0, 1)
         return MotionFeatures(self._transform(pairs, x.dtype), displacement, confidence, tied)
+
+    @torch.no_grad()
+    def start_at_zero(self) -> None:
+        """Let the motion features be 0, in place: the map they are added to stays as it is, until they learn.
+
+        The norm that ends the transformation gets weight and bias 0. Its weights learn from the first step on.
+        """
+        nn.init.zeros_(self._last_norm.weight)
+        nn.init.zeros_(self._last_norm.bias)
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the motion features are 0 whatever the module sees, as `start_at_zero` leaves them."""
+        return not self._last_norm.weight.any() and not self._last_norm.bias.any()
+
+    @property
+    def _last_norm(self) -> nn.BatchNorm2d:
+        pointwise = cast(nn.Sequential, self.transformation[-1])[-1]
+        return cast(ConvNorm, pointwise).norm
 
     @torch.no_grad()
     def enlarge_embedding(self) -> None:

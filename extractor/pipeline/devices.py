@@ -190,6 +190,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)
 
 
+def best_device() -> str:
+    """The first GPU as torch calls it, or "cpu" if there is none."""
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
 def device_of(name: str) -> Device:
     """The device that torch calls `name`."""
     return CPUDevice() if torch.device(name).type == "cpu" else CUDADevice(name)

@@ -13,4 +13,7 @@ from .commits.sweeping import sweep as sweep
 from .disk.probe import probe_storage as probe_storage
 from .manifest import write_manifest_cache as write_manifest_cache
 from .reader import FeatureStore as FeatureStore
+from .samples.collating import pad_collate as pad_collate
+from .samples.dataset import FeatureDataset as FeatureDataset
+from .samples.sampler import ShardSampler as ShardSampler
 from .tables import read_inventory as read_inventory, write_inventory as write_inventory

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,28 +14,34 @@ import pandas as pd
 
 from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import Commits, committed
-from extractor.store.disk.shard import ShardReader
-from extractor.store.index.clips import ClipIndex, ScatteredError, Tables, tables_of
+from extractor.store.disk.open_shards import OpenShards
+from extractor.store.disk.rows import as_read, neighbours
+from extractor.store.index.clips import RANGES, ClipIndex, ScatteredError, Tables, tables_of
 from extractor.store.manifest import cached_manifest, cached_rows, merge_failures, merge_fragments
 from extractor.store.table_columns import joined
 from extractor.store.tables import read_table_columns
 from schemas.config import ExtractionConfig
 from schemas.errors import StoreError
-from schemas.layout import DatasetSpec, StorePaths, unpack_tied
+from schemas.layout import DatasetSpec, StorePaths, row_range
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.records import CommitRecord
 from schemas.tensors import TENSORS
+from schemas.wording import counted
 
 Array = npt.NDArray[Any]
+Int64Array = npt.NDArray[np.int64]
 
 _CACHE_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 8 * 1024 * 1024
-_MAX_RUN_BYTES = 64 * 1024 * 1024
-_GAP_BYTES = 128 * 1024  # reading across such a gap costs less than a second read
+_OF_CLIPS = ("clip_number", *RANGES, "start_seconds", "end_seconds", "num_valid_frames")
+_OF_VIDEOS = tuple(name for name in MANIFEST_COLUMNS if name not in _OF_CLIPS)
 
 
 class FeatureStore:
     """Reads what a store has committed when it is opened. Open it again to see later commits.
+
+    A collection of videos: `len(store)` counts them, iteration yields their ids, `"a.mp4" in store` says whether the
+    store has features of one, `videos` is a table of them. `num_clips` counts the rows of `manifest`.
 
     Tensors go by the names in `tensors` (see docs/format.md): "clip" (n, D), "frame" (m, D), "motion" (m, C) or
     (m, C, g, g), "time_seconds", "index" and "valid" (m,), "displacement" (k, 2, h, w), "confidence" (k, 1, h, w),
@@ -58,8 +62,8 @@ class FeatureStore:
         self.run: Run = read_run(self.paths)
         self._max_open_files = max(1, max_open_files)
         self._cache_bytes = cache_bytes
+        self._files = OpenShards(self.paths, self.run.datasets, self._max_open_files, cache_bytes)
         self._see(committed(self.paths))
-        self._own_process()
 
     @property
     def config(self) -> ExtractionConfig:
@@ -93,6 +97,21 @@ class FeatureStore:
         """Videos that have features, in the order of the manifest."""
         return tuple(self._index.video_ids())
 
+    @cached_property
+    def videos(self) -> pd.DataFrame:
+        """One row per video with features, in the order of `video_ids`.
+
+        Columns: video_id; num_clips and num_frames, the video's rows in `manifest` and in tensors by frame; those of
+        the manifest that say something about a video; those of the user's table, by their names in `manifest`.
+        """
+        edges, ranges = self.first_clips(), self.row_ranges()
+        frames = ranges[edges[1:] - 1, 2] - ranges[edges[:-1], 1]
+        found = joined(self.of_videos(_OF_VIDEOS), read_table_columns(self.paths))
+        for name, counts in (("num_frames", frames), ("num_clips", np.diff(edges))):
+            if name not in found.columns:  # a column of the user's keeps its name
+                found.insert(1, name, counts)
+        return found
+
     def of_videos(self, columns: Sequence[str]) -> pd.DataFrame:
         """Columns of the manifest with one row per video, in the order of `video_ids`: that of its first clip."""
         first = self._index.video_clips()[:-1]
@@ -104,22 +123,41 @@ class FeatureStore:
         """Names of the store's tensors."""
         return tuple(self._specs)
 
-    def __len__(self) -> int:
+    @property
+    def num_clips(self) -> int:
+        """Number of clips of all videos: rows of `manifest`."""
         return len(self._index)
+
+    def __len__(self) -> int:
+        return self._index.num_videos
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.video_ids)
+
+    def __contains__(self, video_id: object) -> bool:
+        return isinstance(video_id, str) and self._index.find(video_id) is not None
+
+    def __repr__(self) -> str:
+        config = self.config
+        options = {"num_frames": config.num_frames, "rate_hz": config.rate_hz, "hop": config.hop, "clips": config.clips}
+        told = ", ".join(f"{name}={value:g}" for name, value in options.items() if value is not None)
+        sampling = f"{config.sampling} ({told})" if told else str(config.sampling)
+        return (
+            f"FeatureStore({str(self.paths.root)!r}: {counted(len(self), 'video')}, {counted(self.num_clips, 'clip')}; "
+            f"{config.model}, {sampling}, {config.size} px; {', '.join(self.tensors)})"
+        )
 
     def video(self, video_id: str, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """Tensors of a video by name (default: all), over all its clips, rows in order.
 
         To cut out a clip, take its row range in the manifest minus the start of the video's first clip.
         """
-        clips = self.video_clips(video_id)
-        return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
+        return self._read_clips(self._checked(tensors), self.video_clips(video_id))
 
     def clip(self, index: int, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """Tensors by name (default: all) of the clip in row `index` of the manifest."""
         position = self._position(index)
-        clips = range(position, position + 1)
-        return {name: self._read(name, *self._range(name, clips)) for name in self._checked(tensors)}
+        return self._read_clips(self._checked(tensors), range(position, position + 1))
 
     def clips(self, indices: Sequence[int], tensors: Sequence[str] | None = None) -> list[dict[str, Array]]:
         """Like `clip` for many clips at once, in the given order; neighbouring rows are read together."""
@@ -130,14 +168,10 @@ class FeatureStore:
         for file in np.unique(files):
             places = np.flatnonzero(files == file)
             for name in names:
-                starts, stops = _bounds(ranges[places], self._specs[name].level)
+                starts, stops = row_range(ranges[places], self._specs[name].level)
                 for place, rows in self._gather(name, int(file), starts, stops):
                     found[places[place]][name] = rows
         return found
-
-    def has(self, video_id: str) -> bool:
-        """Whether the store has features of a video."""
-        return self._index.find(video_id) is not None
 
     def video_clips(self, video_id: str) -> range:
         """Manifest rows of a video's clips."""
@@ -162,8 +196,8 @@ class FeatureStore:
         return self._index.video_clips()
 
     def row_ranges(self) -> npt.NDArray[np.int64]:
-        """Rows of all clips in their files (n, 4): first and one past the last, of frames and of pairs."""
-        return self._index.ranges(slice(None))[:, 1:]
+        """Rows of all clips in their files (n, 5): its own, then first and one past the last of frames and pairs."""
+        return self._index.ranges(slice(None))
 
     def files(self, clips: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Numbers of the files that hold clips (k,), in the order of the manifest."""
@@ -204,9 +238,7 @@ class FeatureStore:
 
     def close(self) -> None:
         """Close all files. The store reopens them when it is used again."""
-        with self._lock:
-            while self._open_files:
-                self._open_files.popitem()[1].close()
+        self._files.close()
 
     @cached_property
     def _specs(self) -> dict[str, DatasetSpec]:
@@ -227,9 +259,10 @@ class FeatureStore:
             raise StoreError(f"the manifest of {self.paths.root} was altered: {error}") from error
 
     def _position(self, index: int) -> int:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"expected the index of one of {len(self)} clips; got {index}")
-        return int(index) % len(self)
+        count = self.num_clips
+        if not -count <= index < count:
+            raise IndexError(f"expected the index of one of {counted(count, 'clip')}; got {index}")
+        return int(index) % count
 
     def _checked(self, names: Sequence[str] | None) -> tuple[str, ...]:
         if names is None:
@@ -238,63 +271,38 @@ class FeatureStore:
             raise StoreError(f"expected names among {', '.join(self.tensors)}; got {names!r}")
         return tuple(names)
 
+    def _ends(self, clips: range) -> tuple[int, Int64Array, Int64Array]:
+        """The file of neighbouring clips of one video; rows of the first clip and of the last, as `RANGES`."""
+        ends = np.array([clips[0], clips[-1]])
+        first, last = self._index.ranges(ends)
+        return int(self._index.shards(ends[:1])[0]), first, last
+
     def _range(self, name: str, clips: range) -> tuple[int, int, int]:
         """(file, start, stop) of a tensor's rows for neighbouring clips of one video."""
-        ends = np.array([clips[0], clips[-1]])
-        starts, stops = _bounds(self._index.ranges(ends), self._specs[name].level)
-        return int(self._index.shards(ends[:1])[0]), int(starts[0]), int(stops[1])
+        file, first, last = self._ends(clips)
+        level = self._specs[name].level
+        return file, int(row_range(first, level)[0]), int(row_range(last, level)[1])
+
+    def _read_clips(self, names: Sequence[str], clips: range) -> dict[str, Array]:
+        """Tensors of neighbouring clips of one video."""
+        file, first, last = self._ends(clips)
+        levels = {name: self._specs[name].level for name in names}
+        return {
+            name: self._read(name, file, int(row_range(first, level)[0]), int(row_range(last, level)[1]))
+            for name, level in levels.items()
+        }
 
     def _gather(self, name: str, file: int, starts: Array, stops: Array) -> Iterator[tuple[int, Array]]:
         """(position, rows) for row ranges of one file; neighbouring ranges are read at once."""
-        row_bytes = self._specs[name].row_bytes
-        order = deque(np.argsort(starts, kind="stable").tolist())
-        while order:
-            first = low = int(starts[order[0]])
-            high = int(stops[order[0]])
-            run: list[int] = []
-            while order and int(starts[order[0]]) <= high + _GAP_BYTES // row_bytes:
-                if run and (int(stops[order[0]]) - first) * row_bytes > _MAX_RUN_BYTES:
-                    break
-                run.append(order.popleft())
-                high = max(high, int(stops[run[-1]]))
+        for places, low, high in neighbours(starts, stops, self._specs[name].row_bytes):
             rows = self._read(name, file, low, high)
-            for position in run:
-                part = rows[int(starts[position]) - low : int(stops[position]) - low]
-                yield position, part if len(run) == 1 else part.copy()
+            for place in places:
+                part = rows[int(starts[place]) - low : int(stops[place]) - low]
+                yield place, part if len(places) == 1 else part.copy()
 
     def _read(self, name: str, file: int, start: int, stop: int) -> Array:
-        self._own_process()
-        with self._lock:
-            rows = self._open(file).read(self._specs[name].path, start, stop)
-        if name == "tied":
-            return unpack_tied(rows, self.run.shape.cells[1])
-        return rows.astype(bool) if name == "valid" else rows
-
-    def _open(self, file: int) -> ShardReader:
-        if file in self._open_files:
-            self._open_files.move_to_end(file)
-            return self._open_files[file]
-        while len(self._open_files) >= self._max_open_files:
-            self._open_files.popitem(last=False)[1].close()
-        shard, attempt = self._shards[file]
-        path = self.paths.shard_data(shard, attempt)
-        name = path.relative_to(self.paths.root)
-        try:
-            reader = ShardReader(path, self.run.datasets, shard=shard, cache_bytes=self._cache_bytes)
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{name} is gone from {self.paths.root}: if its shard was extracted again, open the store again; "
-                "otherwise run `msnet verify`, then `msnet resume`"
-            ) from error
-        self._open_files[file] = reader
-        return reader
-
-    def _own_process(self) -> None:
-        """Start without open files in a forked process: those that are open belong to the parent."""
-        if getattr(self, "_pid", None) != os.getpid():
-            self._open_files: OrderedDict[int, ShardReader] = OrderedDict()
-            self._lock = threading.RLock()
-            self._pid = os.getpid()
+        rows = self._files.read(*self._shards[file], self._specs[name].path, start, stop)
+        return as_read(name, rows, self.run.shape.cells[1])
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -311,9 +319,3 @@ class FeatureStore:
         self._see(self._commits.only(attempts))  # without what was committed since
         if self._commits.attempts != attempts:
             raise StoreError(f"{self.paths.root} changed since it was opened in the other process: open it again")
-
-
-def _bounds(ranges: npt.NDArray[np.int64], level: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """(starts, stops) of the rows of a level, from ranges (k, 5) of the index."""
-    first = {"clips": 0, "frames": 1, "pairs": 3}[level]
-    return ranges[:, first], ranges[:, first] + 1 if level == "clips" else ranges[:, first + 1]

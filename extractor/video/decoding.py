@@ -64,7 +64,7 @@ def decode(
     cache: ObjectCache | None = None,
     asked: Callable[[], Ask] | None = None,
     inspection: Inspection | None = None,
-) -> Iterator[DecodingEvent]:
+) -> Generator[DecodingEvent, None, None]:
     """Decode one file for all its items: Header, FrameChunk..., Decoded; after a Restart the chunks start over.
 
     members: frames per clip of each member of an ensemble; None means config.num_frames. distrust: why decord must not

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from extractor.store import FeatureStore
+from extractor.store.samples.blocks import BlockIndex, Blocks
 from gebd.annotations.identity import Join, join_videos
 from gebd.annotations.loading import Source, load_annotations
 from gebd.annotations.records import Annotations, VideoAnnotation
@@ -26,7 +27,7 @@ from gebd.dataset.entries import check_numbers, checked_tensors, entries_of
 from gebd.dataset.index import Boundaries, index_videos
 from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
 from gebd.dataset.labels import Raters
-from gebd.dataset.reader import Blocks, SliceReader
+from gebd.dataset.reader import SliceReader
 from gebd.dataset.samples import Sample
 from gebd.dataset.store_videos import FEATURES, PAIR_TENSORS, StoreVideos
 from schemas.errors import UsageError
@@ -36,12 +37,6 @@ Positive = Literal["centre", "any"]
 _CACHE_BYTES = 64 * 1024 * 1024
 _MIN_HZ = 5.0
 _RATE_SLACK = 0.99  # a store of 5 frames a second may measure 4.99 if the last frame is late
-
-
-class BlockIndex(int):
-    """Index of a sample whose neighbours in the store are requested next, so they are read together."""
-
-    __slots__ = ()
 
 
 class GEBDDataset(Dataset[Sample]):

@@ -61,7 +61,7 @@ class StoreVideos:
         self.ids: tuple[str, ...] = store.video_ids
         edges = store.first_clips()
         self.clip, self.clip_stop = edges[:-1], edges[1:]
-        self._bounds = store.row_ranges()
+        self._bounds = store.row_ranges()[:, 1:]
         self.file = store.files(self.clip)
         first = store.of_videos(["fps", "video_start_seconds", "video_end_seconds"])
         self.fps = first["fps"].to_numpy()

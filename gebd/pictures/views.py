@@ -87,7 +87,7 @@ def stored_id(
 
     Raises UsageError if neither has it.
     """
-    if store.has(video_id):
+    if video_id in store:
         return video_id
     items = {} if annotations is None else _items(store, load_annotations(annotations), joining)
     if video_id not in items:

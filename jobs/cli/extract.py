@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from extractor.extraction.request import Request
 from jobs.cli.app import app, resumable
 from jobs.cli.config_file import ConfigFile, SaveConfig, save_options
 from jobs.cli.display import TerminalWatcher, notice
@@ -18,7 +19,6 @@ from jobs.cli.results.plain import print_document
 from jobs.cli.results.plan import plan_document
 from jobs.cli.results.summaries import print_outcome, print_plan
 from jobs.cluster.options import Options
-from jobs.run.request import Request
 from schemas.errors import ConfigurationError, FailureClass
 from schemas.layout import StorePaths
 

@@ -21,7 +21,9 @@ _PIPE_BROKEN = 141  # 128 + SIGPIPE, as shells report it
 ROOMS: dict[str, tuple[str, ...]] = {
     "demo": ("demo",),
     **dict.fromkeys(("extract", "resume", "plan"), ("extract",)),
-    **dict.fromkeys(("status", "show", "report", "export", "compare", "verify"), ("stores",)),
+    **dict.fromkeys(("status", "show", "report", "compare", "verify"), ("stores",)),
+    "export": ("exchange.exports",),
+    "import": ("exchange.imports",),
     "gebd": ("gebd.annotations", "gebd.demo", "gebd.heads", "gebd.plots"),
     "weights": (
         "weights.checkpoints",

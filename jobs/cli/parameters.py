@@ -13,10 +13,10 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from extractor.extraction.request import Request
 from extractor.video.objects.cache import ObjectCache
 from jobs.cluster.devices import DeviceChoice
 from jobs.cluster.options import DecoderLimits, Options
-from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 from schemas.tensors import LEVELS, output_choices
 

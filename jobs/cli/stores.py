@@ -1,4 +1,4 @@
-"""Commands on a store: `msnet status`, `show`, `report`, `verify`, `compare`, `export`."""
+"""Commands on a store: `msnet status`, `show`, `report`, `verify`, `compare`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobs.cli.app import app, resumable
+from jobs.cli.app import app
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Json, Store, takes
 from jobs.cli.results.page import Page, page_options, write_html
@@ -20,10 +20,10 @@ from jobs.cli.results.stores import (
     verify_document,
     video_document,
 )
-from jobs.cli.results.summaries import standing_rows
+from jobs.cli.results.summaries import continuing, standing_rows
 from jobs.cli.streams import say
-from jobs.stores.formats import ExportFormat
 from schemas.config import ExtractionConfig
+from schemas.layout import StorePaths
 from schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ def status(store: Store, json: Json = False) -> int:
         print_document("status", status_document(store, found))
         return 0
     config = found.run.config
-    say(f"{config.model}, {_sampling_of(config)}, {config.size} px, videos from {found.run.dataset_root}")
+    how = f"from {found.run.dataset_root}"
+    if not config.is_imported:
+        how = f"{_sampling_of(config)}, {config.size} px, videos {how}"
+    say(f"{config.model}, {how}")
     lines: list[tuple[object, ...]] = [
         ("shards committed", found.shards_committed, f"of {found.shards}"),
         *standing_rows(found.standing),
@@ -56,7 +59,7 @@ def status(store: Store, json: Json = False) -> int:
     if not found.planned:
         say("planning is not through: there may be more videos")
     if not (found.standing.complete and found.planned) and not found.at_work:
-        say(f"to continue: msnet resume {store}")
+        say(f"to continue: {continuing(store, found.run)}")
     return 0
 
 
@@ -89,10 +92,12 @@ def show(
         say(paragraph(f"  failed, {found.failure.failure}: {found.failure.message}", indent="  "))
         return 0
     first = found.clips.iloc[0]
+    size_known = first.width > 0  # else the features were imported
+    file = ("size", f"{first.width} x {first.height}", f"{first.fps:.3f} fps, {first.codec} in {first.container}")
     say(
         rows(
             [
-                ("size", f"{first.width} x {first.height}", f"{first.fps:.3f} fps, {first.codec} in {first.container}"),
+                file if size_known else ("rate", f"{first.fps:.3f} fps"),
                 *([("pixel aspect", f"{first.pixel_aspect:.3f}")] if first.pixel_aspect != 1 else []),
                 ("time", f"{first.video_start_seconds:.3f} to {first.video_end_seconds:.3f} s"),
                 ("decoder", f"{first.decoder} {first.decoder_version}", first.fallback_reason),
@@ -163,6 +168,7 @@ def verify(
     json: Json = False,
 ) -> int:
     """Check a store against its commit records. Damaged shards are removed; `msnet resume` extracts them again."""
+    from extractor.store.commits.run import read_run
     from jobs.stores.verify import verify_store
 
     with progress("verifying", "shard") as update:
@@ -179,14 +185,15 @@ def verify(
         f"{'clean' if found.clean else f'{len(found.damages)} damaged'}"
         f"{'' if deep else ' (quick; --deep reads every byte)'}"
     )
+    command = continuing(store, read_run(StorePaths(store)))
     if found.retired:
-        say(f"removed: {', '.join(found.retired)}; to extract them again: msnet resume {store}")
+        say(f"removed: {', '.join(found.retired)}; to make them again: {command}")
     elif found.not_retired:
         say(paragraph(f"left in the store: {found.not_retired}", indent="  "))
     elif any(not damage.shard for damage in found.damages):
-        say(f"to repair what can be repaired: msnet resume {store}")
+        say(f"to repair what can be repaired: {command}")
     elif found.unfinished:
-        say(f"not extracted yet: {counted(found.unfinished, 'video')}; to continue: msnet resume {store}")
+        say(f"not extracted yet: {counted(found.unfinished, 'video')}; to continue: {command}")
     return 0 if found.clean else 1
 
 
@@ -229,27 +236,3 @@ def _values(both: tuple[Any, Any]) -> list[str]:
     hashes = {sha256 for text in texts for sha256 in _SHA256.findall(text)}
     digits = next(n for n in range(_DIGITS, 65) if len({sha256[:n] for sha256 in hashes}) == len(hashes))
     return [_SHA256.sub(lambda found: found[0][:digits], text) for text in texts]
-
-
-@app.command()
-@resumable
-def export(
-    store: Store,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
-    format: Annotated[
-        ExportFormat, typer.Option("--format", help="npy: one file per video and tensor.")
-    ] = ExportFormat.NPY,
-    tensors: Annotated[
-        str | None, typer.Option("--tensors", help="Names of tensors, comma-separated. (default: all)")
-    ] = None,
-) -> int:
-    """Write one file per video, for tools that do not read the store. Run again, it continues."""
-    from jobs.stores.export import export_store
-
-    names = None if tensors is None else [name.strip() for name in tensors.split(",")]
-    with progress("exporting", "file") as update:
-        done = export_store(store, out, format, names, progress=update)
-    files, videos = counted(done.files, "file"), counted(done.videos, "video")
-    say(f"{files}, {size(done.bytes)}, of {videos} in {done.out} (already there: {done.skipped})")
-    say(f"index of files and videos: {done.index}")
-    return 0

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from extractor.extraction.request import Request
 from extractor.store.reader import FeatureStore
 from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request
 from jobs.run.watcher import Watcher
 from schemas.config import Sampling
 from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import resolve
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.store.reader import FeatureStore
@@ -29,8 +31,6 @@ from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
-from jobs.run.request import Request
-from jobs.run.resolving import resolve
 from jobs.run.watcher import Watcher
 from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling

@@ -58,12 +58,13 @@ class Overview:
             "status": [0] * count + [statuses.index(status) for _, status, _ in others],
             "seconds": numbers(np.concatenate([seconds, padding]), 3),
             "fps": numbers(np.concatenate([self._table["fps"], padding]), 3),
-            "size": [f"{w} x {h}" for w, h in zip(self._table["width"], self._table["height"], strict=True)],
+            "size": self._sizes(),
             "codec": [shown(name, 60) for name in self._table["codec"]],
             "container": [shown(name, 60) for name in self._table["container"]],
             **{name: numbers(np.concatenate([found, padding]), 4) for name, found in values.items()},
         }
         flags, columns["flags"], why = self._flags()
+        decoders = (self._table["decoder"] + " " + self._table["decoder_version"]).str.strip()
         messages = {str(count + n): shown(message) for n, (_, _, message) in enumerate(others) if message}
         return {
             "store": shown(self.store.paths.root.name),
@@ -72,7 +73,7 @@ class Overview:
             "dataset": shown(self.store.run.dataset_root),
             "totals": self._totals(seconds),
             "runs": [asdict(times) for times in read_run_times(self.store.paths)],
-            "decoders": dict(Counter(self._table["decoder"] + " " + self._table["decoder_version"]).most_common()),
+            "decoders": dict(Counter(name for name in decoders if name).most_common()),
             "done": count,
             "statuses": statuses,
             "flags": flags,
@@ -80,6 +81,11 @@ class Overview:
             "messages": messages,
             "columns": columns,
         }
+
+    def _sizes(self) -> list[str]:
+        """Width and height by video; nothing where they are not known, as of imported features."""
+        sizes = zip(self._table["width"], self._table["height"], strict=True)
+        return [f"{width} x {height}" if width > 0 else "" for width, height in sizes]
 
     def _totals(self, seconds: np.ndarray[Any, Any]) -> dict[str, Any]:
         stand = self.stand
@@ -125,6 +131,8 @@ class Overview:
 
 def _spoken(config: ExtractionConfig) -> str:
     """What was extracted, in terms of the options."""
+    if config.is_imported:
+        return shown(f"{config.model}, imported, outputs {', '.join(config.outputs)}")
     chosen = {name: getattr(config, name) for name in ("num_frames", "rate_hz", "hop", "clips")}
     given = (f"{name.replace('_', '-')} {value:g}" for name, value in chosen.items() if isinstance(value, int | float))
     parts = (

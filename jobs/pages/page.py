@@ -70,6 +70,7 @@ def write_page(
     maker = PictureMaker(
         tracks, without_old_copies(inventory_of(features)), folder_of(root) if isinstance(root, Path) else root
     )
+    pictures = 0 if features.config.is_imported else pictures  # its dataset is files of numbers
     with writing_page(out) as folder:
         page = _Page(features, tracks, marks, maker, folder, _pictured(len(features.video_ids), pictures))
         for number in range(len(features.video_ids)):
@@ -129,7 +130,9 @@ class _Page:
         self.videos = len(content["columns"]["id"])
         done = len(self._store.video_ids)
         notes = list(self._marks.notes)
-        if len(self.with_pictures) < done:
+        if self._store.config.is_imported:
+            notes.append("These features were imported, so there are no frames to show.")
+        elif len(self.with_pictures) < done:
             some = f"Frames and maps are shown of {len(self.with_pictures)} of {counted(done, 'video')}"
             notes.append(f"{some}, spread evenly; msnet report --html --pictures N shows those of N.")
         if self.without_frames:

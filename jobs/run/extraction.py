@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 
+from extractor.extraction.request import Request as Request, RequestFields, with_fields
+from extractor.extraction.resolving import ResolvedRequest, resolve, resolve_weights
 from extractor.models.spec import describe_network
 from extractor.store.commits.lease import Lease
 from extractor.store.commits.run import Run, read_run, write_run
@@ -33,8 +36,6 @@ from jobs.run.inventory import limited
 from jobs.run.logs import run_log
 from jobs.run.outcome import Outcome
 from jobs.run.planning import Planning, ShardSupply
-from jobs.run.request import Request
-from jobs.run.resolving import ResolvedRequest, resolve, resolve_weights
 from jobs.run.videos import StoreVideos, limit_that_holds, require_same_videos
 from jobs.run.watcher import Watcher
 from jobs.stores.run_times import write_run_times
@@ -80,17 +81,26 @@ class _Extraction:
 def extract(
     videos: Path | str,
     store: Path | str,
-    request: Request,
+    request: Request | None = None,
     options: Options | None = None,
     watcher: Watcher | None = None,
+    **fields: Unpack[RequestFields],
 ) -> Outcome:
-    """Extract a folder or a table of videos into a store; continue a store that exists.
+    """Extract a folder or a table of videos, or one video, into a store; continue a store that exists.
 
-    Raises a UsageError if it cannot start: see `schemas.errors`. Videos that fail raise nothing: they are in the
-    outcome and in the store's failures.
+        outcome = jobs.extract("VIDEOS", "STORE", sampling="dense", rate_hz=5, watcher=jobs.TerminalWatcher())
+
+    request: what changes features; `fields` are those of `Request` by name, and win over it. options: how the work is
+    done. watcher: receives the progress; None ignores it, `TerminalWatcher()` draws a bar on standard error. Starts Ray
+    for the time of the call, or joins the cluster of `Options.ray_address`. The first Ctrl-C lets the videos in
+    progress finish.
+
+    Returns the outcome: `one_line()` is a summary, `failed` and `exit_code` say how it ended. Videos that fail raise
+    nothing: they are in `FeatureStore.failures` with their class. Raises a UsageError if it cannot start: see
+    `schemas.errors`.
     """
     options, watcher = options or Options(), watcher or Watcher()
-    resolved = resolve(request)
+    resolved = resolve(with_fields(request, fields))
     listed = list_videos(videos)
     listing = limited(listed, options.limit)
     paths = StorePaths(Path(store).absolute())
@@ -137,6 +147,11 @@ def resume(
     _mend(paths, watcher)
     run = read_run(paths)
     run.require_current(paths)
+    if run.config.is_imported:
+        raise ConfigurationError(
+            f"expected a store that `msnet extract` made; got {paths.root}, which was imported. To continue: msnet "
+            f"import {run.dataset_root} --out {paths.root}"
+        )
     probe_storage(paths.root)
     found = _same_weights(run, weights)
     source = place(videos or str(run.settings["videos"]))

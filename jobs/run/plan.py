@@ -8,13 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
+from extractor.extraction.request import Request, RequestFields, with_fields
+from extractor.extraction.resolving import ResolvedRequest, resolve
 from extractor.models.pieces import WHOLE
 from extractor.models.spec import member_frames
 from extractor.pipeline.devices import device_of
@@ -27,8 +29,6 @@ from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
 from jobs.run.inventory import limited, split_jobs
-from jobs.run.request import Request
-from jobs.run.resolving import ResolvedRequest, resolve
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.watcher import Watcher
 from jobs.workers.decoder import Decoder
@@ -86,10 +86,16 @@ class Plan:
         return 2 if self.bad else 0
 
 
-def plan(videos: Path | str, request: Request, options: Options | None = None, watcher: Watcher | None = None) -> Plan:
-    """Predict what `extract` would do with these arguments. Raises the same errors."""
+def plan(
+    videos: Path | str,
+    request: Request | None = None,
+    options: Options | None = None,
+    watcher: Watcher | None = None,
+    **fields: Unpack[RequestFields],
+) -> Plan:
+    """Predict what `extract` would do with these arguments, and write nothing. Raises the same errors."""
     options, watcher = options or Options(), watcher or Watcher()
-    resolved = resolve(request)
+    resolved = resolve(with_fields(request, fields))
     listing = limited(list_videos(videos), options.limit)
     if any(is_address(job.path) for job in listing.jobs):
         watcher.say(

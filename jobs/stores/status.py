@@ -91,7 +91,7 @@ class VideoSummary:
 def video_summary(store: Path | str, video_id: str) -> VideoSummary:
     """What a store holds of a video. Raises StoreError for a video that it does not know."""
     features = FeatureStore(Path(store))
-    if not features.has(video_id):
+    if video_id not in features:
         video_id = _meant(video_id, [*features.video_ids, *features.failures["video_id"]])
     failed = features.failures[features.failures["video_id"] == video_id]
     if len(failed):
@@ -99,7 +99,7 @@ def video_summary(store: Path | str, video_id: str) -> VideoSummary:
         nothing = features.manifest_rows(range(0))
         failure = Failure(video_id, FailureClass(row["failure"]), row["message"])
         return VideoSummary(video_id, nothing, (), failure)
-    if not features.has(video_id):
+    if video_id not in features:
         known = list(read_inventory(features.paths)["video_id"])
         if video_id in known:
             raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")

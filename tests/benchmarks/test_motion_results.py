@@ -133,6 +133,14 @@ def test_the_products_commands_train_once_and_score_once(tmp_path: Path, monkeyp
     monkeypatch.setattr(subprocess, "run", run)
     place = commands.Place(tmp_path)
     for _ in range(2):
+        commands.train(place, commands.GRAFT, 0, 7)
+        commands.train(place, commands.GRAFT, 1, 7)
+    grafting, *trainings = (" ".join(call) for call in calls)
+    graft = tmp_path / "grafts" / "graft"
+    assert grafting.startswith("weights train --config graft") and grafting.endswith(f"--out {graft}")
+    assert [f"--weights {graft}/model.safetensors" in training for training in trainings] == [True, True]
+    calls.clear()
+    for _ in range(2):
         commands.train(place, commands.TSM_ON_FLOW, 2, 7)
         commands.score(place, commands.TSM_ON_FLOW, 2)
     training, scoring = (" ".join(call) for call in calls)

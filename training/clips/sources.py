@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
@@ -32,6 +32,7 @@ class ClipBatch(NamedTuple):
 
 
 Batch = TypeVar("Batch")
+Made = TypeVar("Made")
 LoadedShare: TypeAlias = tuple[Batch | None, tuple[Failure, ...]]
 """A share of a step and the videos that were found to be broken meanwhile; None if no other could be found."""
 
@@ -89,6 +90,13 @@ class _Source:
             lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes]),
         )
         return torch.from_numpy(np.stack([frames[place] for place in places], 1))
+
+    def read_places(
+        self, opened: _Opened, index: npt.NDArray[np.int64], convert: Callable[[int, npt.NDArray[np.uint8]], Made]
+    ) -> list[Made]:
+        """`convert` of the places in `index`, ascending positions, and their frames (H, W, 3) uint8, of an example."""
+        assert self._reader is not None
+        return self._reader.read_places(self.examples[opened.number].job, index + opened.first, convert)
 
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_reader": None}
@@ -151,12 +159,13 @@ class TrainingSource(_Source):
             if example.video_id in self.broken:
                 continue
             try:
-                return self._read(number, generator)
+                return self.clip(number, generator)
             except VideoError as error:
                 self.broken[example.video_id] = Failure(example.video_id, error.failure, error.message)
         return None
 
-    def _read(self, number: int, generator: np.random.Generator) -> tuple[Tensor, int, int]:
+    def clip(self, number: int, generator: np.random.Generator) -> tuple[Tensor, int, int]:
+        """A random clip (T, S, S, 3) uint8 of an example, its label (-1 without one), and the example's number."""
         opened, label = self.opened(number), self.examples[number].label
         positions = training_positions(opened.length, self.num_frames, self.settings, generator)
         draw = draw_augmentation(

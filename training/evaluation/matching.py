@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,16 @@ class MatchingScores:
     visible: CellErrors
     visible_zero: CellErrors
 
+    @classmethod
+    def of(cls, cells: MatchedCells) -> MatchingScores:
+        """Summarise the cells of a comparison that has NETWORK."""
+        return cls(cells.errors(NETWORK), cells.errors(ZERO), cells.visible_errors(NETWORK), cells.visible_errors(ZERO))
+
+    @property
+    def ratio(self) -> float:
+        """The mean error in proportion to that of predicting no motion; NaN where nothing moves."""
+        return self.inside.mean_cells / self.inside_zero.mean_cells if self.inside_zero.mean_cells else math.nan
+
 
 def compare_cells(truth: CellTruth, displacements: Mapping[str, Tensor]) -> MatchedCells:
     """Compare displacements (B, T - 1, 2, h, w), in cells, by method, and zero motion with the ground truth."""
@@ -90,7 +101,4 @@ def measure_matching(network: MSNet, clips: Clips) -> MatchingScores:
     displacement = run_clips(network, to_pixels(clips.frames)).displacement
     if displacement is None:
         raise ValueError(f"expected a network with an MS module; got {network.spec.name}")
-    cells = compare_cells(cell_truth(clips), {NETWORK: displacement})
-    return MatchingScores(
-        cells.errors(NETWORK), cells.errors(ZERO), cells.visible_errors(NETWORK), cells.visible_errors(ZERO)
-    )
+    return MatchingScores.of(compare_cells(cell_truth(clips), {NETWORK: displacement}))

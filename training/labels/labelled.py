@@ -44,12 +44,14 @@ def read_labelled_videos(
     labels, validation: lists of `videos` in a form of the field (training.labels). A folder may have train and val
     (or test) above its classes, and a table or list a column split. validation_share: of each class, drawn by file,
     where there is no validation otherwise. class_names: file with the names of numbered classes. needs_labels: False
-    takes all videos, without labels.
+    takes all videos, without labels, and lists of labels are refused.
 
     Raises InventoryError or ConfigurationError where the videos cannot be used; what is left out is in the report.
     """
     if not needs_labels:
-        return _without_labels(videos)
+        if labels is not None or validation is not None or class_names is not None:
+            raise ConfigurationError("expected no lists of labels, which are not used here; got some. Leave them out")
+        return _without_labels(videos, validation_share, seed)
     if labels is None and validation is not None:
         raise ConfigurationError(f"expected a training list beside --validation {validation}; got none. Give --labels")
     if labels is None:
@@ -75,15 +77,33 @@ def _rows_of(listing: Listing) -> list[LabelledRow]:
     ]
 
 
-def _without_labels(videos: Path) -> LabelledVideos:
+def _without_labels(videos: Path, share: float, seed: int) -> LabelledVideos:
+    """All videos; those of validation by the folders train and val, a column split, or a share."""
     listing = list_videos(videos)
     rows = _rows_of(listing)
-    examples = tuple(_example(row, None) for row in rows if row.path is not None)
-    missing = tuple(row.video_id for row in rows if row.path is None)
-    if not examples:
+    if all(row.path is None for row in rows):
         raise _none_exists(videos, listing)
-    report = ListReport("videos without labels", len(rows), missing=missing, skipped=listing.skipped_summary())
-    return LabelledVideos((), examples, report=replace(report, training=(len(examples),)))
+    tops = {row.video_id.split("/")[0] for row in rows}
+    if "split" in listing.columns.names:
+        splits = _texts(listing, "split")
+        rows = [row._replace(split=splits.get(row.video_id, "")) for row in rows]
+    elif videos.is_dir() and all(map(is_split, tops)):
+        rows = [row._replace(split=row.video_id.split("/")[0]) for row in rows]
+    division = divide(rows, videos, share, seed)
+    training, held_out = (
+        tuple(_example(row, None) for row in side) for side in (division.training, division.validation)
+    )
+    report = ListReport(
+        "videos without labels",
+        len(rows),
+        training=(len(training),),
+        validation=(len(held_out),),
+        missing=tuple(row.video_id for row in rows if row.path is None),
+        test=division.test,
+        odd_splits=dict(division.odd),
+        skipped=listing.skipped_summary(),
+    )
+    return LabelledVideos((), training, held_out, report)
 
 
 def _from_listing(videos: Path) -> tuple[list[LabelledRow], ListReport]:

@@ -62,6 +62,9 @@ class ListReport:
             lines.append(("classes", str(len(self.classes))))
             lines.append(("training", self._side(self.training)))
             lines.append(("validation", self._side(self.validation) if any(self.validation) else "none"))
+        else:
+            lines.append(("training", counted(sum(self.training), "video")))
+            lines.append(("validation", counted(sum(self.validation), "video") if any(self.validation) else "none"))
         lines += self._misfits()
         return lines + self._class_lines() if self.classes else lines
 

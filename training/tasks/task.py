@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -78,3 +78,11 @@ class Task(Protocol):
 
     def close(self) -> None:
         """End what the task has started."""
+
+
+@runtime_checkable
+class StepFinisher(Protocol):
+    """What a task may have beside: something to do behind each step of the optimizer."""
+
+    def finish_step(self, network: MSNet, step: int, losses: Mapping[str, float], group: Group) -> str | None:
+        """Called in all processes after step number `step` with its losses; returns a sentence for the user, if any."""

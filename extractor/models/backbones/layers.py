@@ -8,12 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-Activation = Literal["relu", "relu6", "none"]
+Activation = Literal["relu", "relu6", "open_relu", "none"]
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
-    """Apply `activation` in place; nothing else may read `x`."""
-    if activation == "relu":
+    """Apply `activation` in place; nothing else may read `x`.
+
+    "open_relu" is the ReLU, but lets the gradient pass at exactly 0, so that a norm of weight and bias 0 can learn.
+    """
+    if activation == "open_relu" and x.requires_grad:
+        return x.clamp_min(0)
+    if activation in ("relu", "open_relu"):
         return torch.relu_(x)
     if activation == "relu6":
         return nn.functional.relu6(x, inplace=True)

@@ -1,8 +1,8 @@
 """Checkpoints: recognised by their content, loaded whole or refused with what does not fit, saved in our own format.
 
 Kinds: "reference" (MSNet as its public code saves it), "tsm" (releases of TSM), "imagenet" (torchvision's names),
-"msnet" (our own safetensors). "tsm" and "imagenet" have no MS module; a network's own then keeps its initial weights,
-and its `notes` say so.
+"msnet" (our own safetensors). "tsm", "imagenet" and our own files of TSN and TSM have no MS module; a network's own
+then keeps its initial weights, and its `notes` say so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from extractor.models.checkpoints.files import read_weights_file
 from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
+from extractor.models.checkpoints.notes import matching_note, module_note, saved_notes
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.public.cache import named_checkpoint
 from extractor.models.spec import NetworkSpec, describe_network
@@ -136,7 +137,8 @@ def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSp
     The checkpoint decides the classes and which blocks shift. `spec.num_classes` must be None or its own.
     """
     problem = None
-    if checkpoint.architecture not in (None, spec.name):
+    is_backbone = not checkpoint.has_motion and spec.has_motion and _is_backbone_of(checkpoint, spec)
+    if checkpoint.architecture not in (None, spec.name) and not is_backbone:
         problem = f"it is a {checkpoint.architecture}"
     elif spec.num_classes not in (None, checkpoint.num_classes):
         problem = f"expected {spec.num_classes} classes; got {checkpoint.num_classes}"
@@ -152,8 +154,7 @@ def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSp
         problem = str(error)
     expected = _expected(with_classes)
     missing = [name for name in expected if name not in checkpoint.tensors]
-    keeps_motion = checkpoint.kind in ("tsm", "imagenet") and not checkpoint.has_motion
-    kept = [name for name in missing if keeps_motion and is_motion_name(name)]
+    kept = [name for name in missing if is_backbone and is_motion_name(name)]
     fit = Fit(
         spec.name,
         tuple(name for name in missing if name not in set(kept)),
@@ -172,8 +173,8 @@ def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSp
 def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: Edges | None = None) -> MSNet:
     """Build a trainable network, in training mode, with the weights of `checkpoint`; WeightsError where they misfit.
 
-    Without an MS module in the checkpoint (TSM, ImageNet), the network's keeps its initial weights from `seed`, and
-    `notes` says so. `edges` are by default those the checkpoint was made for.
+    Without an MS module in the checkpoint (TSM, TSN, ImageNet), the network's keeps its initial weights from `seed`,
+    and `notes` says so. `edges` are by default those the checkpoint was made for.
     """
     fit, spec = check_fit(checkpoint, spec)
     if not fit.fits:
@@ -186,7 +187,7 @@ def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: 
     ours = {canonical: name for name, canonical in _names(network).items()}
     state = {ours[name]: tensor for name, tensor in checkpoint.tensors.items()}
     network.load_state_dict(state, strict=False)  # `check_fit` has compared every name and shape
-    network.notes = _notes(checkpoint, fit, spec, seed)
+    network.notes = _notes(checkpoint, network, is_new=bool(fit.kept), seed=seed)
     return network
 
 
@@ -248,6 +249,13 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
 
 
+def _is_backbone_of(checkpoint: Checkpoint, spec: NetworkSpec) -> bool:
+    """Whether a checkpoint without an MS module is of a kind that lacks one, and not of another backbone by name."""
+    if checkpoint.kind == "msnet":
+        return checkpoint.architecture in (f"tsn_{spec.backbone}", f"tsm_{spec.backbone}")
+    return checkpoint.kind in ("tsm", "imagenet")
+
+
 def _recognise(
     tensors: Mapping[str, Tensor], originals: Mapping[str, str], shifted: bool, metadata: Mapping[str, str]
 ) -> CheckpointKind:
@@ -284,15 +292,6 @@ def _own_numbers(path: Path, metadata: Mapping[str, str]) -> tuple[tuple[str, ..
     return tuple(shifted), edges
 
 
-def _own_notes(metadata: Mapping[str, str]) -> list[str]:
-    """The notes saved with the weights, so that a conversion does not hide them."""
-    try:
-        notes = json.loads(metadata.get("notes", "[]"))
-    except (ValueError, RecursionError):
-        return []
-    return [str(note)[:400] for note in notes[:10]] if isinstance(notes, list) else []
-
-
 def _expected(spec: NetworkSpec) -> dict[str, Tensor]:
     """Canonical names of the network `spec` with meta tensors of the right shapes."""
     with torch.device("meta"):
@@ -323,15 +322,15 @@ def _check_values(checkpoint: Checkpoint) -> None:
         )
 
 
-def _notes(checkpoint: Checkpoint, fit: Fit, spec: NetworkSpec, seed: int) -> tuple[str, ...]:
-    notes = _own_notes(checkpoint.metadata) if checkpoint.kind == "msnet" else []
-    if fit.kept:
-        notes.append(
-            f"{checkpoint.path.name} ({checkpoint.kind}) has no MotionSqueeze module: the backbone is loaded, and the"
-            f" module keeps its random initial weights (seed {seed}), so displacement means nothing yet"
-        )
-    elif checkpoint.kind == "imagenet" and spec.shifted_blocks:
-        notes.append(f"{checkpoint.path.name} (imagenet) was trained on images, without the temporal shift")
+def _notes(checkpoint: Checkpoint, network: MSNet, *, is_new: bool, seed: int) -> tuple[str, ...]:
+    """Those saved with our own files, and what has to be said of this network."""
+    notes = saved_notes(checkpoint.metadata) if checkpoint.kind == "msnet" else []
+    kind = checkpoint.architecture or checkpoint.kind
+    note = module_note(checkpoint.path, kind, network, is_new=is_new, seed=seed)
+    if note is None and checkpoint.kind == "imagenet" and network.spec.shifted_blocks:
+        note = f"{checkpoint.path.name} (imagenet) was trained on images, without the temporal shift"
+    of_matching = matching_note(checkpoint.metadata) if checkpoint.kind == "msnet" else None
+    notes += [one for one in (note, of_matching) if one is not None and one not in notes]
     return tuple(notes)
 
 

@@ -25,7 +25,7 @@ from extractor.store.commits.run import Run
 from extractor.store.commits.staged_records import Part, RecordFormat, StagedRecord
 from extractor.store.disk.append_only import AppendOnlyFile, line_at, lines
 from extractor.store.disk.atomic import entries, fsync_folder, storage_errors
-from extractor.store.disk.rows import Array, RowLevels, converted
+from extractor.store.disk.rows import Array, RowLevels
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
 from schemas.records import Failure
@@ -178,12 +178,10 @@ class StagedItemWriter:
         Takes all datasets of a level or none, with equally many rows; else raises StoreError. Raises NotFiniteError if
         a value does not fit, StorageError if the disk is full.
         """
-        counts = self._log.levels.counts(arrays)
-        for level, count in counts.items():
-            if not count:
-                continue
-            for spec in self._log.levels.specs[level]:
-                self._pending.setdefault(spec.path, []).append(converted(arrays[spec.path], spec))
+        for level, rows in self._log.levels.converted(arrays).items():
+            for path, array in rows.items():
+                self._pending.setdefault(path, []).append(array)
+            count = len(array)
             self._pending_rows[level] += count
             self._rows[level] += count
             self._pending_bytes += count * self._log.levels.bytes_of(level)

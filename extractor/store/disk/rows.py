@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import NotFiniteError, StoreError
-from schemas.layout import DatasetSpec
+from schemas.layout import DatasetSpec, unpack_tied
 from schemas.tensors import LEVELS
 
 Array = npt.NDArray[Any]
+
+_MAX_RUN_BYTES = 64 * 1024 * 1024
+_GAP_BYTES = 128 * 1024  # reading across such a gap costs less than a second read
 
 
 class RowLevels:
@@ -34,6 +38,17 @@ class RowLevels:
             if given:
                 counts[level] = next(iter(given.values()))
         return counts
+
+    def converted(self, arrays: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """Copies of `arrays` in the formats of their datasets, by level and path; levels without rows are left out.
+
+        Raises StoreError as `counts` and `converted` do.
+        """
+        return {
+            level: {spec.path: converted(arrays[spec.path], spec) for spec in self.specs[level]}
+            for level, count in self.counts(arrays).items()
+            if count
+        }
 
     def bytes_of(self, level: str) -> int:
         """Bytes of one row in all datasets of a level together."""
@@ -64,6 +79,34 @@ def converted(array: Array, spec: DatasetSpec) -> Array:
             "extract with --dtype float32, and with --store-dtype float32 where values are above 65504"
         )
     return rows
+
+
+def as_read(name: str, rows: Array, width: int) -> Array:
+    """Stored rows of the tensor `name` as readers get them: "valid" and "tied" are bool.
+
+    width: of the maps of pairs, in cells.
+    """
+    if name == "tied":
+        return unpack_tied(rows, width)
+    return rows.astype(bool) if name == "valid" else rows
+
+
+def neighbours(starts: Array, stops: Array, row_bytes: int) -> Iterator[tuple[list[int], int, int]]:
+    """Which of some row ranges [start, stop) are best read at once: their places, the first row and one past the last.
+
+    Each range is in one of them, in the order of their starts.
+    """
+    order = deque(np.argsort(starts, kind="stable").tolist())
+    while order:
+        first = int(starts[order[0]])
+        high = int(stops[order[0]])
+        run: list[int] = []
+        while order and int(starts[order[0]]) <= high + _GAP_BYTES // row_bytes:
+            if run and (int(stops[order[0]]) - first) * row_bytes > _MAX_RUN_BYTES:
+                break
+            run.append(order.popleft())
+            high = max(high, int(stops[run[-1]]))
+        yield run, first, high
 
 
 def all_finite(rows: Array) -> bool:

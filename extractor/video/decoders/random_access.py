@@ -89,6 +89,12 @@ class FrameReader:
         Frames are upright. At any doubt the file is decoded anew from its start, and `convert` called again. Raises
         VideoError where the file is damaged before the last of these frames, or changes meanwhile.
         """
+        return self.read_places(job, index, lambda _, pixels: convert(pixels))
+
+    def read_places(
+        self, job: FileJob, index: npt.NDArray[np.int64], convert: Callable[[int, npt.NDArray[np.uint8]], T]
+    ) -> list[T]:
+        """As `read`; `convert` also gets the place of its frame in `index`."""
         now = check_job(job)
         known = self._known(now)
         covered = np.stack([index, index + 1], 1)
@@ -101,10 +107,12 @@ class FrameReader:
         check_job(now)
         return found
 
-    def _read(self, known: _Known, request: DecodingRequest, convert: Callable[[npt.NDArray[np.uint8]], T]) -> list[T]:
+    def _read(
+        self, known: _Known, request: DecodingRequest, convert: Callable[[int, npt.NDArray[np.uint8]], T]
+    ) -> list[T]:
         for way in self._ways(known, request):
             try:
-                found = [convert(frame.pixels) for frame in way]
+                found = [convert(place, frame.pixels) for place, frame in enumerate(way)]
             except Misbehaved:
                 known.careful, known.kinds = True, []
                 continue

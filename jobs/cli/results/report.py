@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jobs.cli.display import paragraph, rows
 from jobs.cli.results.plain import print_document
 from jobs.cli.results.stores import report_document
+from jobs.cli.results.summaries import continuing
 from jobs.cli.streams import say
 from jobs.stores.oddities import ODDITIES
 from schemas.wording import counted
@@ -29,7 +30,7 @@ def print_report(store: Path, *, json: bool) -> None:
     stand = standing(features.paths, features.run)
     videos = features.of_videos(["video_id", "decoder", "decoder_version", *ODDITIES.values()])
     features.close()
-    decoders = Counter(videos["decoder"] + " " + videos["decoder_version"])
+    decoders = Counter((videos["decoder"] + " " + videos["decoder_version"]).str.strip())
     flags = Counter(flag for flags in videos["flags"] for flag in flags.split(",") if flag)
     if json:
         rows_of = {column: videos[videos[column].astype(bool)] for column in ODDITIES.values()}
@@ -48,8 +49,11 @@ def print_report(store: Path, *, json: bool) -> None:
         _print_listed(failure, lost, str(features.paths.failures))
     if stand.failed:
         classes = ",".join(sorted(stand.by_class))
-        first = f"to continue: msnet resume {store}; then, " if not stand.complete else ""
-        again = f"{first}to try them again: msnet resume {store} --retry-failed all (or some: {classes})"
+        command = continuing(store, features.run)
+        first = f"to continue: {command}; then, " if not stand.complete else ""
+        again = f"{first}to try them again: {command} --retry-failed all (or some: {classes})"
+        if features.config.is_imported:
+            again = f"to try those again whose files have changed: {command}"
         say("", paragraph(again, indent="  "))
 
 

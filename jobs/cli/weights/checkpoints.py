@@ -11,6 +11,7 @@ import typer
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_networks, checkpoint_path
 from extractor.models.checkpoints.conversion import convert_checkpoint
 from extractor.models.checkpoints.inspection import CheckpointReport, inspect_checkpoint
+from extractor.models.checkpoints.notes import graft_command
 from extractor.models.public.cache import is_fetched
 from extractor.models.public.catalogue import PUBLIC_WEIGHTS
 from extractor.models.spec import NETWORK_NAMES, describe_network
@@ -111,8 +112,7 @@ def convert(
         backbone = str(report.architecture).partition("_")[2]
         say(
             paragraph(
-                f"It has no MotionSqueeze module and fits {report.architecture} only. For MSNet, whose module then "
-                f"keeps its initial values, convert it with --model msnet_{backbone}.",
+                f"It has no MotionSqueeze module. `{graft_command(out, f'msnet_{backbone}')}` trains one on it.",
             )
         )
     return 0
@@ -139,12 +139,20 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
             say(paragraph(f"  {_shown(key)}: {value}", indent="    "))
     fit = report.fit
     if fit.fits:
-        kept = f"; {counted(len(fit.kept), 'parameter')} of the MS module keep initial values" if fit.kept else ""
-        say(paragraph(f"it fits {fit.model}{kept}", indent="  "))
+        say(paragraph(f"it fits {fit.model}{_of_new_module(report)}", indent="  "))
     elif model is None and report.architecture is None:
         say(paragraph(f"it fits no network of ours; the nearest is {fit.model}: {fit.describe()}", indent="  "))
     else:
         say(paragraph(f"it does not fit {fit.model}: {fit.describe()}", indent="  "))
+
+
+def _of_new_module(report: CheckpointReport) -> str:
+    """What to do about an MS module that the checkpoint lacks, behind what it fits."""
+    if not report.fit.kept:
+        return ""
+    kept = counted(len(report.fit.kept), "parameter")
+    command = graft_command(report.path, report.fit.model)
+    return f"; {kept} of the MS module keep initial values, which `{command}` trains"
 
 
 def _recipe(report: CheckpointReport) -> str:

@@ -20,13 +20,12 @@ from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.classes import ClassOptions, class_options, evaluate_classes
 from jobs.cli.weights.evaluation_tables import print_evaluation
-from jobs.cli.weights.lists import labelled_videos
+from jobs.cli.weights.lists import VideoLists, video_lists
 from jobs.cli.weights.progress import PartProgress
 from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
 from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
 from schemas.seals import sealed_content
-from training.labels.labelled import LabelledVideos
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()
@@ -39,7 +38,7 @@ class _Task(StrEnum):
 
 
 @weights_app.command()
-@takes(labelled=labelled_videos, of_classes=class_options)
+@takes(lists=video_lists, of_classes=class_options)
 def evaluate(
     path: Annotated[Path, typer.Argument(help="A checkpoint, or `random` with --model, for comparison.")] = Path(
         BUNDLED_WEIGHTS
@@ -85,7 +84,7 @@ def evaluate(
     device: Device = DeviceChoice.AUTO,
     force: Force = False,
     *,
-    labelled: LabelledVideos | None,
+    lists: VideoLists | None,
     of_classes: ClassOptions,
 ) -> int:
     """Evaluate a checkpoint on held-out procedural video, with baselines, and on real video; or on labelled videos."""
@@ -101,7 +100,7 @@ def evaluate(
         return evaluate_classes(
             path,
             of_classes,
-            labelled,
+            None if lists is None else lists.read(),
             model=model,
             size_px=size,
             device=choose_device(device),

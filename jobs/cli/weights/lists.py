@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -52,13 +53,35 @@ _ValidationShare = Annotated[
 ]
 
 
-def labelled_videos(
+@dataclass(frozen=True, slots=True)
+class VideoLists:
+    """Where videos, their labels and their sides are listed."""
+
+    videos: Path
+    labels: Path | None = None
+    validation: Path | None = None
+    class_names: Path | None = None
+    validation_share: float = 0.0
+
+    def read(self, *, needs_labels: bool = True) -> LabelledVideos:
+        """The videos; with their labels, or without."""
+        return read_labelled_videos(
+            self.videos,
+            self.labels,
+            validation=self.validation,
+            class_names=self.class_names,
+            validation_share=self.validation_share,
+            needs_labels=needs_labels,
+        )
+
+
+def video_lists(
     videos: Annotated[
         Path | None,
         typer.Option(
             "--videos",
             help="A folder with a folder for each class, perhaps within train and val; a table with path and label; or"
-            " a folder with --labels.",
+            " a folder with --labels. Where no labels are used: any folder or table of videos.",
             rich_help_panel=_VIDEOS,
         ),
     ] = None,
@@ -66,13 +89,9 @@ def labelled_videos(
     validation: _Validation = None,
     class_names: _ClassNames = None,
     validation_share: _ValidationShare = 0.0,
-) -> LabelledVideos | None:
-    """The labelled videos; None where none are asked for."""
-    if videos is None:
-        return None
-    return read_labelled_videos(
-        videos, labels, validation=validation, class_names=class_names, validation_share=validation_share
-    )
+) -> VideoLists | None:
+    """The lists of videos; None where no videos are asked for."""
+    return None if videos is None else VideoLists(videos, labels, validation, class_names, validation_share)
 
 
 @weights_app.command()
@@ -94,8 +113,7 @@ def join(
     """Report how labels and videos match: what fits, what is missing, which classes there are."""
     if listed is not None and labels is not None:
         raise ConfigurationError(f"expected one training list; got {listed} and --labels {labels}. Give one of them")
-    found = labelled_videos(videos, labels or listed, validation, class_names, validation_share)
-    assert found is not None
+    found = VideoLists(videos, labels or listed, validation, class_names, validation_share).read()
     say(rows(found.report.lines()))
     sound = _probe([*found.training, *found.validation]) if probe else True
     return 0 if found.report.fits and sound else _LEFT_OUT

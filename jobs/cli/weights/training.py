@@ -1,4 +1,4 @@
-"""`msnet weights train`: train a network on procedural video, or on labelled videos of one's own."""
+"""`msnet weights train`: train a network on procedural video, or on videos of one's own, with labels or without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobs.cli.display import bar_width, duration, open_bar, paragraph, rows, say
 from jobs.cli.parameters import Device, takes
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
-from jobs.cli.weights.lists import labelled_videos
+from jobs.cli.weights.lists import VideoLists, video_lists
 from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
@@ -29,7 +29,6 @@ from schemas.wording import counted
 from training.config import TrainingConfig, TrainingPrecision
 from training.configurations import RECIPES, read_config
 from training.folder import BEST, CURVES, LEFT_OUT, LOGS
-from training.labels.labelled import LabelledVideos
 from training.train import Loop, Progress
 
 _LINE_EVERY_SECONDS = 20.0
@@ -44,14 +43,20 @@ _IN_WORDS = {
     "top1": "top-1, percent",
     "top5": "top-5, percent",
     "loss": "cross-entropy",
+    "retrieval": "end of a video found by its beginning, percent",
+    "retrieval_chance": "the same by chance",
+    "spread": "spread of features, 0 to 1",
+    "inter_frame_keys_spread": "spread of the keys of frames",
+    "clip_keys_spread": "spread of the keys of clips",
 }
 _RECIPES = "; ".join(f"{task}: {', '.join(names)}" for task, names in RECIPES.items())
-_CLASSES, _WORK = "Learning classes (--task classify)", "How the work is done"
+_VIDEOS, _WORK = "Learning from videos (--task classify or contrast)", "How the work is done"
 
 
 class _Task(StrEnum):
     MOTION = "motion"
     CLASSIFY = "classify"
+    CONTRAST = "contrast"
 
 
 def _changes(
@@ -65,10 +70,10 @@ def _changes(
         typer.Option("--shares", min=1, max=1024, help="Parts of a step's clips (--task motion), for several workers."),
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option("--epochs", help="Times that each video is seen.", rich_help_panel=_CLASSES)
+        float | None, typer.Option("--epochs", help="Times that each video is seen.", rich_help_panel=_VIDEOS)
     ] = None,
     clips_per_step: Annotated[
-        int | None, typer.Option("--clips-per-step", min=1, help="Clips of a step.", rich_help_panel=_CLASSES)
+        int | None, typer.Option("--clips-per-step", min=1, help="Clips of a step.", rich_help_panel=_VIDEOS)
     ] = None,
     clips_per_share: Annotated[
         int | None,
@@ -76,11 +81,11 @@ def _changes(
             "--clips-per-share",
             min=1,
             help="Clips that a device takes at a time, and norms see together.",
-            rich_help_panel=_CLASSES,
+            rich_help_panel=_VIDEOS,
         ),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Overrides the configuration.", rich_help_panel=_CLASSES)
+        float | None, typer.Option("--learning-rate", help="Overrides the configuration.", rich_help_panel=_VIDEOS)
     ] = None,
 ) -> dict[str, Any]:
     """What overrides the configuration."""
@@ -89,15 +94,18 @@ def _changes(
 
 @weights_app.command()
 @resumable
-@takes(changes=_changes, videos=labelled_videos)
+@takes(changes=_changes, lists=video_lists)
 def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for state, curves and checkpoints.", show_default=False)
     ],
     changes: dict[str, Any],
-    videos: LabelledVideos | None,
+    lists: VideoLists | None,
     task: Annotated[
-        _Task, typer.Option("--task", help="Learn from procedural video, or classes of your own videos.")
+        _Task,
+        typer.Option(
+            "--task", help="Learn from procedural video, classes of your own videos, or your own videos without labels."
+        ),
     ] = _Task.MOTION,
     config: Annotated[
         str | None,
@@ -134,9 +142,10 @@ def train(
 ) -> int:
     """Train a network. The same command continues a training that was stopped."""
     wanted = read_config(config, task=task.value, **changes)
-    if (videos is not None) != (task is _Task.CLASSIFY):
-        expected, got = ("--videos with", "none") if videos is None else ("no --videos but with", "some")
-        raise ConfigurationError(f"expected {expected} --task classify; got {got}. Change one of the two")
+    if (lists is not None) == (task is _Task.MOTION):
+        expected, got = ("--videos", "none") if lists is None else ("no --videos", "some")
+        raise ConfigurationError(f"expected {expected} with --task {task.value}; got {got}. Change one of the two")
+    videos = None if lists is None else lists.read(needs_labels=task is _Task.CLASSIFY)
     if videos is not None:
         for label, text in videos.report.lines():
             say(paragraph(f"{label}: {text}", indent="    "), to=sys.stderr)
@@ -211,6 +220,8 @@ class _Display:
             left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
             head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace}{left})"
             say(paragraph(f"{head}: {losses}"), to=sys.stderr)
+        if progress.note is not None:
+            say_above(paragraph(progress.note))
         if progress.held_out is not None:
             found = progress.held_out.items()
             known = [(_IN_WORDS.get(name, f"{name} loss"), f"{value:.3f}") for name, value in found if value == value]

@@ -64,7 +64,7 @@ msnet.video = (() => {
     await msnet.plots();
     if (mine !== opening || row !== wanted) return;
     curves = of;
-    if (!pictures) view.append(element("p", { className: "quiet" }, "No pictures were made of this video; msnet report --html --pictures N makes those of N."));
+    if (!pictures) view.append(element("p", { className: "quiet" }, "No pictures were made of this video (see the notes on the first page)."));
     else if (pictures.missing) view.append(element("p", { className: "failed" }, `No frames: ${pictures.missing}`));
     if (pictures) {
       const made = await msnet.player.make(pictures, tell);
@@ -100,7 +100,7 @@ msnet.video = (() => {
     const odd = columns.flags[wanted].map((flag) => flags[flag]).join(", ");
     return element("p", { className: "quiet" }, [
       of("seconds", 2, "", " s"), of("fps", 3, "", " fps"), columns.size[wanted],
-      `${columns.codec[wanted]} in ${columns.container[wanted]}`,
+      columns.codec[wanted] ? `${columns.codec[wanted]} in ${columns.container[wanted]}` : null,
       of("motion", 2, "motion energy ", " cells/s"), of("confidence", 3, "confidence ", ""),
       odd ? `flags: ${odd}` : null, why[wanted] || null,
     ].filter((one) => one).join("; "));

@@ -45,6 +45,22 @@ def save_reference(path: Path, state: State, *, prefix: str = "module.") -> Path
     return path
 
 
+def save_tsm(path: Path, state: State, shifted: set[str]) -> Path:
+    """As TSM's releases: the shifted convolutions wrapped, a two-dimensional classifier."""
+    named = {}
+    for name, tensor in state.items():
+        block, _, rest = name.partition(".conv1.")
+        if block in shifted and rest:
+            name = f"{block}.conv1.net.{rest}"
+        named[f"module.{name}" if name.startswith("new_fc") else f"module.base_model.{name}"] = tensor
+    torch.save({"epoch": 50, "arch": "resnet50", "state_dict": named, "best_prec1": 45.6}, path)
+    return path
+
+
+def blocks_of(state: State) -> list[str]:
+    return sorted({name.partition(".conv1.")[0] for name in state if name.startswith("layer")} - {*state})
+
+
 class _Maker:
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)

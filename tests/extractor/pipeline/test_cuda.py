@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from extractor.extraction.resolving import network_shape
 from extractor.models.loading import _pixel_statistics, load_model, normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.pieces import Piece
 from extractor.models.streaming import SequenceStreams
 from extractor.pipeline.devices import CUDADevice, Device
-from jobs.run.resolving import network_shape
 from schemas.config import Sampling
 from schemas.layout import datasets_of
 from schemas.records import Item

@@ -13,13 +13,13 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from extractor.extraction.resolving import network_shape
 from extractor.models.loading import load_model, normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.streaming import BatchOutput
 from extractor.pipeline.messages import Rows
 from extractor.pipeline.rows import RowMaker, to_numpy
 from extractor.store import FeatureStore, Run, commit_shard, new_attempt, write_run
-from jobs.run.resolving import network_shape
 from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError
 from schemas.layout import StorePaths, datasets_of, unpack_tied

@@ -67,7 +67,7 @@ def test_video_and_clip_give_what_was_written(store):
     reader = FeatureStore(store.root)
     assert reader.tensors == TENSORS
     assert reader.video_ids == ("a.mp4", "b.mp4", "c/d.mp4", "e.mp4")
-    assert len(reader) == 8
+    assert (len(reader), reader.num_clips) == (4, 8)
     for k, video_id in enumerate(reader.video_ids):
         assert_same(reader.video(video_id), written(reader, video_id))
         for clip in range(2):
@@ -197,7 +197,7 @@ def test_unfinished_store_gives_what_is_committed(store):
     assert reader.video_ids == ("a.mp4", "b.mp4")
     store.commit("shard-00000").unlink()
     reader = FeatureStore(store.root)
-    assert (len(reader), reader.video_ids) == (0, ())
+    assert (len(reader), reader.num_clips, reader.video_ids) == (0, 0, ())
 
 
 def test_what_is_no_store_is_refused(tmp_path):

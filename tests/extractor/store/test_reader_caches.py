@@ -49,15 +49,17 @@ def content(store: FeatureStore) -> dict[str, object]:
     names = ["video_id", "fps", "flags", "file"]
     ranges = {video_id: store.video_clips(video_id) for video_id in store.video_ids}
     return {
-        "length": len(store),
+        "length": (len(store), store.num_clips),
         "ranges": ranges,
-        "known": [store.has(name) for name in ("a.mp4", "bad-2.mp4", "x", "\ud800")],
+        "known": [name in store for name in ("a.mp4", "bad-2.mp4", "x", "\ud800")],
         "first": store.first_clips().tolist(),
         "rows": store.row_ranges().tolist(),
-        "files": store.files(np.arange(len(store))).tolist(),
+        "files": store.files(np.arange(store.num_clips)).tolist(),
         "videos": store.of_videos(names).to_json(),
         "table": [store.manifest_rows(clips).to_json() for clips in ranges.values()],
-        "clips": [{name: rows.tobytes() for name, rows in store.clip(k, ["clip"]).items()} for k in range(len(store))],
+        "clips": [
+            {name: rows.tobytes() for name, rows in store.clip(k, ["clip"]).items()} for k in range(store.num_clips)
+        ],
         "failures": store.failures.to_json(),
         "records": dict(store.records),
         "manifest": store.manifest.to_json(),  # last: what follows could use it
@@ -87,7 +89,7 @@ def test_the_manifest_is_not_needed_to_read_videos_and_clips(
 ) -> None:
     monkeypatch.setattr(FeatureStore, "manifest", property(lambda self: pytest.fail("all of it was loaded")))
     store = FeatureStore(paths.root)
-    assert store.video("bad.mp4")["clip"].shape[0] == 5 and len(store.clips(range(len(store)))) == len(store)
+    assert store.video("bad.mp4")["clip"].shape[0] == 5 and len(store.clips(range(store.num_clips))) == store.num_clips
     assert len(store.of_videos(["fps"])) == len(store.video_ids) and len(store.manifest_rows(range(1, 3))) == 2
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from extractor.store.samples.blocks import BlockIndex
 from gebd import GEBDDataset, ShardSampler, collate
-from gebd.dataset.dataset import BlockIndex
 from schemas.errors import StoreError, UsageError
 from tests.gebd import stores
 
@@ -309,7 +309,7 @@ def test_a_dataset_can_be_sent_to_another_process(dense):
     dataset = GEBDDataset(dense, {"a": annotation([1.0])}, rate_hz=10, window_seconds=1.0)
     str(dataset.join), dataset[BlockIndex(0)]
     other = pickle.loads(pickle.dumps(dataset))
-    assert not other._reader._kept
+    assert not other._reader._blocks._kept
     for one, two in zip(dataset, other, strict=True):
         np.testing.assert_array_equal(one.features, two.features)
     assert str(other.join) == str(dataset.join)

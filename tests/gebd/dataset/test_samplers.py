@@ -5,8 +5,8 @@ import pytest
 from torch.utils.data import DataLoader
 
 from extractor.store import FeatureStore
+from extractor.store.samples.blocks import BlockIndex
 from gebd import BalancedSampler, GEBDDataset, ShardSampler, collate
-from gebd.dataset.dataset import BlockIndex
 from schemas.errors import UsageError
 from tests.gebd import stores
 
@@ -79,7 +79,7 @@ def test_an_epoch_reads_every_row_of_every_shard_about_once(store, shuffle, monk
 
 def test_shuffling_mixes_shards(store):
     dataset = opened(store)
-    shard = dataset.blocks.shard[dataset.blocks.of_slice[list(ShardSampler(dataset))]]
+    shard = dataset.blocks.shard[dataset.blocks.of_sample[list(ShardSampler(dataset))]]
     assert len(set(shard[:40].tolist())) > 2
     np.testing.assert_array_less(0.4, (np.diff(shard) != 0).mean())
 
@@ -87,7 +87,7 @@ def test_shuffling_mixes_shards(store):
 def test_workers_read_blocks_of_their_own(store):
     dataset = opened(store, cache_bytes=8 * 200)
     order = np.array(list(ShardSampler(dataset, batch_size=4, num_workers=2)))
-    block = dataset.blocks.of_slice[order]
+    block = dataset.blocks.of_sample[order]
     batches = [set(block[k : k + 4].tolist()) for k in range(0, len(order) - 4, 4)]
     most = int(0.6 * len(batches))  # the streams differ in length by one pool of blocks at most
     first, second = (set().union(*batches[k:most:2]) for k in range(2))
@@ -98,7 +98,7 @@ def test_memory_is_bounded_and_a_read_block_is_dropped(store):
     dataset = opened(store)
     for index in ShardSampler(dataset):
         dataset[index]
-        kept = dataset._reader._kept
+        kept = dataset._reader._blocks._kept
         assert sum(rows.nbytes for block in kept.values() for _, rows in block.values()) <= CACHE_BYTES
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from extractor.extraction.request import Request
 from jobs.cluster.options import Options
-from jobs.run.request import Request
 from tests.jobs.conftest import Call, refused
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import pytest
 import typer
 
+from extractor.extraction.request import Request
 from jobs.cli.parameters import (
     parse_bytes,
     parse_outputs,
@@ -16,7 +17,6 @@ from jobs.cli.parameters import (
     work_options,
 )
 from jobs.cluster.options import Options
-from jobs.run.request import Request
 from schemas.errors import ConfigurationError
 
 

@@ -22,6 +22,7 @@ from tests.extractor.models.checkpoint_factory import random_state
 from tests.extractor.store.making import make_store
 from tests.jobs.conftest import Call, refused
 
+GRAFT = "msnet weights train --config graft --model msnet_resnet18 --weights"
 RANDOM = ("--weights", "random", "--device", "cpu")
 
 
@@ -29,7 +30,7 @@ def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> 
     torch.save(random_state("resnet18", motion=False), tmp_path / "a.pth")
     code, out, err = call("weights", "convert", tmp_path / "a.pth", "--out", tmp_path / "tsn.safetensors")
     assert (code, err) == (0, "")
-    assert out.endswith("convert it with --model msnet_resnet18.\n")
+    assert " ".join(out.split()).endswith(f"{GRAFT} tsn.safetensors --out RUN` trains one on it.")
     code, out, _ = call("weights", "inspect", tmp_path / "tsn.safetensors")
     first, *lines = out.splitlines()
     assert (code, first) == (0, str(tmp_path / "tsn.safetensors"))
@@ -39,6 +40,8 @@ def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> 
     assert "null" not in out and "num_segments 8, feature_dim 512" in out
     assert re.fullmatch(r"  SHA-256    [0-9a-f]{64}", next(line for line in lines if "SHA-256" in line))
     assert lines[-1] == "it fits tsn_resnet18"
+    code, out, _ = call("weights", "inspect", tmp_path / "tsn.safetensors", "--model", "msnet_resnet18")
+    assert code == 0 and f"of the MS module keep initial values, which `{GRAFT} tsn" in " ".join(out.split())
 
 
 def test_the_bundled_weights_are_inspected_and_tell_their_recipe(call: Call, tmp_path: Path) -> None:
@@ -53,15 +56,13 @@ def test_the_bundled_weights_are_inspected_and_tell_their_recipe(call: Call, tmp
 def test_weights_of_another_family_are_refused_with_what_to_do(call: Call, videos: Path) -> None:
     folder = videos.parent
     torch.save(random_state("resnet18", motion=False), folder / "a.pth")
-    for model in ("tsn_resnet18", "msnet_resnet18"):
-        call("weights", "convert", folder / "a.pth", "--out", folder / f"{model}.safetensors", "--model", model)
-    command = ("extract", videos, "--out", folder / "file" / "store", "--model", "msnet_resnet18", "--weights")
-    line = refused(call, folder, *command, folder / "tsn_resnet18.safetensors")
-    assert line.endswith(
-        ". Use --model tsn_resnet18, or convert the original checkpoint again with --model msnet_resnet18"
-    )
+    call("weights", "convert", folder / "a.pth", "--out", folder / "tsn_resnet18.safetensors")
+    command = ("extract", videos, "--out", folder / "file" / "store", "--weights", folder / "tsn_resnet18.safetensors")
+    line = refused(call, folder, *command, "--model", "tsm_resnet18")
+    assert line.endswith(" does not: it is a tsn_resnet18. Use --model tsn_resnet18")
     (folder / "file").touch()  # no store can be made here: the weights are checked first
-    assert "cannot be made a folder" in refused(call, folder, *command, folder / "msnet_resnet18.safetensors")
+    for model in ("tsn_resnet18", "msnet_resnet18"):
+        assert "cannot be made a folder" in refused(call, folder, *command, "--model", model)
 
 
 def test_metadata_of_a_checkpoint_moves_no_cursor(call: Call, tmp_path: Path) -> None:
@@ -100,6 +101,7 @@ RESUMABLE = [  # a command, and the function it calls
     ("extract videos --out out", "run.extraction.extract"),
     ("resume out", "run.extraction.resume"),
     ("export store --out out", "stores.export.export_store"),
+    ("import folder --out out", "stores.import_features.import_features"),
     ("demo --out out", "demos.first_look.run_demo"),
     ("gebd demo --out out", "cli.gebd.demo.run_gebd_demo"),
     ("gebd train store a.json --out out --device cpu", "cli.gebd.heads.train_head"),
@@ -134,7 +136,10 @@ def test_interrupted_command_says_that_it_continues_only_if_it_does(
 
 COMMANDS: list[tuple[str, ...]] = [
     (),
-    *((name,) for name in ("extract", "resume", "plan", "status", "show", "report", "verify", "compare", "export")),
+    *(
+        (name,)
+        for name in ("extract", "resume", "plan", "status", "show", "report", "verify", "compare", "export", "import")
+    ),
     ("weights",),
     *(("weights", name) for name in ("list", "inspect", "convert", "fetch")),
     ("demo",),

@@ -113,6 +113,7 @@ ARGUMENTS: dict[str, list[str]] = {  # of commands that fail because their input
     "extract": [EVIL, "--out", "store"],
     "plan": [EVIL],
     "export": [EVIL, "--out", "out"],
+    "import": [EVIL, "--out", "store"],
     "compare": [EVIL, EVIL],
     "demo": ["--out", f"file/{EVIL}"],
     "weights train": ["--config", EVIL, "--out", EVIL],

@@ -14,6 +14,7 @@ from PIL import Image
 
 from extractor.store import FeatureStore
 from jobs.pages.page import PageReport, write_page
+from jobs.stores.import_features import import_features
 from jobs.stores.run_times import RunTimes, write_run_times
 from schemas.errors import StorageError, UsageError
 from schemas.layout import StorePaths
@@ -21,6 +22,7 @@ from schemas.tensors import NetworkShape
 from tests.extractor.store.making import SHAPE, make_store
 from tests.jobs.conftest import snapshot
 from tests.jobs.pages.making import NASTY, data_folder, page_of, read_script, store_with_videos
+from tests.jobs.stores.importing.making import save_i3d
 
 TIMES = RunTimes("2026-01-01T00:00:00+00:00", 9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 2, 1, 16)
 
@@ -236,3 +238,18 @@ def test_store_without_any_features_has_a_page(tmp_path: Path) -> None:
     page = page_of(make_store(tmp_path / "store", [["bad.mp4", "bad2.mp4"]]), tmp_path / "page")
     data = read_script(page, "store")
     assert (page.videos, page.pictured, data["done"], data["totals"]["failed"]) == (2, 0, 0, 2)
+
+
+def test_imported_features_have_curves_and_no_frames(tmp_path: Path) -> None:
+    save_i3d(tmp_path / "i3d", "a", 5)
+    import_features(tmp_path / "i3d", tmp_path / "store")
+    page = write_page(tmp_path / "store", tmp_path / "page")
+    assert (page.videos, page.pictured) == (1, 0)
+    data = read_script(page, "store")
+    assert data["notes"][0] == "These features were imported, so there are no frames to show."
+    assert (
+        data["columns"]["size"] == [""]
+        and data["decoders"] == {"video_features": 1}
+        and ", imported, " in data["configuration"]
+    )
+    assert len(read_script(page, "curves-0")[0]["change"][0]) == 4

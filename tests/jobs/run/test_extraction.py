@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import jobs
+from extractor import VideoExtractor
 from extractor.store.reader import FeatureStore
 from jobs.stores.compare import compare_stores
+from schemas.errors import ConfigurationError, VideoError
 from tests.jobs.conftest import Call
 from tests.jobs.running import SMALL, Running, decoded, msnet
 from tests.videos import write_video
@@ -52,6 +55,27 @@ def test_extract_ends_with_2_and_a_table_where_videos_failed(finished: tuple[Pat
         assert re.search(rf"{stage} +\d", run.out)
     assert "random weights" in run.err
     assert "Traceback" not in run.err
+
+
+def test_a_store_holds_what_extract_video_returns(finished: tuple[Path, Running]) -> None:
+    store = FeatureStore(finished[0])
+    extractor = VideoExtractor(weights="random", size=64, sampling="windows", rate_hz=10, device="cpu")
+    assert extractor.config == store.config
+    for name in store:
+        found, stored = extractor.extract(Path(store.run.dataset_root) / name), store.video(name)
+        assert list(found) == list(stored)
+        for tensor, rows in stored.items():
+            np.testing.assert_array_equal(found[tensor], rows, err_msg=f"{name}: {tensor}")
+    for failed in store.failures.itertuples():
+        with pytest.raises(VideoError) as raised:
+            extractor.extract(Path(store.run.dataset_root) / str(failed.video_id))
+        assert (raised.value.failure, raised.value.message) == (failed.failure, failed.message)
+
+
+def test_fields_of_a_request_may_be_given_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"got rate. Did you mean rate_hz\?"):
+        jobs.extract(tmp_path, tmp_path / "store", rate=5)  # type: ignore[call-arg]
+    assert not (tmp_path / "store").exists()
 
 
 def test_extract_writes_what_the_reader_reads(finished: tuple[Path, Running]) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import resolve
 from extractor.models.streaming import BatchOutput
 from extractor.pipeline.network import load_network
 from extractor.store import FeatureStore, Run, commit_shard, new_attempt, write_run
 from extractor.video import decode, list_videos
-from jobs.run.request import Request
-from jobs.run.resolving import resolve
 from schemas.config import Sampling
 from schemas.errors import ConfigurationError
 from schemas.layout import StorePaths

@@ -12,10 +12,11 @@ import pytest
 from safetensors.numpy import load_file
 
 from extractor.store import FeatureStore
-from jobs.stores.export import CLIPS, INDEX, export_store, safe_name
-from jobs.stores.formats import ExportFormat
+from jobs.stores.export import CLIPS, INDEX, export_store
 from schemas.errors import StorageError, UsageError
 from tests.extractor.store.making import make_store
+
+FILES = ("npy", "safetensors")
 
 HOSTILE = (
     "../../x.mp4",
@@ -46,7 +47,7 @@ def read_export(out: Path) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-@pytest.mark.parametrize("format", list(ExportFormat))
+@pytest.mark.parametrize("format", FILES)
 def test_export_holds_what_the_store_holds(store, tmp_path, format):
     report = export_store(store.root, tmp_path / "out", format)
     reader = FeatureStore(store.root)
@@ -77,7 +78,7 @@ def test_clips_are_cut_out_by_the_table(store, tmp_path):
         np.testing.assert_array_equal(video["clip"][row.clip_row], clip["clip"][0])
 
 
-@pytest.mark.parametrize("format", list(ExportFormat))
+@pytest.mark.parametrize("format", FILES)
 def test_hostile_ids_stay_inside_the_folder(tmp_path, format):
     paths = make_store(tmp_path / "in" / "store", (HOSTILE,), clips=1)
     outside = sorted(tmp_path.rglob("*"))
@@ -90,10 +91,58 @@ def test_hostile_ids_stay_inside_the_folder(tmp_path, format):
         np.testing.assert_array_equal(found[video_id]["clip"], reader.video(video_id)["clip"])
 
 
-def test_safe_names_differ_where_ids_do_and_case_is_not_told():
-    names = [safe_name(video_id).lower() for video_id in HOSTILE]
-    assert len(set(names)) == len(HOSTILE)
-    assert all(len(name) < 100 and name.replace("-", "").isalnum() and name.isascii() for name in names)
+def test_files_are_called_after_the_videos(store, tmp_path):
+    export_store(store.root, tmp_path / "out", "npy", ["clip", "frame"])
+    export_store(store.root, tmp_path / "one", "safetensors")
+    assert np.load(tmp_path / "out" / "c" / "d.mp4" / "frame.npy").shape == (8, 16)
+    assert load_file(tmp_path / "one" / "c" / "d.mp4.safetensors")["clip"].shape == (2, 16)
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.npy")}
+    assert found == {f"{v}/{t}.npy" for v in ("a.mp4", "b.mp4", "c/d.mp4", "e.mp4") for t in ("clip", "frame")}
+
+
+def test_videos_keep_their_names_when_the_store_grows(tmp_path):
+    """The first of two ids that one file name could mean has it, also where the second comes before it later."""
+    out = tmp_path / "out"
+    grown = make_store(tmp_path / "grown", (("B.MP4",), ("a", "a/b", "b.mp4")), clips=1)
+    small = make_store(tmp_path / "small", (("bad.mp4",), ("a", "a/b", "b.mp4")), clips=1)
+    assert FeatureStore(small.root).run.digest == FeatureStore(grown.root).run.digest
+    export_store(small.root, out, "npy", ["clip"])
+    before = read_export(out)
+    second = export_store(grown.root, out, "npy", ["clip"])
+    assert (second.files, second.skipped) == (1, 3)
+    paths = json.loads((out / INDEX).read_bytes())["videos"]
+    assert paths["b.mp4"] == {"clip": "b.mp4/clip.npy"}
+    assert paths["B.MP4"]["clip"].startswith("_names/b-mp4-")
+    for video_id, tensors in before.items():
+        np.testing.assert_array_equal(read_export(out)[video_id]["clip"], tensors["clip"])
+
+
+@pytest.mark.parametrize("format", FILES)
+def test_videos_called_like_files_of_an_export_or_a_store_take_no_part_of_them(tmp_path, format):
+    ids = ("run.json", "index.json", "clips.parquet", "run.json/a", "_names/a", "zarr.json")
+    store = make_store(tmp_path / "store", (ids,), clips=1)
+    export_store(store.root, tmp_path / "out", format, ["clip"])
+    assert export_store(store.root, tmp_path / "out", format, ["clip"]).files == 0
+    assert set(read_export(tmp_path / "out")) == set(ids)
+
+
+def test_an_index_that_names_files_elsewhere_is_refused(store, tmp_path):
+    out = tmp_path / "out"
+    export_store(store.root, out, "npy", ["clip"])
+    index = json.loads((out / INDEX).read_bytes())
+    for place in ("../../x/clip.npy", "b.mp4/clip.npy", None, "a.mp4"):
+        index["videos"]["a.mp4"] = {"clip": place}
+        (out / INDEX).write_text(json.dumps(index))
+        with pytest.raises(UsageError, match=r"index.json was altered: it calls 'a.mp4'"):
+            export_store(store.root, out, "npy", ["clip"])
+
+
+def test_two_exports_to_one_folder_do_not_mix(store, tmp_path):
+    def second(done, total):
+        with pytest.raises(StorageError, match="another export writes there"):
+            export_store(store.root, tmp_path / "out")
+
+    export_store(store.root, tmp_path / "out", progress=second)
 
 
 def test_export_is_continued(store, tmp_path):
@@ -166,7 +215,7 @@ def test_unknown_tensors_and_formats_are_refused(store, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_progress_counts_every_file(store, tmp_path):
+def test_progress_counts_every_video(store, tmp_path):
     seen = []
     export_store(store.root, tmp_path / "out", "safetensors", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

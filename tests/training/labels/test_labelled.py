@@ -140,6 +140,28 @@ def test_a_share_for_validation_keeps_each_file_on_one_side(tmp_path: Path) -> N
 def test_videos_without_labels(tmp_path: Path) -> None:
     found = read_labelled_videos(_files(tmp_path, "a.mp4", "x/b.mp4"), needs_labels=False)
     assert [e.label for e in found.training] == [None, None] and found.classes == ()
+    assert dict(found.report.lines()) | {"training": "2 videos", "validation": "none"} == dict(found.report.lines())
+
+
+def test_videos_without_labels_are_divided_by_folders_columns_or_a_share(tmp_path: Path) -> None:
+    names = [f"{side}/{label}/{n}.mp4" for side in ("train", "val", "test") for label in "xy" for n in range(2)]
+    folder = _files(tmp_path / "divided", *names)
+    found = read_labelled_videos(folder, needs_labels=False)
+    assert (len(found.training), len(found.validation), found.report.test) == (4, 4, 4)
+    assert all(e.video_id.startswith("val/") and e.label is None for e in found.validation)
+    lines = ["path,split", *(f"divided/{name},{name.split('/')[0]}" for name in names)]
+    of_table = read_labelled_videos(_list(tmp_path, "\n".join(lines), "t.csv"), needs_labels=False)
+    assert {e.path for e in of_table.validation} == {e.path for e in found.validation}
+    plain = _files(tmp_path / "plain", *(f"{n}.mp4" for n in range(8)))
+    drawn = read_labelled_videos(plain, needs_labels=False, validation_share=0.25)
+    assert (len(drawn.training), len(drawn.validation)) == (6, 2)
+    assert {e.path for e in drawn.training}.isdisjoint(e.path for e in drawn.validation)
+
+
+def test_lists_of_labels_are_refused_where_none_are_used(tmp_path: Path) -> None:
+    folder = _files(tmp_path / "videos", "a.mp4")
+    with pytest.raises(ConfigurationError, match="expected no lists of labels, which are not used here; got some"):
+        read_labelled_videos(folder, _list(tmp_path, "a 0\n"), needs_labels=False)
 
 
 def test_what_does_not_fit_is_reported(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ class Schedule(StrEnum):
 
 
 class VideosDigest(Frozen):
-    """Which videos a network learns from. sha256: of all their ids, segments, labels and classes."""
+    """Which videos a network learns from, with classes or without. sha256: of their ids, segments, labels, classes."""
 
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=0)
     training: int = Field(ge=1)
     validation: int = Field(ge=0)
     sha256: str

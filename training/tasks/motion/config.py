@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -66,19 +66,25 @@ class Stage(Frozen):
 class MotionConfig(TrainingConfig):
     """Learning from procedural video.
 
-    edges: of the checkpoint, whatever it starts from. shares: parts of a step's clips; norms compute their statistics
-        over one at a time, and several workers divide them among themselves.
+    edges: of the checkpoint, whatever it starts from; with `frozen_backbone` by default those of its start.
+    shares: parts of a step's clips; norms compute their statistics over one at a time, and several workers divide them
+        among themselves.
     embedding_halvings: the MS module's embedding is trained 2^n times as large as it is stored, see
         training.embedding. With random weights, 12 leaves scores of about two thirds, 13 of about one third.
+    frozen_backbone: the MS module is grafted on a backbone that stays as it is, statistics of norms and classifier
+        included. A module that the first weights lack starts with motion features of 0, and what makes features of
+        displacement learns only in stages that are not `matching_only`. A backbone that was trained without the
+        temporal shift keeps doing without it.
     textures, shapes: how many the world draws from at a time, see training.world.WorldConfig.
     evaluation: every `evaluate_every_steps` and at the end, on `evaluation_clips` held-out clips of
         `evaluation_size_px`.
     """
 
     task: Literal["motion"] = "motion"
-    edges: Edges = Edges.REPEAT
+    edges: Edges | None = Edges.REPEAT
     shares: int = Field(default=1, ge=1, le=1024)
     embedding_halvings: int = Field(default=13, ge=0, le=20)
+    frozen_backbone: bool = False
     textures: int = Field(default=96, ge=1)
     shapes: int = Field(default=128, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -86,6 +92,11 @@ class MotionConfig(TrainingConfig):
     evaluation_clips: int = Field(default=32, ge=1)
     evaluation_size_px: int = Field(default=224, ge=64, multiple_of=FEATURE_STRIDE_PX)
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keeps_the_edges_of_a_frozen_backbone(cls, fields: Any) -> Any:
+        return {"edges": None, **fields} if isinstance(fields, dict) and fields.get("frozen_backbone") else fields
 
     @model_validator(mode="after")
     def _has_clips_for_all(self) -> Self:
@@ -97,6 +108,11 @@ class MotionConfig(TrainingConfig):
                     f" {stage.name!r}. Raise frames_per_step, or lower shares"
                 )
         return self
+
+    @property
+    def stores_float32(self) -> bool:
+        """With a frozen backbone, of which not a bit may change."""
+        return self.frozen_backbone
 
     @property
     def share_count(self) -> int:

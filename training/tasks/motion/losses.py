@@ -5,11 +5,13 @@ Cells without ground truth (cuts, things that vanish) are left out; where none a
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.cells import SEARCH_RADIUS_CELLS, CellTruth
+from training.cells import CellTruth
 from training.world import IGNORE, Boundary
 
 # sqrt(d^2 + s^2) - s: close to the distance, as in the metric, but smooth at 0.
@@ -38,7 +40,7 @@ def matching_loss(scores: Tensor, truth: CellTruth, temperature: float, sharpnes
     candidates = scores.movedim(2, -1)[judged]  # (M, P * P)
     offset = truth.within_frame.movedim(2, -1)[judged]  # (M, 2)
     log_share = torch.log_softmax(candidates * temperature, -1)
-    radius = int(SEARCH_RADIUS_CELLS)
+    radius = math.isqrt(scores.shape[2]) // 2
     corner = offset.floor().clamp(-radius, radius - 1)
     fraction = offset - corner
     column, row = (corner.long() + radius).unbind(-1)

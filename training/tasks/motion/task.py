@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from extractor.models.backbones.timeline import ClipTimeline
-from extractor.models.correlation import Tiling
 from extractor.models.loading import IMAGENET_MEAN, IMAGENET_STD
 from extractor.models.motion_squeeze import MotionFeatures, MotionSqueeze
 from extractor.models.msnet import MSNet
@@ -26,13 +25,8 @@ from training.evaluation.passes import evaluating
 from training.group import Group
 from training.precision import autocast
 from training.tasks.motion.config import LossWeights, MotionConfig, Stage
-from training.tasks.motion.losses import (
-    boundary_loss,
-    confidence_loss,
-    matching_loss,
-    motion_class_loss,
-    regression_loss,
-)
+from training.tasks.motion.losses import boundary_loss, motion_class_loss
+from training.tasks.motion.matching import matching_losses, squeeze_with_scores
 from training.world import Boundary, Clips, Motion, World, WorldConfig
 
 _EVALUATED_AT_A_TIME = 4
@@ -44,14 +38,8 @@ class _ScoreTimeline(ClipTimeline):
     scores: Tensor | None = None  # (B * (T - 1), P * P, h, w)
 
     def squeeze(self, module: MotionSqueeze, x: Tensor) -> tuple[Tensor, MotionFeatures]:
-        def keep(_: nn.Module, arguments: tuple[Tensor]) -> None:
-            self.scores = Tiling.of(x.shape[2], x.shape[3]).join(arguments[0])
-
-        hook = module.soft_argmax.register_forward_pre_hook(keep)
-        try:
-            return super().squeeze(module, x)
-        finally:
-            hook.remove()
+        motion, self.scores = squeeze_with_scores(module, x, self.num_segments)
+        return x, motion
 
 
 class MotionTask(nn.Module):
@@ -104,8 +92,12 @@ class MotionTask(nn.Module):
         return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
 
     def prepare(self, network: MSNet, step: int) -> None:
-        """Train all of the network, or what follows matching."""
+        """Train all of the network, or what follows matching, or the MS module alone."""
         network.train().requires_grad_(True)
+        if self.config.frozen_backbone:
+            network.backbone.eval().requires_grad_(False)
+            if network.classifier is not None:
+                network.classifier.requires_grad_(False)
         if self.config.stage_at(step)[0].matching_fixed:
             for module in network.matching_modules():
                 module.eval().requires_grad_(False)
@@ -150,14 +142,8 @@ class MotionTask(nn.Module):
                 features, motion, _ = network.run(frames.flatten(0, 1), timeline)
         found: dict[str, Tensor] = {}
         if motion is not None and timeline.scores is not None and not stage.matching_fixed:
-            truth = cell_truth(clips)
-            scores, displacement, confidence = (
-                torch.unflatten(tensor, 0, (batch, length - 1))
-                for tensor in (timeline.scores, motion.displacement, motion.confidence)
-            )
-            found["matching"] = matching_loss(scores, truth, stage.matching_temperature, stage.matching_sharpness)
-            found["regression"] = regression_loss(displacement, truth)
-            found["confidence"] = confidence_loss(confidence, displacement, truth)
+            temperature, sharpness = stage.matching_temperature, stage.matching_sharpness
+            found |= matching_losses(motion, timeline.scores, cell_truth(clips), temperature, sharpness)
         if features is not None:
             features = torch.unflatten(features, 0, (batch, length))
             found["boundary"] = boundary_loss(self.boundary(features), clips.boundary)

@@ -19,7 +19,7 @@ from extractor.models.checkpoints.names import canonical_name
 from extractor.models.spec import describe_network
 from schemas.config import Edges
 from schemas.errors import WeightsError
-from tests.extractor.models.checkpoint_factory import State, random_state, save_reference
+from tests.extractor.models.checkpoint_factory import blocks_of, random_state, save_reference, save_tsm
 from tests.extractor.models.reference import INVERTED, read_reference_checkpoint, run_clip
 
 FLAT_FIRST = {"conv.0.0": "conv.0", "conv.0.1": "conv.1", "conv.1": "conv.3", "conv.2": "conv.4"}
@@ -35,22 +35,6 @@ FLAT_OTHER = {
 
 def frames(length: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(1, length, 3, 48, 48, generator=torch.Generator().manual_seed(seed))
-
-
-def save_tsm(path: Path, state: State, shifted: set[str]) -> Path:
-    """As TSM's releases: the shifted convolutions wrapped, a two-dimensional classifier."""
-    named = {}
-    for name, tensor in state.items():
-        block, _, rest = name.partition(".conv1.")
-        if block in shifted and rest:
-            name = f"{block}.conv1.net.{rest}"
-        named[f"module.{name}" if name.startswith("new_fc") else f"module.base_model.{name}"] = tensor
-    torch.save({"epoch": 50, "arch": "resnet50", "state_dict": named, "best_prec1": 45.6}, path)
-    return path
-
-
-def blocks_of(state: State) -> list[str]:
-    return sorted({name.partition(".conv1.")[0] for name in state if name.startswith("layer")} - {*state})
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])

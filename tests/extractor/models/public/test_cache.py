@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import resolve
 from extractor.models.checkpoints.bundled import checkpoint_path
 from extractor.models.checkpoints.checkpoint import read_checkpoint
 from extractor.models.checkpoints.inspection import inspect_checkpoint
@@ -18,8 +20,6 @@ from extractor.models.public.cache import is_fetched, is_public_name, named_chec
 from extractor.models.public.catalogue import PUBLIC_WEIGHTS, PublicWeights, public_weights
 from extractor.models.public.fetching import fetch_weights
 from extractor.models.spec import NETWORK_NAMES
-from jobs.run.request import Request
-from jobs.run.resolving import resolve
 from jobs.weights.loading import load_weights
 from schemas.errors import WeightsError
 from tests.extractor.models.checkpoint_factory import random_state

@@ -22,7 +22,7 @@ from schemas.errors import FailureClass, VideoError
 from schemas.records import FileJob, Item
 from tests.extractor.video.bitstreams.streams_with_groups import FRAMES, GROUP, KINDS, WITHOUT
 from tests.extractor.video.truth import request, true_frames
-from tests.videos import write_images, write_video
+from tests.videos import frame_number, write_images, write_video
 
 LATE = np.array([FRAMES - 3], np.int64)
 
@@ -145,6 +145,14 @@ def test_images_of_a_folder_are_read_alone(tmp_path: Path, ways: list[str]) -> N
     with pytest.raises(VideoError):
         reader.read(images, np.array([3]), same)
     assert ways == ["pyav_image_frames"] * 3
+
+
+def test_read_places_gives_each_frame_its_place(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "video.mp4", frames=20)
+    found = FrameReader().read_places(
+        job(path), np.array([3, 9, 10]), lambda place, pixels: (place, frame_number(pixels))
+    )
+    assert found == [(0, 3), (1, 9), (2, 10)]
 
 
 def test_a_proof_is_made_once_and_only_after_it_would_have_paid(

@@ -113,6 +113,10 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
         (("--config", "miniature", "--device", "gpu"), "GPU"),
         (("--config", "miniature", "--shares", "60"), "for each of 60 shares"),
         (("--config", "miniature", "--workers", "2"), "as many workers as a step has shares (1); got 2"),
+        (
+            ("--config", "graft"),
+            "a network with an MS module to graft on it; got no weights",
+        ),
         (("--task", "classify"), "--videos with --task classify; got none"),
     ],
 )

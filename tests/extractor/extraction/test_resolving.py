@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from extractor.extraction.request import Request
+from extractor.extraction.resolving import resolve
 from extractor.models.checkpoints.bundled import bundled_checkpoint
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.models.spec import NETWORK_NAMES, member_frames
-from jobs.run.request import Request
-from jobs.run.resolving import resolve
 from schemas.config import Edges, Sampling
 from schemas.errors import ConfigurationError, MSNetError, WeightsError
 from schemas.tensors import NetworkShape

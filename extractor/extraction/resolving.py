@@ -9,12 +9,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from extractor.extraction.request import Request
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.models.public.cache import is_public_name
 from extractor.models.spec import NetworkSpec, describe_network
-from jobs.run.request import Request
 from schemas.config import Edges, ExtractionConfig, Sampling
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.layout import datasets_of
@@ -133,8 +133,6 @@ def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
     for report in reports:
         if not report.fit.fits:
             advice = f". Use --model {report.architecture}" if report.architecture else ""
-            if report.kind == "msnet" and not report.has_motion and spec.has_motion:
-                advice += f", or convert the original checkpoint again with --model {spec.name}"
             raise WeightsError(
                 f"expected weights that fit {spec.name}; {report.path} does not: {report.fit.describe()}{advice}"
             )

@@ -1,0 +1,1 @@
+"""What learning without labels does to features, in miniature."""

@@ -1,0 +1,1 @@
+"""Commands that take features to and from the formats of others."""
