@@ -24,7 +24,7 @@ from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
 from training.prepare import prepare
 from training.start import Start
-from training.tasks.task import StepFinisher, Task
+from training.tasks.task import CheckpointCompanion, StepFinisher, Task
 
 LICENCE = "Apache-2.0"
 
@@ -229,6 +229,9 @@ class Trainer:
         with self.task.as_stored(stored), self.folder.saving():
             dtype = None if self.task.config.stores_float32 else torch.float16
             save_checkpoint(path, stored, licence=LICENCE, recipe=recipe, dtype=dtype)
+        if isinstance(self.task, CheckpointCompanion):
+            with self.folder.saving():
+                self.task.save_beside(path)
         return path
 
     def name_left_out(self) -> None:

@@ -167,6 +167,17 @@ class GEBDDataset(Dataset[Sample]):
         """Layout of the slices in the store, for samplers."""
         return self._reader.blocks
 
+    def stretch(self, video_id: str) -> tuple[float, float | None]:
+        """Where a video lies in its item: zero of its clock, on that of the container, and its end on its own clock.
+
+        The end is None if it ends with the item. Raises UsageError for a video that is not in this dataset.
+        """
+        number = np.flatnonzero(self._samples.video_ids == video_id)
+        if not len(number):
+            raise UsageError(f"expected a video of this dataset; got {shown(video_id)}. Use one of `video_ids`")
+        start, until = (float(of[number[0]]) for of in (self._samples.start_seconds, self._samples.until_seconds))
+        return start, None if math.isnan(until) else until
+
     def annotation(self, video_id: str) -> VideoAnnotation:
         """Return the annotation of a video; raises UsageError if it has none."""
         if self.annotations is None or video_id not in self.annotations:

@@ -14,7 +14,7 @@ from gebd.annotations.records import VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.entries import Entry
 from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
-from gebd.dataset.resampling import TICK_SECONDS, frame_order, resample, slices
+from gebd.dataset.resampling import TICK_SECONDS, FrameOrder, frame_order, resample, slices
 from gebd.dataset.samples import RaterTimes
 from gebd.dataset.store_videos import FrameRows, StoreVideos
 from schemas.errors import StoreError, UsageError
@@ -31,15 +31,17 @@ class VideoSamples:
     """Samples of V videos, concatenated; those of video v are [edges[v], edges[v + 1]).
 
     By video (V,): video_ids, clip (manifest row of the first clip), frame_start and pair_start (first rows in the
-    shard), duration_seconds and fps, extracted_seconds and extracted_fps (see Entry), stored_hz (mean frames a second
-    in the store), edges (V + 1,). By sample: time_seconds on the video's clock, frame_row and pair_row relative to the
-    video's first (-1: no pair), valid, pair_valid, held.
+    shard), start_seconds, until_seconds (NaN for None), duration_seconds and fps, extracted_seconds and extracted_fps
+    (see Entry), stored_hz (mean frames a second in the store), edges (V + 1,). By sample: time_seconds on the video's
+    clock, frame_row and pair_row relative to the video's first (-1: no pair), valid, pair_valid, held.
     """
 
     video_ids: npt.NDArray[np.str_]
     clip: Int64Array
     frame_start: Int64Array
     pair_start: Int64Array
+    start_seconds: Float64Array
+    until_seconds: Float64Array
     duration_seconds: Float64Array
     fps: Float64Array
     extracted_seconds: Float64Array
@@ -128,7 +130,7 @@ def index_videos(
     of_item: dict[int, list[int]] = {}
     for number, entry in enumerate(entries):
         of_item.setdefault(entry.item, []).append(number)
-    found: list[_Video | None] = [None] * len(entries)
+    found: list[SampledVideo | None] = [None] * len(entries)
     for item, rows in stored.frames(np.array(sorted(of_item), dtype=np.int64)):
         for number in of_item[item]:
             found[number] = _sampled(entries[number], rows, rate_hz, window_seconds, hop_seconds)
@@ -140,6 +142,8 @@ def index_videos(
         clip=stored.clip[[entry.item for entry in entries]],
         frame_start=np.array([stored.frame_range(entry.item)[0] for entry in entries], dtype=np.int64),
         pair_start=np.array([stored.pair_start(entry.item) for entry in entries], dtype=np.int64),
+        start_seconds=np.array([entry.start_seconds for entry in entries]),
+        until_seconds=np.array([np.nan if (end := entry.until_seconds) is None else end for entry in entries]),
         duration_seconds=np.array([entry.duration_seconds for entry in entries]),
         fps=np.array([entry.fps for entry in entries]),
         extracted_seconds=np.array([entry.extracted_seconds for entry in entries]),
@@ -157,7 +161,7 @@ def index_videos(
 
 
 @dataclass(frozen=True, eq=False)
-class _Video:
+class SampledVideo:
     """Samples and slices of one video, as in VideoSamples; first and stop of slices index its own samples."""
 
     time_seconds: Float64Array
@@ -172,7 +176,7 @@ class _Video:
 
 def _sampled(
     entry: Entry, rows: FrameRows, rate_hz: float | None, window_seconds: float | None, hop_seconds: float | None
-) -> _Video:
+) -> SampledVideo:
     order = frame_order(rows.index, rows.valid, rows.runs)
     times = rows.time_seconds[order.frame_row] - entry.start_seconds
     if (np.diff(times) < 0).any():
@@ -186,17 +190,32 @@ def _sampled(
                 "none. Check where it starts (starts_seconds)"
             )
         times, order = times[inside], replace(order, frame_row=order.frame_row[inside], pair_row=order.pair_row[inside])
+    return sample_video(times, order, rows.valid, rate_hz, window_seconds, hop_seconds)
+
+
+def sample_video(
+    times: Float64Array,
+    order: FrameOrder,
+    valid: BoolArray,
+    rate_hz: float | None,
+    window_seconds: float | None,
+    hop_seconds: float | None,
+) -> SampledVideo:
+    """Sample and slice a video whose frames, in `order` (m,), are shown at `times` (m,), ascending, on its own clock.
+
+    valid: by row.
+    """
     step = _step(times)
     found = resample(times, rate_hz)
     pair = order.pair_row[found.position]
     pair_valid = (pair >= 0) & ~found.held
     last = np.maximum.accumulate(np.where(pair >= 0, np.arange(len(pair)), -1))
     frame = order.frame_row[found.position]
-    return _Video(
+    return SampledVideo(
         time_seconds=found.time_seconds,
         frame_row=frame,
         pair_row=np.where(last >= 0, pair[last], -1),
-        valid=rows.valid[frame] & ~found.hole,
+        valid=valid[frame] & ~found.hole,
         pair_valid=pair_valid,
         held=found.held,
         stored_hz=(len(times) - 1) / (times[-1] - times[0]) if step else np.nan,
@@ -204,7 +223,7 @@ def _sampled(
     )
 
 
-def _slices_of(videos: Sequence[_Video], first_samples: Int64Array) -> Slices:
+def _slices_of(videos: Sequence[SampledVideo], first_samples: Int64Array) -> Slices:
     counts = [len(video.slices[0]) for video in videos]
     before = np.repeat(first_samples, counts)
     return Slices(

@@ -10,6 +10,7 @@ RUN/validation_annotations.json, validation_predictions.json, validation_scores.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO
 from pathlib import Path
@@ -71,8 +72,12 @@ class HeadFolder:
         self.scores = root / "validation_scores.json"
         self.report = root / "report.json"
 
-    def begin(self, config: HeadConfig, extraction: ExtractionConfig, parts: Parts) -> None:
+    def begin(
+        self, config: HeadConfig, extraction: ExtractionConfig, parts: Parts, *, beside: Collection[str] = ()
+    ) -> None:
         """Create the folder, or check that it holds a run of the same configuration, features and videos.
+
+        beside: names of other files and folders that it may hold.
 
         Raises ConfigurationError that names the differences if it holds another run; StorageError if it holds other
         files or cannot be created.
@@ -86,7 +91,7 @@ class HeadFolder:
             "sources": {video_id: list(names) for video_id, names in parts.sources.items()},
         }
         if not self.run.exists():
-            refuse_other_folder(self.root, lambda name: False, "that of a run")
+            refuse_other_folder(self.root, beside.__contains__, "that of a run")
             with storage_errors(self.root):
                 self.root.mkdir(parents=True, exist_ok=True)
             write_json(self.run, asked)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -23,6 +22,7 @@ from gebd.dataset.samples import Batch, collate
 from gebd.heads.augmentation import TimeAugmentation
 from gebd.heads.choosing import choose_threshold
 from gebd.heads.config import HeadConfig
+from gebd.heads.loss import balanced_loss
 from gebd.heads.networks.building import build_head
 from gebd.heads.networks.spec import HeadSpec
 from gebd.heads.predict import JoinOptions, open_dataset, pick_boundaries, scored_batches, tracks_of
@@ -180,13 +180,10 @@ class _Training:
         return total / max(count, 1.0)
 
     def _loss(self, batch: Batch, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return class-balanced binary cross-entropy with soft targets, summed over valid frames, and their number."""
+        """Return the loss summed over valid frames, and their number."""
         if batch.target_soft is None:
             raise ValueError("expected targets; got a batch without. Open the dataset with annotations")
-        negative, positive = self._weights.to(logits.device)
-        target = batch.target_soft
-        losses = positive * target * F.softplus(-logits) + negative * (1 - target) * F.softplus(logits)
-        return (losses * batch.valid).sum(), batch.valid.sum().clamp_min(1)
+        return balanced_loss(logits, batch.target_soft, batch.valid, self._weights)
 
     def _validate(self) -> tuple[dict[str, Track], float]:
         total = count = 0.0

@@ -24,7 +24,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("status", "show", "report", "compare", "verify"), ("stores",)),
     "export": ("exchange.exports",),
     "import": ("exchange.imports",),
-    "gebd": ("gebd.annotations", "gebd.demo", "gebd.heads", "gebd.plots"),
+    "gebd": ("gebd.annotations", "gebd.demo", "gebd.finetuning", "gebd.heads", "gebd.plots"),
     "weights": (
         "weights.checkpoints",
         "weights.public",

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+import torch
 
 from extractor.store.disk.atomic import temporary_beside
 from jobs.cluster.devices import choose_device
@@ -24,12 +26,33 @@ _POLL_SECONDS = 0.2
 _MOST_LOSSES = 3  # of workers, without a step between them
 
 
+class Work(Protocol):
+    """A training, and where it runs. out: folder of the training. device: as `choose_device` takes it.
+
+    workers: processes that train together, each with a GPU if there are GPUs. loader_workers: processes of each that
+    decode videos; None for as many as its cores allow.
+    """
+
+    @property
+    def config(self) -> TrainingConfig: ...
+    @property
+    def out(self) -> Path: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def workers(self) -> int: ...
+    @property
+    def loader_workers(self) -> int | None: ...
+    @property
+    def ray_address(self) -> str | None: ...
+
+    def run(self, out: Path, device: torch.device | str, loader_workers: int, loop: Loop) -> Path:
+        """Train into the folder `out`, in this process, one of several or the only one; return the checkpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What to train, on what, and where to. workers: processes that train together, each with a GPU if there are GPUs.
-
-    loader_workers: processes of each that decode videos; None for as many as its cores allow.
-    """
+    """What to train, on what, and where to; see `Work`."""
 
     config: TrainingConfig
     out: Path
@@ -40,8 +63,20 @@ class TrainingRequest:
     loader_workers: int | None = None
     ray_address: str | None = None
 
+    def run(self, out: Path, device: torch.device | str, loader_workers: int, loop: Loop) -> Path:
+        """Train into the folder `out`, in this process."""
+        return train(
+            self.config,
+            out,
+            device=device,
+            weights=self.weights,
+            videos=self.videos,
+            loader_workers=loader_workers,
+            loop=loop,
+        )
 
-def train_weights(request: TrainingRequest, loop: Loop) -> Path:
+
+def train_weights(request: Work, loop: Loop) -> Path:
     """Train as asked, and return the checkpoint; see `training.train.train` for its errors.
 
     Several workers share the steps under Ray Train. One that dies costs the steps since the last saved state: all are
@@ -56,26 +91,19 @@ def train_weights(request: TrainingRequest, loop: Loop) -> Path:
         )
     if request.workers == 1 and request.ray_address is None:
         device = choose_device(request.device)
-        return train(
-            request.config,
-            request.out,
-            device=device,
-            weights=request.weights,
-            videos=request.videos,
-            loader_workers=_loader_workers(request, gpu=device != "cpu", cores=available_cores()),
-            loop=loop,
-        )
+        workers = _loader_workers(request, gpu=device != "cpu", cores=available_cores())
+        return request.run(request.out, device, workers, loop)
     return _train_with_ray(request, loop)
 
 
-def _loader_workers(request: TrainingRequest, *, gpu: bool, cores: int) -> int:
+def _loader_workers(request: Work, *, gpu: bool, cores: int) -> int:
     """Beside a GPU all cores but one decode; on a CPU they are the network's, and one decoder works beside it."""
     if request.loader_workers is not None:
         return request.loader_workers
     return max(1, min(cores - 1, 16)) if gpu else 1
 
 
-def _train_with_ray(request: TrainingRequest, loop: Loop) -> Path:
+def _train_with_ray(request: Work, loop: Loop) -> Path:
     import ray  # takes a second, and one worker does without it
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -94,10 +122,7 @@ def _train_with_ray(request: TrainingRequest, loop: Loop) -> Path:
         board = ray.remote(num_cpus=0)(_Board).remote()
         scratch = temporary_beside(out / "ray")
         settings = {
-            "config": request.config,
-            "out": out,
-            "weights": request.weights,
-            "videos": ray.put(request.videos),
+            "request": ray.put(request),
             "loader_workers": _loader_workers(request, gpu=gpu, cores=cores),
             "save_every_seconds": loop.save_every_seconds,
             "threads": 1 if gpu else cores,
@@ -209,7 +234,6 @@ class _Board:
 def _train_in_worker(settings: dict[str, Any]) -> None:
     """What each worker of Ray Train runs; torch.distributed has been set up."""
     import ray
-    import torch
     from ray.train import get_context
     from ray.train.torch import get_device
 
@@ -224,15 +248,7 @@ def _train_in_worker(settings: dict[str, Any]) -> None:
         should_stop=lambda: leads and bool(ray.get(board.stops.remote())),
     )
     try:
-        train(
-            settings["config"],
-            settings["out"],
-            device=get_device(),
-            weights=settings["weights"],
-            videos=ray.get(settings["videos"]),
-            loader_workers=settings["loader_workers"],
-            loop=loop,
-        )
+        ray.get(settings["request"]).run(settings["out"], get_device(), settings["loader_workers"], loop)
     except MSNetError as error:
         ray.get(board.fail.remote(error))
         raise

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from extractor.video import FrameReader, item_frames
+from extractor.video import FrameReader, Inspection, item_frames
 from schemas.errors import FailureClass, InventoryError, VideoError
 from schemas.records import Failure
 from training.clips.augmentation import Box, augmented, cropped, draw_augmentation, evaluation_boxes
@@ -32,23 +32,33 @@ class ClipBatch(NamedTuple):
 
 
 Batch = TypeVar("Batch")
+Clip = TypeVar("Clip")
 Made = TypeVar("Made")
 LoadedShare: TypeAlias = tuple[Batch | None, tuple[Failure, ...]]
 """A share of a step and the videos that were found to be broken meanwhile; None if no other could be found."""
 
 
-class _Opened(NamedTuple):
-    """An example whose file is known. first: its first frame. length: in frames. width, height: as displayed."""
+class Opened(NamedTuple):
+    """An example whose file is known. first: its first frame. length: in frames. width, height: as displayed.
+
+    inspection: what demuxing says of the whole file.
+    """
 
     number: int
     first: int
     length: int
     width: float
     height: float
+    inspection: Inspection
+
+    @property
+    def times_seconds(self) -> npt.NDArray[np.float64]:
+        """(length,) times of its frames on the container's clock."""
+        return self.inspection.times_seconds[self.first : self.first + self.length]
 
 
-class _Source:
-    """What both kinds of sources share. The reader is made in the process that decodes."""
+class VideoSource:
+    """What all kinds of sources share. The reader is made in the process that decodes."""
 
     def __init__(self, examples: Sequence[Example], settings: ClipSettings, num_frames: int) -> None:
         self.examples = tuple(examples)
@@ -62,7 +72,7 @@ class _Source:
         """Bytes of a clip."""
         return self.num_frames * self.settings.size_px**2 * 3
 
-    def opened(self, number: int) -> _Opened:
+    def opened(self, number: int) -> Opened:
         """What demuxing says of an example's file; from now on, this worker is at that example.
 
         Raises VideoError, as `inspect_video` does, and for fewer than two frames (too_short).
@@ -77,22 +87,24 @@ class _Source:
                 FailureClass.TOO_SHORT, f"{example.video_id}: expected at least two frames; got {count}. Leave it out"
             )
         width, height = inspection.info.displayed_size
-        return _Opened(number, first, count, width * inspection.info.pixel_aspect, height)
+        return Opened(number, first, count, width * inspection.info.pixel_aspect, height, inspection)
 
-    def read(self, opened: _Opened, positions: npt.NDArray[np.int64], boxes: Sequence[Box]) -> Tensor:
-        """Frames at positions (n,), in any order, of an example, once for each box: (boxes, n, S, S, 3) uint8."""
+    def read_each(
+        self, opened: Opened, positions: npt.NDArray[np.int64], convert: Callable[[npt.NDArray[np.uint8]], Made]
+    ) -> list[Made]:
+        """`convert` of the frames at ascending positions (n,) of an example, which it gets as (H, W, 3) uint8."""
         assert self._reader is not None
+        return self._reader.read(self.examples[opened.number].job, positions + opened.first, convert)
+
+    def read(self, opened: Opened, positions: npt.NDArray[np.int64], boxes: Sequence[Box]) -> Tensor:
+        """Frames at positions (n,), in any order, of an example, once for each box: (boxes, n, S, S, 3) uint8."""
         size = self.settings.size_px
-        index, places = np.unique(positions + opened.first, return_inverse=True)
-        frames = self._reader.read(
-            self.examples[opened.number].job,
-            index,
-            lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes]),
-        )
+        index, places = np.unique(positions, return_inverse=True)
+        frames = self.read_each(opened, index, lambda pixels: np.stack([cropped(pixels, box, size) for box in boxes]))
         return torch.from_numpy(np.stack([frames[place] for place in places], 1))
 
     def read_places(
-        self, opened: _Opened, index: npt.NDArray[np.int64], convert: Callable[[int, npt.NDArray[np.uint8]], Made]
+        self, opened: Opened, index: npt.NDArray[np.int64], convert: Callable[[int, npt.NDArray[np.uint8]], Made]
     ) -> list[Made]:
         """`convert` of the places in `index`, ascending positions, and their frames (H, W, 3) uint8, of an example."""
         assert self._reader is not None
@@ -102,13 +114,83 @@ class _Source:
         return {**vars(self), "_reader": None}
 
 
-class TrainingSource(_Source):
-    """Clips of a share, by (step, share).
+class ShareSource(VideoSource, Generic[Clip, Batch]):
+    """Clips of a share, by (step, share), whatever a clip is: `clip` draws one, `together` makes a batch of them.
 
     A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another
     order, each once. A broken video is replaced by another one, drawn from the same numbers; one whose damage lies in a
-    part of it may serve until a clip needs that part. Labels of `unflippable` classes stay unflipped; a flip turns a
-    label into that of `mirrored`. Raises InventoryError without examples.
+    part of it may serve until a clip needs that part. Raises InventoryError without examples.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        settings: ClipSettings,
+        *,
+        num_frames: int,
+        seed: int,
+        clips_per_step: int,
+        shares: int,
+    ) -> None:
+        if not examples:
+            raise InventoryError("expected videos to take clips from; got none. Check the list")
+        if clips_per_step % shares:
+            raise ValueError(f"expected clips_per_step to be a multiple of shares; got {clips_per_step} and {shares}")
+        super().__init__(examples, settings, num_frames)
+        self._seed, self._clips_per_step = seed, clips_per_step
+        self._per_share = clips_per_step // shares
+        self._steps_per_epoch = max(1, len(examples) // clips_per_step)
+        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+        self.result_bytes = self.clip_bytes * self._per_share
+
+    def clip(self, number: int, generator: np.random.Generator) -> Clip:
+        """A random clip of an example. Raises VideoError where it cannot be decoded."""
+        raise NotImplementedError
+
+    def together(self, clips: Sequence[Clip]) -> Batch:
+        """The batch of the clips of a share."""
+        raise NotImplementedError
+
+    def load(self, key: tuple[int, int]) -> LoadedShare[Batch]:
+        """The clips of a share."""
+        step, share = key
+        known = len(self.broken)
+        clips: list[Clip] = []
+        for place in range(share * self._per_share, (share + 1) * self._per_share):
+            clip = self._clip(step, place)
+            if clip is None:
+                found = tuple(self.broken.values())
+                return None, found[known:] or found[-1:]
+            clips.append(clip)
+        self.watch.note(-1)
+        return self.together(clips), tuple(self.broken.values())[known:]
+
+    def _clip(self, step: int, place: int) -> Clip | None:
+        for attempt in range(MOST_ATTEMPTS):
+            generator = np.random.default_rng((self._seed, step, place, attempt))
+            number = int(generator.integers(len(self.examples))) if attempt else self._example(step, place)
+            example = self.examples[number]
+            if example.video_id in self.broken:
+                continue
+            try:
+                return self.clip(number, generator)
+            except VideoError as error:
+                self.broken[example.video_id] = Failure(example.video_id, error.failure, error.message)
+        return None
+
+    def _example(self, step: int, place: int) -> int:
+        """Number of the example at a place of a step; a step with more clips than there are videos takes them again."""
+        epoch, within = divmod(step, self._steps_per_epoch)
+        turn, place = divmod(within * self._clips_per_step + place, len(self.examples))
+        if self._order[0] != (part := epoch * self._clips_per_step + turn):
+            self._order = part, np.random.default_rng((self._seed, epoch, turn)).permutation(len(self.examples))
+        return int(self._order[1][place])
+
+
+class TrainingSource(ShareSource[tuple[Tensor, int, int], ClipBatch]):
+    """Random clips with their labels; see `ShareSource`.
+
+    Labels of `unflippable` classes stay unflipped; a flip turns a label into that of `mirrored`.
     """
 
     def __init__(
@@ -123,46 +205,10 @@ class TrainingSource(_Source):
         unflippable: Collection[int] = (),
         mirrored: Mapping[int, int] | None = None,
     ) -> None:
-        if not examples:
-            raise InventoryError("expected videos to take clips from; got none. Check the list")
-        if clips_per_step % shares:
-            raise ValueError(f"expected clips_per_step to be a multiple of shares; got {clips_per_step} and {shares}")
-        super().__init__(examples, settings, num_frames)
-        self._seed, self._clips_per_step = seed, clips_per_step
-        self._per_share = clips_per_step // shares
+        super().__init__(
+            examples, settings, num_frames=num_frames, seed=seed, clips_per_step=clips_per_step, shares=shares
+        )
         self._unflippable, self._mirrored = frozenset(unflippable), dict(mirrored or {})
-        self._steps_per_epoch = max(1, len(examples) // clips_per_step)
-        self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
-        self.result_bytes = self.clip_bytes * self._per_share
-
-    def load(self, key: tuple[int, int]) -> LoadedShare[ClipBatch]:
-        """The clips of a share."""
-        step, share = key
-        known = len(self.broken)
-        clips = []
-        for place in range(share * self._per_share, (share + 1) * self._per_share):
-            clip = self._clip(step, place)
-            if clip is None:
-                found = tuple(self.broken.values())
-                return None, found[known:] or found[-1:]
-            clips.append(clip)
-        self.watch.note(-1)
-        frames, labels, numbers = zip(*clips, strict=True)
-        batch = ClipBatch(torch.stack(frames), torch.tensor(labels), torch.tensor(numbers))
-        return batch, tuple(self.broken.values())[known:]
-
-    def _clip(self, step: int, place: int) -> tuple[Tensor, int, int] | None:
-        for attempt in range(MOST_ATTEMPTS):
-            generator = np.random.default_rng((self._seed, step, place, attempt))
-            number = int(generator.integers(len(self.examples))) if attempt else self._example(step, place)
-            example = self.examples[number]
-            if example.video_id in self.broken:
-                continue
-            try:
-                return self.clip(number, generator)
-            except VideoError as error:
-                self.broken[example.video_id] = Failure(example.video_id, error.failure, error.message)
-        return None
 
     def clip(self, number: int, generator: np.random.Generator) -> tuple[Tensor, int, int]:
         """A random clip (T, S, S, 3) uint8 of an example, its label (-1 without one), and the example's number."""
@@ -176,16 +222,13 @@ class TrainingSource(_Source):
             label = -1
         return clip, self._mirrored.get(label, label) if draw.flipped else label, number
 
-    def _example(self, step: int, place: int) -> int:
-        """Number of the example at a place of a step; a step with more clips than there are videos takes them again."""
-        epoch, within = divmod(step, self._steps_per_epoch)
-        turn, place = divmod(within * self._clips_per_step + place, len(self.examples))
-        if self._order[0] != (part := epoch * self._clips_per_step + turn):
-            self._order = part, np.random.default_rng((self._seed, epoch, turn)).permutation(len(self.examples))
-        return int(self._order[1][place])
+    def together(self, clips: Sequence[tuple[Tensor, int, int]]) -> ClipBatch:
+        """Clips, labels and numbers side by side."""
+        frames, labels, numbers = zip(*clips, strict=True)
+        return ClipBatch(torch.stack(frames), torch.tensor(labels), torch.tensor(numbers))
 
 
-class EvaluationSource(_Source):
+class EvaluationSource(VideoSource):
     """All views of an example, by its number."""
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -78,6 +79,14 @@ class Task(Protocol):
 
     def close(self) -> None:
         """End what the task has started."""
+
+
+@runtime_checkable
+class CheckpointCompanion(Protocol):
+    """What a task may have beside: something that belongs to a checkpoint."""
+
+    def save_beside(self, checkpoint: Path) -> None:
+        """A checkpoint of the current network has been written; called in the process that leads."""
 
 
 @runtime_checkable

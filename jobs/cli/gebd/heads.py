@@ -21,13 +21,15 @@ from gebd.heads.trained import load_head
 from gebd.metric.predictions import write_predictions
 from gebd.metric.tracks import write_tracks
 from jobs.cli.app import resumable
-from jobs.cli.display import notice, paragraph
+from jobs.cli.display import TerminalWatcher, notice, paragraph
 from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, is_predictions, is_scores
 from jobs.cli.parameters import Device, Store, takes
+from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
 from jobs.cluster.devices import DeviceChoice, choose_device
+from jobs.finetuning.features import extract_for_head
 from schemas.errors import UsageError
 from schemas.wording import counted
 
@@ -42,13 +44,21 @@ _Named = Annotated[
 _Out = Annotated[
     Path, typer.Option("--out", "-o", help="JSON, or the official submission for a name in .pkl.", show_default=False)
 ]
-_Sources = Annotated[
+SourcesColumn = Annotated[
     str | None,
     typer.Option(
         "--sources",
         metavar="COLUMN",
         help="Column of the manifest that says which videos are of one source, and so on one side of the split. "
         "(default: YouTube ids and paths)",
+        show_default=False,
+    ),
+]
+ValidationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--validation",
+        help="Annotations of the videos to validate on, or a .txt with an id per line. (default: a fifth, by seed)",
         show_default=False,
     ),
 ]
@@ -113,15 +123,8 @@ def train(
     annotations: AnnotationFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.", show_default=False)],
     config: HeadConfig,
-    validation: Annotated[
-        Path | None,
-        typer.Option(
-            "--validation",
-            help="Annotations of the videos to validate on, or a .txt with an id per line. (default: a fifth, by seed)",
-            show_default=False,
-        ),
-    ] = None,
-    sources: _Sources = None,
+    validation: ValidationFile = None,
+    sources: SourcesColumn = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
@@ -134,13 +137,13 @@ def train(
             annotations,
             out,
             config,
-            validation=_validation(validation),
+            validation=validation_of(validation),
             sources=sources,
             joining=join_options(pattern, stretches, annotations),
             device=choose_device(device),
             workers=workers,
             joined=lambda report: say(*str(report).splitlines(), ""),
-            tell=lambda epoch: _tell(epoch, config),
+            tell=lambda epoch: tell_of_epoch(epoch, config),
         )
     say(
         paragraph(
@@ -154,7 +157,8 @@ def train(
     return 0
 
 
-def _tell(epoch: Epoch, config: HeadConfig) -> None:
+def tell_of_epoch(epoch: Epoch, config: HeadConfig) -> None:
+    """A line of progress on standard error."""
     score = "average F1" if config.criterion == AVERAGE else f"F1@{config.criterion:g}"
     say(
         f"epoch {epoch.epoch}: loss {epoch.training_loss:.3f}, validation {epoch.validation_loss:.3f}, "
@@ -163,7 +167,8 @@ def _tell(epoch: Epoch, config: HeadConfig) -> None:
     )
 
 
-def _validation(path: Path | None) -> Validation | None:
+def validation_of(path: Path | None) -> Validation | None:
+    """The validation part that an option names: a file of annotations, or the ids in a .txt."""
     if path is None or path.suffix != ".txt":
         return path
     try:
@@ -175,12 +180,20 @@ def _validation(path: Path | None) -> Validation | None:
 
 @gebd_app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="The folder that `msnet gebd train --out` wrote.", show_default=False)],
-    store: Store,
+    run: Annotated[
+        Path, typer.Argument(help="The folder that `msnet gebd train` or `finetune` wrote.", show_default=False)
+    ],
+    store: Annotated[
+        Path, typer.Argument(help="Features of its kind; with --store, the videos themselves.", show_default=False)
+    ],
     out: _Out,
+    into: Annotated[
+        Path | None,
+        typer.Option("--store", help="Extract features from the videos into this store first.", show_default=False),
+    ] = None,
     annotations: _Named = None,
     scores: _Scores = None,
-    sources: _Sources = None,
+    sources: SourcesColumn = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
     device: Device = DeviceChoice.AUTO,
@@ -189,9 +202,15 @@ def predict(
 ) -> int:
     """Predict boundaries with a trained head."""
     folder = HeadFolder(run if run.is_dir() else run.parent)
-    _check(out, scores, [run, store, annotations, folder.predictions, folder.scores], force)
+    _check(out, scores, [run, store, into, annotations, folder.predictions, folder.scores], force)
     trained = load_head(run, choose_device(device))
     parts = folder.parts()
+    if into is not None:
+        outcome = extract_for_head(folder.root, trained, store, into, device=device, watcher=TerminalWatcher())
+        if not outcome.complete:
+            print_outcome(outcome, into)
+            return outcome.exit_code
+        store = into
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
         found = predict_boundaries(trained, store, annotations, joining=joining, sources=sources, workers=workers)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import csv
 import sys
-import time
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from tqdm import tqdm
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from jobs.cli.app import INTERRUPTED, resumable
-from jobs.cli.display import bar_width, duration, open_bar, paragraph, rows, say_above
+from jobs.cli.display import paragraph
 from jobs.cli.parameters import Device, takes
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.lists import VideoLists, video_lists
+from jobs.cli.weights.progress import TrainingDisplay
 from jobs.cluster.devices import DeviceChoice, choose_device
 from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
@@ -31,24 +30,10 @@ from training.configurations import RECIPES, read_config
 from training.folder import BEST, CURVES, LEFT_OUT, LOGS
 from training.train import Loop, Progress
 
-_LINE_EVERY_SECONDS = 20.0
 _SLOW = (
     "this processor has no instructions for bfloat16, which the configuration asks for: --precision float32 is faster"
     " here (measured: 7 times)"
 )
-_IN_WORDS = {
-    "error_cells": "displacement, mean error, cells",
-    "visible_error_cells": "the same, seen in both frames",
-    "zero_error_cells": "no motion, mean error, cells",
-    "top1": "top-1, percent",
-    "top5": "top-5, percent",
-    "loss": "cross-entropy",
-    "retrieval": "end of a video found by its beginning, percent",
-    "retrieval_chance": "the same by chance",
-    "spread": "spread of features, 0 to 1",
-    "inter_frame_keys_spread": "spread of the keys of frames",
-    "clip_keys_spread": "spread of the keys of clips",
-}
 _RECIPES = "; ".join(f"{task}: {', '.join(names)}" for task, names in RECIPES.items())
 _VIDEOS, _WORK = "Learning from videos (--task classify or contrast)", "How the work is done"
 
@@ -152,7 +137,7 @@ def train(
     if ray_address is None:
         _warn_of_bfloat16(wanted, device)
     request = TrainingRequest(wanted, out, weights, videos, device, workers, loader_workers, ray_address)
-    with Interruptions() as interruptions, _Display() as display:
+    with Interruptions() as interruptions, TrainingDisplay() as display:
         interruptions.drain_on_first()
         loop = Loop(save_every, report=display.show, should_stop=lambda: interruptions.happened)
         path = train_weights(request, loop)
@@ -190,40 +175,3 @@ def _what(last: Progress | None) -> str:
     if last is None:
         return "trained to the end already; checkpoint"
     return "checkpoint" if last.step == last.steps else f"checkpoint after {last.step} of {last.steps} steps"
-
-
-class _Display:
-    """A progress bar on a terminal, occasional lines elsewhere; held-out evaluations as lines in both cases."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm[Any] = open_bar(desc="steps", unit="step")
-        self._last_line = 0.0
-        self.last: Progress | None = None
-
-    def __enter__(self) -> _Display:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def show(self, progress: Progress) -> None:
-        """Show the progress after a step."""
-        self.last = progress
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
-        if not self._bar.disable:
-            self._bar.total, self._bar.ncols = progress.steps, bar_width()
-            self._bar.set_postfix_str(f"{progress.stage}, loss {sum(progress.losses.values()):.3f}", refresh=False)
-            self._bar.update(progress.step - self._bar.n)
-        elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
-            self._last_line = time.monotonic()
-            pace = f"{progress.frames_per_second:.0f} frames/s"
-            left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
-            head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace}{left})"
-            say(paragraph(f"{head}: {losses}"), to=sys.stderr)
-        if progress.note is not None:
-            say_above(paragraph(progress.note))
-        if progress.held_out is not None:
-            found = progress.held_out.items()
-            known = [(_IN_WORDS.get(name, f"{name} loss"), f"{value:.3f}") for name, value in found if value == value]
-            say_above(paragraph(f"held out, after step {progress.step}"))
-            say_above(rows(known))

@@ -234,6 +234,14 @@ def test_stretches_of_a_long_file(tmp_path):
     np.testing.assert_allclose(found["i1"].time_seconds, np.arange(80) / 10, atol=1e-9)
     assert np.flatnonzero(found["i2"].target_soft > 0.99).tolist() == [15, 30]
     assert not dataset.join.annotations.other_duration and "stretch 2" in str(dataset.join)
+    assert dataset.stretch("i1") == (45.0, 8.0) and dataset.stretch("i2") == (17.5, 10.0)
+
+
+def test_a_video_begins_on_the_clock_of_its_container(dense):
+    dataset = GEBDDataset(dense)
+    assert dataset.stretch("b/c.mp4") == (7.0, None)
+    with pytest.raises(UsageError, match="expected a video of this dataset; got x"):
+        dataset.stretch("x")
 
 
 def test_blocks_give_what_windows_give(tmp_path):

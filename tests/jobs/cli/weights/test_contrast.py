@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from extractor.store import FeatureStore
-from jobs.cli.weights.training import _Display
+from jobs.cli.weights.progress import TrainingDisplay
 from tests.jobs.conftest import Call
 from tests.videos import write_video
 from training.train import Progress
@@ -60,7 +60,7 @@ def test_train_tells_losses_and_what_is_held_out(call: Call, place: Path) -> Non
 
 
 def test_display_says_a_note_of_the_task(capsys: pytest.CaptureFixture[str]) -> None:
-    with _Display() as display:
+    with TrainingDisplay() as display:
         display.show(Progress(1, 2, "epoch 1", {"clip": 1.0}, 0.1, 9.0, None, note="the training has collapsed"))
     assert "the training has collapsed" in "".join(capsys.readouterr())
 

@@ -12,7 +12,7 @@ import pytest
 
 from extractor.models.checkpoints.checkpoint import read_checkpoint
 from extractor.models.loading import load_model
-from jobs.cli.weights.training import _Display
+from jobs.cli.weights.progress import TrainingDisplay
 from tests.jobs.conftest import Call
 from training.train import Progress
 
@@ -55,18 +55,18 @@ def test_train_writes_a_checkpoint_and_says_where(call: Call, config: Path, tmp_
 def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    show = _Display.show
+    show = TrainingDisplay.show
 
-    def interrupted(display: _Display, progress: Progress) -> None:
+    def interrupted(display: TrainingDisplay, progress: Progress) -> None:
         show(display, progress)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(_Display, "show", interrupted)
+    monkeypatch.setattr(TrainingDisplay, "show", interrupted)
     arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
     code, said, told = call(*arguments)
     assert code == 130 and "Run the same command again" in told and "checkpoint after 1 of 3 steps" in said
     assert "losses.csv" in said and "evaluations.csv" not in said
-    monkeypatch.setattr(_Display, "show", show)
+    monkeypatch.setattr(TrainingDisplay, "show", show)
     code, _, told = call(*arguments)
     assert code == 0 and "step 2 of 3" in told and "step 1 of 3" not in told
     code, said, _ = call(*arguments)

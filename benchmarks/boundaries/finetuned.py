@@ -1,0 +1,91 @@
+"""What fine-tuning adds: backbone and head together beside the same head on frozen features, on procedural video.
+
+    python -m benchmarks.boundaries.finetuned FOLDER [--config FILE] [--training 240] [--test 160] [--head RUN]
+
+Writes videos of the demonstration's kind in two worlds, fine-tunes on one, predicts the other with both heads, and
+prints F1 and the paired difference with its interval over the same resampled videos. Each step goes on where an earlier
+run stopped. --config overrides the settings below, which are for a single core. --head: a run on the features of the
+first weights to start from, other than the one that is compared with, which is always trained in full.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from gebd.annotations.loading import load_annotations
+from gebd.heads.predict import predict
+from gebd.heads.trained import load_head
+from gebd.metric.baselines import Comparison
+from gebd.metric.f1 import evaluate
+from jobs.finetuning.config import FinetuneConfig, read_config
+from jobs.finetuning.features import extract_for_head
+from jobs.finetuning.finetune import FROZEN, FinetuneRequest, Reports, finetune
+from jobs.run.watcher import Watcher
+from training.train import Loop, Progress
+from training.world.videos import TRUTH_NAME, read_demo_videos, write_demo_videos
+
+_SEEDS = {"train": 5_000_000, "test": 5_200_000}  # worlds that share no texture and no shape
+_SIZE_PX, _SECONDS = (128, 160), (8.0, 12.0)  # as in `msnet gebd demo`
+_SETTINGS = FinetuneConfig(
+    size_px=112,
+    frozen_stages=2,
+    epochs=2,
+    clips_per_step=2,
+    learning_rate=2e-4,
+    warmup_epochs=0.1,
+    colour=0.3,
+    least_scale=0.75,
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Write, learn, predict, compare."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.boundaries.finetuned", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--training", type=int, default=240)
+    parser.add_argument("--test", type=int, default=160)
+    parser.add_argument("--head", type=Path)
+    options = parser.parse_args(arguments)
+    for part, count in (("train", options.training), ("test", options.test)):
+        _write(options.folder / "videos" / part, count, _SEEDS[part])
+    config = _SETTINGS if options.config is None else read_config(options.config)
+    run = options.folder / "run"
+    videos = options.folder / "videos" / "train"
+    request = FinetuneRequest(config, videos, videos / TRUTH_NAME, run, head=options.head, loader_workers=0)
+    finetune(request, Loop(report=_tell), Reports())
+    frozen = run / FROZEN if options.head is None else options.head
+    print(compare(options.folder, {"fine-tuned": run, FROZEN: frozen}).table.round(3).to_string())
+
+
+def compare(folder: Path, runs: dict[str, Path]) -> Comparison:
+    """Test runs on the test videos; the first is compared with the others."""
+    videos = folder / "videos" / "test"
+    truth = load_annotations(videos / TRUTH_NAME)
+    evaluations = {}
+    for name, run in runs.items():
+        trained, store = load_head(run), folder / f"store-{name}"
+        extract_for_head(run, trained, videos, store, device="cpu", watcher=Watcher())
+        evaluations[name] = evaluate(predict(trained, store, truth).boundaries, truth)
+    return Comparison(evaluations)
+
+
+def _write(folder: Path, count: int, seed: int) -> None:
+    if not read_demo_videos(folder):
+        height, width = _SIZE_PX
+        write_demo_videos(folder, count, seed, height=height, width=width, seconds=_SECONDS)
+
+
+def _tell(progress: Progress) -> None:
+    if progress.held_out is not None or progress.step % 8 == 0:
+        losses = {name: round(value, 3) for name, value in progress.losses.items()}
+        cpu = time.process_time()
+        print(
+            f"step {progress.step} of {progress.steps}: {losses} {progress.held_out or ''}, {cpu:.0f} CPU s", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
