@@ -44,11 +44,14 @@ def _read(context: typer.Context, path: Path | None) -> Path | None:
                 f"{path}: {name}: expected text, a number, true or false; got {type(value).__name__}. Write it as on"
                 " the command line"
             )
-    context.default_map = {
-        **(context.default_map or {}),
-        **{known[name.replace("_", "-")].name: value for name, value in found.items()},
-    }
+    texts = {known[name.replace("_", "-")].name: _as_typed(value) for name, value in found.items()}
+    context.default_map = {**(context.default_map or {}), **texts}
     return path
+
+
+def _as_typed(value: Any) -> str:
+    """A value as the command line would have it, so that the same values are refused: as numbers, 2.5 would be 2."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -62,15 +65,21 @@ def _content(path: Path) -> Mapping[str, Any]:
         raise ConfigurationError(
             f"expected a readable TOML file; got {path} ({error.strerror}). Correct --config"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError itself is of whole numbers of thousands of digits
         raise ConfigurationError(f"expected TOML; got {path}, which is not valid: {error}. Correct it") from error
 
 
 def save_options(context: typer.Context, path: Path) -> None:
     """Write every option of the command at hand with its value, in a new file."""
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.writelines(_lines(context))
+        content = "".join(_lines(context)).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            "expected values of options in UTF-8, as TOML is; got another one. Leave that option to the command line"
+        ) from None
+    try:
+        with path.open("xb") as file:
+            file.write(content)
     except FileExistsError:
         raise UsageError(f"expected a new file for --save-config; {path} exists. Give another name") from None
     except OSError as error:
@@ -88,10 +97,12 @@ def _lines(context: typer.Context) -> Iterator[str]:
 
 
 def _toml(value: Any) -> str:
-    """A value as TOML: of text, what JSON makes of it is a basic string of TOML as well."""
-    if isinstance(value, bool | int | float):
+    """A value as TOML: of text, what JSON makes of it is a basic string of TOML as well, but for DEL."""
+    if isinstance(value, bool):
         return json.dumps(value)
-    return json.dumps(str(getattr(value, "value", value)), ensure_ascii=False)
+    if isinstance(value, int | float):
+        return str(value)  # nan and inf are words of TOML, and not of JSON
+    return json.dumps(str(getattr(value, "value", value)), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 ConfigFile = Annotated[

@@ -81,3 +81,35 @@ def test_a_value_of_another_kind_is_refused_as_on_the_command_line(call: Call, t
     (tmp_path / "a.toml").write_text('hop = "many"')
     code, out, err = call("extract", "v", "--out", "s", "--config", tmp_path / "a.toml")
     assert (code, out) == (1, "") and "'many'" in err and "Traceback" not in err
+
+
+def test_a_number_of_thousands_of_digits_is_refused(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(f"hop = {'9' * 5000}")  # Python does not read it
+    assert "expected TOML" in refused(call, tmp_path, "extract", "v", "--out", "s", "--config", tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("content", ["hop = 2.5", "hop = true", "rate-hz = true", "keep-corrupt = 2"])
+def test_values_of_another_kind_are_refused_and_not_converted(
+    call: Call, asked: list[tuple[Any, ...]], tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "a.toml").write_text(content)
+    code, out, err = call("extract", "v", "--out", "s", "--config", tmp_path / "a.toml")
+    assert (code, out, asked) == (1, "", []) and f"'{content.split()[-1]}'" in err
+
+
+def test_a_number_may_stand_for_text(call: Call, asked: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("out = 3\nrate-hz = 2")
+    call("extract", "v", "--config", tmp_path / "a.toml")
+    assert asked[0][1] == Path("3") and asked[0][2].rate_hz == 2.0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_numbers_without_end_are_saved_as_toml(call: Call, tmp_path: Path, value: str) -> None:
+    call("extract", "v", "--out", "a\x7fb", "--rate-hz", value, "--save-config", tmp_path / "a.toml")
+    saved = tomllib.loads((tmp_path / "a.toml").read_text())
+    assert str(saved["rate-hz"]) == value and saved["out"] == "a\x7fb"
+
+
+def test_what_toml_cannot_hold_leaves_no_file(call: Call, tmp_path: Path) -> None:
+    text = refused(call, tmp_path, "extract", "v", "--out", "a\udc80b", "--save-config", tmp_path / "a.toml")
+    assert "UTF-8" in text and not (tmp_path / "a.toml").exists()
