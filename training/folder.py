@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,6 +34,7 @@ LEFT_OUT = "left_out.csv"
 CURVES = "tensorboard"
 """Folder of the same curves for TensorBoard."""
 _STATE = "state.pt"
+_POLL_SECONDS = 0.2
 
 
 class TrainingFolder:
@@ -42,7 +45,33 @@ class TrainingFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._claimed: int | None = None
         self._curves: EventsWriter | None = None  # SummaryWriter writes in a thread, which prints its own errors
+
+    def claim(self, patience_seconds: float = 0.0) -> None:
+        """Keep other trainings out of the folder, if it exists, until `close`, or until this process dies.
+
+        Raises StorageError if another process has it for longer than `patience_seconds`.
+        """
+        if self._claimed is not None or not self.root.is_dir():
+            return
+        with storage_errors(self.root):
+            self._claimed = os.open(self.root, os.O_RDONLY)
+        until = time.monotonic() + patience_seconds
+        while True:
+            try:
+                fcntl.flock(self._claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise StorageError(
+                        f"expected {self.root} to be free; another training writes there. Wait for it, or choose"
+                        " another folder"
+                    ) from error
+                time.sleep(_POLL_SECONDS)
+            except OSError:  # a network file system without locks
+                return
+            else:
+                return
 
     def read_state(self, configuration: str, device: torch.device) -> dict[str, Any] | None:
         """The saved state; None in a new folder.
@@ -54,7 +83,9 @@ class TrainingFolder:
             return None
         try:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            if not isinstance(state, dict) or not isinstance(state.get("config"), str):
+                raise ValueError("expected the state of a training")
+        except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
             raise ConfigurationError(
                 f"expected the state of a training; got {path}, which cannot be read. Choose another folder, or remove"
                 " the file to start over"
@@ -72,6 +103,7 @@ class TrainingFolder:
         if not step:
             refuse_other_folder(self.root, {*LOGS, *CHECKPOINTS, CURVES, LEFT_OUT}.__contains__, "a training")
             probe_storage(self.root)
+            self.claim()
         with storage_errors(self.root):
             for name in LOGS:
                 _drop_rows_after(self.root / name, step)
@@ -85,10 +117,13 @@ class TrainingFolder:
             self._curves.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
 
     def close(self) -> None:
-        """Write out the curves."""
+        """Write out the curves, and let others have the folder."""
         if self._curves is not None:
             with suppress(OSError):  # of a full disk, of which the user has been told
                 self._curves.close()
+        if self._claimed is not None:
+            os.close(self._claimed)
+            self._claimed = None
 
     def save_state(self, state: Mapping[str, Any]) -> None:
         """Save everything that resuming needs, atomically."""

@@ -20,6 +20,7 @@ class Group:
 
     def __init__(self, device: torch.device) -> None:
         several = dist.is_available() and dist.is_initialized()
+        self.is_several = several
         self.rank = dist.get_rank() if several else 0
         self.count = dist.get_world_size() if several else 1
         self._device = device

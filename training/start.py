@@ -124,3 +124,13 @@ def recipe_of(checkpoint: Checkpoint) -> dict[str, Any]:
         if isinstance(recipe, dict):
             return recipe
     return {}
+
+
+def require_same_origin(given: str | dict[str, Any], first: str | dict[str, Any], root: Path) -> None:
+    """Raise ConfigurationError if weights are given that a training to resume did not begin with: it has its own."""
+    if isinstance(given, dict) and (not isinstance(first, dict) or given["sha256"] != first["sha256"]):
+        began = first["file"] if isinstance(first, dict) else first
+        raise ConfigurationError(
+            f"expected the weights that {root} began with ({began}); got other ones in {given['file']}. Leave --weights"
+            " out to continue, or choose another folder"
+        )

@@ -23,10 +23,11 @@ from training.group import Group
 from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
 from training.prepare import prepare
-from training.start import Start
+from training.start import Start, require_same_origin
 from training.tasks.task import CheckpointCompanion, StepFinisher, Task
 
 LICENCE = "Apache-2.0"
+_PATIENCE_SECONDS = 60.0  # for the process that this one takes the place of to end
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,15 @@ class Trainer:
             average = get_ema_multi_avg_fn(config.ema_decay)  # type: ignore[no-untyped-call]
             self._mean = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.network.backbone.checkpointing = config.gradient_checkpointing
-        self._resume()
-        if self.group.leads:
-            self.folder.begin(self.step)
+        try:
+            if self.group.leads:
+                self.folder.claim(_PATIENCE_SECONDS if self.group.is_several else 0.0)
+            self._resume()
+            if self.group.leads:
+                self.folder.begin(self.step)
+        except BaseException:
+            self.folder.close()
+            raise
 
     @property
     def _stored(self) -> MSNet:
@@ -152,7 +159,8 @@ class Trainer:
     def advance(self) -> Progress:
         """Take one step of the optimizer.
 
-        Raises ConfigurationError where a loss is not finite; the network stays as it was before the step, and saved.
+        Raises ConfigurationError where a loss or a gradient is not finite; the weights stay as they were before the
+        step, and saved.
         """
         task, step = self.task, self.step
         rate, started = task.learning_rate(step), time.monotonic()
@@ -160,13 +168,9 @@ class Trainer:
             group["lr"] = rate * group.get("rate", 1.0)
         losses = compute_gradients(self.network, task, step, self.group, self._scaler)
         if not all(map(math.isfinite, losses.values())):
-            self.save_state()
-            self.save_checkpoint(CHECKPOINT)
-            raise ConfigurationError(
-                f"expected finite losses; got {losses} at step {step + 1}. Lower learning_rate, or train in float32;"
-                f" {self.folder.root} has what was trained before it"
-            )
-        self._descend()
+            raise self._diverged(f"losses; got {losses}")
+        if not self._descend():
+            raise self._diverged("gradients; got others")
         note = None
         if isinstance(task, StepFinisher):
             note = task.finish_step(self.network, step, losses, self.group)
@@ -186,7 +190,8 @@ class Trainer:
         found = self.task.evaluate(self._stored, self.group)
         name = self.task.best
         if self.group.leads:
-            best = name and all(found[name] > row[name] for row in self.folder.evaluations())
+            earlier = [row[name] for row in self.folder.evaluations()] if name else []
+            best = name and not math.isnan(found[name]) and not any(found[name] <= figure for figure in earlier)
             self.folder.log_evaluation(self.step, found)
             if best:
                 self.save_checkpoint(BEST)
@@ -245,22 +250,38 @@ class Trainer:
         self.task.close()
         self.folder.close()
 
-    def _descend(self) -> None:
-        """Clip the gradients, and follow them. Gradients of float16 that overflow are left out, and scaled less."""
+    def _diverged(self, what: str) -> ConfigurationError:
+        """Save what was trained until now; returns the error that says so."""
+        self.save_state()
+        self.save_checkpoint(CHECKPOINT)
+        return ConfigurationError(
+            f"expected finite {what} at step {self.step + 1}. Lower learning_rate, or train in float32;"
+            f" {self.folder.root} has what was trained before it"
+        )
+
+    def _descend(self) -> bool:
+        """Clip the gradients, and follow them; returns False, with nothing changed, if they are not finite.
+
+        Gradients of float16 that overflow are left out, and scaled less.
+        """
         self._scaler.unscale_(self._optimizer)
         parameters = [p for group in self._optimizer.param_groups for p in group["params"] if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(parameters, self.task.config.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.task.config.gradient_clip)
+        if not self._scaler.is_enabled() and not math.isfinite(norm):
+            return False  # one such step would make all weights NaN, and the next save the state
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._mean is not None:
             self._mean.update_parameters(self.network)
+        return True
 
     def _resume(self) -> None:
         state = self.folder.read_state(self._configuration, self.device)
         if state is None:
             return
-        self.step, self._trained_seconds = state["step"], state["trained_seconds"]
-        self._origin = json.loads(state["origin"])
+        origin = json.loads(state["origin"])
+        require_same_origin(self._origin, origin, self.folder.root)
+        self.step, self._trained_seconds, self._origin = state["step"], state["trained_seconds"], origin
         self.network.load_state_dict(state["network"])
         self.task.load_state_dict(state["task"])
         self._optimizer.load_state_dict(state["optimizer"])
