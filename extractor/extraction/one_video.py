@@ -167,6 +167,10 @@ def _job(path: Video, start_seconds: float | None, end_seconds: float | None, fp
             f"expected a segment from 0 s or later to a later end; got {start:g} to {end:g} s. Correct start_seconds "
             "or end_seconds"
         )
+    if fps is not None and not 0 < fps < math.inf:
+        raise ConfigurationError(f"expected a number above 0 for fps; got {fps}. Give that of the images")
+    if "\0" in given:
+        raise ConfigurationError(f"expected a path; got {given!r}, which has a NUL in it. Correct it")
     item = Item(PurePath(given).name, start_seconds, end_seconds)
     item = replace(item, video_id=with_segment(item.video_id, item))
     return FileJob(given if is_address(given) else str(Path(given).absolute()), (item,), fps=fps)

@@ -262,7 +262,8 @@ def _cut_off(path: Path) -> str:
 def _inspect_images(folder: Path, fps: float | None) -> Inspection:
     if not fps:
         raise VideoError(
-            FailureClass.CANNOT_OPEN, f"{folder}: expected the fps of a folder of images; got none. State it in a table"
+            FailureClass.CANNOT_OPEN,
+            f"{folder}: expected the fps of a folder of images; got none. State it in a table, or in Python as fps",
         )
     try:
         images = numbered_images(folder)

@@ -26,18 +26,18 @@ def print_document(command: str, content: Mapping[str, Any]) -> None:
 
 def plain(value: Any) -> Any:
     """A value as JSON has it: records and mappings as objects, NaN and missing values as null, paths as text."""
-    if value is None or (isinstance(value, bool | int | str) and not isinstance(value, Enum)):
-        return value
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return _text(value)
+    if value is None or isinstance(value, bool | int):
+        return value
     if isinstance(value, datetime):
         return value.isoformat() if value == value else None  # a missing one differs from itself
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
+        return {_text(name): plain(part) for name, part in value.items()}
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if hasattr(value, "tolist"):  # of NumPy
@@ -45,3 +45,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [plain(part) for part in value]
     return None  # the missing values of pandas
+
+
+def _text(value: object) -> str:
+    """Text as every parser of JSON takes it: bytes of a path that are not UTF-8 become escapes, not lone surrogates."""
+    return str(value).encode("utf-8", "backslashreplace").decode()

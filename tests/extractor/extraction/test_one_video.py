@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from extractor import VideoExtractor, extract_video
+from extractor.extraction.one_video import _job
 from extractor.store import FeatureStore, Run, commit_shard, new_attempt, write_run
 from extractor.video import decode
 from schemas.errors import ConfigurationError, FailureClass, VideoError
@@ -157,3 +159,14 @@ def test_what_means_nothing_is_refused(video: Path) -> None:
     for start, end in ((2.0, 1.0), (-1.0, None), (float("nan"), None)):
         with pytest.raises(ConfigurationError, match="a segment from 0 s or later to a later end"):
             extractor.extract(video, start_seconds=start, end_seconds=end)
+
+
+@pytest.mark.parametrize("fps", [math.nan, math.inf, -1.0, 0.0])
+def test_images_have_a_rate(tmp_path: Path, fps: float) -> None:
+    with pytest.raises(ConfigurationError, match="expected a number above 0 for fps"):
+        _job(tmp_path, None, None, fps)  # as a video of two frames, it would be extracted
+
+
+def test_a_path_without_end_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="NUL"):
+        _job("a\0b", None, None, None)

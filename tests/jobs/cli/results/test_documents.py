@@ -120,3 +120,9 @@ def test_values_become_plain() -> None:
 def test_foreign_text_stays_text_and_moves_no_cursor(call: Call, store: StorePaths) -> None:
     code, out, _ = call("show", store.root, "a.mp4", "--json")
     assert code == 0 and out.isascii()
+
+
+def test_bytes_of_a_path_that_are_no_text_do_not_break_parsers() -> None:
+    found = plain({"a\udc80": [Path("/b\udcff"), "\u00e9\U0001f600"]})
+    assert found == {"a\\udc80": ["/b\\udcff", "\u00e9\U0001f600"]}
+    json.dumps(found, ensure_ascii=False).encode()
