@@ -24,7 +24,7 @@ class TrainingPrecision(StrEnum):
 class Frozen(BaseModel):
     """A record that is checked when it is made and never changes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True)

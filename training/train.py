@@ -61,6 +61,13 @@ class Loop:
     report: Callable[[Progress], None] = lambda progress: None
     should_stop: Callable[[], bool] = lambda: False
 
+    def __post_init__(self) -> None:
+        if not self.save_every_seconds >= 0:  # nor is NaN, which would never save
+            raise ConfigurationError(
+                f"expected seconds of 0 or more between saved states; got {self.save_every_seconds}. Correct"
+                " --save-every"
+            )
+
 
 def train(
     config: TrainingConfig,

@@ -138,7 +138,7 @@ def read_config(source: Path | str | None = None, **changes: Any) -> FinetuneCon
             f"expected a TOML file, or {' or '.join(RECIPES)}; got {source}, which cannot be read ({reason})."
             " Correct the path or the file"
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error
     except ValidationError as error:
         raise ConfigurationError(f"{source} is not a valid configuration: {first_refusal(error)}") from error
+    except (ValueError, RecursionError) as error:  # ValueError itself is of numbers of thousands of digits
+        raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error

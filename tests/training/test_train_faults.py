@@ -15,8 +15,10 @@ from safetensors import safe_open
 
 from schemas.errors import ConfigurationError, StorageError
 from tests.training.test_train import _config
+from training.configurations import read_config
+from training.folder import BEST, CHECKPOINT
 from training.gradients import compute_gradients
-from training.train import BEST, CHECKPOINT, Loop, train
+from training.train import Loop, train
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
@@ -79,3 +81,22 @@ def test_a_state_of_something_else_is_named(tmp_path: Path) -> None:
         (tmp_path / "state.pt").write_bytes(content.getvalue())
         with pytest.raises(ConfigurationError, match="expected the state of a training"):
             train(_config(2), tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1.0])
+def test_a_state_is_saved_at_some_time(seconds: float) -> None:
+    with pytest.raises(ConfigurationError, match="0 or more between saved states"):
+        Loop(seconds)
+
+
+@pytest.mark.parametrize("content", [f"seed = {'9' * 5000}", f"seed = {'[' * 5000}"])
+def test_toml_that_python_does_not_read_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.toml").write_text(content)
+    with pytest.raises(ConfigurationError, match="expected TOML"):
+        read_config(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("task", ["classify", "contrast"])
+def test_a_learning_rate_has_an_end(task: str) -> None:
+    with pytest.raises(ConfigurationError, match="learning_rate"):
+        read_config(None, task=task, learning_rate=math.inf)

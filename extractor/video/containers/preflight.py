@@ -263,7 +263,7 @@ def _inspect_images(folder: Path, fps: float | None) -> Inspection:
     if not fps:
         raise VideoError(
             FailureClass.CANNOT_OPEN,
-            f"{folder}: expected the fps of a folder of images; got none. State it in a table, or in Python as fps",
+            f"{folder}: expected the fps of a folder of images; got none. State it in a table, or as fps in Python",
         )
     try:
         images = numbered_images(folder)
