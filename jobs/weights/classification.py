@@ -30,7 +30,7 @@ from training.clips.config import ClipSettings
 from training.clips.records import Example
 from training.labels.labelled import LabelledVideos
 from training.start import class_names, recipe_of
-from training.tasks.classify.scoring import score_videos
+from training.tasks.classify.scoring import ranks, score_videos
 
 _TIMED_SECONDS = 2.0
 _AT_A_TIME = 8  # clips in a pass of the network
@@ -71,8 +71,7 @@ class Classification:
 
     def top(self, count: int) -> float:
         """Share of videos whose class is among the `count` best."""
-        own = np.take_along_axis(self.scores, self.labels[:, None], 1)
-        return float(((self.scores > own).sum(1) < count).mean())
+        return float((ranks(self.scores, self.labels) < count).mean())
 
 
 def wilson(share: float, count: int) -> Interval:

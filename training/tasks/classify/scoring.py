@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -59,3 +62,13 @@ def _scored(
         logits = network(normalize(frames.to(network.device))).logits
     per_video = torch.unflatten(logits.float().cpu(), 0, (len(videos), -1)).mean(1)
     yield from ((number, scores) for (number, _), scores in zip(videos, per_video, strict=True))
+
+
+def ranks(scores: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many other classes are at least as likely as the own one (N,), from scores (N, classes) and labels (N,).
+
+    A network that says the same of all classes, or no number at all, is so right of none.
+    """
+    own = np.take_along_axis(scores, labels[:, None], 1)
+    found: npt.NDArray[np.int64] = (~(scores < own)).sum(1) - 1
+    return found

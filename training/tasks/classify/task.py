@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -24,7 +25,7 @@ from training.labels.labelled import LabelledVideos
 from training.labels.sides import mirrored_labels, sided_classes
 from training.precision import autocast
 from training.tasks.classify.config import ClassifyConfig, Schedule
-from training.tasks.classify.scoring import score_videos
+from training.tasks.classify.scoring import ranks, score_videos
 
 
 class ClassifyTask:
@@ -130,7 +131,7 @@ class ClassifyTask:
                 continue
             label = mine[number].label
             assert label is not None
-            rank = int((logits > logits[label]).sum())
+            rank = int(ranks(logits.numpy()[None], np.array([label]))[0])
             sums += torch.tensor([1.0, rank < 1, rank < 5, -float(logits.log_softmax(0)[label])])
         group.sum([sums])
         count, right, among, loss = sums.tolist()
