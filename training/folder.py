@@ -180,10 +180,9 @@ class TrainingFolder:
 
 
 def _append(path: Path, row: Mapping[str, object]) -> None:
-    fresh = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
-        if fresh:
+        if not file.tell():
             writer.writeheader()
         writer.writerow(row)
 
@@ -196,14 +195,18 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _drop_rows_after(path: Path, step: int) -> None:
-    """Drop the rows of steps after the saved state. A row that a crash cut short is one of them."""
+    """Drop the rows of steps after the saved state, at once, and a row that a crash cut short."""
     rows = _rows(path)
-    kept = [row for row in rows if (row["step"] or "").isdigit() and int(row["step"]) <= step]
-    if not rows or len(kept) == len(rows):
+    whole = [row for row in rows if None not in row and None not in row.values()]
+    kept = [row for row in whole if row["step"].isdigit() and int(row["step"]) <= step]
+    if len(kept) == len(rows):
         return
-    path.unlink()
-    for row in kept:
-        _append(path, row)
+    lines = io.StringIO(newline="")
+    if kept:
+        writer = csv.DictWriter(lines, list(kept[0]))
+        writer.writeheader()
+        writer.writerows(kept)
+    write_bytes(path, lines.getvalue().encode())
 
 
 def _first_difference(one: Any, other: Any, where: str = "") -> str:
