@@ -122,6 +122,12 @@ def _require_own(out: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
+def _require_inside(folder: Path, out: Path) -> None:
+    """Raise StorageError if a link leads out of the export: files there are others'."""
+    if not folder.resolve().is_relative_to(out.resolve()):
+        raise StorageError(f"expected folders of the export; got {folder}, a link out of it. Remove the link")
+
+
 def _read_index(out: Path) -> dict[str, Any] | None:
     """The index of an export; None if there is none."""
     try:
@@ -168,6 +174,7 @@ class _Export:
                     skipped += 1
                     continue
                 if path.parent not in swept:
+                    _require_inside(path.parent, self.out)
                     remove_leftovers(path.parent)
                     swept.add(path.parent)
                 size += form.write(self.store, path, video_id, held)
@@ -191,6 +198,7 @@ class _Export:
         write_table(self.out / CLIPS, self.clips)
         self._write_index(_index_of(read_parts(self.out, form)))
         for folder in {self.out, self.out / RECORDS, *((self.out / file).parent for file in form.files(""))}:
+            _require_inside(folder, self.out)
             remove_leftovers(folder)
         total, count = len(self.store.video_ids), 0
 

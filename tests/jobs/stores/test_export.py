@@ -219,3 +219,21 @@ def test_progress_counts_every_video(store, tmp_path):
     seen = []
     export_store(store.root, tmp_path / "out", "safetensors", progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize("format", ["npy", "safetensors", "zarr"])
+def test_a_link_out_of_the_export_is_not_followed(tmp_path, format):
+    store = make_store(tmp_path / "store", [["cats/a.mp4", "b.mp4"]])
+    out, others = tmp_path / "out", tmp_path / "others"
+    export_store(store.root, out, format)
+    others.mkdir()
+    (others / ".theirs.tmp").touch()
+    folder = next(path for path in sorted(out.rglob("cats")) if path.is_dir())
+    shutil.rmtree(folder)
+    folder.symlink_to(others)
+    with pytest.raises(StorageError, match="a link out of it"):
+        export_store(store.root, out, format)
+    assert [path.name for path in others.iterdir()] == [".theirs.tmp"]
+    folder.unlink()
+    (tmp_path / "linked").symlink_to(out)  # the export itself may be one
+    export_store(store.root, tmp_path / "linked", format)
