@@ -13,7 +13,8 @@ from .dataset.dataset import GEBDDataset as GEBDDataset
 from .dataset.samplers import BalancedSampler as BalancedSampler, ShardSampler as ShardSampler
 from .dataset.samples import Batch as Batch, Sample as Sample, collate as collate
 from .dataset.stitching import stitch as stitch
-from .detection.detector import DetectionConfig as DetectionConfig, detect as detect
+from .detection.config import DetectionConfig as DetectionConfig
+from .detection.detector import detect as detect
 from .heads.config import HeadConfig as HeadConfig, head_config as head_config
 from .heads.predict import JoinOptions as JoinOptions, Prediction as Prediction, predict as predict
 from .heads.train import TrainingResult as TrainingResult, train_head as train_head

@@ -20,11 +20,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMAND = Path(sys.executable).with_name("msnet")
 FOR_OTHERS = {"dev", "lightning"}  # extras of which the product imports nothing
-LOADED_BY_NAME = {"s3fs"}  # by fsspec, for an address that begins with s3://
+LOADED_BY_NAME = {"plotly", "s3fs"}  # its script is copied; by fsspec, for an address that begins with s3://
 # distribution by imported name, where they differ
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "decord": "decord2",
+    "PIL": "pillow",
     "lazy_loader": "lazy-loader",
     "tensorboardX": "tensorboardx",
 }

@@ -56,6 +56,42 @@ def read_frames(
     return SampledFrames(np.concatenate([chunk.frames for chunk in chunks]), header.plans[0].time_seconds, header.grid)
 
 
+def frames_at(
+    job: FileJob, config: ExtractionConfig, time_seconds: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+    """Of the frames that an extraction samples, those nearest to times (T,) on the container's clock.
+
+    config: that of the extraction, with the `size` of the frames wanted. Returns the frames (T, size, size, 3) uint8
+    RGB and their times (T,). The file is decoded to its end; no other frames are kept. Raises VideoError where it
+    cannot be decoded or lacks the job's only item.
+    """
+    (item,) = job.items
+    found = np.zeros((len(time_seconds), config.size, config.size, 3), np.uint8)
+    wanted, times = np.zeros(0, np.int64), np.zeros(0)
+    for event in decode(job, config):
+        match event:
+            case Header():
+                (plan,) = event.plans
+                if isinstance(plan, Failure):
+                    raise VideoError(plan.failure, f"{item.video_id}: {plan.message}")
+                nearest = _nearest(plan.time_seconds, time_seconds)
+                wanted, times = plan.index[nearest], plan.time_seconds[nearest]
+            case FrameChunk():
+                _, ours, theirs = np.intersect1d(wanted, event.index, return_indices=True)
+                found[ours] = event.frames[theirs]
+    _, first, copies = np.unique(wanted, return_index=True, return_inverse=True)
+    return found[first[copies]], times  # times may share a frame
+
+
+def _nearest(times: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Positions (T,) of the nearest of ascending times."""
+    right = np.searchsorted(times, wanted).clip(1, max(1, len(times) - 1))
+    left = right - 1
+    right = np.minimum(right, len(times) - 1)
+    nearest: npt.NDArray[np.int64] = np.where(wanted - times[left] <= times[right] - wanted, left, right)
+    return nearest
+
+
 def _check(header: Header, size: int) -> None:
     (plan,) = header.plans
     if isinstance(plan, Failure):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,11 @@ from gebd.annotations.records import Annotations
 from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samplers import ShardSampler
 from gebd.dataset.samples import Sample
+from gebd.detection.config import DetectionConfig
 from gebd.detection.evidence import feature_change, highest_near, smoothed, standing_out
 from gebd.detection.motion import coarse_maps, confidence_change, match_loss, velocity_change
 from gebd.heads.predict import JoinOptions, Prediction, pick_boundaries
-from gebd.metric.picking import BoundaryPicker, PickingMethod
 from gebd.metric.tracks import Track
-from schemas.errors import UsageError
 
 _SLICE_SECONDS = 60.0  # of full displacement maps in memory at a time
 _SURROUNDINGS_SECONDS = 1.0  # on either side of a gap, that its changes are compared with
@@ -45,34 +43,6 @@ _LEAST_EVIDENCE = 0.017  # change of confidence: less, as of still pictures with
 _NEAR_SECONDS = 0.2  # of a boundary, within which there must be that evidence
 _USUAL_LOSS = 0.05  # share of the confidence that a pair may lack without a cut
 _CUT = 5.0  # what a pair that lacks all of it would add to the score
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionConfig:
-    """The detector's parameters; docs/gebd.md describes how the defaults were chosen.
-
-    `rate_hz`: samples a second. A maximum of the score is a boundary if it is at least `threshold` and no higher one
-    lies within `apart_seconds`. The score is the logarithm of how many times larger than around it a change is, so the
-    threshold means the same for every video.
-    """
-
-    rate_hz: float = 10.0
-    threshold: float = 0.25
-    apart_seconds: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, value in {"rate_hz": self.rate_hz, "threshold": self.threshold}.items():
-            if not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{name}: expected a number above 0; got {value}. Give a positive number")
-
-    @property
-    def picker(self) -> BoundaryPicker:
-        """The picker that turns the score into boundaries."""
-        return BoundaryPicker(PickingMethod.PEAK, self.threshold, self.apart_seconds)
-
-    def samples(self, seconds: float) -> int:
-        """Return the number of samples in so many seconds, at least one."""
-        return max(1, round(seconds * self.rate_hz))
 
 
 def detect(

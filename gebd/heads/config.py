@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from gebd.dataset.labels import Raters
-from gebd.dataset.store_videos import FEATURES, FRAME_TENSORS
 from gebd.heads.networks.spec import GROUPS, MOTION, HeadName
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError
@@ -94,6 +93,8 @@ class HeadConfig(BaseModel):
 
         Raises ConfigurationError for a tensor that the head would ignore, or if it needs another one beside them.
         """
+        from gebd.dataset.store_videos import FEATURES, FRAME_TENSORS  # with pandas, which options can do without
+
         flat = self.head is not HeadName.SIMILARITY
         usable = ("frame",) if flat else FRAME_TENSORS
         pairs = MOTION if set(MOTION) <= set(stored) else ()

@@ -17,7 +17,8 @@ from gebd.annotations.records import Annotations, PerRater
 from gebd.dataset.dataset import GEBDDataset
 from gebd.dataset.samples import Sample
 from gebd.dataset.store_videos import StoreVideos
-from gebd.detection.detector import DetectionConfig, detect
+from gebd.detection.config import DetectionConfig
+from gebd.detection.detector import detect
 from gebd.heads.predict import JoinOptions, predict
 from gebd.heads.run_folder import HeadFolder, file_of_run
 from gebd.heads.trained import TrainedHead, load_head

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,11 +10,12 @@ import typer
 
 from jobs.cli.app import app
 from jobs.cli.display import paragraph, progress, rows, size, table
-from jobs.cli.parameters import Json, Store
+from jobs.cli.parameters import Json, Store, takes
+from jobs.cli.results.page import Page, page_options, write_html
 from jobs.cli.results.plain import print_document
+from jobs.cli.results.report import print_report
 from jobs.cli.results.stores import (
     compare_document,
-    report_document,
     status_document,
     verify_document,
     video_document,
@@ -33,14 +32,6 @@ if TYPE_CHECKING:
 _LISTED = 20
 _DIGITS = 12  # of a SHA-256, at least
 _SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
-_ODD = {  # what is worth a look, and its column of the manifest
-    "restarted with another decoder": "fallback_reason",
-    "with made-up times": "times_made_up",
-    "at their own, lower rate": "rate_capped",
-    "with damaged packets": "bad_packets",
-    "with damaged frames kept": "bad_frames",
-    "flagged, so decoded by PyAV": "flags",
-}
 
 
 @app.command()
@@ -157,61 +148,14 @@ def _sampling_of(config: ExtractionConfig) -> str:
 
 
 @app.command()
-def report(store: Store, json: Json = False) -> int:
-    """Report failures by class and what was odd: decoders, flags, made-up times, damaged frames."""
-    from extractor.store.reader import FeatureStore
-    from jobs.stores.standing import standing
-
-    features = FeatureStore(store)
-    stand = standing(features.paths, features.run)
-    videos = features.of_videos(["video_id", "decoder", "decoder_version", *_ODD.values()])
-    features.close()
-    decoders = Counter((videos["decoder"] + " " + videos["decoder_version"]).str.strip())
-    flags = Counter(flag for flags in videos["flags"] for flag in flags.split(",") if flag)
-    if json:
-        rows_of = {column: videos[videos[column].astype(bool)] for column in _ODD.values()}
-        print_document("report", report_document(store, stand, decoders, flags, rows_of))
-        return 0
-    say(f"{stand}; {counted(stand.clips, 'clip')}")
-    videos = videos.assign(flags=videos["flags"].str.replace(",", ", "))  # so that lines can wrap
-    odd = {name: _odd(videos, column) for name, column in _ODD.items()}
-    lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.most_common()]
-    lines += [(name, len(found)) for name, found in odd.items()]
-    say(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
-    for name, found in odd.items():
-        _print_listed(name, found, f"{features.paths.manifest}, column {_ODD[name]}")
-    for failure in sorted(stand.by_class):
-        lost = [f"{name}: {message}" for name, (of, message) in stand.failed.items() if of == failure]
-        _print_listed(failure, lost, str(features.paths.failures))
-    if stand.failed:
-        classes = ",".join(sorted(stand.by_class))
-        command = continuing(store, features.run)
-        first = f"to continue: {command}; then, " if not stand.complete else ""
-        again = f"{first}to try them again: {command} --retry-failed all (or some: {classes})"
-        if features.config.is_imported:
-            again = f"to try those again whose files have changed: {command}"
-        say("", paragraph(again, indent="  "))
+@takes(page=page_options)
+def report(store: Store, page: Page, json: Json = False) -> int:
+    """Report failures by class and what was odd: decoders, flags, made-up times, damaged frames; or write a page."""
+    if page.out is not None:
+        return write_html(store, page, json=json)
+    page.require_none()
+    print_report(store, json=json)
     return 0
-
-
-def _odd(videos: pd.DataFrame, column: str) -> list[str]:
-    """Videos whose value in a column is true, not empty or above zero; with the value, unless that is true."""
-    values = videos[column]
-    found = videos[values.astype(bool)]
-    if values.dtype == bool:
-        return list(found["video_id"])
-    return [f"{video_id}: {value}" for video_id, value in zip(found["video_id"], found[column], strict=True)]
-
-
-def _print_listed(name: str, lines: Sequence[str], everywhere: str) -> None:
-    """Print the first of many lines under a heading, and where the others are."""
-    if not lines:
-        return
-    say("", f"{name}: {len(lines)}")
-    for line in lines[:_LISTED]:
-        say(paragraph(f"  {line}", indent="    "))
-    if len(lines) > _LISTED:
-        say(paragraph(f"  ... and {len(lines) - _LISTED} more in {everywhere}", indent="    "))
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from extractor.store.reader import FeatureStore
 from gebd.annotations.loading import write_annotations
 from gebd.annotations.records import Annotations, VideoAnnotation
 from gebd.detection.detector import detect
-from gebd.heads.config import HeadConfig
 from gebd.heads.networks.spec import HeadName
 from gebd.heads.predict import predict
 from gebd.heads.run_folder import Epoch
@@ -29,6 +28,7 @@ from gebd.pictures.views import plot_video
 from jobs.cluster.devices import choose_device
 from jobs.cluster.options import Options
 from jobs.demos.folder import begin_demo
+from jobs.demos.gebd_plan import GEBDDemoPlan
 from jobs.run.extraction import extract
 from jobs.run.outcome import Outcome
 from jobs.run.watcher import Watcher
@@ -52,26 +52,6 @@ _TEMPORAL_HEAD = {
 _SIZE_PX = (128, 160)
 _OF_VIDEOS = ("training_videos", "test_videos", "seconds", "seed")  # of a plan; stores and runs record the rest
 _WORLD_SEED = 3_000_000  # apart from the worlds that weights are trained and evaluated on
-
-
-@dataclass(frozen=True, slots=True)
-class GEBDDemoPlan:
-    """What the demonstration makes, and with which networks.
-
-    weights: as in `Request`, for `model`. against: checkpoints of networks trained in the same way, or "random" for a
-    TSN-ResNet-18. size: side of the network's input. seconds: range of the videos' length.
-    """
-
-    training_videos: int = 60
-    test_videos: int = 40
-    seconds: tuple[float, float] = (8.0, 12.0)
-    seed: int = 0
-    model: str = "msnet_resnet18"
-    weights: str | None = None
-    against: tuple[str, ...] = ()
-    size: int = 112
-    device: str = "auto"
-    config: HeadConfig = field(default_factory=HeadConfig)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -37,6 +38,7 @@ from jobs.run.outcome import Outcome
 from jobs.run.planning import Planning, ShardSupply
 from jobs.run.videos import StoreVideos, limit_that_holds, require_same_videos
 from jobs.run.watcher import Watcher
+from jobs.stores.run_times import write_run_times
 from jobs.stores.standing import Standing, of_part, standing
 from jobs.workers.driver import Driver
 from jobs.workers.events import ShardCommitted, ShardProgress
@@ -214,7 +216,7 @@ def _run(wanted: _Extraction) -> Outcome:
         refresh_commits_cache(paths)
         wanted = replace(wanted, run=write_run(paths, wanted.run))
         videos = StoreVideos(paths, wanted.run, wanted.root, machines.workers, options.part[1], watcher)
-        session = _Session(wanted, machines, lease, interruptions)
+        session = _Session(wanted, machines, lease, interruptions, log)
         try:
             if wanted.plans_meanwhile:
                 assert wanted.listing is not None
@@ -240,6 +242,7 @@ class _Session:
     machines: Cluster
     lease: Lease
     interruptions: Interruptions
+    log: Path
 
     def extract(self, inventory: pd.DataFrame | None, shards: ShardSupply, planning: Planning | None = None) -> Outcome:
         """Run these shards. inventory: of this job's part; None for all videos, while they are being planned."""
@@ -263,6 +266,8 @@ class _Session:
         sweep(paths, self.lease.token)
         outcome.end(self._standing(inventory, planning))
         _LOG.info("ended: %s", outcome.one_line())
+        with suppress(StorageError):  # like a log, times are no reason to fail
+            write_run_times(self.log, outcome.times())
         return outcome
 
     def _standing(self, inventory: pd.DataFrame | None, planning: Planning | None) -> Standing:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from jobs.cluster.placement import Placement
+from jobs.stores.run_times import RunTimes
 from jobs.stores.standing import Standing
 from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
@@ -136,6 +138,18 @@ class Outcome:
                 "network", "--dtype float16 (on a GPU), more GPUs with --extractors, or a smaller --model would help"
             )
         return LimitingStage("network", "a GPU, more cores, or a smaller --model would help")
+
+    def times(self) -> RunTimes:
+        """Where the time of the run went, once it has ended."""
+        began = datetime.now(UTC) - timedelta(seconds=self.wall_seconds)
+        return RunTimes(
+            began.isoformat(timespec="seconds"),
+            self.wall_seconds,
+            **asdict(self.seconds),
+            done=self.done,
+            failed=self.failed,
+            frames=self.frames,
+        )
 
     def one_line(self) -> str:
         """The outcome as one line of the log."""

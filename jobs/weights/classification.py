@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import NetworkSpec
+from jobs.weights.defaults import Views
 from jobs.weights.loading import LoadedWeights, load_weights
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.intervals import Interval
@@ -35,14 +36,6 @@ _TIMED_SECONDS = 2.0
 _AT_A_TIME = 8  # clips in a pass of the network
 
 Report = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Views:
-    """Evenly spread clips of a video, and crops (1 or 3) of each; the paper tests with 1 x 1 and 10 x 3."""
-
-    clips: int = 1
-    crops: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ def classify(
     videos: LabelledVideos,
     *,
     model: str | None = None,
-    views: Views = Views(),
+    views: Views | None = None,
     num_frames: int | None = None,
     size_px: int | None = None,
     device: str = "cpu",
@@ -108,6 +101,7 @@ def classify(
     clips of different lengths, as MSNet-En (8 and 16). Raises WeightsError for a checkpoint without a classifier or
     with other classes, InventoryError and ConfigurationError for videos that cannot be used.
     """
+    views = views or Views()
     examples = videos.validation or videos.training
     found: list[ClassifierCost] = []
     totals: dict[int, torch.Tensor] = {}

@@ -17,6 +17,7 @@ from extractor.models.msnet import MSNet
 from extractor.video import Listing, list_videos
 from extractor.video.frames import read_frames
 from jobs.weights.boundary_scores import TOLERANCE, BoundaryScores, boundary_f1, compare_boundaries, spread_evenly
+from jobs.weights.defaults import Sizes
 from jobs.weights.loading import LoadedWeights, load_weights
 from schemas.errors import ConfigurationError, VideoError
 from training.config import HELD_OUT_SEED
@@ -67,24 +68,6 @@ NETWORK, AGAINST, PIXELS, SPREAD = "network", "against", "pixel differences", "e
 _CLIPS_AT_A_TIME = 8
 
 _Work = TypeVar("_Work")
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much is evaluated. `clips` (8 frames) and `videos` (10 s) are used once for fitting and again for the test.
-
-    `matching_clips`: number of clips for displacement, at least `clips`; the first of them are the test clips of the
-    probes. `real_seconds`: duration used of every real video. `size_px`: side of all frames.
-    """
-
-    matching_clips: int = 256
-    clips: int = 64
-    videos: int = 12
-    real_seconds: float = 20.0
-    size_px: int = 224
-
-
-SHORT = Sizes(matching_clips=48, clips=16, videos=4, real_seconds=5.0)
 
 
 @dataclass(frozen=True, slots=True)

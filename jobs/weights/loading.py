@@ -9,16 +9,8 @@ from extractor.models.checkpoints.bundled import checkpoint_path
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.loading import RANDOM_WEIGHTS, load_model
 from extractor.models.msnet import MSNet
+from jobs.weights.defaults import BUNDLED_MODEL
 from schemas.errors import WeightsError
-
-TWIN_WEIGHTS = Path("weights/tsn_resnet18.safetensors")
-"""Path, in a checkout of the repository, of the TSN trained like the bundled MSNet."""
-
-TSM_WEIGHTS = TWIN_WEIGHTS.with_name("tsm_resnet18.safetensors")
-"""Likewise, of the TSM."""
-
-BUNDLED_MODEL = "msnet_resnet18"
-"""Network whose bundled weights are the default."""
 
 
 @dataclass(frozen=True, slots=True)

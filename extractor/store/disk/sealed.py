@@ -34,6 +34,7 @@ class Kind(StrEnum):
     FAILURES = "store failures"
     CRASHES = "store crashes"
     LEASE = "store lease"
+    TIMES = "store times of a run"
 
 
 def encode_json(content: Mapping[str, Any], kind: Kind) -> bytes:

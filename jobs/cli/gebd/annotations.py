@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gebd.annotations.identity import tapos_starts
 from gebd.annotations.kinetics_raw import Rules
-from gebd.annotations.loading import load_annotations, write_annotations
-from gebd.annotations.records import Annotations
 from gebd.annotations.values import shown
-from gebd.dataset.dataset import GEBDDataset
-from gebd.heads.predict import JoinOptions
-from gebd.metric.baselines import compare_with_baselines
-from gebd.metric.predictions import load_predictions
-from gebd.metric.report import comparison_content, write_report
 from jobs.cli.app import app
 from jobs.cli.display import paragraph, rows
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
@@ -29,6 +21,10 @@ from jobs.cli.results.plain import print_document
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
 from schemas.wording import counted
+
+if TYPE_CHECKING:
+    from gebd.annotations.records import Annotations
+    from gebd.heads.predict import JoinOptions
 
 gebd_app = App(help="Event boundaries (GEBD): annotations, heads, scores, pictures.")
 app.add_typer(gebd_app, name="gebd")
@@ -72,6 +68,8 @@ def convert(
     force: Force = False,
 ) -> int:
     """Write annotations of any format as plain JSON."""
+    from gebd.annotations.loading import load_annotations, write_annotations
+
     check_writable([OutputFile(out, sealed_as(_CONVERTED))], [annotations], force=force)
     loaded = write_annotations(load_annotations(annotations, rules=rules), out, seal=_CONVERTED)
     summary = loaded.summary()
@@ -105,6 +103,8 @@ def join(
     json: Json = False,
 ) -> int:
     """Report how annotations and a store match: what joins, what is missing, what the sampling cannot represent."""
+    from gebd.dataset.dataset import GEBDDataset
+
     with spoken_warnings():
         joining = join_options(pattern, stretches, annotations)
         found = GEBDDataset(
@@ -151,6 +151,10 @@ def evaluate(
     json: Json = False,
 ) -> int:
     """Evaluate predictions as the official evaluation does, with baselines that see no frame."""
+    from gebd.annotations.loading import load_annotations
+    from gebd.metric.baselines import compare_with_baselines
+    from gebd.metric.report import comparison_content, write_report
+
     if out is not None:
         check_writable([OutputFile(out, sealed_as(_JUDGED))], [predictions, annotations, training], force=force)
     truth = load_annotations(annotations)
@@ -189,6 +193,9 @@ def _tell_of_left_out(loaded: Annotations) -> None:
 
 def join_options(pattern: str | None, stretches: bool, annotations: Path | None) -> JoinOptions:
     """Build join options; the annotations tell where stretches begin."""
+    from gebd.annotations.identity import tapos_starts
+    from gebd.heads.predict import JoinOptions
+
     if stretches and annotations is None:
         raise ConfigurationError("--stretches: expected annotations, which tell where they begin; got none. Give both")
     return JoinOptions(pattern, tapos_starts(str(annotations)) if stretches else {})
@@ -196,6 +203,8 @@ def join_options(pattern: str | None, stretches: bool, annotations: Path | None)
 
 def _of_annotated(path: Path, truth: Annotations) -> dict[str, list[float]]:
     """Load predictions and require annotated videos: a score of no video would look like a real one."""
+    from gebd.metric.predictions import load_predictions
+
     found = load_predictions(path)
     if not found:
         raise UsageError(f"{path}: expected predictions of annotated videos; got none. Predict some")

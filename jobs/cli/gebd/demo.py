@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gebd.heads.run_folder import Epoch
 from jobs.cli.app import resumable
 from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd.annotations import gebd_app
@@ -16,8 +15,11 @@ from jobs.cli.gebd.tables import print_comparison
 from jobs.cli.parameters import Device
 from jobs.cli.streams import say
 from jobs.cluster.devices import DeviceChoice
-from jobs.demos.gebd import GEBDDemoPlan, run_gebd_demo
-from jobs.weights.loading import TSM_WEIGHTS, TWIN_WEIGHTS
+from jobs.demos.gebd_plan import GEBDDemoPlan
+from jobs.weights.defaults import TWIN_WEIGHTS
+
+if TYPE_CHECKING:
+    from gebd.heads.run_folder import Epoch
 
 _PLAN = GEBDDemoPlan()
 _EVERY = 10  # epochs per line of progress
@@ -46,6 +48,9 @@ def demo(
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Make videos with known boundaries, extract them, train heads on one part and evaluate them on the other."""
+    from jobs.demos.gebd import run_gebd_demo
+    from jobs.weights.defaults import TSM_WEIGHTS
+
     if not against:
         against = [str(path) for path in (TWIN_WEIGHTS, TSM_WEIGHTS) if path.is_file()]
     plan = GEBDDemoPlan(

@@ -13,28 +13,14 @@ from jobs.cli.display import TerminalWatcher, paragraph
 from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.heads import SourcesColumn, ValidationFile, tell_of_epoch, validation_of
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
-from jobs.cli.parameters import Device, Videos, takes
+from jobs.cli.parameters import Videos, takes
 from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
 from jobs.cli.weights.progress import TrainingDisplay
-from jobs.cluster.devices import DeviceChoice
+from jobs.cli.weights.work import SaveEvery, training_work
 from jobs.cluster.signals import Interruptions
 from jobs.finetuning.config import RECIPES, read_config
-from jobs.finetuning.finetune import (
-    FEATURES,
-    FROZEN,
-    TRAINING,
-    FinetuneRequest,
-    Reports,
-    compare_with_frozen,
-    prepare_finetuning,
-)
-from jobs.finetuning.product import WEIGHTS_NAME
-from jobs.weights.training import train_weights
 from training.config import TrainingPrecision
-from training.train import Loop
-
-_WORK = "How the work is done"
 
 
 def _changes(
@@ -66,7 +52,7 @@ def _changes(
 
 @gebd_app.command()
 @resumable
-@takes(changes=_changes)
+@takes(changes=_changes, work=training_work)
 def finetune(
     videos: Videos,
     annotations: AnnotationFile,
@@ -88,27 +74,24 @@ def finetune(
     sources: SourcesColumn = None,
     pattern: Pattern = None,
     stretches: Stretches = False,
-    device: Device = DeviceChoice.AUTO,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", min=1, max=4096, help="Processes that share each step, each with a GPU.", rich_help_panel=_WORK
-        ),
-    ] = 1,
-    loader_workers: Annotated[
-        int | None,
-        typer.Option(
-            "--loader-workers", min=0, max=256, help="Processes of each that decode videos.", rich_help_panel=_WORK
-        ),
-    ] = None,
-    save_every: Annotated[
-        float, typer.Option("--save-every", min=0, help="Seconds between saved states.", rich_help_panel=_WORK)
-    ] = 300.0,
-    ray_address: Annotated[
-        str | None, typer.Option("--ray-address", help="A running Ray cluster: host:port.", rich_help_panel=_WORK)
-    ] = None,
+    save_every: SaveEvery = 300.0,
+    *,
+    work: dict[str, Any],
 ) -> int:
     """Train backbone and head together on boundaries. The same command resumes an interrupted training."""
+    from jobs.finetuning.finetune import (
+        FEATURES,
+        FROZEN,
+        TRAINING,
+        FinetuneRequest,
+        Reports,
+        compare_with_frozen,
+        prepare_finetuning,
+    )
+    from jobs.finetuning.product import WEIGHTS_NAME
+    from jobs.weights.training import train_weights
+    from training.train import Loop
+
     request = FinetuneRequest(
         read_config(config, **changes),
         videos,
@@ -119,10 +102,7 @@ def finetune(
         validation=validation_of(validation),
         sources=sources,
         joining=join_options(pattern, stretches, annotations),
-        device=device,
-        workers=workers,
-        loader_workers=loader_workers,
-        ray_address=ray_address,
+        **work,
     )
     reports = Reports(
         joined=lambda report: say(*str(report).splitlines(), ""),

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gebd.annotations.values import shown
 from gebd.dataset.labels import Raters
-from gebd.detection.detector import DetectionConfig, detect as detect_boundaries
+from gebd.detection.config import DetectionConfig
 from gebd.heads.config import AVERAGE, HeadConfig, head_config
 from gebd.heads.networks.spec import HeadName
-from gebd.heads.predict import Prediction, predict as predict_boundaries
-from gebd.heads.run_folder import Epoch, HeadFolder
-from gebd.heads.splitting import Parts, Validation
-from gebd.heads.train import train_head
-from gebd.heads.trained import load_head
-from gebd.metric.predictions import write_predictions
-from gebd.metric.tracks import write_tracks
 from jobs.cli.app import resumable
 from jobs.cli.display import TerminalWatcher, notice, paragraph
 from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
@@ -29,9 +22,13 @@ from jobs.cli.parameters import Device, Store, takes
 from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
 from jobs.cluster.devices import DeviceChoice, choose_device
-from jobs.finetuning.features import extract_for_head
 from schemas.errors import UsageError
 from schemas.wording import counted
+
+if TYPE_CHECKING:
+    from gebd.heads.predict import Prediction
+    from gebd.heads.run_folder import Epoch
+    from gebd.heads.splitting import Parts, Validation
 
 _DEFAULTS = HeadConfig()
 _DETECTOR = DetectionConfig()
@@ -131,6 +128,8 @@ def train(
     workers: _Workers = 0,
 ) -> int:
     """Train a head on a store's features. The same command resumes an interrupted training."""
+    from gebd.heads.train import train_head
+
     with spoken_warnings():
         result = train_head(
             store,
@@ -201,6 +200,11 @@ def predict(
     force: Force = False,
 ) -> int:
     """Predict boundaries with a trained head."""
+    from gebd.heads.predict import predict as predict_boundaries
+    from gebd.heads.run_folder import HeadFolder
+    from gebd.heads.trained import load_head
+    from jobs.finetuning.features import extract_for_head
+
     folder = HeadFolder(run if run.is_dir() else run.parent)
     _check(out, scores, [run, store, into, annotations, folder.predictions, folder.scores], force)
     trained = load_head(run, choose_device(device))
@@ -251,6 +255,8 @@ def detect(
     force: Force = False,
 ) -> int:
     """Detect boundaries without training, where features and motion change more than around there."""
+    from gebd.detection.detector import detect as detect_boundaries
+
     _check(out, scores, [store, annotations], force)
     config = DetectionConfig(rate_hz=rate_hz, threshold=threshold, apart_seconds=apart)
     with spoken_warnings():
@@ -269,6 +275,9 @@ def _check(out: Path, scores: Path | None, inputs: list[Path | None], force: boo
 
 
 def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path | None) -> None:
+    from gebd.metric.predictions import write_predictions
+    from gebd.metric.tracks import write_tracks
+
     write_predictions(found.boundaries, out)
     if scores is not None:
         write_tracks(found.tracks, scores)

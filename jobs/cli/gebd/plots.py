@@ -7,9 +7,6 @@ from typing import Annotated
 
 import typer
 
-from extractor.store.reader import FeatureStore
-from gebd.pictures.plots import COMPARISON, TIMELINE
-from gebd.pictures.views import plot_run, plot_video, stored_id
 from jobs.cli.gebd.annotations import Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import spoken_warnings
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
@@ -17,7 +14,6 @@ from jobs.cli.parameters import Device, Store
 from jobs.cli.plain_help import App
 from jobs.cli.streams import say
 from jobs.cluster.devices import DeviceChoice, choose_device
-from jobs.stores.thumbnails import Thumbnails, thumbnails
 
 plot_app = App(help="Pictures; require the extra `plot`.")
 gebd_app.add_typer(plot_app, name="plot")
@@ -53,6 +49,11 @@ def video(
     force: Force = False,
 ) -> int:
     """Draw one video over time: frames, motion, boundary score, predictions and every rater's marks."""
+    from extractor.store.reader import FeatureStore
+    from gebd.pictures.plots import TIMELINE
+    from gebd.pictures.views import plot_video, stored_id
+    from jobs.stores.thumbnails import Thumbnails, thumbnails
+
     read = [store, run, predictions, annotations, *with_listed_videos(videos)]
     check_writable([OutputFile(out, sealed_as(TIMELINE))], read, force=force)
     with spoken_warnings():
@@ -86,6 +87,9 @@ def run_(
     force: Force = False,
 ) -> int:
     """Draw F1 against tolerance with all baselines, on the validation part or on predictions and annotations."""
+    from gebd.pictures.plots import COMPARISON
+    from gebd.pictures.views import plot_run
+
     check_writable([OutputFile(out, sealed_as(COMPARISON))], [run, predictions, annotations], force=force)
     plot_run(run, out, predictions=predictions, annotations=annotations)
     say(f"written: {out}")

@@ -6,13 +6,16 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from gebd.annotations.values import shown
-from gebd.metric.baselines import Comparison
-from gebd.metric.evaluation import Evaluation
 from jobs.cli.display import notice, paragraph, table
 from jobs.cli.streams import Block, say
 from schemas.wording import counted
+
+if TYPE_CHECKING:
+    from gebd.metric.baselines import Comparison
+    from gebd.metric.evaluation import Evaluation
 
 _NAMED = 3
 _FEW = 10  # videos: with fewer, resampling yields no honest interval

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_networks, checkpoint_path
-from extractor.models.checkpoints.conversion import convert_checkpoint
-from extractor.models.checkpoints.inspection import CheckpointReport, inspect_checkpoint
-from extractor.models.checkpoints.notes import graft_command
-from extractor.models.public.cache import is_fetched
 from extractor.models.public.catalogue import PUBLIC_WEIGHTS
 from extractor.models.spec import NETWORK_NAMES, describe_network
 from jobs.cli.app import app
@@ -20,9 +16,11 @@ from jobs.cli.display import paragraph, rows, size, table
 from jobs.cli.outputs import Force, OutputFile, check_writable
 from jobs.cli.plain_help import App
 from jobs.cli.streams import Block, say
-from jobs.weights.loading import BUNDLED_MODEL
 from schemas.errors import WeightsError
 from schemas.wording import counted
+
+if TYPE_CHECKING:
+    from extractor.models.checkpoints.inspection import CheckpointReport
 
 weights_app = App(help="Networks and checkpoints.")
 app.add_typer(weights_app, name="weights")
@@ -59,6 +57,8 @@ _LONGEST_VALUE = 300
 @weights_app.command("list")
 def list_networks() -> int:
     """List the networks and the widths of their features, and public weights."""
+    from extractor.models.public.cache import is_fetched
+
     networks: list[tuple[object, ...]] = []
     for name in NETWORK_NAMES:
         spec = describe_network(name)
@@ -88,6 +88,9 @@ def inspect(
     recipe: Annotated[bool, typer.Option("--recipe", help="Print only how the weights were trained, as JSON.")] = False,
 ) -> int:
     """Show what a checkpoint contains, what fits a network and what does not."""
+    from extractor.models.checkpoints.inspection import inspect_checkpoint
+    from jobs.weights.defaults import BUNDLED_MODEL
+
     report = inspect_checkpoint(checkpoint_path(path, model or BUNDLED_MODEL), model)
     if recipe:
         say(Block(_recipe(report)))
@@ -105,6 +108,9 @@ def convert(
     force: Force = False,
 ) -> int:
     """Convert a checkpoint of any kind to safetensors, which cannot contain code."""
+    from extractor.models.checkpoints.conversion import convert_checkpoint
+    from extractor.models.checkpoints.notes import graft_command
+
     check_writable([OutputFile(out)], [path], force=force)
     report = convert_checkpoint(path, out, model, licence=licence, replace=force)
     _print_report(report)
@@ -148,6 +154,8 @@ def _print_report(report: CheckpointReport, model: str | None = None) -> None:
 
 def _of_new_module(report: CheckpointReport) -> str:
     """What to do about an MS module that the checkpoint lacks, behind what it fits."""
+    from extractor.models.checkpoints.notes import graft_command
+
     if not report.fit.kept:
         return ""
     kept = counted(len(report.fit.kept), "parameter")

@@ -6,23 +6,24 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
-from extractor.store.disk.atomic import write_bytes
 from jobs.cli.display import paragraph, rows, table
 from jobs.cli.outputs import OutputFile, check_writable, sealed_as
 from jobs.cli.streams import say
 from jobs.cli.weights.progress import PartProgress
-from jobs.weights.classification import Classification, Views, classify, scores_csv, summary, wilson
+from jobs.weights.defaults import Views
 from schemas.errors import ConfigurationError
 from schemas.escaping import escaped
 from schemas.seals import sealed_content
 from schemas.wording import counted
-from training.labels.labelled import LabelledVideos
-from training.tasks.classify.confusion import CONFUSION, draw_confusion
+
+if TYPE_CHECKING:
+    from jobs.weights.classification import Classification
+    from training.labels.labelled import LabelledVideos
 
 _PANEL = "Telling classes apart (--task classify)"
 _RESULTS = "classification"
@@ -90,6 +91,10 @@ def evaluate_classes(
     force: bool,
 ) -> int:
     """Evaluate, print and write; the exit code of the command."""
+    from extractor.store.disk.atomic import write_bytes
+    from jobs.weights.classification import classify, scores_csv, summary
+    from training.tasks.classify.confusion import CONFUSION, draw_confusion
+
     if videos is None:
         raise ConfigurationError("expected labelled videos; got none. Give --videos")
     outputs = [OutputFile(out, sealed_as(_RESULTS))]
@@ -125,6 +130,8 @@ def evaluate_classes(
 
 
 def _print(found: Classification) -> None:
+    from jobs.weights.classification import wilson
+
     views = f"{counted(found.views.clips, 'clip')} of {counted(found.views.crops, 'crop')} each"
     say(f"{counted(len(found.videos), 'video')} of {counted(len(found.classes), 'class', 'classes')}, {views}")
     interval = wilson(found.top(1), len(found.videos))

@@ -8,12 +8,11 @@ from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
-from extractor.store.disk.atomic import write_bytes
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
 from jobs.cli.parameters import Device, takes
 from jobs.cli.streams import say
@@ -23,9 +22,11 @@ from jobs.cli.weights.evaluation_tables import print_evaluation
 from jobs.cli.weights.lists import VideoLists, video_lists
 from jobs.cli.weights.progress import PartProgress
 from jobs.cluster.devices import DeviceChoice, choose_device
-from jobs.weights.evaluation import DEFINITIONS, SHORT, Sizes, WeightsEvaluation, evaluate_weights
-from jobs.weights.loading import BUNDLED_MODEL, TWIN_WEIGHTS
+from jobs.weights.defaults import SHORT, Sizes
 from schemas.seals import sealed_content
+
+if TYPE_CHECKING:
+    from jobs.weights.evaluation import WeightsEvaluation
 
 _PARTLY_FAILED = 2
 _FULL = Sizes()
@@ -88,6 +89,10 @@ def evaluate(
     of_classes: ClassOptions,
 ) -> int:
     """Evaluate a checkpoint on held-out procedural video, with baselines, and on real video; or on labelled videos."""
+    from extractor.store.disk.atomic import write_bytes
+    from jobs.weights.defaults import BUNDLED_MODEL, TWIN_WEIGHTS
+    from jobs.weights.evaluation import evaluate_weights
+
     base = SHORT if short else _FULL
     sizes = Sizes(
         matching_clips=matching_clips or base.matching_clips,
@@ -130,6 +135,8 @@ def evaluate(
 
 def _plain(found: WeightsEvaluation) -> dict[str, Any]:
     """The evaluation for JSON: with the definitions and versions behind the figures, and null for NaN."""
+    from jobs.weights.evaluation import DEFINITIONS
+
     versions = {name: _version(name) for name in ("msnet-features", "torch", "opencv-python-headless")}
     content = {**asdict(found), "definitions": DEFINITIONS, "versions": versions}
     return sealed_content(_nan_to_none(content), _EVALUATION)

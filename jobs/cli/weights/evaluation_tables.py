@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from jobs.cli.display import duration, paragraph, rows, table
 from jobs.cli.streams import say
-from jobs.weights.boundary_scores import TOLERANCE
-from jobs.weights.evaluation import AGAINST, NETWORK, BoundaryResults, RealVideoResults, WeightsEvaluation
-from jobs.weights.loading import LoadedWeights
-from schemas.intervals import Interval
 from schemas.wording import counted
-from training.evaluation.dis import HOW_TO_GET_DIS
-from training.evaluation.matching import ZERO
-from training.evaluation.motion_class import MotionAccuracy
-from training.evaluation.procedural import ProceduralScores
-from training.evaluation.real import RealScores
+
+if TYPE_CHECKING:
+    from jobs.weights.evaluation import BoundaryResults, RealVideoResults, WeightsEvaluation
+    from jobs.weights.loading import LoadedWeights
+    from schemas.intervals import Interval
+    from training.evaluation.motion_class import MotionAccuracy
+    from training.evaluation.procedural import ProceduralScores
+    from training.evaluation.real import RealScores
 
 Lines = list[tuple[object, ...]]
 
 
 def print_evaluation(found: WeightsEvaluation) -> None:
     """Print all results, part by part; only long names exceed 80 columns."""
+    from jobs.weights.evaluation import AGAINST, NETWORK
+    from training.evaluation.dis import HOW_TO_GET_DIS
+
     names = _names(found)
     for of, name in ((found.network, names[NETWORK]), (found.against, names[AGAINST])):
         if of is not None:
@@ -42,6 +45,8 @@ def print_evaluation(found: WeightsEvaluation) -> None:
 
 def _names(found: WeightsEvaluation) -> dict[str, str]:
     """Names of the inputs in the rows of tables."""
+    from jobs.weights.evaluation import AGAINST, NETWORK
+
     other = "" if found.against is None else found.against.model
     if other == found.network.model:
         other = f"{other} (against)"
@@ -56,6 +61,8 @@ def _print_weights(weights: LoadedWeights, name: str) -> None:
 
 
 def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str, str]) -> None:
+    from training.evaluation.matching import ZERO
+
     say("", f"Displacement on {scores.clips} held-out procedural clips, {scores.frames} frames, {size_px} px")
     lines: Lines = []
     for title, errors in (("in the search window", scores.errors), ("and seen in both frames", scores.visible_errors)):
@@ -92,6 +99,8 @@ def _print_procedural(scores: ProceduralScores, size_px: int, names: Mapping[str
 
 
 def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Mapping[str, str]) -> None:
+    from jobs.weights.evaluation import NETWORK
+
     say("", "Motion classes by a linear probe on frame features, accuracy")
     first = motion[NETWORK]
     lines: Lines = []
@@ -102,6 +111,9 @@ def _print_motion(motion: Mapping[str, Mapping[str, MotionAccuracy]], names: Map
 
 
 def _print_boundaries(test: BoundaryResults, names: Mapping[str, str]) -> None:
+    from jobs.weights.boundary_scores import TOLERANCE
+    from jobs.weights.evaluation import NETWORK
+
     title = (
         f"Boundaries by a linear probe on frame features, F1 at {TOLERANCE:g}; "
         f"{test.videos} videos of 10 s, {counted(test.boundaries, 'boundary', 'boundaries')}"

@@ -6,18 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from extractor.video import inspect_job, item_frames
 from jobs.cli.display import progress, rows
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from schemas.errors import ConfigurationError, FailureClass, VideoError
 from schemas.wording import counted
-from training.clips.records import Example
-from training.labels.labelled import LabelledVideos, read_labelled_videos
+
+if TYPE_CHECKING:
+    from training.clips.records import Example
+    from training.labels.labelled import LabelledVideos
 
 _VIDEOS = "Labelled videos"
 _CLIP_FRAMES = 8
@@ -65,6 +66,8 @@ class VideoLists:
 
     def read(self, *, needs_labels: bool = True) -> LabelledVideos:
         """The videos; with their labels, or without."""
+        from training.labels.labelled import read_labelled_videos
+
         return read_labelled_videos(
             self.videos,
             self.labels,
@@ -151,6 +154,8 @@ def _probe(examples: Sequence[Example]) -> bool:
 
 def _frames(segments: Sequence[Example]) -> list[int | VideoError]:
     """How many frames each segment of one file has, or why it has none to train on."""
+    from extractor.video import inspect_job, item_frames
+
     try:
         found = inspect_job(segments[0].job)
     except VideoError as error:

@@ -14,10 +14,7 @@ from jobs.cli.parameters import Device
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cluster.devices import DeviceChoice, choose_device
-from jobs.weights.loading import BUNDLED_MODEL, load_weights
-from jobs.weights.picture import see_moments
 from schemas.escaping import escaped
-from training.evaluation.picture import MOMENTS, draw_moments
 
 
 @weights_app.command()
@@ -35,6 +32,11 @@ def picture(
     force: Force = False,
 ) -> int:
     """Draw frames of a video with their displacement and confidence beside them."""
+    from jobs.weights.defaults import BUNDLED_MODEL
+    from jobs.weights.loading import load_weights
+    from jobs.weights.picture import see_moments
+    from training.evaluation.picture import MOMENTS, draw_moments
+
     read = [checkpoint_path(weights, model or BUNDLED_MODEL), *with_listed_videos(video)]
     check_writable([OutputFile(out, sealed_as(MOMENTS))], read, force=force)
     what, network = load_weights(weights, model, choose_device(device))

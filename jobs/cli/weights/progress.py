@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
-from typing import Any, Self
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, Self
 
 from jobs.cli.display import bar_width, duration, notice, open_bar, paragraph, progress, rows, say_above
 from jobs.cli.streams import say
-from training.train import Progress
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from training.train import Progress
 
 _LINE_EVERY_SECONDS = 20.0
 _IN_WORDS = {

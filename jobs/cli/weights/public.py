@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from extractor.models.public.catalogue import PUBLIC_WEIGHTS, public_weights
-from extractor.models.public.fetching import fetch_weights
 from jobs.cli.app import resumable
 from jobs.cli.display import bar_width, notice, open_bar, paragraph, rows, size
 from jobs.cli.streams import say
@@ -37,6 +36,8 @@ def fetch(
     ] = None,
 ) -> int:
     """Download public weights and check them; the same command continues a download that was cut off."""
+    from extractor.models.public.fetching import fetch_weights
+
     weights = public_weights(name)
     with _bytes_shown() as report:
         path = fetch_weights(weights, into=into, url=url, report=report, tell=notice)

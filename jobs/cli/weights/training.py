@@ -7,35 +7,35 @@ import sys
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS
 from jobs.cli.app import INTERRUPTED, resumable
 from jobs.cli.display import paragraph
-from jobs.cli.parameters import Device, takes
+from jobs.cli.parameters import takes
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.lists import VideoLists, video_lists
 from jobs.cli.weights.progress import TrainingDisplay
+from jobs.cli.weights.work import SaveEvery, training_work
 from jobs.cluster.devices import DeviceChoice, choose_device
-from jobs.cluster.machine import lacks_bfloat16
 from jobs.cluster.signals import Interruptions
-from jobs.weights.training import TrainingRequest, train_weights
 from schemas.errors import ConfigurationError
 from schemas.wording import counted
 from training.config import TrainingConfig, TrainingPrecision
 from training.configurations import RECIPES, read_config
-from training.folder import BEST, CURVES, LEFT_OUT, LOGS
-from training.train import Loop, Progress
+
+if TYPE_CHECKING:
+    from training.train import Progress
 
 _SLOW = (
     "this processor has no instructions for bfloat16, which the configuration asks for: --precision float32 is faster"
     " here (measured: 7 times)"
 )
 _RECIPES = "; ".join(f"{task}: {', '.join(names)}" for task, names in RECIPES.items())
-_VIDEOS, _WORK = "Learning from videos (--task classify or contrast)", "How the work is done"
+_VIDEOS = "Learning from videos (--task classify or contrast)"
 
 
 class _Task(StrEnum):
@@ -79,7 +79,7 @@ def _changes(
 
 @weights_app.command()
 @resumable
-@takes(changes=_changes, lists=video_lists)
+@takes(changes=_changes, lists=video_lists, work=training_work)
 def train(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for state, curves and checkpoints.", show_default=False)
@@ -104,28 +104,15 @@ def train(
             help=f"A checkpoint or public weights to start from, or `{BUNDLED_WEIGHTS}`. (default: from scratch)",
         ),
     ] = None,
-    device: Device = DeviceChoice.AUTO,
-    workers: Annotated[
-        int,
-        typer.Option(
-            "--workers", min=1, max=4096, help="Processes that share each step, each with a GPU.", rich_help_panel=_WORK
-        ),
-    ] = 1,
-    loader_workers: Annotated[
-        int | None,
-        typer.Option(
-            "--loader-workers", min=0, max=256, help="Processes of each that decode videos.", rich_help_panel=_WORK
-        ),
-    ] = None,
-    save_every: Annotated[
-        float, typer.Option("--save-every", min=0, help="Seconds between saved states.", rich_help_panel=_WORK)
-    ] = 300.0,
-    ray_address: Annotated[
-        str | None,
-        typer.Option("--ray-address", help="Train on a running Ray cluster: host:port.", rich_help_panel=_WORK),
-    ] = None,
+    save_every: SaveEvery = 300.0,
+    *,
+    work: dict[str, Any],
 ) -> int:
     """Train a network. The same command continues a training that was stopped."""
+    from jobs.weights.training import TrainingRequest, train_weights
+    from training.folder import BEST, CURVES, LEFT_OUT, LOGS
+    from training.train import Loop
+
     wanted = read_config(config, task=task.value, **changes)
     if (lists is not None) == (task is _Task.MOTION):
         expected, got = ("--videos", "none") if lists is None else ("no --videos", "some")
@@ -134,9 +121,9 @@ def train(
     if videos is not None:
         for label, text in videos.report.lines():
             say(paragraph(f"{label}: {text}", indent="    "), to=sys.stderr)
-    if ray_address is None:
-        _warn_of_bfloat16(wanted, device)
-    request = TrainingRequest(wanted, out, weights, videos, device, workers, loader_workers, ray_address)
+    if work["ray_address"] is None:
+        _warn_of_bfloat16(wanted, work["device"])
+    request = TrainingRequest(wanted, out, weights, videos, **work)
     with Interruptions() as interruptions, TrainingDisplay() as display:
         interruptions.drain_on_first()
         loop = Loop(save_every, report=display.show, should_stop=lambda: interruptions.happened)
@@ -166,6 +153,8 @@ def _tell_of_left_out(path: Path) -> None:
 
 
 def _warn_of_bfloat16(wanted: TrainingConfig, device: DeviceChoice) -> None:
+    from jobs.cluster.machine import lacks_bfloat16
+
     if wanted.precision is TrainingPrecision.BFLOAT16 and choose_device(device) == "cpu" and lacks_bfloat16():
         say(paragraph(_SLOW), to=sys.stderr)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from extractor.video import frames as module, list_videos
-from extractor.video.frames import read_frames
+from extractor.video.frames import frames_at, read_frames
+from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import VideoError
-from schemas.records import FileJob
+from schemas.records import FileJob, Item
 from tests.videos import write_video
 
 
@@ -34,6 +36,21 @@ def test_read_frames_of_a_segment_are_those_of_the_whole(job: FileJob) -> None:
     part = read_frames(job, start_seconds=0.5, end_seconds=1.2, rate_hz=10, size=32)
     np.testing.assert_allclose(part.time_seconds, whole.time_seconds[5:12])
     np.testing.assert_array_equal(part.pixels, whole.pixels[5:12])
+
+
+def test_frames_at_are_the_nearest_that_an_extraction_samples(job: FileJob) -> None:
+    config = ExtractionConfig(model="none", weights="none", sampling=Sampling.DENSE, rate_hz=10, size=32)
+    whole = read_frames(job, rate_hz=10, size=32)
+    found, times = frames_at(job, config, np.array([1.21, 0.5, 0.54, -3.0, 99.0]))
+    np.testing.assert_allclose(times, whole.time_seconds[[12, 5, 5, 0, 19]])
+    np.testing.assert_array_equal(found, whole.pixels[[12, 5, 5, 0, 19]])
+
+
+def test_frames_at_say_why_an_item_has_none(job: FileJob) -> None:
+    config = ExtractionConfig(model="none", weights="none", sampling=Sampling.DENSE, rate_hz=10, size=32)
+    late = replace(job, items=(Item("late", 50.0, 60.0),))
+    with pytest.raises(VideoError, match=r"^late: expected at least two frames"):
+        frames_at(late, config, np.array([50.0]))
 
 
 def test_read_frames_starts_over_where_the_decoder_does(job: FileJob, monkeypatch: pytest.MonkeyPatch) -> None:

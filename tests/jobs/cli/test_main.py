@@ -28,6 +28,22 @@ def test_a_word_registers_its_commands_alone(word: str) -> None:
     assert "jobs.cli.extract" not in rooms
 
 
-def test_commands_on_stores_import_no_torch_and_the_version_needs_nothing() -> None:
-    assert "torch" not in loaded("status")
-    assert not {"torch", "pandas", "ray"} & loaded("--version")
+@pytest.mark.parametrize("arguments", [(), ("--version",), *((word,) for word in ROOMS)])
+def test_options_and_help_need_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    heavy = {"torch", "pandas", "pyarrow", "ray", "h5py", "av", "decord", "matplotlib", "tqdm", "cv2", "zarr"}
+    assert not heavy & loaded(*arguments)
+
+
+def test_what_completion_asks_for_registers_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MSNET_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "msnet status --j")
+    assert "jobs.cli.stores" in (found := loaded()) and "jobs.cli.extract" not in found
+
+
+def test_completion_offers_commands_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_MSNET_COMPLETE", "complete_bash")
+    for words, number, expected in (("msnet ext", 1, ["extract"]), ("msnet status s --j", 3, ["--json"])):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(number))
+        ran = subprocess.run([sys.executable, "-m", "msnet_features"], capture_output=True, text=True, check=False)
+        assert ran.stdout.split() == expected

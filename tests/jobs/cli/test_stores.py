@@ -98,23 +98,23 @@ def test_usage_errors_end_with_1_and_no_traceback(arguments: tuple[str, ...], ca
 
 
 RESUMABLE = [  # a command, and the function it calls
-    ("extract videos --out out", "run.extraction.extract"),
-    ("resume out", "run.extraction.resume"),
-    ("export store --out out", "stores.export.export_store"),
-    ("import folder --out out", "stores.import_features.import_features"),
-    ("demo --out out", "demos.first_look.run_demo"),
-    ("gebd demo --out out", "cli.gebd.demo.run_gebd_demo"),
-    ("gebd train store a.json --out out --device cpu", "cli.gebd.heads.train_head"),
-    ("weights train --out out --device cpu", "cli.weights.training.train_weights"),
+    ("extract videos --out out", "jobs.run.extraction.extract"),
+    ("resume out", "jobs.run.extraction.resume"),
+    ("export store --out out", "jobs.stores.export.export_store"),
+    ("import folder --out out", "jobs.stores.import_features.import_features"),
+    ("demo --out out", "jobs.demos.first_look.run_demo"),
+    ("gebd demo --out out", "jobs.demos.gebd.run_gebd_demo"),
+    ("gebd train store a.json --out out --device cpu", "gebd.heads.train.train_head"),
+    ("weights train --out out --device cpu", "jobs.weights.training.train_weights"),
 ]
 BEGUN_ANEW = [
-    ("extract videos --out out --dry-run", "run.plan.plan"),
-    ("plan videos", "run.plan.plan"),
-    ("verify store", "stores.verify.verify_store"),
-    ("compare store other", "stores.compare.compare_stores"),
-    ("weights evaluate --device cpu", "cli.weights.evaluation.evaluate_weights"),
-    ("weights picture a.mp4 --at 1 --out a.png --device cpu", "cli.weights.picture.load_weights"),
-    ("gebd predict run store --out a.json --device cpu", "cli.gebd.heads.load_head"),
+    ("extract videos --out out --dry-run", "jobs.run.plan.plan"),
+    ("plan videos", "jobs.run.plan.plan"),
+    ("verify store", "jobs.stores.verify.verify_store"),
+    ("compare store other", "jobs.stores.compare.compare_stores"),
+    ("weights evaluate --device cpu", "jobs.weights.evaluation.evaluate_weights"),
+    ("weights picture a.mp4 --at 1 --out a.png --device cpu", "jobs.weights.loading.load_weights"),
+    ("gebd predict run store --out a.json --device cpu", "gebd.heads.trained.load_head"),
 ]
 
 
@@ -128,7 +128,7 @@ def test_interrupted_command_says_that_it_continues_only_if_it_does(
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(f"jobs.{work}", interrupt)
+    monkeypatch.setattr(work, interrupt)
     code, out, err = call(*command.split())
     promise = "; what was finished is kept. Run the same command again to continue" if kept else ""
     assert (code, out, err.splitlines()[-1]) == (130, "", f"msnet: interrupted{promise}")

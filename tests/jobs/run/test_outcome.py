@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from extractor.pipeline.messages import ItemDone
@@ -125,3 +127,12 @@ def test_bottleneck_is_unknown_after_a_short_run(seconds: float, told: bool) -> 
 
 def test_one_line_is_one_line() -> None:
     assert outcome(2, 1, 3).one_line() == ("2 done, 1 failed, of 3 videos, 0 clips; this run 0 done, 0 failed in 0.0 s")
+
+
+def test_times_are_those_of_the_run() -> None:
+    seconds = StageSeconds(1.0, 2.0, 3.0, 4.0, 5.0)
+    made = Outcome(CPU, done=2, failed=1, frames=30, wall_seconds=8.0, seconds=seconds)
+    times = made.times()
+    assert (times.decode, times.transform, times.network, times.write, times.waiting) == (1, 2, 3, 4, 5)
+    assert (times.done, times.failed, times.frames, times.wall_seconds) == (2, 1, 30, 8.0)
+    assert times.began_utc < datetime.now(UTC).isoformat()

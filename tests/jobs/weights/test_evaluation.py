@@ -16,7 +16,8 @@ import torch
 from extractor.models.checkpoints.checkpoint import save_checkpoint
 from extractor.models.msnet import build_network
 from extractor.video.encoding import encode_video
-from jobs.weights.evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Report, Sizes, WeightsEvaluation, evaluate_weights
+from jobs.weights.defaults import Sizes
+from jobs.weights.evaluation import AGAINST, NETWORK, PIXELS, SPREAD, Report, WeightsEvaluation, evaluate_weights
 from schemas.errors import ConfigurationError, UsageError
 from tests.jobs.conftest import Call
 from training.evaluation.matching import ZERO
@@ -117,7 +118,7 @@ def test_command_prints_what_the_json_has(
         report("boundaries", 1, 1)
         return found
 
-    monkeypatch.setattr("jobs.cli.weights.evaluation.evaluate_weights", evaluated)
+    monkeypatch.setattr("jobs.weights.evaluation.evaluate_weights", evaluated)
     out = tmp_path / "found.json"
     code, text, err = call(
         *("a.safetensors", "--against", "b.safetensors", "--out", out, "--real", place / "videos"),
@@ -151,7 +152,7 @@ def test_command_takes_the_twin_that_lies_in_weights(
         asked.append(against)
         return found
 
-    monkeypatch.setattr("jobs.cli.weights.evaluation.evaluate_weights", evaluated)
+    monkeypatch.setattr("jobs.weights.evaluation.evaluate_weights", evaluated)
     twin = Path("weights/tsn_resnet18.safetensors")
     call("a.safetensors")
     (tmp_path / twin).parent.mkdir()
@@ -169,7 +170,7 @@ def test_command_without_opencv_says_how_to_get_it(
     code, text, err = call(place / "msnet_resnet18.safetensors", "--real", place / "videos")
     assert (code, text) == (1, "") and len(err.splitlines()) == 1 and "msnet-features[evaluate]" in err
     without = replace(found, dis=False, real=None)
-    monkeypatch.setattr("jobs.cli.weights.evaluation.evaluate_weights", lambda *_, **__: without)
+    monkeypatch.setattr("jobs.weights.evaluation.evaluate_weights", lambda *_, **__: without)
     code, text, _ = call("a.safetensors")
     assert code == 0
     assert "DIS optical flow is left out" in text and "'msnet-features[evaluate]'" in text

@@ -76,7 +76,7 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
 def test_train_says_where_bfloat16_would_be_slow(
     call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.cli.weights.training.lacks_bfloat16", lambda: True)
+    monkeypatch.setattr("jobs.cluster.machine.lacks_bfloat16", lambda: True)
     config.write_text(_CONFIG.replace("steps = 3", "steps = 1"))
     arguments = ("weights", "train", "--config", config, "--device", "cpu")
     assert "bfloat16" not in call(*arguments, "--out", tmp_path / "one")[2]
