@@ -92,7 +92,7 @@ def test_a_store_of_the_new_weights_holds_what_the_network_returned_while_it_lea
     _, predicting, evaluating, extracting = _documented(folder)
     assert _run(*predicting, "--device", "cpu") == 0
     assert _run(*evaluating) == 0
-    assert _run(*extracting, "--device", "cpu") == 0
+    assert _run(*extracting, "--size", 64, "--device", "cpu") == 0
     trained, store = load_head(run), FeatureStore(folder / "store")
     checkpoint = read_checkpoint(run / "model.safetensors")
     network = restore(describe_network("msnet_resnet18"), checkpoint).eval()
