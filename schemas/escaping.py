@@ -25,6 +25,15 @@ def escaped_lines(text: str) -> str:
     return _IN_LINES.sub(_escape, text)
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8: that of a file may hold any bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def as_title(value: object) -> str:
     """`escaped` for a matplotlib title, where text between two dollars would be a formula."""
     return escaped(value).replace("$", r"\$")

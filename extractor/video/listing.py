@@ -15,6 +15,7 @@ from extractor.video.objects.addresses import Place, check_address, looks_like_a
 from extractor.video.objects.remote import below, is_prefix, measure_all
 from extractor.video.tables import Row, read_table
 from schemas.errors import InventoryError
+from schemas.escaping import is_text
 from schemas.records import FileJob, Item, is_address
 from schemas.table_columns import TableColumns
 from schemas.wording import counted
@@ -131,7 +132,7 @@ def _list_address(root: str) -> Listing:
         suffix = PurePosixPath(name).suffix.lower()
         if any(part.startswith(".") for part in name.split("/")):
             continue
-        if not _is_text(name):
+        if not is_text(name):
             skipped.append(Skipped(name.encode(errors="replace").decode(), "with a name that is not valid UTF-8"))
         elif suffix not in VIDEO_SUFFIXES:
             skipped.append(Skipped(name, f"not a known video suffix ({suffix or 'none'})"))
@@ -147,7 +148,7 @@ def _list_folder(root: Path) -> Listing:
     jobs = []
     for path in _walk(root, skipped):
         relative = path.relative_to(root).as_posix()
-        if not _is_text(relative):
+        if not is_text(relative):
             skipped.append(Skipped(relative.encode(errors="replace").decode(), "with a name that is not valid UTF-8"))
         elif path.suffix.lower() not in VIDEO_SUFFIXES:
             skipped.append(Skipped(relative, f"not a known video suffix ({path.suffix.lower() or 'none'})"))
@@ -323,11 +324,3 @@ def _shortest(value: float | None) -> str:
 def _job(path: str, items: list[Item], fps: float | None) -> FileJob:
     size_bytes, mtime_ns = fingerprint(path) or (None, None)
     return FileJob(path, tuple(items), size_bytes, mtime_ns, fps)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

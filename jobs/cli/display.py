@@ -152,6 +152,12 @@ def say_above(block: Block) -> None:
     tqdm.write(block, file=bar_stream())
 
 
+def say_starting() -> None:
+    """Say on a terminal that the command has begun, before it imports what takes seconds."""
+    if sys.stderr.isatty():
+        say("starting: torch and Ray are being loaded", to=sys.stderr)
+
+
 @contextmanager
 def progress(what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, if that is a terminal; yields a function to call with (done, total)."""

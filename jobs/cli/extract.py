@@ -13,7 +13,7 @@ import typer
 from extractor.extraction.request import Request
 from jobs.cli.app import app, resumable
 from jobs.cli.config_file import ConfigFile, SaveConfig, save_options
-from jobs.cli.display import TerminalWatcher, notice
+from jobs.cli.display import TerminalWatcher, notice, say_starting
 from jobs.cli.parameters import Json, Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.results.plain import print_document
 from jobs.cli.results.plan import plan_document
@@ -55,6 +55,7 @@ def extract(
 
 @resumable
 def _extract(videos: str, out: Path, request: Request, options: Options) -> int:
+    say_starting()
     from jobs.run.extraction import extract as extract_videos
 
     outcome = extract_videos(videos, out, request, options, TerminalWatcher())
@@ -83,6 +84,7 @@ def resume(
     ] = None,
 ) -> int:
     """Continue a store that was interrupted: nothing that is finished is computed again."""
+    say_starting()
     from jobs.run.extraction import resume as resume_store
 
     outcome = resume_store(
@@ -118,6 +120,7 @@ def plan(
 
 
 def _planned(videos: str, request: Request, options: Options, *, json: bool) -> int:
+    say_starting()
     from jobs.run.plan import plan as plan_videos
 
     found = plan_videos(videos, request, options, TerminalWatcher())

@@ -123,6 +123,7 @@ def _train_with_ray(request: Work, loop: Loop) -> Path:
         scratch = temporary_beside(out / "ray")
         settings = {
             "request": ray.put(request),
+            "out": out,
             "loader_workers": _loader_workers(request, gpu=gpu, cores=cores),
             "save_every_seconds": loop.save_every_seconds,
             "threads": 1 if gpu else cores,

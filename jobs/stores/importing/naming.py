@@ -15,6 +15,7 @@ from pathlib import Path
 
 from extractor.store.disk.atomic import storage_errors
 from schemas.errors import UsageError
+from schemas.escaping import is_text
 
 
 class Rows(StrEnum):
@@ -91,7 +92,7 @@ def find_files(folder: Path, feature: str | None) -> FoundFiles:
     left_out: dict[str, list[str]] = {}
     for path in _files_of(folder):
         found = _NAME.fullmatch(path.name)
-        if found is None or not _is_text(path.name):
+        if found is None or not is_text(path.name):
             left_out.setdefault(_reason(path.name), []).append(path.name)
         elif found["key"] in _NOT_FEATURES:
             left_out.setdefault(_NOT_FEATURES[found["key"]], []).append(path.name)
@@ -117,16 +118,8 @@ def _files_of(folder: Path) -> list[Path]:
         ) from error
 
 
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _reason(name: str) -> str:
-    if not _is_text(name):
+    if not is_text(name):
         return "names that are not UTF-8"
     if name.endswith(".pkl"):
         return "pickles, which may run code when they are read: save with on_extraction=save_numpy"

@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from extractor.pipeline.messages import ItemDone
-from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, table
+from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, say_starting, size, table
 from jobs.cluster.devices import Workers
 from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
@@ -187,3 +187,11 @@ def test_bar_fits_the_terminal_and_uses_no_colour(columns: int, monkeypatch: pyt
     assert "\x1b[3" not in text
     for line in text.replace("\n", "\r").split("\r"):
         assert len(line.replace("\x1b[A", "").rstrip()) <= max(columns, 80)
+
+
+def test_a_start_is_told_on_a_terminal_alone(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    say_starting()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    say_starting()
+    assert capsys.readouterr().err.startswith("starting")

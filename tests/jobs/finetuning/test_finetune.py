@@ -92,7 +92,7 @@ def test_a_store_of_the_new_weights_holds_what_the_network_returned_while_it_lea
     _, predicting, evaluating, extracting = _documented(folder)
     assert _run(*predicting, "--device", "cpu") == 0
     assert _run(*evaluating) == 0
-    assert _run(*extracting, "--device", "cpu") == 0
+    assert _run(*extracting, "--size", 64, "--device", "cpu") == 0
     trained, store = load_head(run), FeatureStore(folder / "store")
     checkpoint = read_checkpoint(run / "model.safetensors")
     network = restore(describe_network("msnet_resnet18"), checkpoint).eval()
@@ -107,7 +107,7 @@ def test_a_store_of_the_new_weights_holds_what_the_network_returned_while_it_lea
         assert isinstance(whole, WholeVideo)
         rows = video_rows(network, whole.frames, tuple(trained.head.spec.shapes), TrainingPrecision.FLOAT32)
         clip = int(store.video_clips(video_id)[0])
-        start, stop, pair_start, pair_stop = store.row_ranges()[clip].tolist()
+        _, start, stop, pair_start, pair_stop = store.row_ranges()[clip].tolist()
         for name, values in rows.items():
             edges = (pair_start, pair_stop) if name in ("displacement", "confidence") else (start, stop)
             stored = store.rows(name, clip, *edges)
@@ -188,6 +188,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_extracted(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # of Ray's own
 def test_two_workers_have_the_losses_of_one(folder: Path, run: Path) -> None:
     command = ("gebd", "finetune", folder / "videos", folder / "marks.json", "--out", folder / "shared")
     given = ("--config", folder / "mine.toml", "--head", run / "frozen", "--device", "cpu", "--loader-workers", 0)
