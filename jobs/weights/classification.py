@@ -79,7 +79,7 @@ def wilson(share: float, count: int) -> Interval:
     z = 1.959964
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Interval(middle - half, middle + half)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
 def classify(

@@ -24,6 +24,7 @@ STAND_INS = {
     "ray": f'{NOTE}\n[ -n "$RAY_AUTH_TOKEN" ] && [ "$RAY_AUTH_MODE" = token ] || exit 9\n'
     'case "$*" in *--block*) exec sleep 30;; esac',
     "msnet": f"{NOTE}\n"
+    'until [ "$(grep -c "^ray start" "$NOTES")" -ge "${STARTS:-0}" ]; do sleep 0.05; done\n'  # they begin beside it
     '[ -z "${WAITS:-}" ] || { trap "sleep 0.3; exit 130" TERM; touch "$WAITS"; while true; do sleep 0.05; done; }\n'
     'exit "${CODE:-0}"',
 }
@@ -80,7 +81,9 @@ CLUSTER = {"SLURM_JOB_NODELIST": "node[1-3]", "SLURM_JOB_ID": "20017", "SLURM_CP
 
 @pytest.mark.parametrize("code", [0, 2])
 def test_a_cluster_of_all_nodes_runs_one_extraction(run: Run, code: int) -> None:
-    done, notes = run("slurm-ray.sh", "v", "s", "--hop", "4", CODE=str(code), SLURM_GPUS_ON_NODE="1", **CLUSTER)
+    done, notes = run(
+        "slurm-ray.sh", "v", "s", "--hop", "4", CODE=str(code), STARTS="3", SLURM_GPUS_ON_NODE="1", **CLUSTER
+    )
     assert done.returncode == code, done.stderr
     assert "ray start --head --block --port=20017 --num-cpus=4 --num-gpus=1" in notes
     joined = [line for line in notes if line.startswith("ray start --block --address=node1:20017")]

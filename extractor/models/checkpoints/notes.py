@@ -15,7 +15,7 @@ _LEARN_FEATURES = "msnet weights train --task classify"
 
 def graft_command(path: Path, model: str) -> str:
     """The command that trains an MS module on the backbone of a checkpoint that has none."""
-    return f"msnet weights train --config graft --model {model} --weights {shlex.quote(path.name)} --out RUN"
+    return f"msnet weights train --config graft --model {model} --weights {shlex.quote(str(path))} --out RUN"
 
 
 def saved_notes(metadata: Mapping[str, str]) -> list[str]:
@@ -54,7 +54,7 @@ def module_note(path: Path, kind: str, network: MSNet, *, is_new: bool, seed: in
         return (
             f"{path.name} ({kind}) has no MotionSqueeze module: the backbone is loaded, and the module keeps its random"
             f" initial weights (seed {seed}), so displacement means nothing before"
-            f" `{graft_command(path, network.spec.name)}` has trained it"
+            f" `{graft_command(Path(path.name), network.spec.name)}` has trained it"
         )
     if module.is_zero:
         return (

@@ -14,7 +14,7 @@ from jobs.cli.streams import say
 from schemas.errors import ConfigurationError
 from schemas.wording import counted
 
-_PANEL = "The page:"
+_PANEL = "The page"
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def _of_new_module(report: CheckpointReport) -> str:
 
     if not report.fit.kept:
         return ""
-    kept = counted(len(report.fit.kept), "parameter")
+    kept = counted(len(report.fit.kept), "tensor")
     command = graft_command(report.path, report.fit.model)
     return f"; {kept} of the MS module keep initial values, which `{command}` trains"
 

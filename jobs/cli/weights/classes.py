@@ -116,7 +116,10 @@ def evaluate_classes(
             report=shown.report,
         )
     _print(found)
-    write_bytes(out, json.dumps(sealed_content(summary(found), _RESULTS), indent=2).encode() + b"\n")
+    if not videos.validation:
+        say("", paragraph("no validation videos: all are scored, also those that the network may have learned from"))
+    content = summary(found) | {"held_out": bool(videos.validation)}
+    write_bytes(out, json.dumps(sealed_content(content, _RESULTS), indent=2).encode() + b"\n")
     written = [out]
     if options.picture is not None:
         title = f"{' + '.join(cost.weights.model for cost in found.networks)}, top-1 {100 * found.top(1):.1f} %"

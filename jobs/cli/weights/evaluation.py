@@ -56,7 +56,10 @@ def evaluate(
         Path | None, typer.Option("--real", help="Real videos (folder, table or file) to compare with optical flow.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="JSON file. (default: NAME.evaluation.json in this folder)")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="JSON file. (default: NAME.evaluation.json, or NAME.classes.json, in this folder)"
+        ),
     ] = None,
     matching_clips: Annotated[
         int | None,

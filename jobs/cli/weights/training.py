@@ -115,8 +115,8 @@ def train(
 
     wanted = read_config(config, task=task.value, **changes)
     if (lists is not None) == (task is _Task.MOTION):
-        expected, got = ("--videos", "none") if lists is None else ("no --videos", "some")
-        raise ConfigurationError(f"expected {expected} with --task {task.value}; got {got}. Change one of the two")
+        expected, got = ("--videos", "none. Give it") if lists is None else ("no --videos", "some. Leave it out")
+        raise ConfigurationError(f"expected {expected} with --task {task.value}; got {got}, or change --task")
     videos = None if lists is None else lists.read(needs_labels=task is _Task.CLASSIFY)
     if videos is not None:
         for label, text in videos.report.lines():

@@ -30,7 +30,7 @@ def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> 
     torch.save(random_state("resnet18", motion=False), tmp_path / "a.pth")
     code, out, err = call("weights", "convert", tmp_path / "a.pth", "--out", tmp_path / "tsn.safetensors")
     assert (code, err) == (0, "")
-    assert " ".join(out.split()).endswith(f"{GRAFT} tsn.safetensors --out RUN` trains one on it.")
+    assert " ".join(out.split()).endswith(f"{GRAFT} {tmp_path}/tsn.safetensors --out RUN` trains one on it.")
     code, out, _ = call("weights", "inspect", tmp_path / "tsn.safetensors")
     first, *lines = out.splitlines()
     assert (code, first) == (0, str(tmp_path / "tsn.safetensors"))
@@ -41,7 +41,7 @@ def test_weights_are_inspected_within_80_columns(call: Call, tmp_path: Path) -> 
     assert re.fullmatch(r"  SHA-256    [0-9a-f]{64}", next(line for line in lines if "SHA-256" in line))
     assert lines[-1] == "it fits tsn_resnet18"
     code, out, _ = call("weights", "inspect", tmp_path / "tsn.safetensors", "--model", "msnet_resnet18")
-    assert code == 0 and f"of the MS module keep initial values, which `{GRAFT} tsn" in " ".join(out.split())
+    assert code == 0 and f"of the MS module keep initial values, which `{GRAFT} {tmp_path}/tsn" in " ".join(out.split())
 
 
 def test_the_bundled_weights_are_inspected_and_tell_their_recipe(call: Call, tmp_path: Path) -> None:
