@@ -123,6 +123,7 @@ ARGUMENTS: dict[str, list[str]] = {  # of commands that fail because their input
     "gebd join": [EVIL, EVIL],
     "gebd evaluate": [EVIL, EVIL],
     "gebd train": [EVIL, EVIL, "--out", "run"],
+    "gebd finetune": [EVIL, EVIL, "--out", "run"],
     "gebd predict": [EVIL, EVIL, "--out", "a.json"],
     "gebd detect": [EVIL, "--out", "a.json"],
     "gebd demo": ["--out", f"file/{EVIL}"],
