@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,6 +17,8 @@ from training.config import TrainingConfig
 from training.tasks.classify.config import ClassifyConfig
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.motion.config import MotionConfig
+
+Config = TypeVar("Config", bound=TrainingConfig)
 
 TASKS: dict[str, type[TrainingConfig]] = {
     "motion": MotionConfig,
@@ -36,14 +40,30 @@ def read_config(source: Path | str | None = None, *, task: str = "motion", **cha
 
     Raises ConfigurationError where the file cannot be read or a field is unknown or invalid.
     """
-    recipes = RECIPES[task]
+    folder = files("training").joinpath("recipes")
+    return read_recipe(TASKS[task], source, RECIPES[task], folder, changes, what="training configuration")
+
+
+def read_recipe(
+    model: type[Config],
+    source: Path | str | None,
+    recipes: Sequence[str],
+    folder: Traversable,
+    changes: Mapping[str, Any],
+    *,
+    what: str,
+) -> Config:
+    """Read a configuration from a TOML file or, by name, one of `recipes` in `folder`, the first by default.
+
+    changes: override its fields. what: names it in a refusal. Raises ConfigurationError as `read_config`.
+    """
     source = recipes[0] if source is None else source
     try:
         if str(source) in recipes:
-            text = files("training").joinpath("recipes", f"{source}.toml").read_text("utf-8")
+            text = folder.joinpath(f"{source}.toml").read_text("utf-8")
         else:
             text = Path(source).read_text("utf-8")
-        return TASKS[task].model_validate({**tomllib.loads(text), **changes})
+        return model.model_validate({**tomllib.loads(text), **changes})
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationError(
@@ -51,6 +71,6 @@ def read_config(source: Path | str | None = None, *, task: str = "motion", **cha
             " Correct the path or the file"
         ) from error
     except ValidationError as error:
-        raise ConfigurationError(f"{source} is not a valid training configuration: {first_refusal(error)}") from error
+        raise ConfigurationError(f"{source} is not a valid {what}: {first_refusal(error)}") from error
     except (ValueError, RecursionError) as error:  # ValueError itself is of numbers of thousands of digits
         raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from gebd.heads.config import HeadConfig
 from gebd.heads.networks.spec import HeadName
 from schemas.config import ExtractionConfig, Resize
 from schemas.errors import ConfigurationError
-from schemas.wording import first_refusal
 from training.config import Frozen, TrainingConfig
+from training.configurations import read_recipe
 
 LEVELS = ("frame", "stage3_2x2", "motion_2x2", "displacement", "confidence")
 """What the head takes unless the configuration says otherwise."""
@@ -125,20 +124,5 @@ def read_config(source: Path | str | None = None, **changes: Any) -> FinetuneCon
 
     Raises ConfigurationError where the file cannot be read or a field is unknown or invalid.
     """
-    source = RECIPES[0] if source is None else source
-    try:
-        if str(source) in RECIPES:
-            text = files("jobs.finetuning").joinpath("recipes", f"{source}.toml").read_text("utf-8")
-        else:
-            text = Path(source).read_text("utf-8")
-        return FinetuneConfig.model_validate({**tomllib.loads(text), **changes})
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigurationError(
-            f"expected a TOML file, or {' or '.join(RECIPES)}; got {source}, which cannot be read ({reason})."
-            " Correct the path or the file"
-        ) from error
-    except ValidationError as error:
-        raise ConfigurationError(f"{source} is not a valid configuration: {first_refusal(error)}") from error
-    except (ValueError, RecursionError) as error:  # ValueError itself is of numbers of thousands of digits
-        raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error
+    folder = files("jobs.finetuning").joinpath("recipes")
+    return read_recipe(FinetuneConfig, source, RECIPES, folder, changes, what="configuration")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -33,6 +32,7 @@ from training.embedding import as_stored, enlarge_embedding, halvings_of
 from training.evaluation.passes import evaluating
 from training.folder import BEST
 from training.group import Group
+from training.tasks.schedule import warmed_cosine
 
 
 class FinetuneTask:
@@ -97,10 +97,7 @@ class FinetuneTask:
         """A linear warm-up, then along a cosine to 0."""
         config = self.config
         warmup = round(config.warmup_epochs * self.steps_per_epoch)
-        if step < warmup:
-            return config.learning_rate * (step + 1) / warmup
-        done = (step - warmup) / max(1, self.steps - warmup)
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return warmed_cosine(step, steps=self.steps, warmup=warmup, highest=config.learning_rate)
 
     def prepare(self, network: MSNet, step: int) -> None:
         """Train what is not frozen, and norms as they are."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ import typer
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
 from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as, with_listed_videos
 from jobs.cli.parameters import Device, takes
+from jobs.cli.results.plain import plain
 from jobs.cli.streams import say
 from jobs.cli.weights.checkpoints import weights_app
 from jobs.cli.weights.classes import ClassOptions, class_options, evaluate_classes
@@ -142,15 +142,7 @@ def _plain(found: WeightsEvaluation) -> dict[str, Any]:
 
     versions = {name: _version(name) for name in ("msnet-features", "torch", "opencv-python-headless")}
     content = {**asdict(found), "definitions": DEFINITIONS, "versions": versions}
-    return sealed_content(_nan_to_none(content), _EVALUATION)
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _nan_to_none(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return sealed_content(plain(content), _EVALUATION)
 
 
 def _version(name: str) -> str | None:

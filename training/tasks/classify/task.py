@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -26,6 +25,7 @@ from training.labels.sides import mirrored_labels, sided_classes
 from training.precision import autocast
 from training.tasks.classify.config import ClassifyConfig, Schedule
 from training.tasks.classify.scoring import ranks, score_videos
+from training.tasks.schedule import warmed_cosine
 
 
 class ClassifyTask:
@@ -78,12 +78,9 @@ class ClassifyTask:
         """A linear warm-up, then by steps or along a cosine."""
         config = self.config
         warmup = round(config.warmup_epochs * self.steps_per_epoch)
-        if step < warmup:
-            return config.learning_rate * (step + 1) / warmup
-        if config.schedule is Schedule.STEPS:
+        if config.schedule is Schedule.STEPS and step >= warmup:
             return config.learning_rate * config.drop ** sum(step >= round(at * self.steps) for at in config.drops)
-        done = (step - warmup) / max(1, self.steps - warmup)
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return warmed_cosine(step, steps=self.steps, warmup=warmup, highest=config.learning_rate)
 
     def prepare(self, network: MSNet, step: int) -> None:
         """Train all of the network; with `frozen_norms`, norms as they are."""

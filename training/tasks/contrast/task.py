@@ -30,6 +30,7 @@ from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys
 from training.tasks.contrast.retrieval import ends_of_videos, judge
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import num_frames, parted
+from training.tasks.schedule import warmed_cosine
 
 
 class ContrastTask:
@@ -84,10 +85,7 @@ class ContrastTask:
         """A linear warm-up, then a cosine to 0."""
         config = self.config
         warmup = min(round(config.warmup_epochs * self.steps_per_epoch), self.steps // 2)
-        if step < warmup:
-            return config.learning_rate * (step + 1) / warmup
-        done = (step - warmup) / max(1, self.steps - warmup)
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+        return warmed_cosine(step, steps=self.steps, warmup=warmup, highest=config.learning_rate)
 
     def prepare(self, network: MSNet, step: int) -> None:
         """Train all of the network; the keys of the step are still to come."""

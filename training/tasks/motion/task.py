@@ -27,6 +27,7 @@ from training.precision import autocast
 from training.tasks.motion.config import LossWeights, MotionConfig, Stage
 from training.tasks.motion.losses import boundary_loss, motion_class_loss
 from training.tasks.motion.matching import matching_losses, squeeze_with_scores
+from training.tasks.schedule import warmed_cosine
 from training.world import Boundary, Clips, Motion, World, WorldConfig
 
 _EVALUATED_AT_A_TIME = 4
@@ -85,11 +86,13 @@ class MotionTask(nn.Module):
     def learning_rate(self, step: int) -> float:
         """A linear warm-up of each stage, then a cosine down to its final rate."""
         stage, step = self.config.stage_at(step)
-        if step < stage.warmup_steps:
-            return stage.learning_rate * (step + 1) / stage.warmup_steps
-        done = (step - stage.warmup_steps) / max(1, stage.steps - stage.warmup_steps)
-        low, high = stage.final_learning_rate, stage.learning_rate
-        return low + (high - low) * 0.5 * (1 + math.cos(math.pi * done))
+        return warmed_cosine(
+            step,
+            steps=stage.steps,
+            warmup=stage.warmup_steps,
+            highest=stage.learning_rate,
+            lowest=stage.final_learning_rate,
+        )
 
     def prepare(self, network: MSNet, step: int) -> None:
         """Train all of the network, or what follows matching, or the MS module alone."""
