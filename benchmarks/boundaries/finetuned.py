@@ -1,11 +1,12 @@
 """What fine-tuning adds: backbone and head together beside the same head on frozen features, on procedural video.
 
-    python -m benchmarks.boundaries.finetuned FOLDER [--config FILE] [--training 240] [--test 160] [--head RUN]
+    python -m benchmarks.boundaries.finetuned FOLDER [--start msnet|tsn] [--config FILE] [--training 240] [--test 160]
 
 Writes videos of the demonstration's kind in two worlds, fine-tunes on one, predicts the other with both heads, and
 prints F1 and the paired difference with its interval over the same resampled videos. Each step goes on where an earlier
-run stopped. --config overrides the settings below, which are for a single core. --head: a run on the features of the
-first weights to start from, other than the one that is compared with, which is always trained in full.
+run stopped. --start: the first weights, the bundled ones, which know this kind of video, or those of weights/ that know
+single frames alone. --config overrides the settings below, which are for a single core. --head: a run on the features
+of the first weights to start from, instead of training one.
 """
 
 from __future__ import annotations
@@ -28,22 +29,31 @@ from training.world.videos import TRUTH_NAME, read_demo_videos, write_demo_video
 
 _SEEDS = {"train": 5_000_000, "test": 5_200_000}  # worlds that share no texture and no shape
 _SIZE_PX, _SECONDS = (128, 160), (8.0, 12.0)  # as in `msnet gebd demo`
-_SETTINGS = FinetuneConfig(
-    size_px=112,
-    frozen_stages=2,
-    epochs=2,
-    clips_per_step=2,
-    learning_rate=2e-4,
-    warmup_epochs=0.1,
-    colour=0.3,
-    least_scale=0.75,
-)
+_COMMON = FinetuneConfig(frozen_stages=2, clips_per_step=2, warmup_epochs=0.1, colour=0.3, least_scale=0.75)
+_STARTS = {
+    "msnet": (None, _COMMON.model_copy(update={"size_px": 112, "epochs": 2.0, "learning_rate": 2e-4})),
+    "tsn": (
+        "weights/tsn_resnet18.safetensors",
+        _COMMON.model_copy(
+            update={
+                "model": "tsn_resnet18",
+                "size_px": 80,
+                "epochs": 4.0,
+                "learning_rate": 5e-4,
+                "head_rate": 2.0,
+                "evaluate_every_epochs": 2.0,
+            }
+        ),
+    ),
+}
+"""By the name of the start: its weights, None for the bundled ones, and the settings."""
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Write, learn, predict, compare."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.boundaries.finetuned", description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--start", choices=_STARTS, default="msnet")
     parser.add_argument("--config", type=Path)
     parser.add_argument("--training", type=int, default=240)
     parser.add_argument("--test", type=int, default=160)
@@ -51,10 +61,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for part, count in (("train", options.training), ("test", options.test)):
         _write(options.folder / "videos" / part, count, _SEEDS[part])
-    config = _SETTINGS if options.config is None else read_config(options.config)
+    weights, config = _STARTS[options.start]
+    if options.config is not None:
+        config = read_config(options.config)
     run = options.folder / "run"
     videos = options.folder / "videos" / "train"
-    request = FinetuneRequest(config, videos, videos / TRUTH_NAME, run, head=options.head, loader_workers=0)
+    request = FinetuneRequest(config, videos, videos / TRUTH_NAME, run, weights, head=options.head, loader_workers=0)
     finetune(request, Loop(report=_tell), Reports())
     frozen = run / FROZEN if options.head is None else options.head
     print(compare(options.folder, {"fine-tuned": run, FROZEN: frozen}).table.round(3).to_string())

@@ -1,12 +1,12 @@
 """What learning without labels does to features, in miniature: linear probes before and after, and each loss left out.
 
-    python -m benchmarks.contrast FOLDER [--films N] [--epochs N] [--runs NAME ...] [--only STEP]
+    python -m benchmarks.contrast FOLDER [--start random] [--films N] [--epochs N] [--runs NAME ...] [--only STEP]
 
 Steps, each of which goes on where an earlier run stopped:
   write   N procedural videos without labels, and the videos of benchmarks/motion_classes (32 and 25 a class)
-  train   MSNet-ResNet-18 from the bundled weights at 64 px with all four losses, and with each of them left out
-  probe   linear probes of textures (10 families), shapes (4) and motion classes (12) on each network and on the bundled
-          weights, and how the losses fell; FOLDER/report.txt
+  train   MSNet-ResNet-18 from the first weights at 64 px with all four losses, and with each of them left out
+  probe   linear probes of textures (10 families), shapes (4) and motion classes (12) on each network and on the first
+          weights, and how the losses fell; FOLDER/runs/START/report.txt
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmarks.contrast.films import write_films
 from benchmarks.contrast.looks import PROBES
 from benchmarks.contrast.probes import Split, accuracy, lead, probe
-from benchmarks.contrast.runs import ALL, RUNS, SIZE_PX, Place, curves, held_out, network_of, train
+from benchmarks.contrast.runs import ALL, RUNS, SIZE_PX, STARTS, Place, curves, held_out, network_of, train
 from benchmarks.motion_classes.motions import CLASSES
 from benchmarks.motion_classes.probe import sampled_frames
 from benchmarks.motion_classes.videos import read_table, write_videos
@@ -44,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="where videos, trainings and results are kept")
+    parser.add_argument("--start", choices=STARTS, default=STARTS[0], help="the first weights (default: bundled)")
     parser.add_argument("--films", type=int, default=400, help="videos to learn from (default: 400)")
     parser.add_argument("--epochs", type=int, default=4, help="times that each of them is seen (default: 4)")
     parser.add_argument("--precision", default="bfloat16", help="of the convolutions (default: bfloat16)")
@@ -52,7 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.films < 20 or options.epochs < 3:
         parser.error("expected at least 20 --films and 3 --epochs; got fewer. Raise them")
-    place = Place(options.folder)
+    place = Place(options.folder, options.start)
     if options.only in (None, "write"):
         write_films(place.films, options.films)
         write_videos(place.motions, train=32, test=25)
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
             train(place, name, options.epochs, options.precision)
     if options.only in (None, "probe"):
         text = report(place, options.runs, options.epochs)
-        (place.folder / "report.txt").write_text(text + "\n", encoding="utf-8")
+        (place.run_of(ALL).parent / "report.txt").write_text(text + "\n", encoding="utf-8")
         print(text)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from extractor.models.loading import load_model
+from extractor.models.loading import RANDOM_WEIGHTS, load_model
 from extractor.models.msnet import MSNet
 from training.config import Share
 from training.configurations import read_config
@@ -24,7 +24,7 @@ LOSSES = ("intra_frame", "inter_frame", "clip", "order")
 ALL = "all"
 RUNS = (ALL, *(f"no_{name}" for name in LOSSES))
 MODEL = "msnet_resnet18"
-START = "bundled"
+STARTS = ("bundled", "random")
 SIZE_PX = 64
 HELD_OUT_SHARE = 0.1
 
@@ -52,9 +52,10 @@ least_area = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where everything of the benchmark lies, below `folder`."""
+    """Where everything of the benchmark lies, below `folder`; start: the first weights, one of STARTS."""
 
     folder: Path
+    start: str
 
     @property
     def films(self) -> Path:
@@ -68,7 +69,11 @@ class Place:
 
     def run_of(self, name: str) -> Path:
         """The folder of a training."""
-        return self.folder / "runs" / name
+        return self.folder / "runs" / self.start / name
+
+    def config_of(self, name: str) -> Path:
+        """The configuration of a training."""
+        return self.run_of(name).with_suffix(".toml")
 
     def checkpoint_of(self, name: str) -> Path:
         """What a training leaves."""
@@ -82,11 +87,13 @@ def train(place: Place, name: str, epochs: int, precision: str) -> None:
     text = _CONFIG.format(model=MODEL, epochs=epochs, precision=precision, size_px=SIZE_PX)
     if name != ALL:
         text += f"\n[losses]\n{name.removeprefix('no_')} = 0.0\n"
-    config = place.folder / f"{name}.toml"
-    config.write_text(text, encoding="utf-8")
     place.run_of(name).parent.mkdir(parents=True, exist_ok=True)
-    arguments = ["weights", "train", "--task", "contrast", "--config", str(config), "--videos", str(place.films)]
-    arguments += ["--validation-share", str(HELD_OUT_SHARE), "--out", str(place.run_of(name)), "--weights", START]
+    place.config_of(name).write_text(text, encoding="utf-8")
+    arguments = ["weights", "train", "--task", "contrast", "--config", str(place.config_of(name))]
+    arguments += ["--videos", str(place.films), "--validation-share", str(HELD_OUT_SHARE)]
+    arguments += ["--out", str(place.run_of(name))]
+    if place.start != RANDOM_WEIGHTS:
+        arguments += ["--weights", place.start]
     print("msnet", *arguments, flush=True)
     code = subprocess.run([sys.executable, "-m", "msnet_features", *arguments], check=False).returncode
     if code:
@@ -95,7 +102,7 @@ def train(place: Place, name: str, epochs: int, precision: str) -> None:
 
 def network_of(place: Place, name: str | None) -> MSNet:
     """A trained network; None for the one that all start from."""
-    network = load_model(MODEL, weights=START if name is None else place.checkpoint_of(name))
+    network = load_model(MODEL, weights=place.start if name is None else place.checkpoint_of(name))
     assert isinstance(network, MSNet)
     return network
 
@@ -113,9 +120,9 @@ def held_out(place: Place, name: str, *, trained: bool) -> dict[str, float]:
     Before, the heads are untrained, and centred on what the first clips show.
     """
     videos = read_labelled_videos(place.films, validation_share=HELD_OUT_SHARE, needs_labels=False)
-    config = read_config(place.folder / f"{name}.toml", task="contrast")
+    config = read_config(place.config_of(name), task="contrast")
     cpu = torch.device("cpu")
-    start, task = prepare(config, START, cpu, videos, 0)
+    start, task = prepare(config, None if place.start == RANDOM_WEIGHTS else place.start, cpu, videos, 0)
     try:
         if trained:
             state = torch.load(place.run_of(name) / "state.pt", weights_only=True)
