@@ -41,7 +41,7 @@ def read_declared(path: Path) -> Declared:
             has_classifier = _CLASSIFIER in opened.keys()  # noqa: SIM118
             num_classes = opened.get_slice(_CLASSIFIER).get_shape()[0] if has_classifier else None
     except (SafetensorError, OSError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
             f"expected one of our own files of weights at {path}; got {reason}. Copy or install it again"
         ) from error
