@@ -71,6 +71,6 @@ def read_recipe(
             " Correct the path or the file"
         ) from error
     except ValidationError as error:
-        raise ConfigurationError(f"{source} is not a valid {what}: {first_refusal(error)}") from error
+        raise ConfigurationError(f"{source} is not a valid {what}: {first_refusal(error, model=model)}") from error
     except (ValueError, RecursionError) as error:  # ValueError itself is of numbers of thousands of digits
         raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error
