@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -59,6 +61,11 @@ class TrainingConfig(Frozen):
     gradient_checkpointing: bool = False
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
 
+    @classmethod
+    def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
+        """Fields of a configuration, not checked yet, with square frames of this side: each task says it elsewhere."""
+        return {**fields, "size_px": size_px}
+
     @property
     def stores_float32(self) -> bool:
         """Whether checkpoints keep every bit of the weights; else kernels and matrices are stored in float16."""
@@ -68,3 +75,8 @@ class TrainingConfig(Frozen):
     def share_count(self) -> int:
         """Into how many a step's clips are divided."""
         return 1
+
+
+def with_entries(table: Any, **entries: Any) -> Any:
+    """A table of fields that are not checked yet, with other entries; what is no table is left to be refused."""
+    return {**table, **entries} if isinstance(table, dict) else table

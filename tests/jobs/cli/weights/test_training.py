@@ -117,6 +117,14 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
             ("--config", "graft"),
             "a network with an MS module to graft on it; got no weights",
         ),
+        (
+            ("--config", "miniature", "--size", "100"),
+            "miniature with size_px 100 is not a valid training configuration",
+        ),
+        (("--epochs", "3"), "no --epochs with --task motion; got 3.0. Its stages count steps: set `steps` of each in"),
+        (("--learning-rate", "3"), "got 3.0. Set `learning_rate` of each stage in a TOML file of your own (--config)"),
+        (("--clips-per-share", "3"), "no --clips-per-share with --task motion; got 3. Use --shares"),
+        (("--task", "contrast", "--shares", "3"), "with --task contrast; got 3. Use --clips-per-share"),
         (("--task", "classify"), "--videos with --task classify; got none"),
     ],
 )
