@@ -19,6 +19,8 @@ from training.tasks.classify.config import ClassifyConfig
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.motion.config import MotionConfig
 
+_MOST_BYTES = 1 << 20
+
 Config = TypeVar("Config", bound=TrainingConfig)
 
 TASKS: dict[str, type[TrainingConfig]] = {
@@ -65,7 +67,13 @@ def read_recipe(
         if str(source) in recipes:
             text = folder.joinpath(f"{source}.toml").read_text("utf-8")
         else:
-            text = Path(source).read_text("utf-8")
+            with Path(source).open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise ConfigurationError(
+                    f"expected at most {_MOST_BYTES >> 20} MiB of TOML; got more in {source}. Give another file"
+                )
+            text = content.decode()
         fields = {**tomllib.loads(text), **changes}
         if "size_px" in changes:
             del fields["size_px"]

@@ -128,3 +128,11 @@ def test_read_config_names_what_is_wrong(tmp_path: Path, text: str, message: str
 def test_read_config_of_a_missing_file_names_the_recipes(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="default or miniature"):
         read_config(tmp_path / "none.toml")
+
+
+def test_read_config_reads_no_more_than_a_configuration_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "big.toml"
+    path.write_bytes(_SMALL.encode() + b"#" * 2**20)
+    for endless in (path, Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match=f"expected at most 1 MiB of TOML; got more in {endless}"):
+            read_config(endless)
