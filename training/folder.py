@@ -100,6 +100,8 @@ class TrainingFolder:
 
     def begin(self, step: int) -> None:
         """Make the folder ready to go on behind `step` steps: rows of later ones will be written again."""
+        for name in LOGS:
+            _refuse_link(self.root / name)
         if not step:
             refuse_other_folder(self.root, {*LOGS, *CHECKPOINTS, CURVES, LEFT_OUT}.__contains__, "a training")
             probe_storage(self.root)
@@ -167,6 +169,7 @@ class TrainingFolder:
         return [{name: float(value) for name, value in row.items()} for row in _rows(self.root / _EVALUATIONS)]
 
     def _append(self, name: str, row: Mapping[str, object]) -> None:
+        _refuse_link(self.root / name)
         with self.saving():
             _append(self.root / name, row)
 
@@ -179,8 +182,18 @@ class TrainingFolder:
             self._curves.flush()
 
 
+def _refuse_link(path: Path) -> None:
+    """Raise StorageError for a symbolic link: rows would be added to a file of somebody else."""
+    if path.is_symlink():
+        raise StorageError(
+            f"expected {path} to be a file of the training; got a symbolic link. Remove it, and run the same command"
+            " again"
+        )
+
+
 def _append(path: Path, row: Mapping[str, object]) -> None:
-    with path.open("a", newline="") as file:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(handle, "a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         if not file.tell():
             writer.writeheader()
