@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,6 +51,9 @@ class TrainingConfig(Frozen):
     ema_decay: the checkpoint has the running mean of the weights, which keeps this much of itself a step; 0 for the
         weights of the last step.
     """
+
+    LATER_FIELDS: ClassVar[Mapping[str, Any]] = {}
+    """Fields that saved trainings may lack, as they are older, with the value that stands for how it was before."""
 
     model: str = "msnet_resnet18"
     seed: int = Field(default=0, ge=0, lt=HELD_OUT_SEED)

@@ -73,8 +73,10 @@ class TrainingFolder:
             else:
                 return
 
-    def read_state(self, configuration: str, device: torch.device) -> dict[str, Any] | None:
-        """The saved state; None in a new folder.
+    def read_state(
+        self, configuration: str, device: torch.device, later: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """The saved state; None in a new folder. later: fields, with values, that an older configuration may lack.
 
         Raises ConfigurationError where it is the state of another configuration, or cannot be read.
         """
@@ -85,13 +87,17 @@ class TrainingFolder:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             if not isinstance(state, dict) or not isinstance(state.get("config"), str):
                 raise ValueError("expected the state of a training")
-        except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
+            saved = json.loads(state["config"])
+        except (OSError, EOFError, RuntimeError, ValueError, RecursionError, UnpicklingError) as error:
             raise ConfigurationError(
                 f"expected the state of a training; got {path}, which cannot be read. Choose another folder, or remove"
                 " the file to start over"
             ) from error
-        if state["config"] != configuration:
-            field = _first_difference(json.loads(state["config"]), json.loads(configuration))
+        asked = json.loads(configuration)
+        if isinstance(saved, dict):
+            saved = {**(later or {}), **saved}
+        if saved != asked:
+            field = _first_difference(saved, asked)
             raise ConfigurationError(
                 f"expected the configuration that {self.root} was trained with; got another configuration ({field}"
                 " differs). Use the same one to continue, or choose another folder"
@@ -224,7 +230,7 @@ def _drop_rows_after(path: Path, step: int) -> None:
 
 def _first_difference(one: Any, other: Any, where: str = "") -> str:
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in one:
-            if one[key] != other.get(key):
-                return _first_difference(one[key], other.get(key), f"{where}.{key}" if where else key)
+        for key in {**one, **other}:
+            if one.get(key) != other.get(key):
+                return _first_difference(one.get(key), other.get(key), f"{where}.{key}" if where else key)
     return where or "it"

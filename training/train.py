@@ -283,7 +283,7 @@ class Trainer:
         return True
 
     def _resume(self) -> None:
-        state = self.folder.read_state(self._configuration, self.device)
+        state = self.folder.read_state(self._configuration, self.device, self.task.config.LATER_FIELDS)
         if state is None:
             return
         origin = json.loads(state["origin"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -80,6 +80,8 @@ class MotionConfig(TrainingConfig):
     evaluation: every `evaluate_every_steps` and at the end, on `evaluation_clips` held-out clips of
         `evaluation_size_px`.
     """
+
+    LATER_FIELDS: ClassVar[Mapping[str, Any]] = {"frozen_backbone": False}
 
     task: Literal["motion"] = "motion"
     edges: Edges | None = Edges.REPEAT
