@@ -157,7 +157,8 @@ def train(
         say(f"best by validation: {out / BEST}")
     logs = [str(out / name) for name in LOGS if (out / name).exists()]  # a short training may have no evaluation yet
     if logs:
-        say(f"losses and held-out evaluations: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
+        what = "losses and held-out evaluations" if len(logs) > 1 else "losses"
+        say(f"{what}: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
     _tell_of_left_out(out / LEFT_OUT)
     return INTERRUPTED if interruptions.happened else 0
 

@@ -65,7 +65,7 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
     code, said, told = call(*arguments)
     assert code == 130 and "Run the same command again" in told and "checkpoint after 1 of 3 steps" in said
-    assert "losses.csv" in said and "evaluations.csv" not in said
+    assert "losses: " in said and "losses.csv" in said and "evaluations.csv" not in said and "held-out" not in said
     monkeypatch.setattr(TrainingDisplay, "show", show)
     code, _, told = call(*arguments)
     assert code == 0 and "step 2 of 3" in told and "step 1 of 3" not in told
