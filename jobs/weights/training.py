@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 
+from extractor.models.checkpoints.bundled import from_any_folder
 from extractor.store.disk.atomic import temporary_beside
 from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import available_cores
@@ -58,7 +59,7 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What to train, on what, and where to; see `Work`."""
+    """What to train, on what, and where to; see `Work`. weights: also "bundled", or the name of public weights."""
 
     config: TrainingConfig
     out: Path
@@ -68,6 +69,10 @@ class TrainingRequest:
     workers: int = 1
     loader_workers: int | None = None
     ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:  # a worker of Ray works in another folder
+            object.__setattr__(self, "weights", from_any_folder(self.weights))
 
     def run(self, out: Path, device: torch.device | str, loader_workers: int, loop: Loop) -> Path:
         """Train into the folder `out`, in this process."""

@@ -13,7 +13,7 @@ import torch
 from ray.exceptions import RaySystemError
 
 from benchmarks.kills.training import Training, killed, losses, write_videos
-from jobs.weights.training import _Board, _in_a_line, train_weights
+from jobs.weights.training import TrainingRequest, _Board, _in_a_line, train_weights
 from schemas.errors import ResourceError
 from training.config import TrainingConfig
 from training.configurations import read_config
@@ -34,6 +34,20 @@ def _lost(board: _Board, cause: str | None) -> str:
             board.blame("RuntimeError: a later one")
     assert not board.begin()
     return str(board.error())
+
+
+def test_weights_are_the_same_in_whatever_folder_a_worker_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = read_config("miniature")
+    found = [
+        TrainingRequest(config, tmp_path, None if name is None else Path(name)).weights
+        for name in ("run/best.safetensors", "/run/best.safetensors", "bundled", "imagenet-resnet18", None)
+    ]
+    here, *others = found
+    assert here == tmp_path / "run/best.safetensors"
+    assert others == [Path("/run/best.safetensors"), Path("bundled"), Path("imagenet-resnet18"), None]
 
 
 def test_workers_that_die_without_a_word_may_lack_memory() -> None:
