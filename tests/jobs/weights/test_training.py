@@ -108,6 +108,7 @@ class FailingWork:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own
 @pytest.mark.parametrize(
     ("deed", "told"),
     [
