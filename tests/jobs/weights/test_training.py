@@ -43,11 +43,11 @@ def test_weights_are_the_same_in_whatever_folder_a_worker_works(
     config = read_config("miniature")
     found = [
         TrainingRequest(config, tmp_path, None if name is None else Path(name)).weights
-        for name in ("run/best.safetensors", "/run/best.safetensors", "bundled", "imagenet-resnet18", None)
+        for name in ("run/best.safetensors", "/run/best.safetensors", "bundled", "imagenet_resnet18_v1", None)
     ]
     here, *others = found
     assert here == tmp_path / "run/best.safetensors"
-    assert others == [Path("/run/best.safetensors"), Path("bundled"), Path("imagenet-resnet18"), None]
+    assert others == [Path("/run/best.safetensors"), Path("bundled"), Path("imagenet_resnet18_v1"), None]
 
 
 def test_workers_that_die_without_a_word_may_lack_memory() -> None:
