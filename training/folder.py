@@ -85,13 +85,14 @@ class TrainingFolder:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             if not isinstance(state, dict) or not isinstance(state.get("config"), str):
                 raise ValueError("expected the state of a training")
+            saved = json.loads(state["config"])
         except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
             raise ConfigurationError(
                 f"expected the state of a training; got {path}, which cannot be read. Choose another folder, or remove"
                 " the file to start over"
             ) from error
-        if state["config"] != configuration:
-            field = _first_difference(json.loads(state["config"]), json.loads(configuration))
+        if saved != (asked := json.loads(configuration)):  # the order of fields is that of the program's classes
+            field = _first_difference(saved, asked)
             raise ConfigurationError(
                 f"expected the configuration that {self.root} was trained with; got another configuration ({field}"
                 " differs). Use the same one to continue, or choose another folder"
