@@ -43,9 +43,7 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
     WeightsError where it is not a checkpoint; a misfit is part of the report.
     """
     checkpoint = read_checkpoint(Path(path))
-    architecture = checkpoint.architecture or _guess(checkpoint)
-    if architecture not in NETWORK_NAMES:  # a file of a later version may say anything
-        architecture = None
+    architecture = architecture_of(checkpoint)
     asked = model or architecture
     if asked is None:
         fit = _nearest(checkpoint)
@@ -66,6 +64,12 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
         metadata=checkpoint.metadata,
         fit=fit,
     )
+
+
+def architecture_of(checkpoint: Checkpoint) -> str | None:
+    """The network that its content suggests; None where it is none of ours."""
+    name = checkpoint.architecture or _guess(checkpoint)
+    return name if name in NETWORK_NAMES else None  # a file of a later version may say anything
 
 
 def _nearest(checkpoint: Checkpoint) -> Fit:
