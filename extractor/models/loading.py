@@ -14,7 +14,8 @@ from torch import Tensor
 
 from extractor.models.backbones.fusion import fuse
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
-from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint, restore
+from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from extractor.models.checkpoints.checkpoint import read_checkpoint, restore, save_checkpoint
+from extractor.models.checkpoints.checkpoint import read_checkpoint, save_checkpoint
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.checkpoints.inspection import CheckpointReport, architecture_of, inspect_checkpoint
 from extractor.models.spec import describe_network
 from schemas.errors import WeightsError

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractor.models.backbones.architecture import RESNET_LAYERS, backbone_numbers, resnet_expansion
-from extractor.models.checkpoints.checkpoint import Checkpoint, CheckpointKind, Fit, check_fit, read_checkpoint
+from extractor.models.checkpoints.checkpoint import Checkpoint, CheckpointKind, read_checkpoint
+from extractor.models.checkpoints.fitting import Fit, check_fit
 from extractor.models.checkpoints.names import is_motion_name
 from extractor.models.spec import NETWORK_NAMES, Family, describe_network
 from schemas.config import Edges
