@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from extractor.models.checkpoints.bundled import checkpoint_path
+from extractor.models.checkpoints.bundled import RANDOM_WEIGHTS, checkpoint_path
 from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from extractor.models.checkpoints.inspection import architecture_of
-from extractor.models.loading import RANDOM_WEIGHTS, load_checkpoint, load_model
+from extractor.models.loading import load_checkpoint, load_model
 from extractor.models.msnet import MSNet
 from extractor.models.spec import describe_network
 from jobs.weights.defaults import BUNDLED_MODEL
