@@ -1,8 +1,18 @@
-"""Foreign text made safe to show: characters that move the cursor, recolour or reorder a line become escapes."""
+"""Foreign text made safe to show: characters that move the cursor, recolour or reorder a line become escapes.
+
+And any value made safe for JSON.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any
 
 # C0, DEL and C1; marks, embeddings, overrides and isolates of direction; line separators; lone surrogates, which
 # stand for the bytes of a file name that is not UTF-8
@@ -37,6 +47,36 @@ def is_text(name: str) -> bool:
 def as_title(value: object) -> str:
     """`escaped` for a matplotlib title, where text between two dollars would be a formula."""
     return escaped(value).replace("$", r"\$")
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: records and mappings as objects, NaN and missing values as null, paths as text."""
+    if isinstance(value, float):  # first, as pages hold millions of numbers
+        return value if math.isfinite(value) else None
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, str | Path):
+        return _json_text(value)
+    if isinstance(value, datetime):
+        return value.isoformat() if value == value else None  # a missing one differs from itself
+    if isinstance(value, list | tuple):
+        return [plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {_json_text(name): plain(part) for name, part in value.items()}
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if hasattr(value, "tolist"):  # of NumPy and pandas
+        return plain(value.tolist())
+    if isinstance(value, Iterable):
+        return [plain(part) for part in value]
+    return None  # the missing values of pandas
+
+
+def _json_text(value: object) -> str:
+    """Text as every parser of JSON takes it: bytes of a path that are not UTF-8 become escapes, not lone surrogates."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 def _escape(found: re.Match[str]) -> str:

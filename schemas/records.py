@@ -227,8 +227,3 @@ class CommitRecord:
     checksums: dict[str, int]
     video_ids: tuple[str, ...]
     failures: tuple[Failure, ...]
-
-    @property
-    def all_video_ids(self) -> tuple[str, ...]:
-        """All items of the shard: those with rows, and those that failed."""
-        return (*self.video_ids, *(failure.video_id for failure in self.failures))

@@ -13,7 +13,7 @@ from training.config import TrainingConfig
 from training.embedding import enlarge_embedding
 from training.labels.labelled import LabelledVideos
 from training.start import Start, first_network, grafted_network
-from training.tasks.classify.config import ClassifyConfig, VideosDigest
+from training.tasks.classify.config import ClassifyConfig, LabelledDigest
 from training.tasks.classify.task import ClassifyTask
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.contrast.task import ContrastTask
@@ -54,14 +54,14 @@ def prepare(
     raise AssertionError(f"expected the configuration of a known task; got {type(config).__name__}")
 
 
-def digest_of(videos: LabelledVideos) -> VideosDigest:
+def digest_of(videos: LabelledVideos) -> LabelledDigest:
     """What tells whether a training goes on with the same videos. Paths do not count: a folder may be moved."""
     content = hashlib.sha256(repr(videos.classes).encode())
     for part in (videos.training, videos.validation):
         content.update(b"|")
         for example in part:
             content.update(repr((example.video_id, example.start_seconds, example.end_seconds, example.label)).encode())
-    return VideosDigest(
+    return LabelledDigest(
         classes=len(videos.classes),
         training=len(videos.training),
         validation=len(videos.validation),

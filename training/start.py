@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint, restore, without_classifier
+from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint, without_classifier
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.errors import ConfigurationError

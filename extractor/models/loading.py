@@ -14,7 +14,8 @@ from torch import Tensor
 
 from extractor.models.backbones.fusion import fuse
 from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, RANDOM_WEIGHTS, bundled_checkpoint
-from extractor.models.checkpoints.checkpoint import read_checkpoint, restore
+from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
@@ -69,6 +70,11 @@ def load_model(
     return _join(spec, members) if spec.is_ensemble else members[0]
 
 
+def load_checkpoint(checkpoint: Checkpoint, name: str, *, device: str | torch.device = "cpu") -> MSNet:
+    """The single network called `name` with the weights of a checkpoint that was read, as `load_model` returns it."""
+    return _ready(restore(describe_network(name), checkpoint), torch.float32, _usable_device(device))
+
+
 def normalize(frames: npt.NDArray[np.uint8] | Tensor) -> Tensor:
     """Turn RGB frames (..., H, W, 3) uint8 into network input: (..., 3, H, W) float32 on the same device.
 
@@ -106,6 +112,10 @@ def _load(
         )
     else:
         network = restore(spec, read_checkpoint(Path(weights)), seed=seed, edges=edges)
+    return _ready(network, dtype, device)
+
+
+def _ready(network: MSNet, dtype: torch.dtype, device: torch.device) -> MSNet:
     fused = fuse(network, dtype=dtype, device=device)
     fused.compute_dtype = dtype
     return fused

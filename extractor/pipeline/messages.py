@@ -21,7 +21,6 @@ Rows = dict[str, npt.NDArray[np.generic]]
 ROW_KINDS = ("frames", "stage2", "stage3", "pairs", "clips")
 """Fields of a batch's plan that count rows. Stages of a frame are known earlier than its feature."""
 
-SPAN_COLUMNS = ("item", "sequence", *ROW_KINDS)
 _EARLY = {"motion": "stage2", "stage2": "stage2", "stage3": "stage3"}  # by attribute of the network's output
 
 
@@ -51,8 +50,8 @@ class FramesDamaged:
 class BatchRows:
     """Rows of one batch of the network, in the store's formats.
 
-    spans: (K, 7), one row for each piece of a sequence in the order of the rows, columns as `SPAN_COLUMNS`: the item,
-    the number of the sequence within it, and how many rows of each kind (`row_kinds`) are the piece's.
+    spans: (K, 7), one row for each piece of a sequence in the order of the rows: the item, the number of the sequence
+    within it, and how many rows of each of `ROW_KINDS` are the piece's.
     """
 
     rows: Rows

@@ -15,17 +15,16 @@ import pandas as pd
 from extractor.store.commits.run import Run, read_run
 from extractor.store.commits.snapshot import Commits, committed
 from extractor.store.disk.open_shards import OpenShards
-from extractor.store.disk.rows import as_read, neighbours
+from extractor.store.disk.stored_tensors import StoredTensors
 from extractor.store.index.clips import RANGES, ClipIndex, ScatteredError, Tables, tables_of
 from extractor.store.manifest import cached_manifest, cached_rows, merge_failures, merge_fragments
 from extractor.store.table_columns import joined
 from extractor.store.tables import read_table_columns
 from schemas.config import ExtractionConfig
 from schemas.errors import StoreError
-from schemas.layout import DatasetSpec, StorePaths, row_range
+from schemas.layout import StorePaths, row_range
 from schemas.manifest import MANIFEST_COLUMNS
 from schemas.records import CommitRecord
-from schemas.tensors import TENSORS
 from schemas.wording import counted
 
 Array = npt.NDArray[Any]
@@ -63,6 +62,7 @@ class FeatureStore:
         self._max_open_files = max(1, max_open_files)
         self._cache_bytes = cache_bytes
         self._files = OpenShards(self.paths, self.run.datasets, self._max_open_files, cache_bytes)
+        self._tensors = StoredTensors(self._files, self.run.datasets, self.run.shape.cells[1])
         self._see(committed(self.paths))
 
     @property
@@ -118,10 +118,10 @@ class FeatureStore:
         found = None if "manifest" in vars(self) else cached_rows(self.paths, self._commits, first, columns)
         return self.manifest[list(columns)].iloc[first].reset_index(drop=True) if found is None else found
 
-    @cached_property
+    @property
     def tensors(self) -> tuple[str, ...]:
         """Names of the store's tensors."""
-        return tuple(self._specs)
+        return self._tensors.names
 
     @property
     def num_clips(self) -> int:
@@ -152,24 +152,24 @@ class FeatureStore:
 
         To cut out a clip, take its row range in the manifest minus the start of the video's first clip.
         """
-        return self._read_clips(self._checked(tensors), self.video_clips(video_id))
+        return self._read_clips(self._tensors.checked(tensors), self.video_clips(video_id))
 
     def clip(self, index: int, tensors: Sequence[str] | None = None) -> dict[str, Array]:
         """Tensors by name (default: all) of the clip in row `index` of the manifest."""
         position = self._position(index)
-        return self._read_clips(self._checked(tensors), range(position, position + 1))
+        return self._read_clips(self._tensors.checked(tensors), range(position, position + 1))
 
     def clips(self, indices: Sequence[int], tensors: Sequence[str] | None = None) -> list[dict[str, Array]]:
         """Like `clip` for many clips at once, in the given order; neighbouring rows are read together."""
-        names = self._checked(tensors)
+        names = self._tensors.checked(tensors)
         wanted = np.array([self._position(index) for index in indices], dtype=np.int64)
         found: list[dict[str, Array]] = [{} for _ in wanted]
         files, ranges = self._index.shards(wanted), self._index.ranges(wanted)
         for file in np.unique(files):
             places = np.flatnonzero(files == file)
             for name in names:
-                starts, stops = row_range(ranges[places], self._specs[name].level)
-                for place, rows in self._gather(name, int(file), starts, stops):
+                starts, stops = row_range(ranges[places], self._tensors.spec(name).level)
+                for place, rows in self._tensors.gather(name, self._shards[file], starts, stops):
                     found[places[place]][name] = rows
         return found
 
@@ -205,45 +205,36 @@ class FeatureStore:
 
     def dtype(self, name: str) -> np.dtype[Any]:
         """Dtype of a tensor as it is read."""
-        self._checked([name])
-        return np.dtype(bool) if name in ("valid", "tied") else np.dtype(self._specs[name].dtype)
+        return self._tensors.dtype(name)
 
     def row_shape(self, name: str) -> tuple[int, ...]:
         """Shape of one row of a tensor."""
-        self._checked([name])
-        shape = self._specs[name].shape
-        return (shape[0], self.run.shape.cells[1]) if name == "tied" else shape
+        return self._tensors.row_shape(name)
 
     def shape(self, name: str, clips: range) -> tuple[int, ...]:
         """Shape of a tensor over neighbouring clips of one video."""
-        self._checked([name])
         _, start, stop = self._range(name, clips)
         return (stop - start, *self.row_shape(name))
 
     def blocks(self, name: str, clips: range, block_rows: int | None = None) -> Iterator[Array]:
         """Rows of a tensor over neighbouring clips of one video, `block_rows` (default: about 8 MB) at a time."""
-        self._checked([name])
         file, start, stop = self._range(name, clips)
-        step = block_rows or max(1, _BLOCK_BYTES // self._specs[name].row_bytes)
+        step = block_rows or max(1, _BLOCK_BYTES // self._tensors.spec(name).row_bytes)
         for first in range(start, stop, step):
-            yield self._read(name, file, first, min(stop, first + step))
+            yield self._tensors.read(name, self._shards[file], first, min(stop, first + step))
 
     def rows(self, name: str, clip: int, start: int, stop: int) -> Array:
         """Rows [start, stop) of a tensor, in the manifest's row numbers, of the file that holds a clip.
 
         For windows of long clips; `clip` and `video` read whole clips and videos.
         """
-        self._checked([name])
-        return self._read(name, int(self._index.shards(np.array([self._position(clip)]))[0]), start, stop)
+        self._tensors.checked([name])
+        file = int(self._index.shards(np.array([self._position(clip)]))[0])
+        return self._tensors.read(name, self._shards[file], start, stop)
 
     def close(self) -> None:
         """Close all files. The store reopens them when it is used again."""
         self._files.close()
-
-    @cached_property
-    def _specs(self) -> dict[str, DatasetSpec]:
-        by_path = {spec.path: spec for spec in self.run.datasets}
-        return {name: by_path[stored.path] for name, stored in TENSORS.items() if stored.path in by_path}
 
     def _see(self, commits: Commits) -> None:
         """Show these commits."""
@@ -264,13 +255,6 @@ class FeatureStore:
             raise IndexError(f"expected the index of one of {counted(count, 'clip')}; got {index}")
         return int(index) % count
 
-    def _checked(self, names: Sequence[str] | None) -> tuple[str, ...]:
-        if names is None:
-            return self.tensors
-        if isinstance(names, str) or not set(names) <= set(self.tensors):
-            raise StoreError(f"expected names among {', '.join(self.tensors)}; got {names!r}")
-        return tuple(names)
-
     def _ends(self, clips: range) -> tuple[int, Int64Array, Int64Array]:
         """The file of neighbouring clips of one video; rows of the first clip and of the last, as `RANGES`."""
         ends = np.array([clips[0], clips[-1]])
@@ -279,30 +263,19 @@ class FeatureStore:
 
     def _range(self, name: str, clips: range) -> tuple[int, int, int]:
         """(file, start, stop) of a tensor's rows for neighbouring clips of one video."""
+        level = self._tensors.spec(name).level
         file, first, last = self._ends(clips)
-        level = self._specs[name].level
         return file, int(row_range(first, level)[0]), int(row_range(last, level)[1])
 
     def _read_clips(self, names: Sequence[str], clips: range) -> dict[str, Array]:
         """Tensors of neighbouring clips of one video."""
         file, first, last = self._ends(clips)
-        levels = {name: self._specs[name].level for name in names}
-        return {
-            name: self._read(name, file, int(row_range(first, level)[0]), int(row_range(last, level)[1]))
-            for name, level in levels.items()
-        }
-
-    def _gather(self, name: str, file: int, starts: Array, stops: Array) -> Iterator[tuple[int, Array]]:
-        """(position, rows) for row ranges of one file; neighbouring ranges are read at once."""
-        for places, low, high in neighbours(starts, stops, self._specs[name].row_bytes):
-            rows = self._read(name, file, low, high)
-            for place in places:
-                part = rows[int(starts[place]) - low : int(stops[place]) - low]
-                yield place, part if len(places) == 1 else part.copy()
-
-    def _read(self, name: str, file: int, start: int, stop: int) -> Array:
-        rows = self._files.read(*self._shards[file], self._specs[name].path, start, stop)
-        return as_read(name, rows, self.run.shape.cells[1])
+        found = {}
+        for name in names:
+            level = self._tensors.spec(name).level
+            start, stop = int(row_range(first, level)[0]), int(row_range(last, level)[1])
+            found[name] = self._tensors.read(name, self._shards[file], start, stop)
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {

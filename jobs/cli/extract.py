@@ -15,7 +15,7 @@ from jobs.cli.app import app, resumable
 from jobs.cli.config_file import ConfigFile, SaveConfig, save_options
 from jobs.cli.display import TerminalWatcher, notice, say_starting
 from jobs.cli.parameters import Json, Store, Videos, request_options, shard_options, takes, work_options
-from jobs.cli.results.plain import print_document
+from jobs.cli.results.documents import print_document
 from jobs.cli.results.plan import plan_document
 from jobs.cli.results.summaries import print_outcome, print_plan
 from jobs.cluster.options import Options

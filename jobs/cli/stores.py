@@ -11,8 +11,8 @@ import typer
 from jobs.cli.app import app
 from jobs.cli.display import paragraph, progress, rows, size, table
 from jobs.cli.parameters import Json, Store, takes
+from jobs.cli.results.documents import print_document
 from jobs.cli.results.page import Page, page_options, write_html
-from jobs.cli.results.plain import print_document
 from jobs.cli.results.report import print_report
 from jobs.cli.results.stores import (
     compare_document,

@@ -14,8 +14,8 @@ from gebd.heads.config import HeadConfig
 from gebd.heads.networks.spec import HeadName
 from schemas.config import ExtractionConfig, Resize
 from schemas.errors import ConfigurationError
-from training.config import Frozen, TrainingConfig
 from training.configurations import read_recipe
+from training.tasks.config import VideosConfig
 
 LEVELS = ("frame", "stage3_2x2", "motion_2x2", "displacement", "confidence")
 """What the head takes unless the configuration says otherwise."""
@@ -32,29 +32,19 @@ class Form(StrEnum):
     WINDOWS = "windows"
 
 
-class VideosDigest(Frozen):
-    """Which videos are learned from. sha256: of the ids, marks and features of both parts."""
-
-    training: int = Field(ge=1)
-    validation: int = Field(ge=1)
-    sha256: str
-
-
-class FinetuneConfig(TrainingConfig):
+class FinetuneConfig(VideosConfig):
     """Learning event boundaries, backbone and head together.
 
     head: the head, its input at `head.rate_hz`, its targets and its training on the features of the first weights. Its
     seed is `seed`. Of its augmentation, speed (`stretch`) and direction (`reverse`) are those of the frames.
     size_px, resize: of the frames, as in an extraction.
 
-    epochs: times that each video is seen. clips_per_step: clips of an optimizer step; clips_per_share: how many of them
-    a device takes at a time. learning_rate: of the network, after a linear rise over `warmup_epochs` falling along a
-    cosine to 0; head_rate multiplies it for the head. weight_decay: of the network.
+    learning_rate: of the network, falling along a cosine to 0; head_rate multiplies it for the head. weight_decay: of
+    the network.
     frozen_stages: stages of the network that stay as they are, from the first: 0, 2 or 3; with 2, displacement stays
     too. Norms keep their statistics and scales, as a share holds few clips.
     flip, least_scale, colour: all frames of a clip are flipped with this probability, cut to a part of this least side,
     and changed in brightness, contrast and saturation by this factor.
-    videos: set by the program, so that a training is not resumed with other videos.
     """
 
     task: Literal["finetune"] = "finetune"
@@ -73,16 +63,9 @@ class FinetuneConfig(TrainingConfig):
     flip: float = Field(default=0.5, ge=0, le=1)
     least_scale: float = Field(default=0.8, gt=0, le=1)
     colour: float = Field(default=0.2, ge=0, le=1)
-    evaluate_every_epochs: float = Field(default=1.0, gt=0)
-    videos: VideosDigest | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.clips_per_step % self.clips_per_share:
-            raise ValueError(
-                f"expected clips_per_step to be a multiple of clips_per_share; got {self.clips_per_step} and"
-                f" {self.clips_per_share}. Change one of them"
-            )
         if self.ema_decay:
             raise ValueError(f"expected ema_decay 0, as the head has no running mean; got {self.ema_decay}")
         if self.form is Form.WINDOWS and self.head.head is HeadName.SIMILARITY:
@@ -91,11 +74,6 @@ class FinetuneConfig(TrainingConfig):
                 f" for {Form.WINDOWS}; got {HeadName.SIMILARITY}. Change head, or use {Form.STRETCHES}"
             )
         return self
-
-    @property
-    def share_count(self) -> int:
-        """Into how many a step's clips are divided."""
-        return self.clips_per_step // self.clips_per_share
 
     @property
     def clip_frames(self) -> int:

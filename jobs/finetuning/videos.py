@@ -13,10 +13,10 @@ from extractor.video.objects.addresses import Place, joined
 from gebd.annotations.records import VideoAnnotation
 from gebd.dataset.dataset import GEBDDataset
 from gebd.heads.splitting import Parts
-from jobs.finetuning.config import VideosDigest
 from schemas.errors import InventoryError, UsageError
 from schemas.records import is_address
 from training.clips.records import Example
+from training.tasks.config import VideosDigest
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.escaping import escaped
+from schemas.escaping import escaped, plain
 
 
 def script(function: str, *arguments: Any) -> bytes:
     """A script that calls `msnet.function(...)`. NaN becomes null; all text is ASCII, and so never ends early."""
-    texts = (json.dumps(_plain(value), separators=(",", ":"), allow_nan=False) for value in arguments)
+    texts = (json.dumps(plain(value), separators=(",", ":"), allow_nan=False) for value in arguments)
     return f"msnet.{function}({','.join(texts)});\n".encode()
 
 
@@ -38,13 +38,3 @@ def data_uri(kind: str, data: bytes) -> str:
 
 def _short(value: float) -> float:
     return int(value) if value == int(value) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

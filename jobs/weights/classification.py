@@ -18,11 +18,12 @@ import torch
 from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
+from extractor.models.checkpoints.bundled import checkpoint_path
 from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from extractor.models.msnet import MSNet, build_network
 from extractor.models.spec import NetworkSpec
-from jobs.weights.defaults import Views
-from jobs.weights.loading import LoadedWeights, load_weights
+from jobs.weights.defaults import BUNDLED_MODEL, Views
+from jobs.weights.loading import LoadedWeights, load_read_weights
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.intervals import Interval
 from schemas.records import Failure
@@ -107,8 +108,9 @@ def classify(
     left_out: dict[str, Failure] = {}
     classes: tuple[str, ...] | None = None
     for path in checkpoints:
-        weights, network = load_weights(path, model, device)
-        checkpoint = read_checkpoint(Path(weights.weights))
+        file = checkpoint_path(path, model or BUNDLED_MODEL)
+        checkpoint = read_checkpoint(file)
+        weights, network = load_read_weights(checkpoint, file, model, device)
         theirs = _classes(checkpoint, network, videos.classes)
         if classes not in (None, theirs):
             raise WeightsError(f"expected checkpoints of the same classes; got others in {path}. Leave it out")

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractor.models.checkpoints.bundled import RANDOM_WEIGHTS, checkpoint_path
-from extractor.models.checkpoints.inspection import inspect_checkpoint
-from extractor.models.loading import load_model
+from extractor.models.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from extractor.models.checkpoints.inspection import architecture_of
+from extractor.models.loading import load_checkpoint, load_model
 from extractor.models.msnet import MSNet
+from extractor.models.spec import describe_network
 from jobs.weights.defaults import BUNDLED_MODEL
 from schemas.errors import WeightsError
 
@@ -29,14 +31,33 @@ def load_weights(weights: str | Path, model: str | None, device: str) -> tuple[L
     `weights` may also be "random", which needs `model`, or "bundled". Raises WeightsError where the checkpoint does not
     load, matches none of our networks, or belongs to an ensemble.
     """
-    weights = checkpoint_path(weights, model or BUNDLED_MODEL)
-    if model is None and str(weights) == RANDOM_WEIGHTS:
+    path = checkpoint_path(weights, model or BUNDLED_MODEL)
+    if str(path) != RANDOM_WEIGHTS:
+        return load_read_weights(read_checkpoint(path), path, model, device)
+    if model is None:
         raise WeightsError("expected the name of a network for random weights; got none. Give --model")
-    name = model or inspect_checkpoint(weights).architecture
+    network = load_model(model, weights=RANDOM_WEIGHTS, device=device)
+    if not isinstance(network, MSNet):
+        raise _ensemble(model)
+    return _loaded(network, path), network
+
+
+def load_read_weights(
+    checkpoint: Checkpoint, weights: Path, model: str | None, device: str
+) -> tuple[LoadedWeights, MSNet]:
+    """`load_weights` of a checkpoint that was read from `weights`."""
+    name = model or architecture_of(checkpoint)
     if name is None:
         raise WeightsError(f"expected weights of a known network; got {weights}. Name its network with --model")
-    network = load_model(name, weights=str(weights), device=device)
-    if not isinstance(network, MSNet):
-        raise WeightsError(f"expected a single network; got {name}, an ensemble of two. Evaluate each member")
-    spec = network.spec
-    return LoadedWeights(spec.name, str(weights), spec.weights_sha256, network.notes), network
+    if describe_network(name).is_ensemble:
+        raise _ensemble(name)
+    network = load_checkpoint(checkpoint, name, device=device)
+    return _loaded(network, weights), network
+
+
+def _loaded(network: MSNet, weights: Path) -> LoadedWeights:
+    return LoadedWeights(network.spec.name, str(weights), network.spec.weights_sha256, network.notes)
+
+
+def _ensemble(name: str) -> WeightsError:
+    return WeightsError(f"expected a single network; got {name}, an ensemble of two. Evaluate each member")

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import json
 import random
 import unicodedata
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from schemas.escaping import escaped, escaped_lines
+from schemas.escaping import escaped, escaped_lines, plain
 
 HOSTILE = ["\x1b]0;title\x07", "\x9b31m", "\x7f", "\r", "\b", "\u202e", "\u2066", "\u2028", "\u200f", "\udcff"]
 
@@ -34,3 +38,14 @@ def test_no_text_holds_a_control_character_afterwards() -> None:
         text = "".join(chr(letters.choice([letters.randrange(0x2100), letters.randrange(0x110000)])) for _ in range(50))
         found = {unicodedata.category(letter) for letter in escaped(text)}
         assert found.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
+
+
+def test_values_become_plain() -> None:
+    content = {"a": np.float32(1.5), "b": float("nan"), "c": (Path("x"), pd.NA, pd.NaT), 4: np.arange(2)}
+    assert plain(content) == {"a": 1.5, "b": None, "c": ["x", None, None], "4": [0, 1]}
+
+
+def test_bytes_of_a_path_that_are_no_text_do_not_break_parsers() -> None:
+    found = plain({"a\udc80": [Path("/b\udcff"), "\u00e9\U0001f600"]})
+    assert found == {"a\\udc80": ["/b\\udcff", "\u00e9\U0001f600"]}
+    json.dumps(found, ensure_ascii=False).encode()

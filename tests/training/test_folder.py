@@ -1,14 +1,17 @@
-"""The folder of a training after a kill at a bad moment."""
+"""The folder of a training: after a kill at a bad moment, and after an update of the program."""
 
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from schemas.errors import StorageError
+from schemas.errors import ConfigurationError, StorageError
 from training.folder import TrainingFolder
+from training.tasks.classify.config import ClassifyConfig
 
 _EVALUATIONS = "step,figure\r\n1,0.25\r\n2,0.5\r\n3,0.75\r\n"
 
@@ -64,3 +67,19 @@ def test_rows_are_not_added_to_what_a_link_points_to(tmp_path: Path, name: str) 
             folder.log_evaluation(1, {"figure": 0.5})
     folder.close()
     assert other.read_text() == "step\n1\n2\n"
+
+
+def _reversed(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _reversed(value[name]) for name in reversed(value)}
+    return value
+
+
+def test_a_configuration_with_its_fields_in_another_order_is_the_same(tmp_path: Path) -> None:
+    config, folder = ClassifyConfig(), TrainingFolder(tmp_path)
+    before = json.dumps(_reversed(config.model_dump(mode="json")))
+    folder.save_state({"config": before, "step": 3})
+    state = folder.read_state(config.model_dump_json(), torch.device("cpu"))
+    assert state is not None and state["step"] == 3
+    with pytest.raises(ConfigurationError, match=r"\(dropout differs\)"):
+        folder.read_state(ClassifyConfig(dropout=0.1).model_dump_json(), torch.device("cpu"))

@@ -12,7 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from extractor.models.checkpoints.checkpoint import read_checkpoint, restore, save_checkpoint
+from extractor.models.checkpoints.checkpoint import read_checkpoint, save_checkpoint
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.checkpoints.notes import matching_note
 from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet, build_network

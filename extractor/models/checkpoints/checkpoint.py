@@ -1,4 +1,4 @@
-"""Checkpoints: recognised by their content, loaded whole or refused with what does not fit, saved in our own format.
+"""Checkpoints: recognised by their content, and saved in our own format.
 
 Kinds: "reference" (MSNet as its public code saves it), "tsm" (releases of TSM), "imagenet" (torchvision's names),
 "msnet" (our own safetensors). "tsm", "imagenet" and our own files of TSN and TSM have no MS module; a network's own
@@ -20,17 +20,13 @@ from torch import Tensor
 
 from extractor.models.checkpoints.declared import FORMAT, FORMAT_VERSION, own_numbers
 from extractor.models.checkpoints.files import read_weights_file
-from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
-from extractor.models.checkpoints.notes import matching_note, module_note, saved_notes
-from extractor.models.msnet import MSNet, build_network
+from extractor.models.checkpoints.names import canonical_names, is_motion_name, listed, plain_name, spell_as_torchvision
+from extractor.models.msnet import MSNet
 from extractor.models.public.cache import named_checkpoint
-from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 
 CheckpointKind = Literal["reference", "tsm", "imagenet", "msnet"]
-
-_LISTED_NAMES = 8  # in a message, of each sort
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +51,6 @@ class Checkpoint:
         return any(map(is_motion_name, self.tensors))
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """How a checkpoint fits a network: names it lacks, names it should not have, names of another shape.
-
-    `kept` are parameters of the MS module that keep their initial values, as the checkpoint has no MS module.
-    """
-
-    model: str
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    misshapen: tuple[str, ...]
-    kept: tuple[str, ...]
-    problem: str | None = None  # anything else that is wrong
-
-    @property
-    def fits(self) -> bool:
-        """Whether the checkpoint can be loaded."""
-        return not (self.missing or self.unexpected or self.misshapen or self.problem)
-
-    def describe(self) -> str:
-        """What does not fit, in one line."""
-        sorts = {"missing": self.missing, "unexpected": self.unexpected, "wrongly shaped": self.misshapen}
-        parts = [self.problem] if self.problem else []
-        parts += [f"{len(names)} {sort} ({_listed(names)})" for sort, names in sorts.items() if names]
-        return "; ".join(parts)
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read and recognise the checkpoint at `path`, which may be the name of fetched public weights.
 
@@ -103,7 +72,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not any(name.startswith(("layer1.0.", "features.1.")) for name in tensors):
         raise WeightsError(
             f"expected weights of a network of this family; none of the {len(file.tensors)} tensors of {path} is named"
-            f" like one ({_listed(tuple(file.tensors)) or 'it is empty'})"
+            f" like one ({listed(tuple(file.tensors)) or 'it is empty'})"
         )
     kind = _recognise(tensors, originals, bool(shifted), file.metadata)
     if kind == "reference":  # it has a batch norm that nothing uses
@@ -130,66 +99,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def check_fit(checkpoint: Checkpoint, spec: NetworkSpec) -> tuple[Fit, NetworkSpec]:
-    """Return how `checkpoint` fits the network `spec`, and `spec` with what the checkpoint decides.
-
-    The checkpoint decides the classes and which blocks shift. `spec.num_classes` must be None or its own.
-    """
-    problem = None
-    is_backbone = not checkpoint.has_motion and spec.has_motion and _is_backbone_of(checkpoint, spec)
-    if checkpoint.architecture not in (None, spec.name) and not is_backbone:
-        problem = f"it is a {checkpoint.architecture}"
-    elif spec.num_classes not in (None, checkpoint.num_classes):
-        problem = f"expected {spec.num_classes} classes; got {checkpoint.num_classes}"
-    elif spec.family == "tsn" and checkpoint.shifted_blocks:
-        problem = "its blocks were trained with the temporal shift, which a TSN lacks"
-    shifted = None if problem or spec.family == "tsn" else checkpoint.shifted_blocks
-    with_classes = replace(spec, num_classes=checkpoint.num_classes)
-    try:
-        if shifted is not None:
-            blocks = describe_network(spec.name, shifted_blocks=shifted).shifted_blocks
-            with_classes = replace(with_classes, shifted_blocks=blocks)
-    except ConfigurationError as error:
-        problem = str(error)
-    expected = _expected(with_classes)
-    missing = [name for name in expected if name not in checkpoint.tensors]
-    kept = [name for name in missing if is_backbone and is_motion_name(name)]
-    fit = Fit(
-        spec.name,
-        tuple(name for name in missing if name not in set(kept)),
-        tuple(original for name, original in checkpoint.originals.items() if name not in expected),
-        tuple(
-            f"{checkpoint.originals[name]} {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            for name, tensor in checkpoint.tensors.items()
-            if name in expected and tensor.shape != expected[name].shape
-        ),
-        tuple(kept),
-        problem,
-    )
-    return fit, with_classes
-
-
-def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: Edges | None = None) -> MSNet:
-    """Build a trainable network, in training mode, with the weights of `checkpoint`; WeightsError where they misfit.
-
-    Without an MS module in the checkpoint (TSM, TSN, ImageNet), the network's keeps its initial weights from `seed`,
-    and `notes` says so. `edges` are by default those the checkpoint was made for.
-    """
-    fit, spec = check_fit(checkpoint, spec)
-    if not fit.fits:
-        raise WeightsError(f"{checkpoint.path} ({checkpoint.kind}) does not fit {spec.name}: {fit.describe()}")
-    _check_values(checkpoint)
-    spec = replace(
-        spec, weights_kind=checkpoint.kind, weights_sha256=checkpoint.sha256, edges=edges or checkpoint.edges
-    )
-    network = build_network(spec, seed=seed)
-    ours = {canonical: name for name, canonical in _names(network).items()}
-    state = {ours[name]: tensor for name, tensor in checkpoint.tensors.items()}
-    network.load_state_dict(state, strict=False)  # `check_fit` has compared every name and shape
-    network.notes = _notes(checkpoint, network, is_new=bool(fit.kept), seed=seed)
-    return network
-
-
 def without_classifier(checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint without its classifier, for a network that is to have another one, or none."""
     kept = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith("fc.")}
@@ -211,8 +120,8 @@ def save_checkpoint(
     kernels and matrices, by default the network's own; norms and biases, which are small, keep theirs.
     ConfigurationError for a folded network.
     """
-    names = _names(network)
     state = network.state_dict()
+    names = canonical_names(state)
     spec = network.spec
     if set(names) - set(state):
         raise ConfigurationError("expected a network before folding; got a folded one. Build or restore it again")
@@ -248,13 +157,6 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
 
 
-def _is_backbone_of(checkpoint: Checkpoint, spec: NetworkSpec) -> bool:
-    """Whether a checkpoint without an MS module is of a kind that lacks one, and not of another backbone by name."""
-    if checkpoint.kind == "msnet":
-        return checkpoint.architecture in (f"tsn_{spec.backbone}", f"tsm_{spec.backbone}")
-    return checkpoint.kind in ("tsm", "imagenet")
-
-
 def _recognise(
     tensors: Mapping[str, Tensor], originals: Mapping[str, str], shifted: bool, metadata: Mapping[str, str]
 ) -> CheckpointKind:
@@ -268,50 +170,3 @@ def _recognise(
         return "imagenet"
     head = tensors.get("fc.weight")
     return "reference" if head is not None and head.ndim == 3 else "tsm"
-
-
-def _expected(spec: NetworkSpec) -> dict[str, Tensor]:
-    """Canonical names of the network `spec` with meta tensors of the right shapes."""
-    with torch.device("meta"):
-        network = MSNet(spec)
-    state = network.state_dict()
-    return {canonical: state[name] for name, canonical in _names(network).items()}
-
-
-def _names(network: MSNet) -> dict[str, str]:
-    """Our names to canonical ones, of everything a file must have."""
-    named = {name: canonical_name(name) for name in network.state_dict()}
-    return {name: canonical for name, canonical in named.items() if canonical is not None}
-
-
-def _check_values(checkpoint: Checkpoint) -> None:
-    """Refuse weights that are not finite: they would silently poison every feature."""
-    wrong = [
-        checkpoint.originals[name]
-        for name, tensor in checkpoint.tensors.items()
-        if not tensor.is_floating_point()
-        or not bool(tensor.isfinite().all())
-        or (name.endswith("running_var") and bool((tensor < 0).any()))
-    ]
-    if wrong:
-        raise WeightsError(
-            f"expected finite floating-point weights, and variances of at least 0, in {checkpoint.path}; got others in"
-            f" {len(wrong)} ({_listed(wrong)})"
-        )
-
-
-def _notes(checkpoint: Checkpoint, network: MSNet, *, is_new: bool, seed: int) -> tuple[str, ...]:
-    """Those saved with our own files, and what has to be said of this network."""
-    notes = saved_notes(checkpoint.metadata) if checkpoint.kind == "msnet" else []
-    kind = checkpoint.architecture or checkpoint.kind
-    note = module_note(checkpoint.path, kind, network, is_new=is_new, seed=seed)
-    if note is None and checkpoint.kind == "imagenet" and network.spec.shifted_blocks:
-        note = f"{checkpoint.path.name} (imagenet) was trained on images, without the temporal shift"
-    of_matching = matching_note(checkpoint.metadata) if checkpoint.kind == "msnet" else None
-    notes += [one for one in (note, of_matching) if one is not None and one not in notes]
-    return tuple(notes)
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    shown = ", ".join(name[:120] for name in names[:_LISTED_NAMES])
-    return shown if len(names) <= _LISTED_NAMES else f"{shown} and {len(names) - _LISTED_NAMES} more"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from extractor.models.checkpoints.checkpoint import read_checkpoint, restore, save_checkpoint
-from extractor.models.checkpoints.inspection import CheckpointReport, inspect_checkpoint
+from extractor.models.checkpoints.checkpoint import read_checkpoint, save_checkpoint
+from extractor.models.checkpoints.fitting import restore
+from extractor.models.checkpoints.inspection import CheckpointReport, architecture_of, inspect_checkpoint
 from extractor.models.spec import describe_network
 from schemas.errors import WeightsError
 
@@ -22,11 +23,12 @@ def convert_checkpoint(
         raise WeightsError(f"expected a new file for --out; {out} exists. Give another name")
     if not out.absolute().parent.is_dir():
         raise WeightsError(f"expected a folder for --out; there is no {out.absolute().parent}. Create it first")
-    name = model or inspect_checkpoint(path).architecture
+    checkpoint = read_checkpoint(path)
+    name = model or architecture_of(checkpoint)
     if name is None:
         raise WeightsError(
             f"expected weights of a network of this family; {path} looks like none. Name one with --model"
         )
-    network = restore(describe_network(name), read_checkpoint(path))
+    network = restore(describe_network(name), checkpoint)
     save_checkpoint(out, network, licence=licence, recipe={"converted_from": path.name})
     return inspect_checkpoint(out, name)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extractor.models.backbones.architecture import RESNET_LAYERS, backbone_numbers, resnet_expansion
-from extractor.models.checkpoints.checkpoint import Checkpoint, CheckpointKind, Fit, check_fit, read_checkpoint
+from extractor.models.checkpoints.checkpoint import Checkpoint, CheckpointKind, read_checkpoint
+from extractor.models.checkpoints.fitting import Fit, check_fit
 from extractor.models.checkpoints.names import is_motion_name
 from extractor.models.spec import NETWORK_NAMES, Family, describe_network
 from schemas.config import Edges
@@ -43,9 +44,7 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
     WeightsError where it is not a checkpoint; a misfit is part of the report.
     """
     checkpoint = read_checkpoint(Path(path))
-    architecture = checkpoint.architecture or _guess(checkpoint)
-    if architecture not in NETWORK_NAMES:  # a file of a later version may say anything
-        architecture = None
+    architecture = architecture_of(checkpoint)
     asked = model or architecture
     if asked is None:
         fit = _nearest(checkpoint)
@@ -66,6 +65,12 @@ def inspect_checkpoint(path: str | Path, model: str | None = None) -> Checkpoint
         metadata=checkpoint.metadata,
         fit=fit,
     )
+
+
+def architecture_of(checkpoint: Checkpoint) -> str | None:
+    """The network that its content suggests; None where it is none of ours."""
+    name = checkpoint.architecture or _guess(checkpoint)
+    return name if name in NETWORK_NAMES else None  # a file of a later version may say anything
 
 
 def _nearest(checkpoint: Checkpoint) -> Fit:

@@ -21,8 +21,9 @@ files use them too, so a renamed module never invalidates a file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+_MOST_LISTED = 8
 _COUNTER = "num_batches_tracked"  # inference never reads it, and old files lack it
 _CLASSIFIERS = re.compile(r"^(new_fc|fc1|fc|classifier\.1|classifier)\.(weight|bias)$")
 _SHIFTED = re.compile(r"^(layer\d\.\d+|features\.\d+)\.(conv1|conv\.0)\.net\.")
@@ -43,6 +44,12 @@ def canonical_name(ours: str) -> str | None:
     name = re.sub(r"(^|\.)conv(\d)\.conv\.", r"\1conv\2.", name)
     name = re.sub(r"(^|\.)conv(\d)\.norm\.", r"\1bn\2.", name)
     return re.sub(r"^(.*)\.(conv|norm)\.(\w+)$", lambda m: f"{m[1]}.{_unit(m[2])}.{m[3]}", name)
+
+
+def canonical_names(ours: Iterable[str]) -> dict[str, str]:
+    """Our names to canonical ones, of everything a file must have."""
+    named = {name: canonical_name(name) for name in ours}
+    return {name: canonical for name, canonical in named.items() if canonical is not None}
 
 
 def plain_name(name: str) -> tuple[str, str | None]:
@@ -97,3 +104,9 @@ def _from_flat(match: re.Match[str]) -> str:
     block, layer = match.groups()
     layers = _MOBILENET_FIRST if block == "1" else _MOBILENET_OTHER
     return f"features.{block}.conv.{layers.get(layer, layer)}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a message: the first ones, and how many more."""
+    shown = ", ".join(name[:120] for name in names[:_MOST_LISTED])
+    return shown if len(names) <= _MOST_LISTED else f"{shown} and {len(names) - _MOST_LISTED} more"

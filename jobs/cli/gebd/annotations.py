@@ -17,7 +17,7 @@ from jobs.cli.outputs import Force, OutputFile, check_writable, sealed_as
 from jobs.cli.parameters import Json, Store
 from jobs.cli.plain_help import App
 from jobs.cli.results.boundaries import join_document
-from jobs.cli.results.plain import print_document
+from jobs.cli.results.documents import print_document
 from jobs.cli.streams import say
 from schemas.errors import ConfigurationError, UsageError
 from schemas.wording import counted

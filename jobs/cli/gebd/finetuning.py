@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,10 @@ from jobs.cli.weights.work import SaveEvery, training_work
 from jobs.cluster.signals import Interruptions
 from jobs.finetuning.config import RECIPES, read_config
 from training.config import TrainingPrecision
+
+if TYPE_CHECKING:
+    from gebd.metric.baselines import Comparison
+    from jobs.finetuning.finetune import FinetuneRequest
 
 
 def _changes(
@@ -79,18 +83,7 @@ def finetune(
     work: dict[str, Any],
 ) -> int:
     """Train backbone and head together on boundaries. The same command resumes an interrupted training."""
-    from jobs.finetuning.finetune import (
-        FEATURES,
-        FROZEN,
-        TRAINING,
-        FinetuneRequest,
-        Reports,
-        compare_with_frozen,
-        prepare_finetuning,
-    )
-    from jobs.finetuning.product import WEIGHTS_NAME
-    from jobs.weights.training import train_weights
-    from training.train import Loop
+    from jobs.finetuning.finetune import FinetuneRequest
 
     request = FinetuneRequest(
         read_config(config, **changes),
@@ -104,6 +97,15 @@ def finetune(
         joining=join_options(pattern, stretches, annotations),
         **work,
     )
+    return _run(request, save_every)
+
+
+def _run(request: FinetuneRequest, save_every: float) -> int:
+    """Do it, say what came of it; the exit code of the command."""
+    from jobs.finetuning.finetune import FEATURES, Reports, compare_with_frozen, prepare_finetuning
+    from jobs.weights.training import train_weights
+    from training.train import Loop
+
     reports = Reports(
         joined=lambda report: say(*str(report).splitlines(), ""),
         epoch=lambda epoch: tell_of_epoch(epoch, request.config.head),
@@ -112,18 +114,23 @@ def finetune(
     with spoken_warnings():
         prepared = prepare_finetuning(request, reports)
     if prepared.work is None:
-        print_outcome(prepared.outcome, out / FEATURES)
+        print_outcome(prepared.outcome, request.out / FEATURES)
         return prepared.outcome.exit_code
     with Interruptions() as interruptions, TrainingDisplay() as display:
         interruptions.drain_on_first()
         train_weights(prepared.work, Loop(save_every, display.show, should_stop=lambda: interruptions.happened))
-    code = INTERRUPTED if interruptions.happened else prepared.outcome.exit_code
-    comparison = compare_with_frozen(prepared.work)
+    _tell(compare_with_frozen(prepared.work), request.out)
+    return INTERRUPTED if interruptions.happened else prepared.outcome.exit_code
+
+
+def _tell(comparison: Comparison | None, out: Path) -> None:
+    from jobs.finetuning.finetune import FROZEN, TRAINING
+    from jobs.finetuning.product import WEIGHTS_NAME
+
     if comparison is None:
         say(paragraph("stopped before the first evaluation: there are no weights yet"))
-        return code
+        return
     say(paragraph(f"On the validation part, on which epoch and threshold were chosen; {FROZEN}: the first weights"))
     print_comparison(comparison)
     say(f"weights: {out / WEIGHTS_NAME}; run: {out}; curves: {out / TRAINING}")
     say(f"next: msnet gebd predict {out} TEST_VIDEOS --store TEST_STORE --out predictions.json")
-    return code

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs.cli.display import paragraph, rows
-from jobs.cli.results.plain import print_document
+from jobs.cli.results.documents import print_document
 from jobs.cli.results.stores import report_document
 from jobs.cli.streams import say
 from jobs.stores.oddities import ODDITIES

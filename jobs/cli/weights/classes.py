@@ -96,12 +96,13 @@ def evaluate_classes(
 
     if videos is None:
         raise ConfigurationError("expected labelled videos; got none. Give --videos")
-    outputs = [OutputFile(out, sealed_as(_RESULTS))]
-    if options.picture is not None:
-        outputs.append(OutputFile(options.picture, sealed_as(CONFUSION), "--picture"))
-    if options.scores is not None:
-        outputs.append(OutputFile(options.scores, None, "--scores"))
-    check_writable(outputs, [path, *options.members], force=force)
+    outputs = (
+        (out, sealed_as(_RESULTS), "--out"),
+        (options.picture, sealed_as(CONFUSION), "--picture"),
+        (options.scores, None, "--scores"),
+    )
+    files = [OutputFile(file, is_ours, option) for file, is_ours, option in outputs if file is not None]
+    check_writable(files, [path, *options.members], force=force)
     with PartProgress("scoring") as shown:
         found = classify(
             [path, *options.members],
@@ -119,15 +120,12 @@ def evaluate_classes(
         say("", paragraph("no validation videos: all are scored, also those that the network may have learned from"))
     content = summary(found) | {"held_out": bool(videos.validation)}
     write_bytes(out, json.dumps(sealed_content(content, _RESULTS), indent=2).encode() + b"\n")
-    written = [out]
     if options.picture is not None:
         title = f"{' + '.join(cost.weights.model for cost in found.networks)}, top-1 {100 * found.top(1):.1f} %"
         draw_confusion(found.confusion, found.classes, options.picture, title)
-        written.append(options.picture)
     if options.scores is not None:
         write_bytes(options.scores, scores_csv(found))
-        written.append(options.scores)
-    say("", paragraph(f"written to {', '.join(map(str, written))}"))
+    say("", paragraph(f"written to {', '.join(str(file.path) for file in files)}"))
     return _PARTLY_FAILED if found.left_out else 0
 
 

@@ -28,6 +28,7 @@ from training.config import TrainingConfig, TrainingPrecision
 from training.configurations import RECIPES, read_config
 
 if TYPE_CHECKING:
+    from training.labels.labelled import LabelledVideos
     from training.train import Progress
 
 _SLOW = (
@@ -133,18 +134,11 @@ def train(
 ) -> int:
     """Train a network. The same command continues a training that was stopped."""
     from jobs.weights.training import TrainingRequest, train_weights
-    from training.folder import BEST, CURVES, LEFT_OUT, LOGS
     from training.train import Loop
 
     _require_of_task(changes, task)
     wanted = read_config(config, task=task.value, **changes)
-    if (lists is not None) == (task is _Task.MOTION):
-        expected, got = ("--videos", "none. Give it") if lists is None else ("no --videos", "some. Leave it out")
-        raise ConfigurationError(f"expected {expected} with --task {task.value}; got {got}, or change --task")
-    videos = None if lists is None else lists.read(needs_labels=task is _Task.CLASSIFY)
-    if videos is not None:
-        for label, text in videos.report.lines():
-            say(paragraph(f"{label}: {text}", indent="    "), to=sys.stderr)
+    videos = _videos(lists, task)
     if work["ray_address"] is None:
         _warn_of_bfloat16(wanted, work["device"])
     request = TrainingRequest(wanted, out, weights, videos, **work)
@@ -153,6 +147,27 @@ def train(
         loop = Loop(save_every, report=display.show, should_stop=lambda: interruptions.happened)
         path = train_weights(request, loop)
     say(f"{_what(display.last)}: {path}")
+    _tell_of_files(out)
+    return INTERRUPTED if interruptions.happened else 0
+
+
+def _videos(lists: VideoLists | None, task: _Task) -> LabelledVideos | None:
+    """The videos to learn from; says on standard error how many there are."""
+    if (lists is not None) == (task is _Task.MOTION):
+        expected, got = ("--videos", "none. Give it") if lists is None else ("no --videos", "some. Leave it out")
+        raise ConfigurationError(f"expected {expected} with --task {task.value}; got {got}, or change --task")
+    if lists is None:
+        return None
+    videos = lists.read(needs_labels=task is _Task.CLASSIFY)
+    for label, text in videos.report.lines():
+        say(paragraph(f"{label}: {text}", indent="    "), to=sys.stderr)
+    return videos
+
+
+def _tell_of_files(out: Path) -> None:
+    """Say what a training left beside its last checkpoint."""
+    from training.folder import BEST, CURVES, LEFT_OUT, LOGS
+
     if (out / BEST).exists():
         say(f"best by validation: {out / BEST}")
     logs = [str(out / name) for name in LOGS if (out / name).exists()]  # a short training may have no evaluation yet
@@ -160,7 +175,6 @@ def train(
         what = "losses and held-out evaluations" if len(logs) > 1 else "losses"
         say(f"{what}: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
     _tell_of_left_out(out / LEFT_OUT)
-    return INTERRUPTED if interruptions.happened else 0
 
 
 def _tell_of_left_out(path: Path) -> None:

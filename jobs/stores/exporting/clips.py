@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from extractor.store.reader import FeatureStore
+from schemas.escaping import plain
 
 _RANGES = ("clip_row", "frame_start", "frame_stop", "pair_start", "pair_stop")
 _OF_CLIPS = ("clip_number", *_RANGES, "start_seconds", "end_seconds", "num_valid_frames")
@@ -31,16 +30,6 @@ def video_document(store: FeatureStore, clips: pd.DataFrame, video_id: str) -> d
         "video_id": video_id,
         "digest": store.run.digest,
         "model": store.config.model,
-        "video": {
-            name: _plain(rows[name].iloc[:1])[0] for name in rows.columns if name not in ("video_id", *_OF_CLIPS)
-        },
-        "clips": {name: _plain(rows[name]) for name in _OF_CLIPS},
+        "video": {name: plain(rows[name].iloc[0]) for name in rows.columns if name not in ("video_id", *_OF_CLIPS)},
+        "clips": {name: plain(rows[name]) for name in _OF_CLIPS},
     }
-
-
-def _plain(values: pd.Series[Any]) -> Sequence[Any]:
-    """Values as JSON has them: null where one is missing or not finite."""
-    return [
-        None if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)) else value
-        for value in values.tolist()
-    ]

@@ -128,7 +128,9 @@ def kill_at_writes(folder: Path, rounds: int = 1) -> dict[str, Any]:
         if told[-1:] == ["won"]:
             break
         kills += 1
-        done = {video_id for record in committed(paths).values() for video_id in record.all_video_ids}
+        records = committed(paths).values()
+        done = {video_id for record in records for video_id in record.video_ids}
+        done |= {failure.video_id for record in records for failure in record.failures}
         lost += len(set(told) - done - staged_items(paths, run, shard_name(0)).keys())
         if not done:
             finish(new_attempt(paths, run, shard_name(0), "token"), VIDEO_IDS)

@@ -177,7 +177,7 @@ def test_resume_refuses_a_dataset_that_is_not_there(rescan: bool, call: Call, tm
 def test_a_table_that_is_gone_is_not_asked_for_once_it_is_planned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobs.run.extraction._run", lambda wanted: wanted)
+    monkeypatch.setattr("jobs.run.extraction.run_extraction", lambda wanted: wanted)
     settings = {"videos": str(tmp_path / "gone.csv"), "weights": "random"}
     paths = StorePaths(tmp_path / "store")
     paths.root.mkdir()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from extractor.models.checkpoints.checkpoint import read_checkpoint, restore
+from extractor.models.checkpoints.checkpoint import read_checkpoint
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.spec import describe_network
 from extractor.store.reader import FeatureStore
 from gebd.annotations.loading import write_annotations

@@ -9,7 +9,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from training.clips.config import ClipSettings
-from training.config import Frozen, TrainingConfig, with_entries
+from training.config import with_entries
+from training.tasks.config import VideosConfig, VideosDigest
 
 
 class Schedule(StrEnum):
@@ -19,28 +20,19 @@ class Schedule(StrEnum):
     COSINE = "cosine"
 
 
-class VideosDigest(Frozen):
-    """Which videos a network learns from, with classes or without. sha256: of their ids, segments, labels, classes."""
+class LabelledDigest(VideosDigest):
+    """The same of labelled videos. classes: how many, 0 where labels are ignored."""
 
     classes: int = Field(ge=0)
-    training: int = Field(ge=1)
-    validation: int = Field(ge=0)
-    sha256: str
 
 
-class ClassifyConfig(TrainingConfig):
+class ClassifyConfig(VideosConfig):
     """Learning classes from labelled videos. The defaults are those of the paper for Something-Something.
 
-    epochs: times that each video is seen. clips_per_step: clips of an optimizer step. clips_per_share: how many of them
-        a device takes at a time; the norms compute their statistics over these, as the reference does on each of its
-        GPUs. A step's shares are divided among the workers.
-    learning_rate falls as `schedule` says: at `drops` (fractions of the training) it is multiplied by `drop`. It rises
-        linearly over the first `warmup_epochs`. classifier_rate multiplies it for the classifier. Biases learn twice as
-        fast and do not decay, as in TSM.
+    learning_rate falls as `schedule` says: at `drops` (fractions of the training) it is multiplied by `drop`.
+        classifier_rate multiplies it for the classifier. Biases learn twice as fast and do not decay, as in TSM.
     frozen_norms: norms keep their statistics and scales, for small shares.
     clips: how clips are sampled and augmented.
-    validation: every `evaluate_every_epochs` and at the end.
-    videos: set by the program, so that a training is not resumed with other videos.
     """
 
     task: Literal["classify"] = "classify"
@@ -60,17 +52,11 @@ class ClassifyConfig(TrainingConfig):
     dropout: float = Field(default=0.5, ge=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     frozen_norms: bool = False
-    evaluate_every_epochs: float = Field(default=1.0, gt=0)
     clips: ClipSettings = ClipSettings()
-    videos: VideosDigest | None = None
+    videos: LabelledDigest | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.clips_per_step % self.clips_per_share:
-            raise ValueError(
-                f"expected clips_per_step to be a multiple of clips_per_share; got {self.clips_per_step} and"
-                f" {self.clips_per_share}. Change one of them"
-            )
         if any(not 0 < at < 1 for at in self.drops):
             raise ValueError(f"expected drops between 0 and 1, as fractions of the training; got {self.drops}")
         if self.nesterov and not self.momentum:
@@ -81,8 +67,3 @@ class ClassifyConfig(TrainingConfig):
     def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
         """Fields with square frames of this side; see `TrainingConfig`."""
         return {**fields, "clips": with_entries(fields.get("clips", {}), size_px=size_px)}
-
-    @property
-    def share_count(self) -> int:
-        """Into how many a step's clips are divided."""
-        return self.clips_per_step // self.clips_per_share

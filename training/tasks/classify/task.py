@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -13,43 +11,42 @@ from torch.nn import functional as F
 
 from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet
-from schemas.errors import ConfigurationError, FailureClass
+from schemas.errors import ConfigurationError
 from schemas.records import Failure
-from training.clips.loader import TrainingClips
 from training.clips.sources import ClipBatch, TrainingSource
 from training.config import Share
-from training.embedding import as_stored, enlarge_embedding, halvings_of
 from training.group import Group
 from training.labels.labelled import LabelledVideos
 from training.labels.sides import mirrored_labels, sided_classes
 from training.precision import autocast
 from training.tasks.classify.config import ClassifyConfig, Schedule
 from training.tasks.classify.scoring import ranks, score_videos
-from training.tasks.schedule import warmed_cosine
+from training.tasks.videos import VideosTask
 
 
-class ClassifyTask:
-    """Learn the classes of `videos` by cross-entropy of the clip's logits; validate by top-1 and top-5.
-
-    The network's embedding is enlarged where it is stored small (see training.embedding).
-    """
+class ClassifyTask(VideosTask[ClassifyConfig, ClipBatch]):
+    """Learn the classes of `videos` by cross-entropy of the clip's logits; validate by top-1 and top-5."""
 
     loss_names = ("cross_entropy",)
 
     def __init__(self, config: ClassifyConfig, videos: LabelledVideos, network: MSNet, *, loader_workers: int) -> None:
-        self.config, self._videos, self._workers = config, videos, loader_workers
-        self.steps_per_epoch = max(1, len(videos.training) // config.clips_per_step)
-        self.steps = max(1, round(config.epochs * self.steps_per_epoch))
+        super().__init__(config, len(videos.training), network, loader_workers=loader_workers)
+        self._videos = videos
         self.best = "top1" if videos.validation else None
-        self._broken: dict[str, Failure] = {}  # in validation, and before the training was resumed
-        self._halvings = halvings_of(network)
-        enlarge_embedding(network, self._halvings)
         network.dropout.p = config.dropout
-        self._clips: TrainingClips[ClipBatch] | None = None
 
-    def stage(self, step: int) -> str:
-        """The epoch, from 1."""
-        return f"epoch {step // self.steps_per_epoch + 1}"
+    def source(self) -> TrainingSource:
+        """Clips with their labels; those of classes that name a side are not flipped, or get the other class."""
+        return TrainingSource(
+            self._videos.training,
+            self.config.clips,
+            num_frames=self.config.num_segments,
+            seed=self.config.seed,
+            clips_per_step=self.config.clips_per_step,
+            shares=self.config.share_count,
+            unflippable=sided_classes(self._videos.classes) - mirrored_labels(self._videos.classes).keys(),
+            mirrored=mirrored_labels(self._videos.classes),
+        )
 
     def frames(self, step: int) -> int:
         """Frames of a step."""
@@ -77,10 +74,9 @@ class ClassifyTask:
     def learning_rate(self, step: int) -> float:
         """A linear warm-up, then by steps or along a cosine."""
         config = self.config
-        warmup = round(config.warmup_epochs * self.steps_per_epoch)
-        if config.schedule is Schedule.STEPS and step >= warmup:
+        if config.schedule is Schedule.STEPS and step >= self._warmup_steps:
             return config.learning_rate * config.drop ** sum(step >= round(at * self.steps) for at in config.drops)
-        return warmed_cosine(step, steps=self.steps, warmup=warmup, highest=config.learning_rate)
+        return super().learning_rate(step)
 
     def prepare(self, network: MSNet, step: int) -> None:
         """Train all of the network; with `frozen_norms`, norms as they are."""
@@ -90,13 +86,9 @@ class ClassifyTask:
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval().requires_grad_(False)
 
-    def expect(self, step: int, shares: Iterable[int]) -> None:
-        """Let the workers decode the clips of these shares, of this step and those behind it."""
-        self._loader().expect(step, list(shares))
-
     def losses(self, network: MSNet, step: int, share: Share) -> dict[str, Tensor]:
         """Cross-entropy of a share of a step."""
-        batch = self._loader().batch(step, share.index)
+        batch = self.batch(step, share.index)
         frames = normalize(batch.frames.to(network.device, non_blocking=True))
         with autocast(self.config.precision, network.device):
             logits = network(frames).logits
@@ -105,9 +97,8 @@ class ClassifyTask:
         return {"cross_entropy": loss}
 
     def evaluates_after(self, step: int) -> bool:
-        """Every `evaluate_every_epochs`, and at the end; never without videos for validation."""
-        every = max(1, round(self.config.evaluate_every_epochs * self.steps_per_epoch))
-        return bool(self._videos.validation) and ((step + 1) % every == 0 or step + 1 == self.steps)
+        """As often as the base says; never without videos for validation."""
+        return bool(self._videos.validation) and super().evaluates_after(step)
 
     def evaluate(self, network: MSNet, group: Group) -> dict[str, float]:
         """Top-1 and top-5 in percent and the loss of the middle clip of every video that is not broken."""
@@ -136,49 +127,6 @@ class ClassifyTask:
             raise ConfigurationError("expected validation videos that can be decoded; got none. Check them")
         return {"top1": 100 * right / count, "top5": 100 * among / count, "loss": loss / count}
 
-    def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
-        """With the embedding as small as it was."""
-        return as_stored(network, self._halvings)
-
-    def left_out(self) -> Mapping[str, Failure]:
-        """Broken videos."""
-        return self._broken | ({} if self._clips is None else self._clips.broken)
-
     def facts(self) -> dict[str, Any]:
         """The names of the classes, in the order of the logits."""
         return {"classes": list(self._videos.classes)}
-
-    def parameters(self) -> Iterator[nn.Parameter]:
-        """None but the network's: its classifier is part of it."""
-        return iter(())
-
-    def state_dict(self) -> dict[str, Any]:
-        """The broken videos met so far, so that one that kills a worker does so once."""
-        return {"broken": [[name, one.failure.value, one.message] for name, one in self.left_out().items()]}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
-        """Restore the broken videos."""
-        self._broken = {
-            name: Failure(name, FailureClass(failure), message) for name, failure, message in state_dict["broken"]
-        }
-        return None
-
-    def close(self) -> None:
-        """End the workers."""
-        if self._clips is not None:
-            self._clips.close()
-
-    def _loader(self) -> TrainingClips[ClipBatch]:
-        if self._clips is None:
-            source = TrainingSource(
-                self._videos.training,
-                self.config.clips,
-                num_frames=self.config.num_segments,
-                seed=self.config.seed,
-                clips_per_step=self.config.clips_per_step,
-                shares=self.config.share_count,
-                unflippable=sided_classes(self._videos.classes) - mirrored_labels(self._videos.classes).keys(),
-                mirrored=mirrored_labels(self._videos.classes),
-            )
-            self._clips = TrainingClips(source, self._workers, self._broken)
-        return self._clips

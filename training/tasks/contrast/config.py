@@ -8,8 +8,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
-from training.config import Frozen, TrainingConfig, with_entries
-from training.tasks.classify.config import VideosDigest
+from training.config import Frozen, with_entries
+from training.tasks.classify.config import LabelledDigest
+from training.tasks.config import VideosConfig
 
 
 class LossWeights(Frozen):
@@ -63,17 +64,15 @@ class ViewSettings(Frozen):
         return self
 
 
-class ContrastConfig(TrainingConfig):
+class ContrastConfig(VideosConfig):
     """Learning from videos without labels. The defaults are those of VCLR's public code, which Rai et al. follow.
 
-    epochs, clips_per_step, clips_per_share: as for classes; a clip is a video with all its views. A share has at least
-        two, of whose single frames norms compute their statistics.
-    learning_rate falls along a cosine, after a linear rise over `warmup_epochs`.
+    A clip is a video with all its views. A share has at least two, of whose single frames norms compute their
+        statistics. learning_rate falls along a cosine.
     queue: videos whose keys are the negatives, at most as many as there are. key_momentum: what the key network keeps
         of its weights in a step. temperature: of all losses but `order`. projection: width of the embeddings.
     collapse_steps: for how many steps in a row embeddings must be alike, or a loss at chance, before it is told.
-    evaluation: every `evaluate_every_epochs` and at the end, on at most `evaluation_videos` held-out videos.
-    videos: set by the program, so that a training is not resumed with other videos.
+    evaluation_videos: on how many held-out videos it is evaluated, at most.
     """
 
     task: Literal["contrast"] = "contrast"
@@ -91,18 +90,12 @@ class ContrastConfig(TrainingConfig):
     temperature: float = Field(default=0.1, gt=0)
     projection: int = Field(default=128, ge=2, le=4096)
     collapse_steps: int = Field(default=200, ge=1)
-    evaluate_every_epochs: float = Field(default=1.0, gt=0)
     evaluation_videos: int = Field(default=256, ge=2, le=65_536)
     views: ViewSettings = ViewSettings()
-    videos: VideosDigest | None = None
+    videos: LabelledDigest | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.clips_per_step % self.clips_per_share:
-            raise ValueError(
-                f"expected clips_per_step to be a multiple of clips_per_share; got {self.clips_per_step} and"
-                f" {self.clips_per_share}. Change one of them"
-            )
         if not (self.losses.of_frames or self.losses.of_clips):
             raise ValueError("expected a loss with a weight above 0; got none. Raise one of them")
         return self
@@ -111,8 +104,3 @@ class ContrastConfig(TrainingConfig):
     def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
         """Fields with square frames of this side; see `TrainingConfig`."""
         return {**fields, "views": with_entries(fields.get("views", {}), size_px=size_px)}
-
-    @property
-    def share_count(self) -> int:
-        """Into how many a step's clips are divided."""
-        return self.clips_per_step // self.clips_per_share

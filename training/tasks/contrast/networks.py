@@ -112,11 +112,6 @@ def _head(features: int, width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, width))
 
 
-def kept_at(step: int, momentum: float) -> float:
-    """What running statistics keep in a step: `momentum`, and less at the start, where they change fast."""
-    return min(momentum, step / (9 + step))
-
-
 class KeyNetwork(nn.Module):
     """A copy of the network and its heads that follows them slowly, and is not trained.
 

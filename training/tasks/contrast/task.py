@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from extractor.models.msnet import MSNet
-from schemas.errors import FailureClass
 from schemas.records import Failure
-from training.clips.loader import TrainingClips
 from training.clips.records import Example
 from training.clips.sources import ClipBatch
 from training.config import Share
-from training.embedding import as_stored, enlarge_embedding, halvings_of
 from training.group import Group
 from training.labels.labelled import LabelledVideos
 from training.precision import autocast
@@ -30,10 +26,10 @@ from training.tasks.contrast.networks import KeyNetwork, Projections, embed_keys
 from training.tasks.contrast.retrieval import ends_of_videos, judge
 from training.tasks.contrast.source import ViewSource
 from training.tasks.contrast.views import num_frames, parted
-from training.tasks.schedule import warmed_cosine
+from training.tasks.videos import VideosTask
 
 
-class ContrastTask:
+class ContrastTask(VideosTask[ContrastConfig, ClipBatch]):
     """Learn from `videos`, whose labels are ignored; validate by which held-out video a stretch is of.
 
     Single frames pass without the MS module, clips with it. The heads, the key network and its queues exist only during
@@ -45,13 +41,9 @@ class ContrastTask:
     best = None
 
     def __init__(self, config: ContrastConfig, videos: LabelledVideos, network: MSNet, *, loader_workers: int) -> None:
-        self.config, self._videos, self._workers = config, videos, loader_workers
-        self.steps_per_epoch = max(1, len(videos.training) // config.clips_per_step)
-        self.steps = max(1, round(config.epochs * self.steps_per_epoch))
-        self._held_out = videos.validation[: config.evaluation_videos]
-        self._broken: dict[str, Failure] = {}  # in validation, and before the training was resumed
-        self._halvings = halvings_of(network)
-        enlarge_embedding(network, self._halvings)
+        super().__init__(config, len(videos.training), network, loader_workers=loader_workers)
+        self._warmup_steps = min(self._warmup_steps, self.steps // 2)
+        self._training, self._held_out = videos.training, videos.validation[: config.evaluation_videos]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self._heads = Projections(
@@ -61,11 +53,10 @@ class ContrastTask:
         self._memory = Memory(config, len(videos.training), network.device)
         self._watch = CollapseWatch(config.collapse_steps)
         self._losses = tuple(name for name in self.loss_names if getattr(config.losses, name))
-        self._clips: TrainingClips[ClipBatch] | None = None
 
-    def stage(self, step: int) -> str:
-        """The epoch, from 1."""
-        return f"epoch {step // self.steps_per_epoch + 1}"
+    def source(self) -> ViewSource:
+        """The views of the videos."""
+        return ViewSource(self._training, self.config)
 
     def frames(self, step: int) -> int:
         """Frames of a step, of all views."""
@@ -81,24 +72,14 @@ class ContrastTask:
             parameters, lr=config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay
         )
 
-    def learning_rate(self, step: int) -> float:
-        """A linear warm-up, then a cosine to 0."""
-        config = self.config
-        warmup = min(round(config.warmup_epochs * self.steps_per_epoch), self.steps // 2)
-        return warmed_cosine(step, steps=self.steps, warmup=warmup, highest=config.learning_rate)
-
     def prepare(self, network: MSNet, step: int) -> None:
         """Train all of the network; the keys of the step are still to come."""
         network.train().requires_grad_(True)
         self._memory.begin()
 
-    def expect(self, step: int, shares: Iterable[int]) -> None:
-        """Let the workers decode the views of these shares, of this step and those behind it."""
-        self._loader().expect(step, list(shares))
-
     def losses(self, network: MSNet, step: int, share: Share) -> dict[str, Tensor]:
         """Weighted losses of a share of a step; its keys are kept until the step is finished."""
-        batch = self._loader().batch(step, share.index)
+        batch = self.batch(step, share.index)
         wanted = self.config.losses
         frames = batch.frames.to(network.device, non_blocking=True)
         views = parted(frames, self.config.views, of_frames=wanted.of_frames, of_clips=wanted.of_clips)
@@ -127,11 +108,6 @@ class ContrastTask:
         }
         return self._watch.see(self._memory.spreads(), chances)
 
-    def evaluates_after(self, step: int) -> bool:
-        """Every `evaluate_every_epochs`, and at the end."""
-        every = max(1, round(self.config.evaluate_every_epochs * self.steps_per_epoch))
-        return (step + 1) % every == 0 or step + 1 == self.steps
-
     def evaluate(self, network: MSNet, group: Group) -> dict[str, float]:
         """Retrieval and losses on held-out videos, NaN with fewer than two of them; the spread of queued keys."""
         config = self.config
@@ -154,14 +130,6 @@ class ContrastTask:
             found |= held_out_losses(network, self._heads, self._keys, self._sound(), config, group, self._workers)
         return found | {f"{name}_keys_spread": spread for name, spread in self._memory.spreads().items()}
 
-    def as_stored(self, network: MSNet) -> AbstractContextManager[None]:
-        """With the embedding as small as it was."""
-        return as_stored(network, self._halvings)
-
-    def left_out(self) -> Mapping[str, Failure]:
-        """Broken videos."""
-        return self._broken | ({} if self._clips is None else self._clips.broken)
-
     def facts(self) -> dict[str, Any]:
         """What was said of a collapse."""
         return {} if self._watch.told is None else {"collapse": self._watch.told}
@@ -177,7 +145,7 @@ class ContrastTask:
             "keys": self._keys.state_dict(),
             "memory": self._memory.state_dict(),
             "watch": self._watch.state_dict(),
-            "broken": [[name, one.failure.value, one.message] for name, one in self.left_out().items()],
+            **super().state_dict(),
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> object:
@@ -186,21 +154,8 @@ class ContrastTask:
         self._keys.load_state_dict(state_dict["keys"])
         self._memory.load_state_dict(state_dict["memory"])
         self._watch.load_state_dict(state_dict["watch"])
-        self._broken = {
-            name: Failure(name, FailureClass(failure), message) for name, failure, message in state_dict["broken"]
-        }
-        return None
-
-    def close(self) -> None:
-        """End the workers."""
-        if self._clips is not None:
-            self._clips.close()
+        return super().load_state_dict(state_dict)
 
     def _sound(self) -> tuple[Example, ...]:
         """The held-out videos that are not known to be broken."""
         return tuple(example for example in self._held_out if example.video_id not in self._broken)
-
-    def _loader(self) -> TrainingClips[ClipBatch]:
-        if self._clips is None:
-            self._clips = TrainingClips(ViewSource(self._videos.training, self.config), self._workers, self._broken)
-        return self._clips

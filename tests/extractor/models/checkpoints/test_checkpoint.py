@@ -13,7 +13,8 @@ import safetensors.torch
 import torch
 
 from extractor import build_network, load_model
-from extractor.models.checkpoints.checkpoint import read_checkpoint, restore, save_checkpoint
+from extractor.models.checkpoints.checkpoint import read_checkpoint, save_checkpoint
+from extractor.models.checkpoints.fitting import restore
 from extractor.models.checkpoints.inspection import inspect_checkpoint
 from extractor.models.checkpoints.names import canonical_name
 from extractor.models.spec import describe_network

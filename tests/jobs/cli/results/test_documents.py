@@ -7,11 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from jobs.cli.results.plain import plain
 from jobs.cluster.devices import Workers
 from jobs.cluster.placement import Placement
 from jobs.run.plan import Plan
@@ -112,17 +109,6 @@ def test_boundaries(call: Call, store: StorePaths, tmp_path: Path) -> None:
     assert judged["methods"]["method"]["average_f1"] == 1.0
 
 
-def test_values_become_plain() -> None:
-    content = {"a": np.float32(1.5), "b": float("nan"), "c": (Path("x"), pd.NA, pd.NaT), 4: np.arange(2)}
-    assert plain(content) == {"a": 1.5, "b": None, "c": ["x", None, None], "4": [0, 1]}
-
-
 def test_foreign_text_stays_text_and_moves_no_cursor(call: Call, store: StorePaths) -> None:
     code, out, _ = call("show", store.root, "a.mp4", "--json")
     assert code == 0 and out.isascii()
-
-
-def test_bytes_of_a_path_that_are_no_text_do_not_break_parsers() -> None:
-    found = plain({"a\udc80": [Path("/b\udcff"), "\u00e9\U0001f600"]})
-    assert found == {"a\\udc80": ["/b\\udcff", "\u00e9\U0001f600"]}
-    json.dumps(found, ensure_ascii=False).encode()
