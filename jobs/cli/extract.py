@@ -74,7 +74,7 @@ def resume(
         typer.Option("--retry-failed", help="Try failed videos again: `all`, or classes like timed_out,changed."),
     ] = None,
     videos: Annotated[
-        str | None, typer.Option("--videos", metavar="PATH", help="Where the dataset is now, if it was moved.")
+        str | None, typer.Option("--videos", metavar="<path>", help="Where the dataset is now, if it was moved.")
     ] = None,
     rescan: Annotated[
         bool, typer.Option("--rescan", help="Add new videos, take over the table's columns, name replaced videos.")

@@ -16,7 +16,15 @@ _WIDE, _NARROW = 30, 18  # columns for names of options, in a wide and in a narr
 _NARROW_TERMINAL = 72
 _LONGEST_WHOLE = 26  # columns of a command that is not broken: those that a narrow terminal has for text, at least
 _KEPT = re.compile(
-    rf"`[^`\n]{{1,{_LONGEST_WHOLE}}}`|\bdefault: [^\s;)\]]+|\bat least [\d.]+|(?<=[\[ ])-?[\d.]+ to [\d.]+(?=\])|(?<=\S)-(?=\S)"
+    "|".join(
+        (
+            rf"`[^`\n]{{1,{_LONGEST_WHOLE}}}`",
+            r"\bdefault: [^\s;)\]]+",
+            r"\bat least [\d.]+",
+            r"(?<=[\[ ])-?[\d.]+ to [\d.]+(?=\])",
+            r"(?<=\S)-(?=\S)",
+        )
+    )
 )
 _GLUE = str.maketrans(" -", "\0\1")  # what stands for them while lines are broken: no help has these
 _UNGLUE = str.maketrans("\0\1", " -")
@@ -103,7 +111,9 @@ class _Group(_Plain, TyperGroup):
         """Write every command with its whole sentence, in the order of registration."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl([(name, _whole(command.help or "")) for name, command in commands if command is not None])
+            formatter.write_dl(
+                [(name, _whole(command.help or "")) for name, command in commands if command is not None]
+            )
 
 
 class App(typer.Typer):

@@ -33,7 +33,7 @@ class Environment:
         """Those of a shell in which it is active: no folder of ours on any path, and pip asks no index."""
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        # Of pip, `no build isolation` is off where the variable says so: its options that begin with "no" are turned round.
+        # pip turns round what variables say of its options that begin with "no": build isolation is off.
         return {**kept, "PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_QUIET": "1", **more}
 
     def run(self, *command: str | Path, cwd: Path, seconds: float = 300, **more: str) -> str:

@@ -41,8 +41,10 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
-    test_videos: Annotated[int, typer.Option("--test-videos", min=2)] = _PLAN.test_videos,
+    training_videos: Annotated[
+        int, typer.Option("--training-videos", min=4, help="To train on.")
+    ] = _PLAN.training_videos,
+    test_videos: Annotated[int, typer.Option("--test-videos", min=2, help="To evaluate on.")] = _PLAN.test_videos,
     size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = _PLAN.size,
     seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = _PLAN.seed,
     device: Device = DeviceChoice.AUTO,
