@@ -36,7 +36,7 @@ class Environment:
         # pip turns round what variables say of its options that begin with "no": build isolation is off.
         return {**kept, "PATH": path, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_QUIET": "1", **more}
 
-    def run(self, *command: str | Path, cwd: Path, seconds: float = 300, **more: str) -> str:
+    def run(self, *command: str | Path, cwd: Path, seconds: float = 1800, **more: str) -> str:
         """What a command wrote to standard output; it must succeed."""
         done = subprocess.run(
             list(map(str, command)),
@@ -51,16 +51,18 @@ class Environment:
         return done.stdout
 
 
-def make_environment(folder: Path, *, pip: bool = False) -> Environment:
-    """An environment as `Environment` says."""
-    venv.create(folder, with_pip=pip, symlinks=True)
-    made = Environment(folder)
-    others = folder / "others"
+def make_environment(folder: Path) -> Environment:
+    """An environment as `Environment` says. Its pip is this interpreter's, too."""
+    venv.create(folder, symlinks=True)
+    made, others = Environment(folder), folder / "others"
     others.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "msnet_features" not in entry.name and not entry.name.startswith(("pip", "distutils-precedence")):
+        if "msnet_features" not in entry.name:
             (others / entry.name).symlink_to(entry)
     (made.packages / "others.pth").write_text(f"{others}\n")
+    pip = folder / "bin" / "pip"
+    pip.write_text(f'#!/bin/sh\nexec {made.python} -m pip "$@"\n')
+    pip.chmod(0o755)
     return made
 
 
