@@ -1,4 +1,4 @@
-"""What a command imports before it runs, and its help: in narrow terminals, too, nothing that is one thing is broken."""
+"""What a command imports before it runs, and its help: nothing that is one thing is broken, in narrow terminals too."""
 
 from __future__ import annotations
 
