@@ -20,7 +20,7 @@ fi
 videos=$1 store=$2
 shift 2
 
-nodes=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head=${nodes[0]}
 port=$((20000 + SLURM_JOB_ID % 20000))
 # Nobody else on these nodes may give the cluster work: whoever can, can run code as you.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from jobs.cli.app import app, resumable
-from jobs.cli.display import TerminalWatcher, paragraph, say_starting, table
+from jobs.cli.display import paragraph, starting, table
 from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
 
@@ -21,10 +21,10 @@ def demo(
     seed: Annotated[int, typer.Option("--seed", help="Seed of the videos.")] = 0,
 ) -> int:
     """Make a few short videos, extract them, and show what came out."""
-    say_starting()
-    from jobs.demos.first_look import run_demo
+    with starting() as watcher:
+        from jobs.demos.first_look import run_demo
 
-    result = run_demo(out, videos, seed, TerminalWatcher())
+        result = run_demo(out, videos, seed, watcher)
     print_outcome(result.outcome, result.store)
     if not result.videos:
         return result.outcome.exit_code

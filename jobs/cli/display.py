@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from jobs.run.outcome import Outcome
 
 _LINE_EVERY_SECONDS = 10.0  # without a terminal
+_SILENCE_SECONDS = 2.0  # without a terminal, at the start
+_STARTING = "starting: torch and Ray are being loaded"
 _ROWS = 24  # height that tqdm assumes; a bar takes one line
 _LEAST_ROOM = 20  # columns, for text wrapped below its own start
 _NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
@@ -152,10 +155,23 @@ def say_above(block: Block) -> None:
     tqdm.write(block, file=bar_stream())
 
 
-def say_starting() -> None:
-    """Say on a terminal that the command has begun, before it imports what takes seconds."""
+@contextmanager
+def starting() -> Iterator[TerminalWatcher]:
+    """Say that the command has begun, before it imports what takes seconds; yields the watcher of the work.
+
+    At once on a terminal; elsewhere only if the watcher was told nothing for a while, so that a refusal is one line.
+    """
+    watcher = TerminalWatcher()
+    late = threading.Timer(_SILENCE_SECONDS, watcher.say_late, [_STARTING])
+    late.daemon = True
     if sys.stderr.isatty():
-        say("starting: torch and Ray are being loaded", to=sys.stderr)
+        say(_STARTING, to=sys.stderr)
+    else:
+        late.start()
+    try:
+        yield watcher
+    finally:
+        late.cancel()
 
 
 @contextmanager
@@ -182,10 +198,18 @@ class TerminalWatcher(Watcher):
         self._planning_from: tuple[float, int] | None = None  # time, and videos planned then
         self._planned: dict[str, Any] = {}  # the part of the bar that tells of planning
         self._shown: tuple[int, dict[str, Any]] = (0, {})
+        self._heard = False  # anything at all
+        self._last, self._unsaid = "", ""  # without a terminal: the line that was last told, and the one to tell
 
     def say(self, message: str) -> None:
         """A line for the user."""
+        self._heard = True
         notice(message)
+
+    def say_late(self, message: str) -> None:
+        """A line for the user, unless the watcher was told something before."""
+        if not self._heard:
+            say(message, to=sys.stderr)
 
     def probing(self, done: int, total: int) -> None:
         """`done` of the dataset's `total` files were probed."""
@@ -204,7 +228,7 @@ class TerminalWatcher(Watcher):
             return
         now = time.monotonic()
         since, first = self._planning_from = self._planning_from or (now, done)
-        left = f" ({duration((now - since) * (total - done) / (done - first))} left)" if done > first else ""
+        left = f" (about {duration((now - since) * (total - done) / (done - first))} left)" if done > first else ""
         self._planned = {"planned": f"{done}/{total}{left}"} if done < total else {}
         self._show(*self._shown)
 
@@ -222,12 +246,16 @@ class TerminalWatcher(Watcher):
         self._show(*self._shown)
 
     def end(self) -> None:
-        """Close the bar."""
+        """Close the bar. Where lines stand for it and the last one says less than there was, tell the rest."""
         if self._bar is not None:
+            if self._last and self._unsaid not in ("", self._last):
+                say(self._unsaid, to=sys.stderr)
+            self._last = self._unsaid = ""
             self._bar.close()
             self._bar = None
 
     def _open(self, total: int, what: str, unit: str, initial: int = 0) -> None:
+        self._heard = True
         if self._bar is None:
             self._bar = open_bar(
                 total=total,
@@ -235,7 +263,7 @@ class TerminalWatcher(Watcher):
                 desc=what,
                 unit=unit,
                 leave=False,
-                bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}, {remaining} left{postfix}",
+                bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}, about {remaining} left{postfix}",
             )
             self._total, self._spoken, self._what = total, time.monotonic(), what
 
@@ -246,7 +274,9 @@ class TerminalWatcher(Watcher):
             self._bar.ncols = bar_width()
             self._bar.set_postfix({**extra, **self._planned}, refresh=False)
             self._bar.update(at - self._bar.n)
-        elif time.monotonic() - self._spoken >= _LINE_EVERY_SECONDS:
-            self._spoken = time.monotonic()
-            numbers = "".join(f", {value} {name}" for name, value in {**extra, **self._planned}.items())
-            say(f"{self._what}: {at} of {self._total}{numbers}", to=sys.stderr)
+            return
+        numbers = "".join(f", {value} {name}" for name, value in {**extra, **self._planned}.items())
+        self._unsaid = f"{self._what}: {at} of {self._total}{numbers}"
+        if time.monotonic() - self._spoken >= _LINE_EVERY_SECONDS:
+            self._spoken, self._last = time.monotonic(), self._unsaid
+            say(self._last, to=sys.stderr)

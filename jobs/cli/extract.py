@@ -13,7 +13,7 @@ import typer
 from extractor.extraction.request import Request
 from jobs.cli.app import app, resumable
 from jobs.cli.config_file import ConfigFile, SaveConfig, save_options
-from jobs.cli.display import TerminalWatcher, notice, say_starting
+from jobs.cli.display import notice, starting
 from jobs.cli.parameters import Json, Store, Videos, request_options, shard_options, takes, work_options
 from jobs.cli.results.documents import print_document
 from jobs.cli.results.plan import plan_document
@@ -55,10 +55,10 @@ def extract(
 
 @resumable
 def _extract(videos: str, out: Path, request: Request, options: Options) -> int:
-    say_starting()
-    from jobs.run.extraction import extract as extract_videos
+    with starting() as watcher:
+        from jobs.run.extraction import extract as extract_videos
 
-    outcome = extract_videos(videos, out, request, options, TerminalWatcher())
+        outcome = extract_videos(videos, out, request, options, watcher)
     print_outcome(outcome, out, options.part)
     return outcome.exit_code
 
@@ -74,7 +74,7 @@ def resume(
         typer.Option("--retry-failed", help="Try failed videos again: `all`, or classes like timed_out,changed."),
     ] = None,
     videos: Annotated[
-        str | None, typer.Option("--videos", metavar="PATH", help="Where the dataset is now, if it was moved.")
+        str | None, typer.Option("--videos", metavar="<path>", help="Where the dataset is now, if it was moved.")
     ] = None,
     rescan: Annotated[
         bool, typer.Option("--rescan", help="Add new videos, take over the table's columns, name replaced videos.")
@@ -84,18 +84,18 @@ def resume(
     ] = None,
 ) -> int:
     """Continue a store that was interrupted: nothing that is finished is computed again."""
-    say_starting()
-    from jobs.run.extraction import resume as resume_store
+    with starting() as watcher:
+        from jobs.run.extraction import resume as resume_store
 
-    outcome = resume_store(
-        store,
-        options,
-        TerminalWatcher(),
-        videos=videos,
-        weights=weights,
-        retry_failed=_classes(retry_failed),
-        rescan=rescan,
-    )
+        outcome = resume_store(
+            store,
+            options,
+            watcher,
+            videos=videos,
+            weights=weights,
+            retry_failed=_classes(retry_failed),
+            rescan=rescan,
+        )
     print_outcome(outcome, store, options.part)
     return outcome.exit_code
 
@@ -120,10 +120,10 @@ def plan(
 
 
 def _planned(videos: str, request: Request, options: Options, *, json: bool) -> int:
-    say_starting()
-    from jobs.run.plan import plan as plan_videos
+    with starting() as watcher:
+        from jobs.run.plan import plan as plan_videos
 
-    found = plan_videos(videos, request, options, TerminalWatcher())
+        found = plan_videos(videos, request, options, watcher)
     if json:
         print_document("plan", plan_document(found))
     else:

@@ -131,8 +131,9 @@ def _request_parameters() -> list[inspect.Parameter]:
     kinds = get_type_hints(Request) | {"outputs": str | None}
     found = []
     for field in fields(Request):
+        name = field.name.replace("_", "-")
         option = typer.Option(
-            f"--{field.name.replace('_', '-')}",
+            f"--{name}/--no-{name}" if kinds[field.name] is bool else f"--{name}",
             help=_REQUEST_HELP[field.name],
             show_default=field.default is not None,
             rich_help_panel=_FEATURES,

@@ -22,6 +22,7 @@ from jobs.cli.results.stores import (
 )
 from jobs.cli.results.summaries import standing_rows
 from jobs.cli.streams import say
+from jobs.stores.oddities import flag_meaning
 from schemas.config import ExtractionConfig
 from schemas.layout import StorePaths
 from schemas.wording import counted
@@ -101,7 +102,7 @@ def show(
                 *([("pixel aspect", f"{first.pixel_aspect:.3f}")] if first.pixel_aspect != 1 else []),
                 ("time", f"{first.video_start_seconds:.3f} to {first.video_end_seconds:.3f} s"),
                 ("decoder", f"{first.decoder} {first.decoder_version}", first.fallback_reason),
-                ("flags", first["flags"] or "none"),
+                *_flags(first["flags"]),
                 ("clips", len(found.clips)),
             ]
         )
@@ -123,6 +124,12 @@ def show(
     if len(found.clips) > _LISTED:
         say(f"  ... and {len(found.clips) - _LISTED} more")
     return 0
+
+
+def _flags(flags: str) -> list[tuple[str, str, str]]:
+    """A line for each flag, with what it means."""
+    found = [flag for flag in flags.split(",") if flag] or ["none"]
+    return [("" if number else "flags", flag, flag_meaning(flag)) for number, flag in enumerate(found)]
 
 
 def _own_values(clip: pd.Series[Any]) -> list[tuple[str, str]]:

@@ -135,7 +135,10 @@ class _DemoFolder:
                 raise WeightsError(f"expected weights of a known network; got {weights}. Give others for --against")
             networks[model.partition("_")[0]] = model, weights
         if not plan.against:
-            self._watcher.say("no checkpoint of a network trained in the same way: such rows are left out")
+            self._watcher.say(
+                "no checkpoint of a network trained alike (a checkout has two in its folder weights; --against names "
+                "others): such rows are left out"
+            )
         requests = {
             name: Request(
                 model=model,

@@ -7,23 +7,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from jobs.cluster.placement import Placement
+from jobs.run.limits import LEAST_SECONDS, LimitingStage, limit_of_run
 from jobs.stores.run_times import RunTimes
 from jobs.stores.standing import Standing
 from jobs.workers.events import ShardProgress, StageSeconds
 from schemas.records import Failure
 from schemas.wording import counted
-
-_LEAST_SECONDS = 30.0  # of a run with a bottleneck: a shorter one mostly waited for its start
-_WAITING_SHARE = 0.25  # of the devices' time: above it, the decoders are too slow
-_WRITING_SHARE = 0.8  # of the writers' time: above it, they are what is waited for
-
-
-@dataclass(frozen=True, slots=True)
-class LimitingStage:
-    """The stage that limits the speed of a run, and the options that would help."""
-
-    stage: str
-    advice: str
 
 
 @dataclass(slots=True)
@@ -118,26 +107,11 @@ class Outcome:
 
     def bottleneck(self) -> LimitingStage | None:
         """What to change for more speed; None after a run without videos, or one too short to tell."""
-        seconds, workers = self.seconds, self.workers
-        if seconds.network <= 0 or self.done == 0 or self.wall_seconds < _LEAST_SECONDS:
+        if self.seconds.network <= 0 or self.done == 0 or self.wall_seconds < LEAST_SECONDS:
             return None
-        of_devices = self._device_seconds or self.wall_seconds * workers.extractors
-        decoding = seconds.decode + seconds.transform
-        # Where decoding takes less than the network, the waiting was for the first frames of a short run.
-        if seconds.waiting > _WAITING_SHARE * of_devices and decoding > seconds.network:
-            stage = "decode" if seconds.decode >= seconds.transform else "transform"
-            fixed = max(group.decoders for group in workers.groups)
-            more = f"more than --decoders {fixed}" if workers.decoders_fixed else "more cores for decoders"
-            return LimitingStage(stage, f"{more} would help, or --decoder sparse where videos are H.264")
-        if seconds.write > _WRITING_SHARE * of_devices:
-            return LimitingStage(
-                "write", "fewer or smaller --outputs, --compression none, or faster storage would help"
-            )
-        if workers.gpu:
-            return LimitingStage(
-                "network", "--dtype float16 (on a GPU), more GPUs with --extractors, or a smaller --model would help"
-            )
-        return LimitingStage("network", "a GPU, more cores, or a smaller --model would help")
+        of_devices = self._device_seconds or self.wall_seconds * self.workers.extractors
+        decoders = max(self.decoders, self.workers.decoders)
+        return limit_of_run(self.seconds, self.wall_seconds, of_devices, decoders, self.workers)
 
     def times(self) -> RunTimes:
         """Where the time of the run went, once it has ended."""

@@ -29,6 +29,7 @@ from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
 from jobs.run.inventory import limited, split_jobs
+from jobs.run.limits import LEAST_SECONDS, LimitingStage, limit_of_plan
 from jobs.run.sharding import item_bytes, rows_of_item
 from jobs.run.watcher import Watcher
 from jobs.workers.decoder import Decoder
@@ -79,6 +80,13 @@ class Plan:
         If decoding was not measured, this is the network's time alone, a lower bound.
         """
         return self.workers.wall_seconds(self.decode_seconds or 0.0, self.network_seconds)
+
+    @property
+    def limit(self) -> LimitingStage | None:
+        """What would take longest, and what would help; None if that was not measured, or is short."""
+        if self.decode_seconds is None or self.wall_seconds < LEAST_SECONDS:
+            return None
+        return limit_of_plan(self.decode_seconds, self.network_seconds, self.workers)
 
     @property
     def exit_code(self) -> int:

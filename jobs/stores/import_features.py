@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -141,7 +142,10 @@ def _run_of(source: Source) -> Run:
 def _inventory_row(source: Source, stem: str, run: Run) -> dict[str, Any]:
     """A video as the inventory has it: the first of its files, their bytes together, and the last change to one."""
     files = list(source.found.videos[stem].values())
-    stats = [path.stat() for path in files]
+    stats = []
+    for path in files:
+        with suppress(OSError):  # one that has vanished is a failed video, by `Source.open`
+            stats.append(path.stat())
     first = source.found.videos[stem].get(source.streams[0], files[0])
     row_bytes = sum(spec.row_bytes for spec in run.datasets)
     numbers = sum(source.widths.values()) * 8
@@ -151,7 +155,7 @@ def _inventory_row(source: Source, stem: str, run: Run) -> dict[str, Any]:
         "video_id": stem,
         "path": first.name,
         "bytes": sum(stat.st_size for stat in stats),
-        "mtime_ns": max(stat.st_mtime_ns for stat in stats),
+        "mtime_ns": max((stat.st_mtime_ns for stat in stats), default=0),
         "num_frames": rows,
         "estimated_bytes": rows * row_bytes,
     }

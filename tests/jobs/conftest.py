@@ -38,6 +38,7 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     """Runs `msnet` in this process, in which Ray must not be started; exit code, standard output and error."""
     monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("jobs.cli.display._SILENCE_SECONDS", 3600.0)  # however slow the machine
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as ended:

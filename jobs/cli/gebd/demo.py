@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jobs.cli.app import resumable
-from jobs.cli.display import TerminalWatcher, paragraph
+from jobs.cli.display import paragraph, starting
 from jobs.cli.gebd.annotations import gebd_app
 from jobs.cli.gebd.tables import print_comparison
 from jobs.cli.parameters import Device
@@ -41,14 +41,15 @@ def demo(
             show_default=False,
         ),
     ] = None,
-    training_videos: Annotated[int, typer.Option("--training-videos", min=4)] = _PLAN.training_videos,
-    test_videos: Annotated[int, typer.Option("--test-videos", min=2)] = _PLAN.test_videos,
+    training_videos: Annotated[
+        int, typer.Option("--training-videos", min=4, help="To train on.")
+    ] = _PLAN.training_videos,
+    test_videos: Annotated[int, typer.Option("--test-videos", min=2, help="To evaluate on.")] = _PLAN.test_videos,
     size: Annotated[int, typer.Option("--size", help="Side of the network's input in pixels.")] = _PLAN.size,
     seed: Annotated[int, typer.Option("--seed", help="Of the videos.")] = _PLAN.seed,
     device: Device = DeviceChoice.AUTO,
 ) -> int:
     """Make videos with known boundaries, extract them, train heads on one part and evaluate them on the other."""
-    from jobs.demos.gebd import run_gebd_demo
     from jobs.weights.defaults import TSM_WEIGHTS
 
     if not against:
@@ -62,7 +63,10 @@ def demo(
         size=size,
         device=device,
     )
-    result = run_gebd_demo(out, plan, TerminalWatcher(), _tell)
+    with starting() as watcher:
+        from jobs.demos.gebd import run_gebd_demo
+
+        result = run_gebd_demo(out, plan, watcher, _tell)
     if result.comparison is None:
         return result.outcome.exit_code
     print_comparison(result.comparison)

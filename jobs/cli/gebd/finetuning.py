@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def _changes(
-    model: Annotated[str | None, typer.Option("--model", help="Overrides the configuration.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Network. (default: that of the configuration)")] = None,
     size_px: Annotated[int | None, typer.Option("--size", help="Side of the network's input in pixels.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of split, weights and order.")] = None,
     precision: Annotated[
         TrainingPrecision | None, typer.Option("--precision", help="Number format of the convolutions.")
     ] = None,
     epochs: Annotated[float | None, typer.Option("--epochs", help="Times that each video is seen.")] = None,
-    clips_per_step: Annotated[int | None, typer.Option("--clips-per-step", min=1)] = None,
+    clips_per_step: Annotated[int | None, typer.Option("--clips-per-step", min=1, help="Clips of a step.")] = None,
     clips_per_share: Annotated[
         int | None, typer.Option("--clips-per-share", min=1, help="Clips that a device takes at a time.")
     ] = None,
@@ -47,7 +47,11 @@ def _changes(
     ] = None,
     gradient_checkpointing: Annotated[
         bool | None,
-        typer.Option("--gradient-checkpointing", help="Less memory, a third more time.", show_default=False),
+        typer.Option(
+            "--gradient-checkpointing/--no-gradient-checkpointing",
+            help="Less memory, a third more time.",
+            show_default=False,
+        ),
     ] = None,
 ) -> dict[str, Any]:
     """What overrides the configuration."""

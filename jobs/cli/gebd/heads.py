@@ -45,7 +45,7 @@ SourcesColumn = Annotated[
     str | None,
     typer.Option(
         "--sources",
-        metavar="COLUMN",
+        metavar="<column>",
         help="Column of the manifest that says which videos are of one source, and so on one side of the split. "
         "(default: YouTube ids and paths)",
         show_default=False,
@@ -71,8 +71,7 @@ def _head_options(
         str,
         typer.Option(
             "--tensors",
-            help="Tensors of the store, with commas: frame,stage3_2x2,displacement,confidence. (default: all that the "
-            "head can use)",
+            help="Tensors of the store, with commas: frame,displacement. (default: all that the head can use)",
             show_default=False,
         ),
     ] = "",
@@ -84,7 +83,7 @@ def _head_options(
     patience: Annotated[
         int, typer.Option("--patience", help="Stop after this many epochs without a better F1.")
     ] = _DEFAULTS.patience_epochs,
-    learning_rate: Annotated[float, typer.Option("--learning-rate")] = _DEFAULTS.learning_rate,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", help="At the start.")] = _DEFAULTS.learning_rate,
     criterion: Annotated[
         str,
         typer.Option("--criterion", help="F1 by which epoch and threshold are chosen: a tolerance, or average."),

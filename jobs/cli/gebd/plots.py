@@ -38,7 +38,7 @@ def video(
         str | None,
         typer.Option(
             "--videos",
-            metavar="PATH",
+            metavar="<path>",
             help="Folder, address or table of the videos, for a row of frames.",
             show_default=False,
         ),

@@ -42,7 +42,7 @@ def page_options(
         Path | None,
         typer.Option(
             "--html",
-            metavar="FOLDER",
+            metavar="<folder>",
             help="Write a page that a browser opens from the disk: totals, videos, frames, curves.",
             rich_help_panel=_PANEL,
         ),
@@ -63,7 +63,7 @@ def page_options(
     videos: Annotated[
         str | None,
         typer.Option(
-            "--videos", metavar="PATH", help="Where the dataset is now, if it was moved.", rich_help_panel=_PANEL
+            "--videos", metavar="<path>", help="Where the dataset is now, if it was moved.", rich_help_panel=_PANEL
         ),
     ] = None,
     boundaries: Annotated[

@@ -11,7 +11,7 @@ from jobs.cli.display import paragraph, rows
 from jobs.cli.results.documents import print_document
 from jobs.cli.results.stores import report_document
 from jobs.cli.streams import say
-from jobs.stores.oddities import ODDITIES
+from jobs.stores.oddities import ODDITIES, flag_meaning
 from schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def print_report(store: Path, *, json: bool) -> None:
     odd = {name: _odd(videos, column) for name, column in ODDITIES.items()}
     lines: list[tuple[object, ...]] = [(f"decoded by {name}", count) for name, count in decoders.most_common()]
     lines += [(name, len(found)) for name, found in odd.items()]
-    say(rows([*lines, *((f"  {flag}", count) for flag, count in flags.most_common())]))
+    say(rows([*lines, *((f"  {flag}", count, flag_meaning(flag)) for flag, count in flags.most_common())]))
     for name, found in odd.items():
         _print_listed(name, found, f"{features.paths.manifest}, column {ODDITIES[name]}")
     for failure in sorted(stand.by_class):

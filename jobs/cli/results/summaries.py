@@ -86,6 +86,8 @@ def print_plan(plan: Plan) -> None:
         ("store", size(plan.store_bytes), f"before compression; {size(plan.store_bytes // max(good, 1))} a video"),
     ]
     say(rows([*table, *_time_rows(plan)]))
+    if plan.clips and plan.limit is not None:
+        say(paragraph(f"What would take longest is {plan.limit.stage}: {plan.limit.advice}."))
     if plan.decoded < plan.files and plan.clips:
         tried = f"{plan.decoded} of {counted(plan.files, 'file')} {'was' if plan.decoded == 1 else 'were'} decoded"
         rest = "of the others only the structure was read: more may turn out bad when they are decoded"

@@ -103,7 +103,7 @@ def join(
         Path, typer.Argument(help="A folder of videos, or a table with path and label.", show_default=False)
     ],
     listed: Annotated[
-        Path | None, typer.Argument(metavar="[LIST]", help="The same as --labels.", show_default=False)
+        Path | None, typer.Argument(metavar="LIST", help="The same as --labels.", show_default=False)
     ] = None,
     labels: _Labels = None,
     validation: _Validation = None,

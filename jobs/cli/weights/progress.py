@@ -82,7 +82,7 @@ class TrainingDisplay:
         elif time.monotonic() - self._last_line > _LINE_EVERY_SECONDS:
             self._last_line = time.monotonic()
             pace = f"{progress.frames_per_second:.0f} frames/s"
-            left = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
+            left = "" if progress.seconds_left is None else f", about {duration(progress.seconds_left)} left"
             head = f"step {progress.step} of {progress.steps} ({progress.stage}, {pace}{left})"
             say(paragraph(f"{head}: {losses}"), to=sys.stderr)
         if progress.note is not None:

@@ -110,6 +110,8 @@ def _opened(path: Path) -> NpyFile:
             read_header = _HEADERS[np.lib.format.read_magic(file)]
             shape, fortran_order, dtype = read_header(file, max_header_size=_MAX_HEADER_BYTES)
             offset, size = file.tell(), file.seek(0, 2)
+    except FileNotFoundError as error:
+        raise VideoError(FailureClass.MISSING, f"{path.name} has vanished: restore it, and import again") from error
     except Exception as error:  # numpy parses the header as Python, and a stranger's may raise anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise VideoError(FailureClass.CANNOT_OPEN, f"{path.name} is not an npy file ({detail})") from error

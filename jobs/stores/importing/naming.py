@@ -6,6 +6,7 @@ the feature, and with all but R(2+1)D, S3D and VGGish also `fps` and `timestamps
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -61,6 +62,8 @@ _NOT_FEATURES = {
 }
 _KEYS = {key: feature.name for feature in FEATURES.values() for key in feature.keys}
 _NAME = re.compile(rf"(?P<stem>.+)_(?P<key>{'|'.join((*_KEYS, *_TIMES, *_NOT_FEATURES))})\.npy", re.DOTALL)
+_NAMED = 5  # folders in a sentence
+_MOST_LOOKED_AT = 20_000  # files and folders, for advice
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -132,9 +135,23 @@ def _only(folder: Path, videos: Iterable[dict[str, Path]]) -> str:
         return names[0]
     if names:
         raise UsageError(f"expected one feature in {folder}; got {', '.join(names)}. Choose one with --feature")
-    below = sorted({path.parent.relative_to(folder).as_posix() for path in folder.glob("*/**/*_*.npy")})[:5]
+    below = _folders_with_features(folder)
     advice = f"Give one of its folders: {', '.join(below)}" if below else "Give the folder that output_path named"
     raise UsageError(f"expected features like VIDEO_rgb.npy or VIDEO_clip.npy in {folder}; got none. {advice}")
+
+
+def _folders_with_features(folder: Path) -> list[str]:
+    """The first folders below one that have such files, of those that a short look finds: a tree may be endless."""
+    found: list[str] = []
+    seen = 0
+    for place, folders, names in os.walk(folder):
+        seen += 1 + len(folders) + len(names)
+        folders.sort()
+        if place != str(folder) and any(_NAME.fullmatch(name) for name in names):
+            found.append(Path(place).relative_to(folder).as_posix())
+        if seen > _MOST_LOOKED_AT or len(found) == _NAMED:
+            break
+    return sorted(found)
 
 
 def _model_name(folder: Path, feature: Feature) -> str:

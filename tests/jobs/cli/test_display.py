@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from extractor.pipeline.messages import ItemDone
-from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, say_starting, size, table
+from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, starting, table
 from jobs.cluster.devices import Workers
 from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
@@ -141,7 +141,7 @@ def test_progress_of_planning_stands_behind_that_of_the_extraction(
     watcher.planning(400, 1000)
     first = capsys.readouterr().err.splitlines()
     assert first[0] == "extracting: 0 of 1000, 300/1000 planned"
-    assert first[1].startswith("extracting: 0 of 1000, 400/1000 (") and first[1].endswith(" s left) planned")
+    assert first[1].startswith("extracting: 0 of 1000, 400/1000 (about ") and first[1].endswith(" s left) planned")
     watcher.planning(1000, 1000)
     watcher.update(outcome)
     assert "planned" not in capsys.readouterr().err
@@ -189,9 +189,48 @@ def test_bar_fits_the_terminal_and_uses_no_colour(columns: int, monkeypatch: pyt
         assert len(line.replace("\x1b[A", "").rstrip()) <= max(columns, 80)
 
 
-def test_a_start_is_told_on_a_terminal_alone(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    say_starting()
-    assert capsys.readouterr().err == ""
+def test_the_last_plain_line_says_what_there_was_in_the_end(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 11.0, 11.0, *[12.0] * 20])  # the only line that is due is that of the first video
+    monkeypatch.setattr("jobs.cli.display.time.monotonic", lambda: next(times))
+    watcher = TerminalWatcher()
+    outcome = Outcome(Placement((Workers(1, 1, 1, 0, 16),)), Standing(left=3), wall_seconds=2.0)
+    watcher.begin(outcome)
+    watcher.update(outcome)
+    for video_id in "abc":
+        outcome.add(ShardProgress("shard-00000", "x", finished=(ItemDone(video_id, 4, 32),)))
+        watcher.update(outcome)
+    watcher.end()
+    assert capsys.readouterr().err.splitlines() == [
+        "extracting: 0 of 3, 0 failed, 0.0 clips/s",
+        "extracting: 3 of 3, 0 failed, 6.0 clips/s",
+    ]
+
+
+def test_a_start_is_told_at_once_on_a_terminal(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    say_starting()
-    assert capsys.readouterr().err.startswith("starting")
+    with starting():
+        assert capsys.readouterr().err.startswith("starting")
+
+
+@pytest.mark.parametrize("spoken", [False, True])
+def test_a_start_is_told_elsewhere_unless_something_else_is_soon(
+    spoken: bool, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.cli.display._SILENCE_SECONDS", 0.0 if not spoken else 0.05)
+    with starting() as watcher:
+        if spoken:
+            watcher.say("a line about something")
+            watcher.say_late("starting")
+        told = ""
+        while not spoken and not told:
+            told = capsys.readouterr().err
+    told += capsys.readouterr().err
+    assert told.splitlines() == (["a line about something"] if spoken else ["starting: torch and Ray are being loaded"])
+
+
+def test_a_start_that_is_refused_is_one_line(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(KeyError), starting():
+        raise KeyError
+    assert capsys.readouterr().err == ""

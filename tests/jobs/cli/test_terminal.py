@@ -70,6 +70,7 @@ def seen(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> See
     encoding, terminal = request.param
     monkeypatch.setattr("ray.init", lambda *args, **options: pytest.fail("Ray was started"))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("jobs.cli.display._SILENCE_SECONDS", 3600.0)  # however slow the machine
 
     def run(*arguments: Any) -> tuple[int, str, str]:
         out, err = Catching(encoding, terminal), Catching(encoding, terminal)

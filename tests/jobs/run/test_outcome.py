@@ -73,28 +73,6 @@ def test_unfinished_shards_count_though_all_their_videos_are_done() -> None:
     assert (made.complete, made.exit_code) == (False, 1)
 
 
-FIXED = Placement((Workers(1, 2, 1, 0, decoders_fixed=True),))
-
-
-@pytest.mark.parametrize(
-    ("workers", "seconds", "stage", "option"),
-    [
-        (FIXED, StageSeconds(decode=90, transform=10, network=30, write=1, waiting=25), "decode", "--decoders 2"),
-        (CPU, StageSeconds(decode=90, transform=10, network=30, write=1, waiting=25), "decode", "more cores"),
-        (CPU, StageSeconds(decode=10, transform=90, network=30, write=1, waiting=25), "transform", "more cores"),
-        (CPU, StageSeconds(decode=90, network=50, write=1, waiting=8), "network", "a GPU"),
-        (CPU, StageSeconds(decode=2, network=5, write=1, waiting=50), "network", "a GPU"),  # for the first video
-        (GPU, StageSeconds(decode=90, network=55, write=10, waiting=4), "network", "--dtype float16"),
-        (GPU, StageSeconds(network=20, write=55, waiting=1), "write", "--outputs"),
-    ],
-)
-def test_bottleneck_names_the_stage_and_the_option(workers, seconds, stage, option) -> None:
-    found = Outcome(workers, done=1, seconds=seconds, wall_seconds=60.0, decoders=2).bottleneck()
-    assert found is not None
-    assert found.stage == stage
-    assert option in found.advice
-
-
 def test_workers_are_those_that_there_are_now() -> None:
     made = Outcome(CPU)
     made.staff(Placement((*CPU.groups, *GPU.groups)), 7)

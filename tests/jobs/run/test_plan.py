@@ -65,6 +65,15 @@ def test_plan_says_of_its_time_what_was_measured(planned: Any) -> None:
     assert "network 5.0 s one extractor" in lines
 
 
+def test_plan_says_what_would_help(planned: Any) -> None:
+    assert "longest" not in " ".join(planned("plan", "videos")[1])  # of some seconds there is nothing to gain
+    told = " ".join(planned("plan", "videos", network_seconds=500.0)[1])
+    assert "What would take longest is network: --dtype float16" in told
+    told = " ".join(planned("plan", "videos", decode_seconds=500.0)[1])
+    assert "What would take longest is decode: more cores for decoders would help" in told
+    assert "longest" not in " ".join(planned("plan", "videos", decode_seconds=None, network_seconds=500.0)[1])
+
+
 def test_plan_says_how_little_was_decoded(planned: Any) -> None:
     told = " ".join(planned("plan", "videos", files=2000, items=2000, decoded=3)[1])
     assert "3 of 2000 files were decoded, to measure the speed; of the others only the structure was read: more" in told

@@ -215,3 +215,29 @@ def test_features_that_may_not_be_mixed_have_other_digests(tmp_path: Path) -> No
     import_features(tmp_path / "in0", tmp_path / "rgb")
     assert FeatureStore(tmp_path / "rgb").config.model == "imported:i3d-stack64-step64-rgb"
     assert len(digests | {FeatureStore(tmp_path / "rgb").run.digest}) == 4
+
+
+def test_a_file_that_vanishes_is_a_failed_video_until_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, store = tmp_path / "clip", tmp_path / "store"
+    for name in "ab":
+        save_frames(folder, name, 3)
+    described = module.describe_source
+
+    def vanish(*given: Any) -> Any:
+        source = described(*given)
+        for path in folder.glob("b_*"):
+            path.unlink()
+        return source
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "describe_source", vanish)
+        report = import_features(folder, store)
+    assert (report.videos, report.failed) == (
+        1,
+        {"b": ("missing", "b_clip.npy has vanished: restore it, and import again")},
+    )
+    save_frames(folder, "b", 3)
+    again = import_features(folder, store)
+    assert (again.videos, again.imported, again.failed) == (2, 1, {})

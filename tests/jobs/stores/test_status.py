@@ -99,8 +99,8 @@ def test_show_tells_why_a_video_failed(store: StorePaths) -> None:
         ("d", "Did you mean 'bad.mp4' or 'c/d.mp4'?"),
         ("D.MP4", "Did you mean 'bad.mp4' or 'c/d.mp4'?"),
         ("c-d.mp4", "Did you mean 'c/d.mp4'"),
-        ("somebody else", "The manifest lists those it has"),
-        ("", "The manifest lists those it has"),
+        ("somebody else", "See them by `msnet show "),
+        ("", "See them by `msnet show "),
     ],
 )
 def test_show_of_an_unknown_video_suggests_what_was_meant(store: StorePaths, asked: str, advice: str) -> None:

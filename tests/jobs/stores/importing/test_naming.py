@@ -93,3 +93,16 @@ def test_a_folder_without_features_says_where_there_are_some(tmp_path: Path) -> 
     for place in (tmp_path / "nowhere", tmp_path / "output" / "i3d" / "a_rgb.npy"):
         with pytest.raises(UsageError):
             find_files(place, None)
+
+
+def test_the_look_for_such_folders_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.stores.importing.naming._MOST_LOOKED_AT", 60)
+    for number in range(30):
+        touch(tmp_path / f"{number:02d}", "notes.txt")
+    touch(tmp_path / "zz", "a_clip.npy")
+    with pytest.raises(UsageError, match=r"got none. Give the folder that output_path named$"):
+        find_files(tmp_path, None)
+    for number in range(9):
+        touch(tmp_path / f"{number:02d}", "a_clip.npy")
+    with pytest.raises(UsageError, match=r"got none. Give one of its folders: 00, 01, 02, 03, 04$"):
+        find_files(tmp_path, None)
