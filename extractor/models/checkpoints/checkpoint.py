@@ -21,7 +21,7 @@ from torch import Tensor
 from extractor.models.checkpoints.files import read_weights_file
 from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
 from extractor.models.checkpoints.notes import matching_note, module_note, saved_notes
-from extractor.models.msnet import MSNet, build_network
+from extractor.models.msnet import MSNet, blank_network, build_network
 from extractor.models.public.cache import named_checkpoint
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
@@ -183,7 +183,7 @@ def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: 
     spec = replace(
         spec, weights_kind=checkpoint.kind, weights_sha256=checkpoint.sha256, edges=edges or checkpoint.edges
     )
-    network = build_network(spec, seed=seed)
+    network = build_network(spec, seed=seed) if fit.kept else blank_network(spec)
     ours = {canonical: name for name, canonical in _names(network).items()}
     state = {ours[name]: tensor for name, tensor in checkpoint.tensors.items()}
     network.load_state_dict(state, strict=False)  # `check_fit` has compared every name and shape
