@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from extractor.extraction.request import Request
-from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
-from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, RANDOM_WEIGHTS, checkpoint_path
 from extractor.models.public.cache import is_public_name
 from extractor.models.spec import describe_network
 from extractor.store.disk.probe import probe_storage, refuse_other_folder

@@ -9,6 +9,9 @@ from schemas.errors import WeightsError
 BUNDLED_WEIGHTS = "bundled"
 """The value of `--weights` that means them. A store records this word, not a path, which differs between machines."""
 
+RANDOM_WEIGHTS = "random"
+"""The value of `--weights` that means none: initial weights from a seed."""
+
 _FOLDER = Path(__file__).parents[1] / "weights"
 _SUFFIX = ".safetensors"
 

@@ -43,7 +43,7 @@ def test_a_word_registers_its_commands_alone() -> None:
 
 
 def test_options_and_help_need_nothing_heavy() -> None:
-    heavy = {"torch", "pandas", "pyarrow", "ray", "h5py", "av", "decord", "matplotlib", "tqdm", "cv2", "zarr"}
+    heavy = {"torch", "numpy", "pandas", "pyarrow", "ray", "h5py", "av", "decord", "matplotlib", "tqdm", "cv2", "zarr"}
     commands = [(), ("--version",), *((word,) for word in ROOMS)]
     for arguments, modules in zip(commands, loaded(*commands), strict=True):
         assert not heavy & modules, arguments

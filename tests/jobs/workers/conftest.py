@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 
 import pytest
 import ray
 
-from jobs.cluster.start import prepare_environment
+from jobs.cluster.start import init, prepare_environment
 
 
 @pytest.fixture(scope="package")
@@ -16,15 +15,8 @@ def starting() -> Iterator[Callable[[], None]]:
 
     def start() -> None:
         if not ray.is_initialized():
-            ray.init(
-                address="local",
-                num_cpus=1,
-                num_gpus=0,
-                object_store_memory=96 * 1024 * 1024,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            memory = 96 * 1024 * 1024
+            init(address="local", num_cpus=1, num_gpus=0, object_store_memory=memory, include_dashboard=False)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_usage_stats_enabled", "0")

@@ -19,18 +19,15 @@ from jobs.cluster.nodes import Nodes
 from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
 from jobs.run.planning import ShardSupply
-from jobs.workers import attempt, driver
-from jobs.workers.attempt import ShardTask
+from jobs.workers import driver
 from jobs.workers.driver import Driver, PlannedShard
-from jobs.workers.events import ShardCommitted, ShardProgress
+from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, ResourceError, StorageError, WeightsError
 from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob, Item
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
-
-BY_VALUE = (attempt,)  # `ShardTask`: its module imports torch
 
 
 class FakeExtractor:
