@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extractor.models.public.cache import is_public_name
 from schemas.errors import WeightsError
 
 BUNDLED_WEIGHTS = "bundled"
@@ -38,3 +39,9 @@ def checkpoint_path(weights: str | Path, name: str) -> Path:
     WeightsError as above.
     """
     return bundled_checkpoint(name) if str(weights) == BUNDLED_WEIGHTS else Path(weights)
+
+
+def from_any_folder(weights: Path) -> Path:
+    """What means the same weights in a process that works in another folder: a name, or an absolute path."""
+    is_name = str(weights) == BUNDLED_WEIGHTS or is_public_name(weights)
+    return weights if is_name else weights.absolute()
