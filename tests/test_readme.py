@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
-import subprocess
-import sys
-from contextlib import chdir, redirect_stdout
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from extractor import describe_network
 from extractor.video import list_videos
-from jobs.cli.main import main
 from schemas.errors import FailureClass
 from tests.extractor.models.checkpoint_factory import random_state, save_reference
+from tests.jobs.running import here
 from tests.videos import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -27,36 +24,27 @@ COMMANDS = [
     for line in block.splitlines()
     if line.startswith("msnet ")
 ]
-STARTS_RAY = ("plan", "extract", "resume")
+LATER = [command for command in COMMANDS if "--retry-failed" in command or "--rescan" in command]
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "msnet_features", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
-def output_of(command: list[str], place: Path) -> str:
-    """What a command that ends well prints; in this process where it starts no others, which is many times faster."""
-    if command[0] in STARTS_RAY:
-        done = run(*command, cwd=place)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done.stdout
-    with chdir(place), redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as ended:
-        main(command)
-    assert ended.value.code == 0, f"{command}\n{out.getvalue()}"
-    return out.getvalue()
+def output_of(command: str, place: Path) -> str:
+    """What a command that ends well prints."""
+    with chdir(place):
+        ended = here(*shlex.split(command)[1:])
+    assert ended.code == 0, f"{command}\n{ended.out}{ended.err}"
+    return ended.out
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with VIDEOS and checkpoint.pth.tar, in which the README's commands were run."""
+    """A folder with VIDEOS and checkpoint.pth.tar, in which the README's commands were run, but for those of LATER."""
     place = tmp_path_factory.mktemp("readme")
     for seed, name in enumerate(("clip.mp4", "other.mp4")):
         write_video(place / "VIDEOS" / name, frames=30, size=(96, 128), seed=seed)
     save_reference(place / "checkpoint.pth.tar", random_state("resnet50"))
     for command in COMMANDS:
-        output = output_of(shlex.split(command)[1:], place)
+        output = "" if command in LATER else output_of(command, place)
         (place / "outputs").mkdir(exist_ok=True)
         (place / "outputs" / f"{len(list((place / 'outputs').iterdir())):02d}.txt").write_text(output)
     return place
@@ -75,6 +63,13 @@ def test_readme_commands_run(place: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/jobs/run/test_extraction runs them with other options
+@pytest.mark.parametrize("command", LATER)
+def test_readme_commands_on_failures_and_new_videos_run(command: str, place: Path) -> None:
+    assert "videos done" in output_of(command, place)
+
+
+@pytest.mark.ray
 @pytest.mark.parametrize("block", range(len(PYTHON)))
 def test_readme_python_runs(block: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
@@ -87,10 +82,11 @@ def test_readme_python_runs(block: int, place: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/jobs/demos has its parts, and the commands above an extraction like its own
 def test_readme_demo_runs(tmp_path: Path) -> None:
-    done = run("demo", "--videos", "1", "--out", str(tmp_path / "demo"))
-    assert done.returncode == 0, done.stderr
-    assert "motion changes at" in done.stdout and str(tmp_path / "demo") in done.stdout
+    done = here("demo", "--videos", "1", "--out", tmp_path / "demo")
+    assert done.code == 0, done.err
+    assert "motion changes at" in done.out and str(tmp_path / "demo") in done.out
 
 
 def test_readme_table_of_networks_is_true() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.decoding.long_film import busy_share
+from tests.jobs.workers.conftest import local_ray as local_ray, starting as starting
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from schemas.layout import StorePaths, shard_name
 from schemas.records import Failure
 from schemas.tensors import NetworkShape
 from tests.extractor.store.making import item_clips, make_inventory
+from tests.templates import copy_of
 
 CELLS = (2, 3)
 NO_SEGMENT = (np.nan, np.nan)
@@ -76,6 +78,21 @@ def make(
 ) -> FeatureStore:
     """A finished store of these videos, dealt to some shards in their order."""
     root.mkdir()
+    key = "gebd", pickle.dumps((dict(videos), shards, members, tuple(outputs), tuple(failed), sorted(config.items())))
+    copy_of(key, lambda place: _make(place, videos, shards, members, outputs, failed, config), root)
+    return FeatureStore(root)
+
+
+def _make(
+    root: Path,
+    videos: Mapping[str, Made],
+    shards: int,
+    members: int,
+    outputs: Sequence[str],
+    failed: Sequence[str],
+    config: dict[str, Any],
+) -> None:
+    root.mkdir()
     values = {"model": "msnet_resnet18", "weights": "random", "seed": 0, "sampling": "dense", "outputs": outputs}
     shape = NetworkShape(4, 4, motion_channels=2, cells=CELLS, members=members, stage_channels=(3, 5, 4))
     paths = StorePaths(root)
@@ -96,7 +113,6 @@ def make(
                     _stage(log, run, item, videos[item])
         commit_shard(attempt, members_of_shard)
     write_manifest_cache(paths)
-    return FeatureStore(root)
 
 
 def _stage(log: StagingLog, run: Run, item: str, made: Made) -> None:

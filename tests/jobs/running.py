@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -10,10 +11,15 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 from extractor.store import read_run
 from extractor.store.commits.staging import all_staged
+from jobs.cli.main import main
 from jobs.cluster.machine import private_memory_bytes
 from schemas.layout import StorePaths
 
@@ -76,6 +82,22 @@ def msnet(*arguments: str | Path) -> Running:
     running = Running(*arguments)
     running.end()
     return running
+
+
+class Ended(NamedTuple):
+    """Exit code, standard output and standard error of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+def here(*arguments: str | Path) -> Ended:
+    """Run `msnet` to the end in this process, which may start Ray; `msnet()` takes seconds longer to import torch."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err, pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert isinstance(end.value.code, int)
+    return Ended(end.value.code, out.getvalue(), err.getvalue())
 
 
 def staged(store: Path) -> dict[str, set[str]]:

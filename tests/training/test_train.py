@@ -33,7 +33,7 @@ def _config(steps: int = 6, model: str = "msnet_resnet18", **changes: object) ->
     fields: dict[str, object] = {
         "model": model,
         "evaluate_every_steps": 4,
-        "evaluation_clips": 5,
+        "evaluation_clips": 2,
         "evaluation_size_px": 64,
         "num_segments": 4,
         "textures": 6,

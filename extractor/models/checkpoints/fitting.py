@@ -10,7 +10,7 @@ from torch import Tensor
 from extractor.models.checkpoints.checkpoint import Checkpoint
 from extractor.models.checkpoints.names import canonical_names, is_motion_name, listed
 from extractor.models.checkpoints.notes import matching_note, module_note, saved_notes
-from extractor.models.msnet import MSNet, build_network
+from extractor.models.msnet import MSNet, blank_network, build_network
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
@@ -95,7 +95,7 @@ def restore(spec: NetworkSpec, checkpoint: Checkpoint, *, seed: int = 0, edges: 
     spec = replace(
         spec, weights_kind=checkpoint.kind, weights_sha256=checkpoint.sha256, edges=edges or checkpoint.edges
     )
-    network = build_network(spec, seed=seed)
+    network = build_network(spec, seed=seed) if fit.kept else blank_network(spec)
     ours = {canonical: name for name, canonical in canonical_names(network.state_dict()).items()}
     state = {ours[name]: tensor for name, tensor in checkpoint.tensors.items()}
     network.load_state_dict(state, strict=False)  # `check_fit` has compared every name and shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -14,6 +15,11 @@ State = dict[str, Tensor]
 
 def random_state(backbone: str, *, motion: bool = True, classes: int = 11, seed: int = 0) -> State:
     """Weights by the reference's names without prefixes, batch norm with statistics as training leaves them."""
+    return {name: tensor.clone() for name, tensor in _random_state(backbone, motion, classes, seed).items()}
+
+
+@lru_cache(maxsize=8)
+def _random_state(backbone: str, motion: bool, classes: int, seed: int) -> State:
     maker = _Maker(seed)
     if backbone == "mobilenetv2":
         maker.mobilenet()

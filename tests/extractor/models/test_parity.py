@@ -64,9 +64,9 @@ def check_parity(
     [
         ("resnet18", 8, (96, 96)),
         ("resnet18", 16, (64, 72)),
-        ("resnet34", 8, (64, 64)),
+        pytest.param("resnet34", 8, (64, 64), marks=pytest.mark.slow),  # more of the blocks of resnet18
         ("resnet50", 8, (64, 64)),
-        ("resnet101", 8, (48, 64)),
+        pytest.param("resnet101", 8, (48, 64), marks=pytest.mark.slow),  # more of those of resnet50
         ("mobilenetv2", 8, (64, 88)),
         ("mobilenetv2", 16, (64, 64)),
     ],

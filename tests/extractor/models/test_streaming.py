@@ -55,8 +55,15 @@ def check_equals_uncut(network: MSNet, frames: torch.Tensor, sizes: list[int]) -
 
 
 @pytest.mark.parametrize("edges", Edges)
-@pytest.mark.parametrize("size", [1, 5, 16, 100])
-@pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_resnet50", "msnet_mobilenetv2"])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("msnet_resnet18", size) for size in (1, 5, 16, 100)),
+        ("msnet_resnet50", 5),
+        *(pytest.param("msnet_resnet50", size, marks=pytest.mark.slow) for size in (1, 16, 100)),
+        *(("msnet_mobilenetv2", size) for size in (1, 5, 16, 100)),
+    ],
+)
 def test_dense_stream_equals_one_uncut_pass(name: str, size: int, edges: Edges) -> None:
     network = load_model(name, weights="random", num_classes=3, edges=edges)
     check_equals_uncut(network, sequence(21), pushes(21, size))

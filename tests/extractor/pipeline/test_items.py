@@ -243,7 +243,9 @@ def test_damaged_frames_that_are_kept_are_marked(network: MSNet) -> None:
         assert found.rows["frames/valid"].tolist() == [1, 1, 0, 1, 1, 1, 1, 0]
 
 
-@pytest.mark.parametrize("batch_frames", [1, 8, 20, 64, 1000])
+@pytest.mark.parametrize(
+    "batch_frames", [1, 20, 1000, *(pytest.param(frames, marks=pytest.mark.slow) for frames in (8, 64))]
+)
 def test_results_do_not_depend_on_batches_and_chunks(batch_frames: int, network: MSNet) -> None:
     config = make_config(sampling="clips", hop=3)
     frames = make_frames(30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from schemas.layout import StorePaths, shard_name
 from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import Failure
 from schemas.tensors import NetworkShape
+from tests.templates import copy_of
 
 SHAPE = NetworkShape(clip_dim=16, frame_dim=16, motion_channels=4, cells=(5, 11), num_classes=0)
 
@@ -145,6 +147,17 @@ def make_store(
 
     `change(video_id, arrays)` may alter an item's arrays in place.
     """
+    if change is not None:
+        _make(root, shards, clips, change, run_options)
+    else:
+        key = "store", pickle.dumps((shards, clips, sorted(run_options.items())))
+        copy_of(key, lambda place: _make(place, shards, clips, None, run_options), root)
+    return StorePaths(root)
+
+
+def _make(
+    root: Path, shards: Sequence[Sequence[str]], clips: int, change: Callable | None, run_options: dict[str, Any]
+) -> None:
     root.mkdir(parents=True, exist_ok=True)
     paths = StorePaths(root)
     run = write_run(paths, make_run(**run_options))
@@ -158,4 +171,3 @@ def make_store(
                 stage(attempt, video_id, clips, seed=sum(video_id.encode()), change=change)
         commit_shard(attempt, video_ids)
     write_manifest_cache(paths)
-    return paths

@@ -17,6 +17,7 @@ from extractor.store.index.blocks import BlockFile, BlockWriter
 from schemas.errors import StoreError
 from schemas.layout import StorePaths
 from tests.extractor.store.making import make_store, stage
+from tests.templates import copy_of
 
 SHARDS = (("a.mp4", "bad.mp4"), ("c/é.mp4", "d.mp4"), ("bad-2.mp4",), ("e.mp4", "f.mp4"))
 CACHES = ("manifest", "index", "commits_cache")
@@ -32,7 +33,12 @@ def commit(paths: StorePaths, shard: str, *video_ids: str, clips: int = 2) -> No
 @pytest.fixture
 def paths(tmp_path: Path) -> StorePaths:
     """A store with failed videos, one of which was tried again and has moved, and a shard with no rows that count."""
-    paths = make_store(tmp_path / "store", SHARDS)
+    copy_of("tried again", _tried_again, tmp_path / "store")
+    return StorePaths(tmp_path / "store")
+
+
+def _tried_again(root: Path) -> None:
+    paths = make_store(root, SHARDS)
     commit(paths, "shard-00004", "bad.mp4", clips=5)
     with Lease(paths) as lease:
         retire(paths, "shard-00000")
@@ -41,7 +47,6 @@ def paths(tmp_path: Path) -> StorePaths:
             stage(attempt, video_id, 3)
         commit_shard(attempt, SHARDS[0])
     write_manifest_cache(paths)
-    return paths
 
 
 def content(store: FeatureStore) -> dict[str, object]:

@@ -13,7 +13,7 @@ from gebd.metric.report import comparison_content
 from schemas.errors import UsageError
 from tests.gebd import brute_force, made
 
-CASES = 10_000
+CASES = pytest.mark.parametrize("cases", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
 
 
 def place(rng: random.Random, duration: float) -> float:
@@ -52,9 +52,10 @@ def random_case(rng: random.Random) -> tuple[dict[str, Any], dict[str, list[floa
     return truth, predictions
 
 
-def test_metric_equals_brute_force_to_the_last_bit() -> None:
+@CASES
+def test_metric_equals_brute_force_to_the_last_bit(cases: int) -> None:
     rng = random.Random(0)
-    for n in range(CASES):
+    for n in range(cases):
         truth, predictions = random_case(rng)
         tolerances = TOLERANCES if n % 50 == 0 else rng.sample(TOLERANCES, 2)
         result = evaluate(predictions, truth, tolerances)
@@ -66,9 +67,10 @@ def test_metric_equals_brute_force_to_the_last_bit() -> None:
         assert result.average_f1 == float(np.mean([result.f1[tolerance] for tolerance in sorted(tolerances)]))
 
 
-def test_variants_equal_brute_force_to_the_last_bit() -> None:
+@CASES
+def test_variants_equal_brute_force_to_the_last_bit(cases: int) -> None:
     rng = random.Random(1)
-    for _ in range(CASES // 3):
+    for _ in range(cases // 3):
         truth, predictions = random_case(rng)
         skip, frames, optimal, seconds = (rng.random() < 0.5 for _ in range(4))
         least = rng.choice([0.3, 0.0, 0.6])

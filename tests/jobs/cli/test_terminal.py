@@ -217,6 +217,7 @@ def test_summaries_of_runs(seen: Seen, tmp_path: Path, monkeypatch: pytest.Monke
     assert (code, out, err.splitlines()[-1]) == (1, "", SENTENCE)
 
 
+@pytest.mark.parametrize("seen", [("ascii", True), ("utf-8", False)], indirect=True)
 def test_help_and_networks(seen: Seen) -> None:
     for path in [(), *paths(app)]:
         code, out, err = seen(*path, "--help")

@@ -16,7 +16,7 @@ from jobs.stores.compare import compare_stores
 from tests.jobs.running import SMALL, Running, decoded, msnet, staged
 from tests.videos import write_video
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]  # tests/jobs/run/test_extraction kills one extractor
 
 VIDEOS, FRAMES = 10, 50
 ROLES = ("driver", "Extractor", "Decoder", "Writer")
@@ -86,15 +86,12 @@ def assert_equal(store: Path, other: Path) -> None:
     assert report.clips == VIDEOS
 
 
-@pytest.mark.parametrize(
-    "role", ["Extractor", *(pytest.param(role, marks=pytest.mark.slow) for role in ROLES if role != "Extractor")]
-)
+@pytest.mark.parametrize("role", ROLES)
 def test_kill_of_one_process_loses_nothing(role: str, dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
     disturb(dataset, tmp_path / "store", role, random.Random(ROLES.index(role)))
     assert_equal(tmp_path / "store", undisturbed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("round_", range(int(os.environ.get("MSNET_CHAOS_ROUNDS", "3"))))
 def test_kill_at_random_moments_loses_nothing(round_: int, dataset: Path, undisturbed: Path, tmp_path: Path) -> None:
     for role in ROLES:

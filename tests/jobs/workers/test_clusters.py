@@ -27,7 +27,7 @@ from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob, Item
 from tests.extractor.store.making import make_run
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("no_ray")]
 
 SMALL = {"object_store_memory": 80 * 1024 * 1024}
 

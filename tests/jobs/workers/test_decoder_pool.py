@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +28,6 @@ CHUNKS = 3
 SILENCE_SECONDS = 1.0
 SWELL_BYTES = 700 * 1024**2
 INFO = VideoInfo("h264", "mp4", 64, 64, 0, 25.0, 2 * CHUNKS, 0.0, 0.25)
-
-
-@pytest.fixture(scope="module")
-def fakes_by_value() -> Iterator[None]:
-    """Decoders are sent to their processes as they stand here, so that these need not import this module and torch."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 class FakeDecoder:

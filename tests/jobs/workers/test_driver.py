@@ -9,26 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from jobs.cluster.devices import Node, Workers
 from jobs.cluster.nodes import Nodes
-from jobs.cluster.options import DecoderLimits, Options
+from jobs.cluster.options import Options
 from jobs.cluster.placement import Placement
 from jobs.run.planning import ShardSupply
 from jobs.workers import driver
 from jobs.workers.driver import Driver, PlannedShard
 from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
-from jobs.workers.extractor import ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, ResourceError, StorageError, WeightsError
 from schemas.layout import StorePaths, shard_name
 from schemas.records import FileJob, Item
-from tests.extractor.store.making import make_run
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
 
 
 class FakeExtractor:
@@ -127,7 +126,7 @@ def drivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Drivers
         *names: str, loading: str = "works", nodes: Nodes | None = None, say: Callable[[str], None] = lambda _: None
     ) -> Driver:
         paths = StorePaths(tmp_path)
-        settings = ExtractorSettings(paths, make_run(), loading, DecoderLimits())
+        settings: Any = SimpleNamespace(paths=paths, weights=loading)  # of `ExtractorSettings`, which imports torch
         placement = Placement(tuple(map(workers, names or (NAME,))))
         made.append(Driver(settings, placement, nodes or FakeNodes(), Ledger(paths), "token", say))
         return made[-1]

@@ -208,8 +208,15 @@ def test_files_that_killed_their_extractors_fail_untried(rig: Rig) -> None:
     assert rig.decoders.begun == ["/nowhere/a.mp4"]
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
-@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize(
+    ("before", "one_by_one"),
+    [
+        (False, False),
+        (True, True),
+        pytest.param(False, True, marks=pytest.mark.slow),
+        pytest.param(True, False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_shard_that_another_attempt_commits_is_left_to_it(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, before: bool, one_by_one: bool
 ) -> None:

@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 import ray
 
+import extractor.video.probing
 from extractor.video.probing import ProbedItem
 from jobs.workers import probing
 from jobs.workers.probing import probe_files
 from schemas.errors import FailureClass, ResourceError
 from schemas.records import FileJob, Item
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
+
+BY_VALUE = (extractor.video.probing,)  # `ProbedItem`: its module imports torch
 
 
 class FakeProber:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +24,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_va
 
 STRETCHES, SAMPLED = 60, 4
 SECONDS = 0.02  # that a stretch takes
-
-
-@pytest.fixture(scope="module")
-def fakes_by_value() -> Iterator[None]:
-    """Decoders are sent to their processes as they stand here, so that these need not import this module and torch."""
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    yield
-    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def header(stretches: int) -> Header:
