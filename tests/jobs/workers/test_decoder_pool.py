@@ -20,7 +20,7 @@ from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, FileJob, FrameChunk, Header, Item, PixelGrid, Restart, VideoInfo
-from tests.jobs.workers.pool_events import events_of, file_events
+from tests.jobs.workers.pool.events import events_of, file_events
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray", "fakes_by_value")]
 
