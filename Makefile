@@ -23,7 +23,7 @@ QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metr
 
 FACES := extractor extractor.store extractor.video gebd jobs
 
-.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs bench bench-gpu clean
+.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs site bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -78,6 +78,10 @@ check: lint typecheck
 docs: setup
 	$(BIN)/pdoc $(FACES) --output-directory docs/api
 
+# README, docs/ and the reference as a site: site/index.html. The variable silences an advertisement.
+site: docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(BENCH_VIDEOS),--videos $(BENCH_VIDEOS))
 
@@ -86,5 +90,5 @@ bench-gpu: setup
 	$(BIN)/python -m benchmarks.gpu
 
 clean:
-	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
+	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api site *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
