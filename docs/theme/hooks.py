@@ -1,6 +1,6 @@
 """Makes the site of files that are written for a code host: pages from elsewhere, the notebook, links and lists.
 
-MkDocs calls the functions `on_*`. The files stay as they are: what differs between a code host and MkDocs is changed here.
+MkDocs calls the functions `on_*`. The files stay as they are: this changes what code hosts and MkDocs see differently.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def relink(markdown: str, source: str) -> str:
-    """The relative links of a file, from the page that it becomes. Raises PluginError for one to no page of the site."""
+    """The relative links of a file, from the page that it becomes. Raises PluginError for one that leads to no page."""
 
     def place(found: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found[2]))
         if target not in PAGES and not target.startswith("docs/"):
-            raise PluginError(f"expected links to pages; got {found[2]} in {source}. Add it to PAGES, or name it as text.")
+            raise PluginError(f"expected links to pages; got {found[2]} in {source}. Add it to PAGES.")
         # A notebook does not link to itself but for its file.
         inside = target.removeprefix("docs/") if target == source else PAGES.get(target, target.removeprefix("docs/"))
         return f"{found[1]}{inside}{found[3]}"

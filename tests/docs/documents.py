@@ -35,7 +35,8 @@ def anchors_of(markdown: str) -> set[str]:
     """Anchors of the headings: lower case, without punctuation, hyphens for spaces, numbered where repeated."""
     anchors: Counter[str] = Counter()
     found = set()
-    for heading in re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.MULTILINE), re.M):
+    without_code = re.sub(r"^```.*?^```$", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    for heading in re.findall(r"^#+ (.+)$", without_code, re.MULTILINE):
         anchor = re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
         found.add(f"{anchor}-{anchors[anchor]}" if anchors[anchor] else anchor)
         anchors[anchor] += 1

@@ -47,9 +47,7 @@ def test_link_to_no_page_is_refused(hooks: ModuleType) -> None:
 
 def test_lists_are_set_apart_outside_of_code(hooks: ModuleType) -> None:
     text = "First:\n* one\n  more\n* two\n\n```\na\n* b\n```\nThen:\n1. x\n130. no list"
-    assert hooks.set_apart(text) == (
-        "First:\n\n* one\n  more\n* two\n\n```\na\n* b\n```\nThen:\n\n1. x\n130. no list"
-    )
+    assert hooks.set_apart(text) == ("First:\n\n* one\n  more\n* two\n\n```\na\n* b\n```\nThen:\n\n1. x\n130. no list")
 
 
 def test_notebook_becomes_a_page_with_its_file(hooks: ModuleType) -> None:
