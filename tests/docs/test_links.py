@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,19 @@ def test_documents_named_in_text_exist(document: Path) -> None:
     """`docs/format.md` in running text, also in CHANGELOG: it is read beside the files."""
     named = re.findall(r"(?<![\w/])docs/[\w/]+\.(?:md|ipynb|png)", text_of(document))
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_targets_of_make_that_documents_name_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = "\n".join(text_of(document) for document in DOCUMENTS if document.name != "CHANGELOG.md")
+    named = set(re.findall(r"(?:^|`)make ([a-z][\w-]*)", text, re.MULTILINE))
+    assert {"demo", "test", "site"} <= named <= targets
+
+
+def test_every_extra_is_documented() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `(\w+)` \|", text_of(ROOT / "docs" / "install.md"), re.MULTILINE)
+    assert set(rows) == set(project["optional-dependencies"])
 
 
 def test_readme_is_read_in_three_minutes() -> None:
