@@ -80,7 +80,7 @@ def test_site_has_every_page(site: Path, pages: dict[Path, Page]) -> None:
     names = {path.relative_to(site).as_posix() for path in pages}
     expected = {f"{path.stem}.html" for path in (ROOT / "docs").glob("*.md")}
     assert expected | {"index.html", "tutorial.html", "api/index.html", "api/extractor/store.html"} <= names
-    assert (site / "tutorial.ipynb").is_file() and not list(site.rglob("*.py"))
+    assert (site / "tutorial.ipynb").is_file() and not list(site.rglob("*.py*"))
 
 
 def test_links_lead_to_pages_and_anchors(site: Path, pages: dict[Path, Page]) -> None:
