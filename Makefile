@@ -14,7 +14,7 @@ BENCH_VIDEOS ?=
 # three, three Rays on two cores do not always start in time.
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What `make quick` runs: pure functions, the store, and one tiny extraction from a video to a store.
-QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
+QUICK := tests/schemas tests/docs tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
 	tests/extractor/video/test_sampling.py tests/extractor/video/test_listing.py tests/extractor/video/test_tables.py \
 	tests/extractor/video/test_column_types.py tests/extractor/extraction/test_request.py \
 	tests/extractor/extraction/test_resolving.py tests/jobs/run tests/jobs/cli/test_parameters.py \
