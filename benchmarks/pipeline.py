@@ -40,9 +40,9 @@ from extractor.video.encoding import encode_video
 from extractor.video.sampling import plan_for
 from jobs.cluster.devices import Workers
 from jobs.cluster.options import DecoderLimits
-from jobs.workers.attempt import ShardAttempt, ShardTask
+from jobs.workers.attempt import ShardAttempt
 from jobs.workers.decoder_pool import DecoderPool
-from jobs.workers.events import ShardCommitted
+from jobs.workers.events import ShardCommitted, ShardTask
 from jobs.workers.pipeline import Pipeline
 from jobs.workers.writer import spawn_writer
 from schemas.config import DecoderPolicy, ExtractionConfig, Sampling

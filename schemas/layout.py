@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from schemas.config import ExtractionConfig
 from schemas.errors import ConfigurationError, StorageError, StoreError
 from schemas.records import SCHEMES
 from schemas.tensors import TENSORS, Needs, NetworkShape
+
+if TYPE_CHECKING:  # every `--help` imports this module
+    import numpy as np
+    import numpy.typing as npt
 
 
 def shard_name(index: int) -> str:
@@ -111,11 +112,15 @@ def _chunk_rows(config: ExtractionConfig, extents: tuple[int, ...], dtype: str) 
 
 def pack_tied(tied: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
     """Tied cells (..., h, w) as bits along w, the leftmost cell in the highest bit: (..., h, ceil(w / 8))."""
+    import numpy as np
+
     return np.packbits(tied, axis=-1)
 
 
 def unpack_tied(packed: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.bool_]:
     """Inverse of `pack_tied` for maps that are `width` cells wide: (k, h, width)."""
+    import numpy as np
+
     return np.unpackbits(packed, axis=-1, count=width).astype(bool)
 
 

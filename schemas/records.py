@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from schemas.errors import FailureClass
 
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
-Uint8Array = npt.NDArray[np.uint8]
-BoolArray = npt.NDArray[np.bool_]
+if TYPE_CHECKING:  # every `--help` imports this module, and NumPy would be a quarter of its time
+    import numpy as np
+    import numpy.typing as npt
+
+Float64Array: TypeAlias = "npt.NDArray[np.float64]"
+Int64Array: TypeAlias = "npt.NDArray[np.int64]"
+Uint8Array: TypeAlias = "npt.NDArray[np.uint8]"
+BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
 
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "memory": "fsspec"}

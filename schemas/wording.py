@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from reprlib import repr as short
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
 """The end of every message about a damaged shard."""
@@ -17,6 +19,7 @@ _BOUNDS = {  # by pydantic's error type: our words, the name of the limit
     "less_than_equal": ("at most", "le"),
 }
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}  # by the start of pydantic's type
+_FEW = 12  # names that a sentence can list
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -27,17 +30,20 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
-def first_refusal(error: ValidationError, spoken: Callable[[str], str] = str) -> str:
+def first_refusal(
+    error: ValidationError, spoken: Callable[[str], str] = str, model: type[BaseModel] | None = None
+) -> str:
     """The first value that a model refused: "size: expected at least 32; got 7".
 
     An unknown name comes first: if a name is misspelt, the right one is missing as well. A value validated on its own
-    has no name: "expected at least 32; got 7". spoken: the user's name of a field, for example an option.
+    has no name: "expected at least 32; got 7". spoken: the user's name of a field, for example an option. model: what
+    refused the values, for the names that it knows.
     """
     found = error.errors(include_url=False)
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     name = spoken(".".join(map(str, first["loc"]))) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        return f"{name} is not known: correct its name, or leave it out"
+        return _unknown(first["loc"], spoken, model)
     if first["type"] == "missing":
         return f"{name}: expected a value; got none"
     expected = _expected(first["type"], first["msg"], first.get("ctx", {}))
@@ -46,6 +52,44 @@ def first_refusal(error: ValidationError, spoken: Callable[[str], str] = str) ->
         return f"{name}: {message}" if name else message
     message = f"expected {expected}; got {short(first['input'])}"
     return f"{name}: {message}" if name else message
+
+
+def _unknown(location: Sequence[int | str], spoken: Callable[[str], str], model: type[BaseModel] | None) -> str:
+    """That a name is not known, and which are: the one that is meant, and all of its table where these are few."""
+    *above, name = map(str, location)
+    table, known = model, list[str]()
+    for part in above:
+        table = table if part.isdigit() else _model_of(table, part)
+    if table is not None:
+        known = list(table.model_fields)
+    near = get_close_matches(name, known, n=1)
+    # a key below the heading of a table is of that table, which is easily overlooked
+    elsewhere = [path for path in ([] if model is None else _paths(model)) if path.rpartition(".")[2] == name]
+    meant = elsewhere[:1] or [".".join((*above, each)) for each in near]
+    advice = f"write {spoken(meant[0])}" if meant else "correct its name"
+    listed = f" (known there: {', '.join(known)})" if 0 < len(known) <= _FEW else ""
+    return f"{spoken('.'.join((*above, name)))} is not known: {advice}, or leave it out{listed}"
+
+
+def _model_of(model: type[BaseModel] | None, field: str) -> type[BaseModel] | None:
+    """The model of a field's value, or of each of its values; None if there is none."""
+    if model is None or field not in model.model_fields:
+        return None
+    waiting: list[Any] = [model.model_fields[field].annotation]
+    for annotation in waiting:
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            return annotation
+        waiting += get_args(annotation)
+    return None
+
+
+def _paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
+    """Names of all fields, those of tables within with the table's name before: "clips.size_px"."""
+    for name in model.model_fields:
+        yield above + name
+        within = _model_of(model, name)
+        if within is not None:
+            yield from _paths(within, f"{above}{name}.")
 
 
 def _expected(kind: str, message: str, limits: Mapping[str, object]) -> str | None:

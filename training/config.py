@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -50,6 +52,9 @@ class TrainingConfig(Frozen):
         weights of the last step.
     """
 
+    LATER_FIELDS: ClassVar[Mapping[str, Any]] = {}
+    """Fields that saved trainings may lack, as they are older, with the value that stands for how it was before."""
+
     model: str = "msnet_resnet18"
     seed: int = Field(default=0, ge=0, lt=HELD_OUT_SEED)
     num_segments: int = Field(default=8, ge=2, le=256)
@@ -58,6 +63,11 @@ class TrainingConfig(Frozen):
     gradient_clip: float = Field(default=1.0, gt=0)
     gradient_checkpointing: bool = False
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
+
+    @classmethod
+    def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
+        """Fields of a configuration, not checked yet, with square frames of this side: each task says it elsewhere."""
+        return {**fields, "size_px": size_px}
 
     @property
     def stores_float32(self) -> bool:
@@ -68,3 +78,8 @@ class TrainingConfig(Frozen):
     def share_count(self) -> int:
         """Into how many a step's clips are divided."""
         return 1
+
+
+def with_entries(table: Any, **entries: Any) -> Any:
+    """A table of fields that are not checked yet, with other entries; what is no table is left to be refused."""
+    return {**table, **entries} if isinstance(table, dict) else table

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -17,6 +18,8 @@ from training.config import TrainingConfig
 from training.tasks.classify.config import ClassifyConfig
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.motion.config import MotionConfig
+
+_MOST_BYTES = 1 << 20
 
 Config = TypeVar("Config", bound=TrainingConfig)
 
@@ -37,6 +40,8 @@ RECIPES = {
 
 def read_config(source: Path | str | None = None, *, task: str = "motion", **changes: Any) -> TrainingConfig:
     """Read the configuration of a task from a TOML file or, by name, one of RECIPES; `changes` override its fields.
+
+    `size_px` among them, the side of the square frames, overrides the field of the task that says it.
 
     Raises ConfigurationError where the file cannot be read or a field is unknown or invalid.
     """
@@ -62,8 +67,18 @@ def read_recipe(
         if str(source) in recipes:
             text = folder.joinpath(f"{source}.toml").read_text("utf-8")
         else:
-            text = Path(source).read_text("utf-8")
-        return model.model_validate({**tomllib.loads(text), **changes})
+            with Path(source).open("rb") as file:
+                content = file.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
+                raise ConfigurationError(
+                    f"expected at most {_MOST_BYTES >> 20} MiB of TOML; got more in {source}. Give another file"
+                )
+            text = content.decode()
+        fields = {**tomllib.loads(text), **changes}
+        if "size_px" in changes:
+            del fields["size_px"]
+            fields = model.sized(fields, changes["size_px"])
+        return model.model_validate(fields)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigurationError(
@@ -71,6 +86,8 @@ def read_recipe(
             " Correct the path or the file"
         ) from error
     except ValidationError as error:
-        raise ConfigurationError(f"{source} is not a valid {what}: {first_refusal(error)}") from error
+        overridden = ", ".join(f"{name} {short(value)}" for name, value in changes.items())
+        changed = f"{source} with {overridden}" if changes else source
+        raise ConfigurationError(f"{changed} is not a valid {what}: {first_refusal(error, model=model)}") from error
     except (ValueError, RecursionError) as error:  # ValueError itself is of numbers of thousands of digits
         raise ConfigurationError(f"expected TOML; got {source}, which is not valid: {error}. Correct it") from error

@@ -73,8 +73,10 @@ class TrainingFolder:
             else:
                 return
 
-    def read_state(self, configuration: str, device: torch.device) -> dict[str, Any] | None:
-        """The saved state; None in a new folder.
+    def read_state(
+        self, configuration: str, device: torch.device, later: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """The saved state; None in a new folder. later: fields, with values, that an older configuration may lack.
 
         Raises ConfigurationError where it is the state of another configuration, or cannot be read.
         """
@@ -85,13 +87,17 @@ class TrainingFolder:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
             if not isinstance(state, dict) or not isinstance(state.get("config"), str):
                 raise ValueError("expected the state of a training")
-        except (OSError, EOFError, RuntimeError, ValueError, UnpicklingError) as error:
+            saved = json.loads(state["config"])
+        except (OSError, EOFError, RuntimeError, ValueError, RecursionError, UnpicklingError) as error:
             raise ConfigurationError(
                 f"expected the state of a training; got {path}, which cannot be read. Choose another folder, or remove"
                 " the file to start over"
             ) from error
-        if state["config"] != configuration:
-            field = _first_difference(json.loads(state["config"]), json.loads(configuration))
+        asked = json.loads(configuration)
+        if isinstance(saved, dict):
+            saved = {**(later or {}), **saved}
+        if saved != asked:
+            field = _first_difference(saved, asked)
             raise ConfigurationError(
                 f"expected the configuration that {self.root} was trained with; got another configuration ({field}"
                 " differs). Use the same one to continue, or choose another folder"
@@ -100,6 +106,8 @@ class TrainingFolder:
 
     def begin(self, step: int) -> None:
         """Make the folder ready to go on behind `step` steps: rows of later ones will be written again."""
+        for name in LOGS:
+            _refuse_link(self.root / name)
         if not step:
             refuse_other_folder(self.root, {*LOGS, *CHECKPOINTS, CURVES, LEFT_OUT}.__contains__, "a training")
             probe_storage(self.root)
@@ -167,6 +175,7 @@ class TrainingFolder:
         return [{name: float(value) for name, value in row.items()} for row in _rows(self.root / _EVALUATIONS)]
 
     def _append(self, name: str, row: Mapping[str, object]) -> None:
+        _refuse_link(self.root / name)
         with self.saving():
             _append(self.root / name, row)
 
@@ -179,8 +188,18 @@ class TrainingFolder:
             self._curves.flush()
 
 
+def _refuse_link(path: Path) -> None:
+    """Raise StorageError for a symbolic link: rows would be added to a file of somebody else."""
+    if path.is_symlink():
+        raise StorageError(
+            f"expected {path} to be a file of the training; got a symbolic link. Remove it, and run the same command"
+            " again"
+        )
+
+
 def _append(path: Path, row: Mapping[str, object]) -> None:
-    with path.open("a", newline="") as file:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(handle, "a", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         if not file.tell():
             writer.writeheader()
@@ -211,7 +230,7 @@ def _drop_rows_after(path: Path, step: int) -> None:
 
 def _first_difference(one: Any, other: Any, where: str = "") -> str:
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in one:
-            if one[key] != other.get(key):
-                return _first_difference(one[key], other.get(key), f"{where}.{key}" if where else key)
+        for key in {**one, **other}:
+            if one.get(key) != other.get(key):
+                return _first_difference(one.get(key), other.get(key), f"{where}.{key}" if where else key)
     return where or "it"

@@ -7,7 +7,7 @@ how many processes compute them, nor on how much fits into a device at a time.
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +18,23 @@ from training.group import Group
 from training.tasks.task import Task
 
 
-def compute_gradients(
-    network: MSNet, task: Task, step: int, group: Group, scaler: torch.amp.GradScaler
-) -> dict[str, float]:
-    """Leave the gradients of step number `step`, scaled by `scaler`, in the parameters; return its losses by name.
+@dataclass(frozen=True)
+class Gradients:
+    """What a step found beside the gradients: its losses by name, and the statistics of norms after it."""
 
-    The running statistics of the norms become those after the step, unless a loss is not finite.
+    losses: dict[str, float]
+    statistics: _RunningStatistics
+    shares: int
+
+    def take_statistics(self) -> None:
+        """Let the running statistics of the norms be those after the step, which is taken."""
+        self.statistics.finish(self.shares)
+
+
+def compute_gradients(network: MSNet, task: Task, step: int, group: Group, scaler: torch.amp.GradScaler) -> Gradients:
+    """Leave the gradients of step number `step`, scaled by `scaler`, in the parameters.
+
+    Nothing else of the network has changed, but how many batches its norms have counted, which nothing uses.
     """
     task.prepare(network, step)
     parameters = [*network.parameters(), *task.parameters()]
@@ -47,10 +58,7 @@ def compute_gradients(
                 totals[name] = totals.get(name, 0.0) + loss.detach().float() / shares
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     group.sum([*totals.values(), *statistics.sums, *gradients])
-    found = {name: float(total) for name, total in totals.items()}
-    if all(map(math.isfinite, found.values())):
-        statistics.finish(shares)
-    return found
+    return Gradients({name: float(total) for name, total in totals.items()}, statistics, shares)
 
 
 class _RunningStatistics:

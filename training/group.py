@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -10,6 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 T = TypeVar("T")
+
+
+class PeersLostError(RuntimeError):
+    """Others of the group are gone, so this process cannot go on: whatever ended them is the cause."""
 
 
 class Group:
@@ -38,7 +43,8 @@ class Group:
         if self.count == 1 or not tensors:
             return
         flat = torch.cat([tensor.detach().to(self._device, torch.float32).flatten() for tensor in tensors])
-        dist.all_reduce(flat)
+        with _together():
+            dist.all_reduce(flat)
         for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(part.view(tensor.shape))
 
@@ -47,7 +53,8 @@ class Group:
         if self.count == 1:
             return found
         parts: list[dict[str, T] | None] = [None] * self.count
-        dist.all_gather_object(parts, found)
+        with _together():
+            dist.all_gather_object(parts, found)
         return {name: value for part in parts if part is not None for name, value in part.items()}
 
     def agree(self, *wanted: bool) -> tuple[bool, ...]:
@@ -55,5 +62,15 @@ class Group:
         if self.count == 1:
             return wanted
         flags = torch.tensor([float(wish and self.leads) for wish in wanted], device=self._device)
-        dist.all_reduce(flags)
+        with _together():
+            dist.all_reduce(flags)
         return tuple((flags > 0).tolist())
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Tell a failure of what all processes do together from one's own."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeersLostError(str(error)) from error

@@ -18,7 +18,7 @@ from extractor.models.msnet import MSNet
 from schemas.errors import ConfigurationError, ResourceError
 from training.config import TrainingConfig
 from training.folder import BEST, CHECKPOINT, TrainingFolder
-from training.gradients import compute_gradients
+from training.gradients import Gradients, compute_gradients
 from training.group import Group
 from training.labels.labelled import LabelledVideos
 from training.precision import loss_scaler
@@ -173,10 +173,11 @@ class Trainer:
         rate, started = task.learning_rate(step), time.monotonic()
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group.get("rate", 1.0)
-        losses = compute_gradients(self.network, task, step, self.group, self._scaler)
+        found = compute_gradients(self.network, task, step, self.group, self._scaler)
+        losses = found.losses
         if not all(map(math.isfinite, losses.values())):
             raise self._diverged(f"losses; got {losses}")
-        if not self._descend():
+        if not self._descend(found):
             raise self._diverged("gradients; got others")
         note = None
         if isinstance(task, StepFinisher):
@@ -266,7 +267,7 @@ class Trainer:
             f" {self.folder.root} has what was trained before it"
         )
 
-    def _descend(self) -> bool:
+    def _descend(self, found: Gradients) -> bool:
         """Clip the gradients, and follow them; returns False, with nothing changed, if they are not finite.
 
         Gradients of float16 that overflow are left out, and scaled less.
@@ -276,6 +277,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.task.config.gradient_clip)
         if not self._scaler.is_enabled() and not math.isfinite(norm):
             return False  # one such step would make all weights NaN, and the next save the state
+        found.take_statistics()
         self._scaler.step(self._optimizer)
         self._scaler.update()
         if self._mean is not None:
@@ -283,7 +285,7 @@ class Trainer:
         return True
 
     def _resume(self) -> None:
-        state = self.folder.read_state(self._configuration, self.device)
+        state = self.folder.read_state(self._configuration, self.device, self.task.config.LATER_FIELDS)
         if state is None:
             return
         origin = json.loads(state["origin"])

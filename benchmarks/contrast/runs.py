@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from extractor.models.loading import RANDOM_WEIGHTS, load_model
+from extractor.models.checkpoints.bundled import RANDOM_WEIGHTS
+from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet
 from training.config import Share
 from training.configurations import read_config

@@ -10,9 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from extractor.extraction.request import Request
-from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
-from extractor.models.checkpoints.inspection import inspect_checkpoint
-from extractor.models.loading import RANDOM_WEIGHTS
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, RANDOM_WEIGHTS, bundled_checkpoint
+from extractor.models.checkpoints.declared import read_declared
 from extractor.models.public.cache import is_public_name
 from extractor.models.spec import NetworkSpec, describe_network
 from schemas.config import Edges, ExtractionConfig, Sampling
@@ -114,16 +113,21 @@ class ResolvedWeights:
 
 
 def resolve_weights(spec: NetworkSpec, weights: str | None) -> ResolvedWeights:
-    """Inspect the checkpoints. Raises WeightsError if they are missing, unreadable or of another network."""
+    """Inspect the checkpoints. Raises WeightsError if they are missing, unreadable or of another network.
+
+    A bundled one is of its network (tests hold that), and what it declares suffices: that needs no torch.
+    """
     if weights == RANDOM_WEIGHTS:
         return ResolvedWeights(weights, RANDOM_WEIGHTS, None, (spec.edges,))
     if weights is None or weights in ("", BUNDLED_WEIGHTS):
-        names, paths = [BUNDLED_WEIGHTS], [bundled_checkpoint(spec.name)]
-    else:
-        given = [part.strip() for part in (weights.split(",") if spec.is_ensemble else [weights])]
-        # A store records the name of public weights, not their path, which differs between machines.
-        names = [part if is_public_name(part) else str(Path(part).absolute()) for part in given]
-        paths = [Path(name) for name in names]
+        declared = read_declared(bundled_checkpoint(spec.name))
+        return ResolvedWeights(BUNDLED_WEIGHTS, declared.sha256, declared.num_classes, (declared.edges,))
+    from extractor.models.checkpoints.inspection import inspect_checkpoint
+
+    given = [part.strip() for part in (weights.split(",") if spec.is_ensemble else [weights])]
+    # A store records the name of public weights, not their path, which differs between machines.
+    names = [part if is_public_name(part) else str(Path(part).absolute()) for part in given]
+    paths = [Path(name) for name in names]
     if len(paths) != len(spec.members):
         raise WeightsError(
             f"expected {len(spec.members)} checkpoints, A,B, for {spec.name}; got {len(paths)}: {weights}. "

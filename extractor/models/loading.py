@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from extractor.models.backbones.fusion import fuse
-from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, bundled_checkpoint
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, RANDOM_WEIGHTS, bundled_checkpoint
 from extractor.models.checkpoints.checkpoint import read_checkpoint, restore
 from extractor.models.msnet import MSNet, MSNetEnsemble, build_network
 from extractor.models.spec import NetworkSpec, describe_network
@@ -21,7 +21,6 @@ from schemas.config import Edges
 from schemas.errors import ConfigurationError, WeightsError
 from schemas.wording import counted
 
-RANDOM_WEIGHTS = "random"
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)

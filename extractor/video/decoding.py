@@ -49,9 +49,6 @@ CHUNK_BYTES = 16 * 1024 * 1024
 
 _MOST_STRETCH_BYTES = 4 * CHUNK_BYTES  # of resized frames
 _TOGETHER_BYTES = 1024 * 1024  # of native frames resized together: a call takes as long as resizing half a small frame
-_SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
-_SLOWEST_OF_REAL_TIME = 2.0
-_LONGEST_SECONDS = 3600.0  # a bound, since a header may claim days
 
 
 def decode(
@@ -211,20 +208,6 @@ def plan_items(
         except VideoError as error:
             plans.append(Failure(item.video_id, error.failure, error.message))
     return tuple(plans)
-
-
-def suggested_deadline_seconds(
-    size_bytes: int | None, duration_seconds: float = 0.0, *, base_seconds: float = 60.0
-) -> float:
-    """Seconds without an event after which decoding counts as hung: generous, since a false alarm costs a video.
-
-    base_seconds for any file, plus the longer of a second per 100 kB and twice the duration, up to an hour: one event
-    may take most of a long file. size_bytes: None if unknown. duration_seconds: 0 if unknown.
-
-    suggested_deadline_seconds(1_000_000) == 70.0
-    """
-    by_bytes = (size_bytes or 0) / _SLOWEST_BYTES_A_SECOND
-    return base_seconds + min(_LONGEST_SECONDS, max(by_bytes, _SLOWEST_OF_REAL_TIME * duration_seconds))
 
 
 def _frame_bytes(config: ExtractionConfig) -> int:

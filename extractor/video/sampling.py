@@ -1,4 +1,7 @@
-"""Which frames of an item are sampled, and how they form clips: pure functions over times, no file, no decoder."""
+"""Which frames of an item are sampled, how they form clips, how long that may take: pure functions over times.
+
+No file, no decoder.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ common use (1 / 90000 s), so it never confuses two frames.
 """
 
 _GRID_BLOCK = 1 << 20  # instants looked up at a time: a header that claims days then costs time, not memory
+_SLOWEST_BYTES_A_SECOND = 100_000  # a tenth of what a slow core decodes of ordinary video
+_SLOWEST_OF_REAL_TIME = 2.0
+_LONGEST_SECONDS = 3600.0  # a bound, since a header may claim days
 
 
 def plan_for(
@@ -208,3 +214,17 @@ def _too_few(count: str, item: Item, times: Float64Array, end_seconds: float) ->
     start = float(times[0]) if item.start_seconds is None else item.start_seconds
     end = end_seconds if item.end_seconds is None else item.end_seconds
     return f"{count} between {round(start, 3)} and {round(end, 3)} s. Leave the item out, or widen the segment"
+
+
+def suggested_deadline_seconds(
+    size_bytes: int | None, duration_seconds: float = 0.0, *, base_seconds: float = 60.0
+) -> float:
+    """Seconds without an event after which decoding counts as hung: generous, since a false alarm costs a video.
+
+    base_seconds for any file, plus the longer of a second per 100 kB and twice the duration, up to an hour: one event
+    may take most of a long file. size_bytes: None if unknown. duration_seconds: 0 if unknown.
+
+    suggested_deadline_seconds(1_000_000) == 70.0
+    """
+    by_bytes = (size_bytes or 0) / _SLOWEST_BYTES_A_SECOND
+    return base_seconds + min(_LONGEST_SECONDS, max(by_bytes, _SLOWEST_OF_REAL_TIME * duration_seconds))

@@ -17,6 +17,16 @@ MIN_CONSISTENCY = 0.3
 """The official metric skips videos whose raters agree less."""
 
 
+class Raters(StrEnum):
+    """Whose boundaries are the target."""
+
+    BEST = "best"  # the rater with the highest consistency
+    TOP2 = "top2"  # either of the two raters with the highest consistency
+    ALL = "all"  # any rater
+    VOTE = "vote"  # the share of raters who marked it; positive from one half
+    SEPARATE = "separate"  # the two best raters as samples of their own, the second only if as consistent as the mean
+
+
 class AnnotationFormat(StrEnum):
     """Supported formats of annotation files."""
 

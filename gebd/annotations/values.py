@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from reprlib import repr as short
 from typing import Any, TypeVar
 
-import numpy as np
-
 from schemas.errors import UsageError
 from schemas.escaping import escaped
 
@@ -25,8 +23,11 @@ def mapping(value: Any, what: str) -> Mapping[str, Any]:
 
 def sequence(value: Any, what: str) -> Sequence[Any]:
     """Check a list, a tuple or a numpy array of one axis or more, with at most MAX_BOUNDARIES elements."""
-    if isinstance(value, np.ndarray) and value.ndim > 0:
-        value = list(value)
+    if not isinstance(value, list | tuple):
+        import numpy as np  # here, as every `--help` imports this module
+
+        if isinstance(value, np.ndarray) and value.ndim > 0:
+            value = list(value)
     if not isinstance(value, list | tuple):
         raise _unexpected(value, what, "a list")
     if len(value) > MAX_BOUNDARIES:
@@ -38,6 +39,8 @@ def number(value: Any, what: str) -> float:
     """Return a Python or numpy number as float64; text and booleans are refused."""
     if isinstance(value, float):
         return float(value)
+    import numpy as np
+
     if isinstance(value, int | np.integer | np.floating) and not isinstance(value, bool):
         try:
             return float(value)

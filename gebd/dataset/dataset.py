@@ -21,12 +21,11 @@ from extractor.store import FeatureStore
 from extractor.store.samples.blocks import BlockIndex, Blocks
 from gebd.annotations.identity import Join, join_videos
 from gebd.annotations.loading import Source, load_annotations
-from gebd.annotations.records import Annotations, VideoAnnotation
+from gebd.annotations.records import Annotations, Raters, VideoAnnotation
 from gebd.annotations.values import one_of, shown
 from gebd.dataset.entries import check_numbers, checked_tensors, entries_of
 from gebd.dataset.index import Boundaries, index_videos
 from gebd.dataset.join_report import JoinReport, report_on_join, report_on_sampling
-from gebd.dataset.labels import Raters
 from gebd.dataset.reader import SliceReader
 from gebd.dataset.samples import Sample
 from gebd.dataset.store_videos import FEATURES, PAIR_TENSORS, StoreVideos

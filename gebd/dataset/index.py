@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gebd.annotations.records import VideoAnnotation
+from gebd.annotations.records import Raters, VideoAnnotation
 from gebd.annotations.values import shown
 from gebd.dataset.entries import Entry
-from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
+from gebd.dataset.labels import combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
 from gebd.dataset.resampling import TICK_SECONDS, FrameOrder, frame_order, resample, slices
 from gebd.dataset.samples import RaterTimes
 from gebd.dataset.store_videos import FrameRows, StoreVideos

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from gebd.annotations.identity import Join, join_videos, listed, pattern_advice
-from gebd.annotations.records import Annotations, AnnotationSummary
+from gebd.annotations.records import Annotations, AnnotationSummary, Raters
 from gebd.annotations.values import shown
 from gebd.dataset.index import Boundaries, VideoSamples
-from gebd.dataset.labels import HARD, Raters
+from gebd.dataset.labels import HARD
 from gebd.metric.evaluation import Evaluation
 from gebd.metric.f1 import evaluate
 from gebd.metric.picking import BoundaryPicker

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
+
+from gebd.annotations.records import Raters
 
 Float32Array = npt.NDArray[np.float32]
 Float64Array = npt.NDArray[np.float64]
@@ -14,16 +15,6 @@ Int64Array = npt.NDArray[np.int64]
 
 HARD = float(np.exp(-0.5)) - 1e-6
 """Soft label at one sigma from a boundary, with slack for rounding: samples at or above it are positive."""
-
-
-class Raters(StrEnum):
-    """Whose boundaries are the target."""
-
-    BEST = "best"  # the rater with the highest consistency
-    TOP2 = "top2"  # either of the two raters with the highest consistency
-    ALL = "all"  # any rater
-    VOTE = "vote"  # the share of raters who marked it; positive from one half
-    SEPARATE = "separate"  # the two best raters as samples of their own, the second only if as consistent as the mean
 
 
 def raters_by_consistency(consistency: Sequence[float] | None, num_raters: int) -> tuple[int, int]:

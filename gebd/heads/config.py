@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from gebd.dataset.labels import Raters
+from gebd.annotations.records import Raters
 from gebd.heads.networks.spec import GROUPS, MOTION, HeadName
 from gebd.metric.picking import BoundaryPicker, PickingMethod
 from schemas.errors import ConfigurationError

@@ -1,18 +1,17 @@
-"""Pick boundaries in seconds from a track of boundary scores."""
+"""Pick boundaries in seconds from a track of boundary scores.
+
+NumPy is imported where it is used: every `--help` imports this module.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from schemas.errors import UsageError
-
-Float64Array = npt.NDArray[np.float64]
-Int64Array = npt.NDArray[np.int64]
+from schemas.records import BoolArray, Float64Array, Int64Array
 
 _TICK_SECONDS = 1e-6  # smaller differences between times are rounding errors
 
@@ -37,7 +36,7 @@ class BoundaryPicker:
     apart_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        if not np.isfinite(self.threshold) or not 0 <= self.apart_seconds < float("inf"):
+        if not math.isfinite(self.threshold) or not 0 <= self.apart_seconds < float("inf"):
             raise UsageError(
                 f"expected a finite threshold and apart_seconds of 0 or more; got {self.threshold} and "
                 f"{self.apart_seconds}. Correct the one that is out of range"
@@ -45,6 +44,8 @@ class BoundaryPicker:
 
     def pick(self, time_seconds: Float64Array, scores: Float64Array) -> list[float]:
         """Return boundaries in seconds, ascending, from scores (T,) at ascending times (T,)."""
+        import numpy as np
+
         if not len(scores):
             return []
         if self.method is PickingMethod.RUN:
@@ -67,14 +68,18 @@ class BoundaryPicker:
         return cls(PickingMethod(content["method"]), float(content["threshold"]), float(content["apart_seconds"]))
 
 
-def _runs(chosen: npt.NDArray[np.bool_]) -> tuple[Int64Array, Int64Array]:
+def _runs(chosen: BoolArray) -> tuple[Int64Array, Int64Array]:
     """Return the first and last index of every run of True."""
+    import numpy as np
+
     edges = np.diff(np.concatenate([[0], chosen.astype(np.int8), [0]]))
     return np.flatnonzero(edges > 0), np.flatnonzero(edges < 0) - 1
 
 
 def _maxima(scores: Float64Array) -> tuple[Int64Array, Int64Array]:
     """Return the first and last index of every plateau that is higher than its neighbours."""
+    import numpy as np
+
     change = np.flatnonzero(np.diff(scores))
     first, last = np.concatenate([[0], change + 1]), np.concatenate([change, [len(scores) - 1]])
     around = np.concatenate([[-np.inf], scores[first], [-np.inf]])
@@ -84,6 +89,8 @@ def _maxima(scores: Float64Array) -> tuple[Int64Array, Int64Array]:
 
 def _thinned(times: Float64Array, heights: Float64Array, apart_seconds: float) -> list[float]:
     """Keep times from the highest down, unless closer than `apart_seconds` to a kept one; return them ascending."""
+    import numpy as np
+
     kept: list[float] = []
     for n in np.argsort(-heights, kind="stable").tolist():
         time = float(times[n])

@@ -20,7 +20,7 @@ from jobs.cli.results.stores import (
     verify_document,
     video_document,
 )
-from jobs.cli.results.summaries import continuing, standing_rows
+from jobs.cli.results.summaries import standing_rows
 from jobs.cli.streams import say
 from schemas.config import ExtractionConfig
 from schemas.layout import StorePaths
@@ -59,7 +59,7 @@ def status(store: Store, json: Json = False) -> int:
     if not found.planned:
         say("planning is not through: there may be more videos")
     if not (found.standing.complete and found.planned) and not found.at_work:
-        say(f"to continue: {continuing(store, found.run)}")
+        say(f"to continue: {found.run.continuing(store)}")
     return 0
 
 
@@ -185,7 +185,7 @@ def verify(
         f"{'clean' if found.clean else f'{len(found.damages)} damaged'}"
         f"{'' if deep else ' (quick; --deep reads every byte)'}"
     )
-    command = continuing(store, read_run(StorePaths(store)))
+    command = read_run(StorePaths(store)).continuing(store)
     if found.retired:
         say(f"removed: {', '.join(found.retired)}; to make them again: {command}")
     elif found.not_retired:

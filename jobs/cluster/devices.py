@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import runpy
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
 
 from schemas.errors import ConfigurationError, ResourceError
 from schemas.wording import counted
+
+_CUDA_DRIVER = "libcuda.so.1"
 
 
 class DeviceChoice(StrEnum):
@@ -83,10 +90,33 @@ class Workers:
 
 
 def count_gpus() -> int:
-    """GPUs that torch can use on this machine."""
+    """GPUs that torch can use on this machine. Asks torch, which takes seconds to import, where there may be any."""
+    if not _may_have_gpus():
+        return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _may_have_gpus() -> bool:
+    """Whether torch's build is for GPUs and, if for those of CUDA, the library of their driver is there."""
+    if "torch" in sys.modules:
+        return True
+    spec = find_spec("torch")
+    version = Path(spec.origin).with_name("version.py") if spec and spec.origin else None
+    try:
+        built = runpy.run_path(str(version))
+    except (OSError, SyntaxError):
+        return True  # as torch will say
+    if built.get("hip") or "cuda" not in built:
+        return True
+    if built["cuda"] is None:
+        return False
+    try:
+        ctypes.CDLL(_CUDA_DRIVER)
+    except OSError:
+        return False
+    return True
 
 
 def torch_device(gpu: bool) -> str:

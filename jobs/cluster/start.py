@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ _ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_worker_niceness": "0",  # added to the command's; Ray's default is 15
+    # Ray starts with a process a core, and by default ends those that nothing uses for a second. Decoders come a little
+    # later, and would wait for others.
+    "RAY_idle_worker_killing_time_threshold_ms": "15000",
 }
+_WITHOUT = {"no_monitor": True, "include_log_monitor": False}
 _TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -111,7 +116,7 @@ def init(**options: Any) -> Any:
     Ray puts the working directory first on its workers' module path, and the user's may have a folder named like one of
     our packages.
     """
-    with chdir(_HOME), keeping_handlers(), _apart():
+    with chdir(_HOME), keeping_handlers(), _apart(), _without_services():
         started = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     # Ray has imported its command line, whose colorama would print a colour code when this process ends.
     if (colorama := sys.modules.get("colorama.initialise")) is not None:
@@ -136,6 +141,35 @@ def _apart() -> Iterator[None]:
         yield
     finally:
         services.ConsolePopen = popen
+
+
+@contextmanager
+def _without_services() -> Iterator[None]:
+    """Start a local Ray in the block without Python processes that serve nothing here, each a second of a core.
+
+    They are the monitor (of an autoscaler), the log monitor (prints what workers print) and the dashboard's server,
+    which runs even where there is to be no dashboard, and which Ray waits for. A Ray that calls them by other names
+    starts them.
+    """
+    parameter: Any = ray._private.parameter
+    services: Any = ray._private.services
+    make, serve = parameter.RayParams, getattr(services, "start_api_server", None)
+    known = signature(make).parameters
+    off = {name: value for name, value in _WITHOUT.items() if name in known}
+    parameter.RayParams = partial(make, **off)
+    if serve is not None:
+        services.start_api_server = _no_api_server
+    try:
+        yield
+    finally:
+        parameter.RayParams = make
+        if serve is not None:
+            services.start_api_server = serve
+
+
+def _no_api_server(*_: Any, **__: Any) -> tuple[str, None]:
+    """The address of the dashboard and its process, as Ray has them when it could not be started."""
+    return "", None
 
 
 @contextmanager

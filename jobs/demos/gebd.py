@@ -9,8 +9,8 @@ from typing import Any
 
 from extractor.extraction.request import Request
 from extractor.extraction.resolving import resolve
+from extractor.models.checkpoints.bundled import RANDOM_WEIGHTS
 from extractor.models.checkpoints.inspection import inspect_checkpoint
-from extractor.models.loading import RANDOM_WEIGHTS
 from extractor.store.reader import FeatureStore
 from gebd.annotations.loading import write_annotations
 from gebd.annotations.records import Annotations, VideoAnnotation

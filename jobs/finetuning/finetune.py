@@ -9,9 +9,7 @@ from pathlib import Path
 import torch
 
 from extractor.extraction.request import Request
-from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, checkpoint_path
-from extractor.models.loading import RANDOM_WEIGHTS
-from extractor.models.public.cache import is_public_name
+from extractor.models.checkpoints.bundled import BUNDLED_WEIGHTS, RANDOM_WEIGHTS, checkpoint_path, from_any_folder
 from extractor.models.spec import describe_network
 from extractor.store.disk.probe import probe_storage, refuse_other_folder
 from extractor.store.reader import FeatureStore
@@ -219,8 +217,7 @@ def _checkpoint(request: FinetuneRequest) -> Path | None:
     """The file, or the public name, of the first weights; None for random ones."""
     if request.weights == RANDOM_WEIGHTS:
         return None
-    path = checkpoint_path(request.weights or BUNDLED_WEIGHTS, request.config.model)
-    return path if is_public_name(str(path)) else path.absolute()
+    return from_any_folder(checkpoint_path(request.weights or BUNDLED_WEIGHTS, request.config.model))
 
 
 def _refuse_store(videos: Path | str) -> None:

@@ -102,7 +102,7 @@ def video_summary(store: Path | str, video_id: str) -> VideoSummary:
     if video_id not in features:
         known = list(read_inventory(features.paths)["video_id"])
         if video_id in known:
-            raise StoreError(f"{video_id} is not extracted yet: run `msnet resume {store}`")
+            raise StoreError(f"{video_id} is not extracted yet: run `{features.run.continuing(Path(store))}`")
         meant = _near(video_id, known)
         advice = f"Did you mean {' or '.join(map(repr, meant))}?" if meant else "The manifest lists those it has"
         raise StoreError(f"expected the id of a video in {store}; got {video_id!r}. {advice}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from extractor.models.checkpoints.bundled import checkpoint_path
+from extractor.models.checkpoints.bundled import RANDOM_WEIGHTS, checkpoint_path
 from extractor.models.checkpoints.inspection import inspect_checkpoint
-from extractor.models.loading import RANDOM_WEIGHTS, load_model
+from extractor.models.loading import load_model
 from extractor.models.msnet import MSNet
 from jobs.weights.defaults import BUNDLED_MODEL
 from schemas.errors import WeightsError

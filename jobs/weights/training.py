@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -12,18 +13,24 @@ from typing import Any, Protocol
 
 import torch
 
+from extractor.models.checkpoints.bundled import from_any_folder
 from extractor.store.disk.atomic import temporary_beside
 from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import available_cores
 from schemas.errors import ConfigurationError, MSNetError, ResourceError
+from schemas.escaping import escaped
 from schemas.wording import counted
 from training.config import TrainingConfig
 from training.folder import CHECKPOINT
+from training.group import PeersLostError
 from training.labels.labelled import LabelledVideos
 from training.train import Loop, Progress, train
 
 _POLL_SECONDS = 0.2
 _MOST_LOSSES = 3  # of workers, without a step between them
+_LONGEST_CAUSE = 300
+_QUOTED = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Work(Protocol):
@@ -52,7 +59,7 @@ class Work(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What to train, on what, and where to; see `Work`."""
+    """What to train, on what, and where to; see `Work`. weights: also "bundled", or the name of public weights."""
 
     config: TrainingConfig
     out: Path
@@ -62,6 +69,10 @@ class TrainingRequest:
     workers: int = 1
     loader_workers: int | None = None
     ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None:  # a worker of Ray works in another folder
+            object.__setattr__(self, "weights", from_any_folder(self.weights))
 
     def run(self, out: Path, device: torch.device | str, loader_workers: int, loop: Loop) -> Path:
         """Train into the folder `out`, in this process."""
@@ -179,9 +190,20 @@ def _wait(fit: Callable[[], Any], board: Any, loop: Loop, require_alive: Callabl
         raise error
     if errors:
         raise ResourceError(
-            f"expected Ray Train to run the workers; got: {str(errors[0]).strip().splitlines()[0]}. Run the same"
-            " command again; it goes on from the last saved state"
+            f"expected Ray Train to run the workers; got: {_in_a_line(errors[0])}. Run the same command again; it goes"
+            " on from the last saved state"
         ) from errors[0]
+
+
+def _in_a_line(error: BaseException) -> str:
+    """What an error says, in a line; one of Ray quotes the traceback of another process, whose last line says more."""
+    lines = str(error).strip().splitlines() or [""]
+    quoted = [line for line in lines if _QUOTED.match(line)]
+    text = quoted[-1] if quoted else lines[0]
+    if not type(error).__module__.startswith("ray."):
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    text = escaped(_COLOURS.sub("", text))
+    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]} ..."
 
 
 class _Board:
@@ -191,6 +213,7 @@ class _Board:
         self._progress: list[Progress] = []
         self._stop = False
         self._error: MSNetError | None = None
+        self._cause: str | None = None
         self._starts: list[int] = []
         self._step = 0
 
@@ -198,16 +221,19 @@ class _Board:
         """The worker that leads starts: whether it shall train. After too many losses without a step it shall not."""
         self._starts.append(self._step)
         if self._error is None and self._starts.count(self._step) > _MOST_LOSSES:
+            often = counted(_MOST_LOSSES, "time")
+            got = f"they died {often} after step {self._step}, perhaps for lack of memory"
+            advice = "Use fewer workers or smaller shares"
+            if self._cause is not None:
+                got, advice = f"{often} after step {self._step}, they ended with {self._cause}", "Mend that"
             self._error = ResourceError(
-                f"expected the training processes to keep running; they died {counted(_MOST_LOSSES, 'time')} after step"
-                f" {self._step}, perhaps for lack of memory. Use fewer workers or smaller shares, and run the same"
-                " command again"
+                f"expected the training processes to keep running; {got}. {advice}, and run the same command again"
             )
         return self._error is None
 
     def tell(self, progress: Progress) -> None:
         """Progress of a step."""
-        self._step = max(self._step, progress.step)
+        self._step, self._cause = max(self._step, progress.step), None
         self._progress.append(progress)
 
     def take(self) -> list[Progress]:
@@ -222,6 +248,10 @@ class _Board:
     def stops(self) -> bool:
         """Whether the workers shall stop."""
         return self._stop
+
+    def blame(self, cause: str) -> None:
+        """An error in a worker, which is started again; the first one since the last step counts."""
+        self._cause = self._cause or cause
 
     def fail(self, error: MSNetError) -> None:
         """End the training with this error; the first one counts."""
@@ -252,4 +282,9 @@ def _train_in_worker(settings: dict[str, Any]) -> None:
         ray.get(settings["request"]).run(settings["out"], get_device(), settings["loader_workers"], loop)
     except MSNetError as error:
         ray.get(board.fail.remote(error))
+        raise
+    except PeersLostError:
+        raise
+    except Exception as error:
+        ray.get(board.blame.remote(_in_a_line(error)))
         raise

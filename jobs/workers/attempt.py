@@ -6,7 +6,6 @@ import math
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from extractor.pipeline.feeder import Feeder
 from extractor.pipeline.files import FileFrames
@@ -14,32 +13,12 @@ from extractor.pipeline.messages import ItemDone, ItemFailed, Message
 from extractor.store.commits.run import Run
 from extractor.store.commits.staging import new_attempt, staged_items
 from jobs.workers.decoder_pool import FileEvent
-from jobs.workers.events import ShardCommitted, ShardProgress, StageSeconds
+from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask, StageSeconds
 from schemas.errors import VideoError
 from schemas.layout import StorePaths
 from schemas.records import Decoded, Failure, FileJob, Header, Restart
 
 _LOOK_SECONDS = 1.0  # between two looks at the store for the commit of another attempt
-
-
-@dataclass(frozen=True, slots=True)
-class ShardTask:
-    """A shard to finish, with all of its files. lease_token: of the driver's lease on the store.
-
-    one_by_one: start a file only when the previous one is finished, so that a crash shows which file caused it.
-    poisonous: files that are not tried any more, each with the error that it fails with.
-    """
-
-    shard: str
-    lease_token: str
-    jobs: tuple[FileJob, ...]
-    one_by_one: bool = False
-    poisonous: tuple[tuple[str, VideoError], ...] = ()
-
-    @property
-    def video_ids(self) -> tuple[str, ...]:
-        """Ids of all items, in the order of the inventory."""
-        return tuple(item.video_id for job in self.jobs for item in job.items)
 
 
 class ShardAttempt:

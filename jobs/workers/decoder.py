@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
-
-import torch
+from typing import TYPE_CHECKING
 
 from extractor.models.spec import member_frames
-from extractor.video.containers.preflight import Inspection
-from extractor.video.decoding import decode
 from extractor.video.objects.cache import ObjectCache
-from extractor.video.probing import ProbedItem, probe
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
 from schemas.records import Ask, Decoded, DecodingEvent, FileJob, FrameChunk, Header
+
+if TYPE_CHECKING:
+    from extractor.video.containers.preflight import Inspection
+    from extractor.video.probing import ProbedItem
 
 _SHORT_SECONDS = 60.0
 
@@ -37,7 +37,12 @@ class Decoder:
     """Decodes the files of a queue, one event per call. A plain class; `ray.remote` makes an actor of it."""
 
     def __init__(self, config: ExtractionConfig, cache: ObjectCache | None = None) -> None:
+        import torch  # here, as the extractor, which imports this class first of all, need not wait for it
+
+        from extractor.video.decoding import decode
+
         torch.set_num_threads(1)  # of resizing; the processes are the parallelism
+        self._decode = decode
         self._config = config
         self._cache = cache
         self._member_frames = member_frames(config)
@@ -81,7 +86,7 @@ class Decoder:
 
     def _begin(self, job: FileJob, distrust: str, inspection: Inspection | None) -> None:
         self._shared = False
-        self._events = decode(
+        self._events = self._decode(
             job,
             self._config,
             members=self._member_frames,
@@ -93,4 +98,6 @@ class Decoder:
 
     def probe(self, jobs: list[FileJob]) -> list[list[ProbedItem]]:
         """What demuxing finds for the items of each file; bad files raise nothing."""
+        from extractor.video.probing import probe
+
         return [probe(job, self._config, self._member_frames) for job in jobs]

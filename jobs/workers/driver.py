@@ -16,8 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from jobs.cluster.devices import Workers
 from jobs.cluster.nodes import Nodes, Say
 from jobs.cluster.placement import Placement
-from jobs.workers.attempt import ShardTask
-from jobs.workers.events import ShardCommitted, ShardProgress
+from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
 from jobs.workers.extractor import Extractor, ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, MSNetError, ResourceError

@@ -1,11 +1,32 @@
-"""What an extractor reports to the driver while it works on a shard."""
+"""What the driver asks of an extractor, and what that reports while it works on a shard."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
 from extractor.pipeline.messages import ItemDone
-from schemas.records import Failure
+from schemas.errors import VideoError
+from schemas.records import Failure, FileJob
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A shard to finish, with all of its files. lease_token: of the driver's lease on the store.
+
+    one_by_one: start a file only when the previous one is finished, so that a crash shows which file caused it.
+    poisonous: files that are not tried any more, each with the error that it fails with.
+    """
+
+    shard: str
+    lease_token: str
+    jobs: tuple[FileJob, ...]
+    one_by_one: bool = False
+    poisonous: tuple[tuple[str, VideoError], ...] = ()
+
+    @property
+    def video_ids(self) -> tuple[str, ...]:
+        """Ids of all items, in the order of the inventory."""
+        return tuple(item.video_id for job in self.jobs for item in job.items)
 
 
 @dataclass(slots=True)

@@ -1,32 +1,34 @@
-"""An extractor: frames from its decoders, through the network on one device, into the store, shard by shard."""
+"""An extractor: frames from its decoders, through the network on one device, into the store, shard by shard.
+
+Torch is imported by `load`, once the decoders and the writer are on their way: their processes start meanwhile, and the
+driver, which needs no torch, does without.
+"""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from extractor.models.loading import RANDOM_WEIGHTS
-from extractor.models.msnet import MSNet, MSNetEnsemble
-from extractor.pipeline.devices import device_of
-from extractor.pipeline.network import load_network
+from extractor.models.checkpoints.bundled import RANDOM_WEIGHTS
 from extractor.store.commits.run import Run
 from extractor.video.objects.cache import ObjectCache
 from jobs.cluster.devices import Workers, torch_device
 from jobs.cluster.options import DecoderLimits
-from jobs.workers.attempt import ShardTask
 from jobs.workers.decoder import Decoder
 from jobs.workers.decoder_pool import DecoderPool
-from jobs.workers.events import ShardCommitted, ShardProgress
-from jobs.workers.pipeline import Pipeline
-from jobs.workers.writer import spawn_writer
+from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
 from schemas.errors import WeightsError
 from schemas.layout import StorePaths
+
+if TYPE_CHECKING:
+    from extractor.models.msnet import MSNet, MSNetEnsemble
+    from jobs.workers.pipeline import Pipeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +56,31 @@ class Extractor:
         self._drained = False
 
     def load(self) -> tuple[str, ...]:
-        """Load the network and start the decoders; returns notes on the weights, for the user.
+        """Start the decoders and load the network; returns notes on the weights, for the user.
 
         Not done by the constructor: if that raises, the caller only sees the actor die.
         """
         settings, workers = self._settings, self._workers
+        pool = DecoderPool(
+            self._spawn_decoder, workers.decoders, settings.limits, workers.reserved_decoders, workers.most_decoders
+        )
+        # Read once, by the first import of torch. By default its threads spin while they wait for one another, on cores
+        # that the decoders need: where all are busy, a network takes three times as much of them.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from jobs.workers.writer import spawn_writer  # needs pandas, for which the decoders need not wait
+
+        writer = spawn_writer()
+        import torch
+
+        from extractor.pipeline.devices import device_of
+        from extractor.pipeline.network import load_network
+        from jobs.workers.pipeline import Pipeline
+
         torch.set_num_threads(workers.threads)
         name = torch_device(workers.gpu)
         network = load_network(self._config, settings.weights, name)
         self._require_same_weights(network)
-        pool = DecoderPool(
-            self._spawn_decoder, workers.decoders, settings.limits, workers.reserved_decoders, workers.most_decoders
-        )
-        device = device_of(name)
-        self._pipeline = Pipeline(settings.paths, settings.run, network, device, pool, spawn_writer(), workers)
+        self._pipeline = Pipeline(settings.paths, settings.run, network, device_of(name), pool, writer, workers)
         if self._drained:
             self._pipeline.drain()
         self._pipeline.start()

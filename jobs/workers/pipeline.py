@@ -23,9 +23,9 @@ from extractor.pipeline.messages import BatchRows, Message
 from extractor.store.commits.commit import CommitStatus
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
-from jobs.workers.attempt import ShardAttempt, ShardTask
+from jobs.workers.attempt import ShardAttempt
 from jobs.workers.decoder_pool import DecoderPool
-from jobs.workers.events import ShardCommitted
+from jobs.workers.events import ShardCommitted, ShardTask
 from jobs.workers.pool.balance import Balance
 from schemas.errors import MSNetError, StorageError
 from schemas.layout import StorePaths

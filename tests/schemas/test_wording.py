@@ -73,6 +73,55 @@ def test_first_refusal_is_a_sentence(values: dict[str, Any], text: str) -> None:
     assert first_refusal(caught.value, str.upper) == text
 
 
+class Wide(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    model: Model = Model()
+    first: int = 0
+    b: int = 0
+    c: int = 0
+    d: int = 0
+    e: int = 0
+    f: int = 0
+    g: int = 0
+    h: int = 0
+    i: int = 0
+    j: int = 0
+    k: int = 0
+    maybe: Part | None = None
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"frist": 1}, "FRIST is not known: write FIRST, or leave it out"),
+        ({"colour": 1}, "COLOUR is not known: correct its name, or leave it out"),
+        (
+            {"model": {"colour": 1}},
+            "MODEL.COLOUR is not known: correct its name, or leave it out (known there: share, count, parts)",
+        ),
+        (
+            {"model": {"parts": [{"stepz": 1}]}},
+            "MODEL.PARTS.0.STEPZ is not known: write MODEL.PARTS.0.STEPS, or leave it out (known there: name, steps,"
+            " kind)",
+        ),
+        ({"share": 1}, "SHARE is not known: write MODEL.SHARE, or leave it out"),
+        (
+            {"model": {"first": 1}},
+            "MODEL.FIRST is not known: write FIRST, or leave it out (known there: share, count, parts)",
+        ),
+        (
+            {"maybe": {**NAMED, "kinds": 1}},
+            "MAYBE.KINDS is not known: write MAYBE.KIND, or leave it out (known there: name, steps, kind)",
+        ),
+    ],
+)
+def test_first_refusal_says_which_names_are_known(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Wide.model_validate(values)
+    assert first_refusal(caught.value, str.upper, Wide) == text
+
+
 def test_first_refusal_cuts_what_is_long() -> None:
     with pytest.raises(ValidationError) as caught:
         Model(count="x" * 999)

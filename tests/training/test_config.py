@@ -9,6 +9,7 @@ import pytest
 from schemas.errors import ConfigurationError
 from training.configurations import RECIPES, TASKS, read_config
 from training.tasks.classify.config import ClassifyConfig
+from training.tasks.contrast.config import ContrastConfig
 from training.tasks.motion.config import MotionConfig
 
 _SMALL = """
@@ -62,6 +63,37 @@ def test_shares_of_a_step_are_its_clips_over_those_of_a_share() -> None:
     assert (config.clips_per_step, config.clips_per_share, config.share_count) == (48, 8, 6)
 
 
+@pytest.mark.parametrize("task", list(TASKS))
+@pytest.mark.parametrize("recipe", [0, 1])
+def test_one_size_is_the_size_of_frames_whatever_the_task(task: str, recipe: int) -> None:
+    config = read_config(RECIPES[task][recipe], task=task, size_px=96, seed=3)
+    match config:
+        case MotionConfig():
+            assert {stage.size_px for stage in config.stages} | {config.evaluation_size_px} == {96}
+        case ClassifyConfig():
+            assert config.clips.size_px == 96
+        case ContrastConfig():
+            assert config.views.size_px == 96
+    before = read_config(RECIPES[task][recipe], task=task).model_dump()
+    assert {name for name, value in config.model_dump().items() if value != before[name]} <= {
+        "seed", "clips", "views", "stages", "evaluation_size_px"}  # fmt: skip
+    if isinstance(config, ClassifyConfig):
+        assert config.clips.model_dump() | {"size_px": 224} == before["clips"]
+
+
+def test_a_size_does_not_hide_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "bad.toml"
+    for task, text, message in (
+        ("classify", "clips = 3", "clips: "),
+        ("motion", "stages = 3", "stages: "),
+        ("motion", "stages = [3]", "stages.0: "),
+        ("contrast", "size_px = 64", "size_px is not known: write views.size_px"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigurationError, match=f"training configuration: {message}"):
+            read_config(path, task=task, **({} if task == "contrast" else {"size_px": 64}))
+
+
 def test_read_config_reads_a_file(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text(_SMALL)
@@ -96,3 +128,11 @@ def test_read_config_names_what_is_wrong(tmp_path: Path, text: str, message: str
 def test_read_config_of_a_missing_file_names_the_recipes(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="default or miniature"):
         read_config(tmp_path / "none.toml")
+
+
+def test_read_config_reads_no_more_than_a_configuration_may_have(tmp_path: Path) -> None:
+    path = tmp_path / "big.toml"
+    path.write_bytes(_SMALL.encode() + b"#" * 2**20)
+    for endless in (path, Path("/dev/zero")):
+        with pytest.raises(ConfigurationError, match=f"expected at most 1 MiB of TOML; got more in {endless}"):
+            read_config(endless)

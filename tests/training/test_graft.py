@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -158,6 +159,16 @@ def test_a_frozen_backbone_keeps_the_edges_of_its_weights_unless_told() -> None:
 
 def test_a_release_without_marks_of_the_shift_stays_without_it(tmp_path: Path) -> None:
     assert grafted_network(_config(), _release(tmp_path, shifted=False)).network.spec.shifted_blocks == ()
+
+
+def test_a_graft_is_evaluated_by_what_it_learns(tmp_path: Path) -> None:
+    """The heads of boundaries and motion never learn where matching alone is learned."""
+    path = train(_config(1), tmp_path / "run", weights=_release(tmp_path))
+    with (tmp_path / "run/evaluations.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    learned = {"step", "matching", "regression", "confidence", "error_cells", "zero_error_cells", "visible_error_cells"}
+    assert {name for name, value in row.items() if value != "nan"} == learned
+    assert set(json.loads(read_checkpoint(path).metadata["recipe"])["held_out"]) == learned
 
 
 def test_a_graft_says_what_it_needs(tmp_path: Path) -> None:

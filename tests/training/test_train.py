@@ -153,6 +153,22 @@ def test_train_refuses_the_folder_of_another_configuration(tmp_path: Path) -> No
         train(_config(2, weight_decay=0.5), tmp_path)
 
 
+def test_a_training_goes_on_that_was_saved_before_a_field_was_known(tmp_path: Path) -> None:
+    train(_config(2), tmp_path, loop=Loop(should_stop=lambda: True))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    older = json.loads(state["config"])
+    del older["frozen_backbone"]
+    torch.save(state | {"config": json.dumps(older)}, tmp_path / "state.pt")
+    with pytest.raises(ConfigurationError, match=r"another configuration \(frozen_backbone differs\)"):
+        train(_config(2, frozen_backbone=True, edges="repeat"), tmp_path, weights=tmp_path / "model.safetensors")
+    train(_config(2), tmp_path)
+    assert _column(tmp_path / "losses.csv", "step") == [1, 2]
+    del older["seed"]  # no training was ever without it
+    torch.save(state | {"config": json.dumps(older)}, tmp_path / "state.pt")
+    with pytest.raises(ConfigurationError, match=r"another configuration \(seed differs\)"):
+        train(_config(2), tmp_path)
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos")])
 def test_train_on_a_full_disk_keeps_the_last_state(
     tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch

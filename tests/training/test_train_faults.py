@@ -17,7 +17,7 @@ from schemas.errors import ConfigurationError, StorageError
 from tests.training.test_train import _config
 from training.configurations import read_config
 from training.folder import BEST, CHECKPOINT
-from training.gradients import compute_gradients
+from training.gradients import Gradients, compute_gradients
 from training.train import Loop, train
 
 
@@ -25,17 +25,23 @@ from training.train import Loop, train
 def test_gradients_that_are_not_finite_leave_the_network_as_it_was(
     tmp_path: Path, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoilt(network: Any, task: Any, step: int, *rest: Any) -> dict[str, float]:
-        losses = compute_gradients(network, task, step, *rest)
+    before: list[dict[str, torch.Tensor]] = []
+
+    def spoilt(network: Any, task: Any, step: int, *rest: Any) -> Gradients:
+        before.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
+        found = compute_gradients(network, task, step, *rest)
         if step == 1:
             next(p.grad for p in network.parameters() if p.grad is not None).flatten()[0] = value
-        return losses
+        return found
 
     monkeypatch.setattr("training.train.compute_gradients", spoilt)
     with pytest.raises(ConfigurationError, match=r"expected finite gradients; got others at step 2\."):
         train(_config(3), tmp_path)
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert state["step"] == 1 and all(bool(v.isfinite().all()) for v in state["network"].values())
+    saved = {name: tensor for name, tensor in state["network"].items() if not name.endswith("num_batches_tracked")}
+    assert state["step"] == 1 and all(torch.equal(tensor, before[1][name]) for name, tensor in saved.items())
+    moved = [name for name, tensor in before[1].items() if not torch.equal(tensor, before[0][name])]
+    assert any(name.endswith("running_mean") for name in moved)
     assert (tmp_path / CHECKPOINT).exists()
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from extractor.models.public.cache import is_public_name
 from schemas.errors import WeightsError
 
 BUNDLED_WEIGHTS = "bundled"
 """The value of `--weights` that means them. A store records this word, not a path, which differs between machines."""
+
+RANDOM_WEIGHTS = "random"
+"""The value of `--weights` that means none: initial weights from a seed."""
 
 _FOLDER = Path(__file__).parents[1] / "weights"
 _SUFFIX = ".safetensors"
@@ -35,3 +39,9 @@ def checkpoint_path(weights: str | Path, name: str) -> Path:
     WeightsError as above.
     """
     return bundled_checkpoint(name) if str(weights) == BUNDLED_WEIGHTS else Path(weights)
+
+
+def from_any_folder(weights: Path) -> Path:
+    """What means the same weights in a process that works in another folder: a name, or an absolute path."""
+    is_name = str(weights) == BUNDLED_WEIGHTS or is_public_name(weights)
+    return weights if is_name else weights.absolute()

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from extractor.models.checkpoints.declared import FORMAT, FORMAT_VERSION, own_numbers
 from extractor.models.checkpoints.files import read_weights_file
 from extractor.models.checkpoints.names import canonical_name, is_motion_name, plain_name, spell_as_torchvision
 from extractor.models.checkpoints.notes import matching_note, module_note, saved_notes
@@ -29,8 +30,6 @@ from schemas.errors import ConfigurationError, WeightsError
 
 CheckpointKind = Literal["reference", "tsm", "imagenet", "msnet"]
 
-FORMAT = "msnet-features"
-FORMAT_VERSION = "1"
 _LISTED_NAMES = 8  # in a message, of each sort
 
 
@@ -115,7 +114,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tensors["fc.weight"] = head = head.squeeze(2)
     shifted_blocks, edges = tuple(sorted(shifted)) or None, Edges.ZEROS
     if kind == "msnet":
-        shifted_blocks, edges = _own_numbers(path, file.metadata)
+        shifted_blocks, edges = own_numbers(path, file.metadata)
     return Checkpoint(
         path=path,
         kind=kind,
@@ -269,27 +268,6 @@ def _recognise(
         return "imagenet"
     head = tensors.get("fc.weight")
     return "reference" if head is not None and head.ndim == 3 else "tsm"
-
-
-def _own_numbers(path: Path, metadata: Mapping[str, str]) -> tuple[tuple[str, ...], Edges]:
-    """Shifted blocks and edges by the metadata of one of our own files."""
-    version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
-        raise WeightsError(
-            f"expected format version {FORMAT_VERSION} in {path}; got {version}. Load it with the release that wrote it"
-        )
-    try:
-        numbers = json.loads(metadata.get("numbers", "{}"))
-        shifted = numbers["shifted_blocks"]
-        if not isinstance(shifted, list) or not all(isinstance(block, str) for block in shifted):
-            raise TypeError
-        edges = Edges(numbers.get("edges", Edges.ZEROS))  # files older than this choice were made with zeros
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(
-            f"expected the metadata of {path} to say which blocks shift and which edges it is for; got"
-            f" {metadata.get('numbers', 'nothing')[:200]!r}. Convert the original checkpoint again"
-        ) from error
-    return tuple(shifted), edges
 
 
 def _expected(spec: NetworkSpec) -> dict[str, Tensor]:

@@ -53,6 +53,12 @@ class Run:
                 "add: finish it with the version of msnet-features that began it, or extract to another folder"
             )
 
+    def continuing(self, store: Path) -> str:
+        """The command that adds to this store what it lacks."""
+        if self.config.is_imported:
+            return f"msnet import {self.dataset_root} --out {store}"
+        return f"msnet resume {store}"
+
     @property
     def datasets(self) -> tuple[DatasetSpec, ...]:
         return datasets_of(self.config, self.shape)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gebd.annotations.records import Raters
 from gebd.annotations.values import shown
-from gebd.dataset.labels import Raters
 from gebd.detection.config import DetectionConfig
 from gebd.heads.config import AVERAGE, HeadConfig, head_config
 from gebd.heads.networks.spec import HeadName

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from jobs.cli.display import paragraph, rows
 from jobs.cli.results.plain import print_document
 from jobs.cli.results.stores import report_document
-from jobs.cli.results.summaries import continuing
 from jobs.cli.streams import say
 from jobs.stores.oddities import ODDITIES
 from schemas.wording import counted
@@ -49,7 +48,7 @@ def print_report(store: Path, *, json: bool) -> None:
         _print_listed(failure, lost, str(features.paths.failures))
     if stand.failed:
         classes = ",".join(sorted(stand.by_class))
-        command = continuing(store, features.run)
+        command = features.run.continuing(store)
         first = f"to continue: {command}; then, " if not stand.complete else ""
         again = f"{first}to try them again: {command} --retry-failed all (or some: {classes})"
         if features.config.is_imported:

@@ -10,7 +10,6 @@ from jobs.cli.streams import say
 from schemas.wording import counted
 
 if TYPE_CHECKING:
-    from extractor.store.commits.run import Run
     from jobs.run.outcome import Outcome
     from jobs.stores.standing import Standing
 
@@ -33,13 +32,6 @@ def standing_rows(found: Standing) -> list[tuple[object, ...]]:
         note = f"{found.unplanned} of them without a shard yet" if found.unplanned else ""
         table.append(("videos left", found.videos_left, note))
     return [*table, ("clips", found.clips, "of the videos done" if found.staged else "")]
-
-
-def continuing(store: Path, run: Run) -> str:
-    """The command that adds to a store what it lacks."""
-    if run.config.is_imported:
-        return f"msnet import {run.dataset_root} --out {store}"
-    return f"msnet resume {store}"
 
 
 def print_outcome(outcome: Outcome, store: Path, part: tuple[int, int] = (0, 1)) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,6 +52,7 @@ _KINDS = {
 _METADATA = ("architecture", "licence", "notes", "recipe", "numbers")  # of our own files, the most interesting first
 _NOT_SHOWN = ("format", "format_version")  # the kind implies them
 _LONGEST_VALUE = 300
+_DIGEST_LETTERS = 12
 
 
 @weights_app.command("list")
@@ -85,15 +86,24 @@ def list_networks() -> int:
 def inspect(
     path: _PathOrBundled,
     model: _Model = None,
-    recipe: Annotated[bool, typer.Option("--recipe", help="Print only how the weights were trained, as JSON.")] = False,
+    recipe: Annotated[
+        bool,
+        typer.Option(
+            "--recipe", help="Print only how the weights were trained, as JSON, with a line for each of those before."
+        ),
+    ] = False,
+    ancestry: Annotated[
+        bool, typer.Option("--ancestry", help="Like --recipe, with the whole recipes of those before.")
+    ] = False,
 ) -> int:
     """Show what a checkpoint contains, what fits a network and what does not."""
     from extractor.models.checkpoints.inspection import inspect_checkpoint
     from jobs.weights.defaults import BUNDLED_MODEL
 
     report = inspect_checkpoint(checkpoint_path(path, model or BUNDLED_MODEL), model)
-    if recipe:
-        say(Block(_recipe(report)))
+    if recipe or ancestry:
+        found = _recipe(report)
+        say(Block(json.dumps(found if ancestry else _without_ancestors(found), indent=2)))
         return 0
     _print_report(report, model)
     return 0 if report.fit.fits else 1
@@ -163,14 +173,31 @@ def _of_new_module(report: CheckpointReport) -> str:
     return f"; {kept} of the MS module keep initial values, which `{command}` trains"
 
 
-def _recipe(report: CheckpointReport) -> str:
-    """The recipe in our own file, one value per line; JSON escapes characters that would move a terminal's cursor."""
+def _recipe(report: CheckpointReport) -> Any:
+    """The recipe in our own file; printed as JSON, which escapes characters that would move a terminal's cursor."""
     try:
-        return json.dumps(json.loads(report.metadata["recipe"]), indent=2)
+        return json.loads(report.metadata["recipe"])
     except (KeyError, ValueError, RecursionError):
         raise WeightsError(
-            f"expected a checkpoint that stores its recipe; got {report.path}: leave --recipe out"
+            f"expected a checkpoint that stores its recipe; got {report.path}: leave --recipe and --ancestry out"
         ) from None
+
+
+def _without_ancestors(recipe: Any) -> Any:
+    """A recipe, in which a line stands for each of the weights that it started from, from the last to the first."""
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("start"), dict):
+        return recipe
+    lines: list[str] = []
+    start: Any = recipe["start"]
+    while isinstance(start, dict):
+        kind = str(start.get("kind"))
+        what = _KINDS.get(kind, _shown(kind))
+        lines.append(f"{_shown(str(start.get('file')))}: {what}, SHA-256 {str(start.get('sha256'))[:_DIGEST_LETTERS]}")
+        before = start.get("recipe")
+        start = before.get("start") if isinstance(before, dict) else None
+    if isinstance(start, str):
+        lines.append(_shown(start))
+    return recipe | {"start": lines}
 
 
 def _in_words(text: str) -> str:

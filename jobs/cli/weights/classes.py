@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from jobs.cli.display import paragraph, rows, table
@@ -163,6 +162,8 @@ def _print(found: Classification) -> None:
 
 
 def _print_classes(found: Classification) -> None:
+    import numpy as np
+
     confusion = found.confusion
     counts, right = confusion.sum(1), confusion.diagonal()
     wrong = confusion * (1 - np.eye(len(counts), dtype=np.int64))

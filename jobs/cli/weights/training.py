@@ -38,6 +38,15 @@ _RECIPES = "; ".join(f"{task}: {', '.join(names)}" for task, names in RECIPES.it
 _VIDEOS = "Learning from videos (--task classify or contrast)"
 
 
+_NOT_OF_MOTION = {  # by field of the other tasks, what to do instead
+    "epochs": "Its stages count steps: set `steps` of each",
+    "clips_per_step": "Set `frames_per_step` of each stage",
+    "clips_per_share": "Use --shares",
+    "learning_rate": "Set `learning_rate` of each stage",
+}
+_OWN_FILE = " in a TOML file of your own (--config)"
+
+
 class _Task(StrEnum):
     MOTION = "motion"
     CLASSIFY = "classify"
@@ -46,6 +55,10 @@ class _Task(StrEnum):
 
 def _changes(
     model: Annotated[str | None, typer.Option("--model", help="Overrides the configuration.")] = None,
+    size_px: Annotated[
+        int | None,
+        typer.Option("--size", help="Side of the square frames in pixels, in all stages. Overrides the configuration."),
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Overrides the configuration.")] = None,
     precision: Annotated[
         TrainingPrecision | None, typer.Option("--precision", help="Overrides the configuration.")
@@ -75,6 +88,16 @@ def _changes(
 ) -> dict[str, Any]:
     """What overrides the configuration."""
     return {name: value for name, value in locals().items() if value is not None}
+
+
+def _require_of_task(changes: dict[str, Any], task: _Task) -> None:
+    """Refuse what overrides a configuration of other tasks only."""
+    foreign = {"shares"} if task is not _Task.MOTION else _NOT_OF_MOTION.keys()
+    for name in sorted(foreign & changes.keys()):
+        advice = _NOT_OF_MOTION.get(name, "Use --clips-per-share")
+        where = "" if advice.startswith("Use") else _OWN_FILE
+        option = f"--{name.replace('_', '-')}"
+        raise ConfigurationError(f"expected no {option} with --task {task.value}; got {changes[name]}. {advice}{where}")
 
 
 @weights_app.command()
@@ -113,6 +136,7 @@ def train(
     from training.folder import BEST, CURVES, LEFT_OUT, LOGS
     from training.train import Loop
 
+    _require_of_task(changes, task)
     wanted = read_config(config, task=task.value, **changes)
     if (lists is not None) == (task is _Task.MOTION):
         expected, got = ("--videos", "none. Give it") if lists is None else ("no --videos", "some. Leave it out")
@@ -133,7 +157,8 @@ def train(
         say(f"best by validation: {out / BEST}")
     logs = [str(out / name) for name in LOGS if (out / name).exists()]  # a short training may have no evaluation yet
     if logs:
-        say(f"losses and held-out evaluations: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
+        what = "losses and held-out evaluations" if len(logs) > 1 else "losses"
+        say(f"{what}: {', '.join(logs)}; for TensorBoard: {out / CURVES}")
     _tell_of_left_out(out / LEFT_OUT)
     return INTERRUPTED if interruptions.happened else 0
 

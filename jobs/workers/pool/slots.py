@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from extractor.video.decoding import suggested_deadline_seconds
 from extractor.video.objects.cache import MOST_WAIT_SECONDS
+from extractor.video.sampling import suggested_deadline_seconds
 from jobs.cluster.machine import private_memory_bytes
 from jobs.cluster.options import DecoderLimits
 from jobs.workers.pool.sharing import SharedFile

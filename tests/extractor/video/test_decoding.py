@@ -12,7 +12,8 @@ from extractor.video import decoding
 from extractor.video.decoders.backends import DecodingRequest, Misbehaved
 from extractor.video.decoders.decord_backend import decord_frames
 from extractor.video.decoders.pyav_backend import pyav_frames
-from extractor.video.decoding import decode, suggested_deadline_seconds
+from extractor.video.decoding import decode
+from extractor.video.sampling import suggested_deadline_seconds
 from extractor.video.transforms import Resizer
 from schemas.config import Resize
 from schemas.errors import FailureClass

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from gebd.dataset.labels import Raters, combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
+from gebd.annotations.records import Raters
+from gebd.dataset.labels import combine, flatten_raters, rater_targets, raters_by_consistency, separate_raters
 
 TIMES = np.arange(20) / 10
 

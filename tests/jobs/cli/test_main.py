@@ -30,7 +30,7 @@ def test_a_word_registers_its_commands_alone(word: str) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--version",), *((word,) for word in ROOMS)])
 def test_options_and_help_need_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    heavy = {"torch", "pandas", "pyarrow", "ray", "h5py", "av", "decord", "matplotlib", "tqdm", "cv2", "zarr"}
+    heavy = {"torch", "numpy", "pandas", "pyarrow", "ray", "h5py", "av", "decord", "matplotlib", "tqdm", "cv2", "zarr"}
     assert not heavy & loaded(*arguments)
 
 

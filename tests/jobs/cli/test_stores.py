@@ -48,9 +48,17 @@ def test_the_bundled_weights_are_inspected_and_tell_their_recipe(call: Call, tmp
     code, out, _ = call("weights", "inspect", "bundled")
     assert code == 0 and "it fits msnet_resnet18" in out and "recipe: --recipe prints it" in out
     code, out, _ = call("weights", "inspect", "bundled", "--recipe")
-    assert code == 0 and json.loads(out)["configuration"]["model"] == "msnet_resnet18"
+    brief = json.loads(out)
+    assert code == 0 and brief["configuration"]["model"] == "msnet_resnet18"
+    code, out, _ = call("weights", "inspect", "bundled", "--ancestry")
+    whole = json.loads(out)
+    assert code == 0 and whole | {"start": brief["start"]} == brief
+    first = whole["start"]
+    assert brief["start"][0] == f"{first['file']}: a file of this program, SHA-256 {first['sha256'][:12]}"
+    assert len(brief["start"]) == out.count('"start":') and brief["start"][-1] == "random weights"
     torch.save(random_state("resnet18", motion=False), tmp_path / "a.pth")
-    assert "leave --recipe out" in refused(call, tmp_path, "weights", "inspect", tmp_path / "a.pth", "--recipe")
+    without = refused(call, tmp_path, "weights", "inspect", tmp_path / "a.pth", "--recipe")
+    assert "leave --recipe and --ancestry out" in without
 
 
 def test_weights_of_another_family_are_refused_with_what_to_do(call: Call, videos: Path) -> None:

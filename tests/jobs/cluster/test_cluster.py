@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster as SeveralNodes
 
 from extractor.store import FeatureStore
 from jobs.cluster.cluster import _remove_session, _require_answer, cluster
+from jobs.cluster.guard import processes_of
 from jobs.cluster.options import Options
 from schemas.errors import ConfigurationError, ResourceError, StorageError
 from tests.jobs.running import SMALL, lines_with, msnet
@@ -86,6 +87,9 @@ def test_local_ray_leaves_nothing_behind(capfd: pytest.CaptureFixture[str]) -> N
         session = machines.session
         assert session is not None and session.is_dir()
         assert ray.get(ray.remote(lambda: 3).remote()) == 3
+        commands = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(str(session))]
+        assert any(b"gcs_server" in command for command in commands)
+        assert not any(name in command for name in (b"monitor.py", b"dashboard.py") for command in commands)
         assert ray.get(ray.remote(lambda: os.nice(0)).remote()) == os.nice(0)  # Ray by itself adds 15
     assert not session.exists()
     with pytest.raises(KeyboardInterrupt), cluster(Options(device="cpu", extractors=1)) as machines:

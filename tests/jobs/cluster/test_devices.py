@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from jobs.cluster.devices import Node, Workers, choose_device, torch_device, use_gpu, wants_gpu
+from jobs.cluster.devices import Node, Workers, choose_device, count_gpus, torch_device, use_gpu, wants_gpu
 from schemas.errors import ConfigurationError, ResourceError
 
 
@@ -54,3 +57,33 @@ def test_cores_of_an_extractor_and_its_decoders(workers: Workers, each: int, res
 
 def test_node_is_this_machine_unless_it_is_named() -> None:
     assert Node().name == "this machine"
+
+
+@pytest.mark.parametrize(
+    ("version", "driver", "asked"),
+    [
+        ("cuda = None\nhip = None", True, False),
+        ("cuda = None", True, False),
+        ("cuda = '13.0'\nhip = None", True, True),
+        ("cuda = '13.0'\nhip = None", False, False),
+        ("cuda = None\nhip = '7.1'", False, True),
+        ("", False, True),  # torch may say it otherwise one day
+        ("(", False, True),
+    ],
+)
+def test_torch_is_asked_for_gpus_where_there_may_be_any(
+    version: str, driver: bool, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "version.py").write_text(version)
+    (tmp_path / "torch" / "__init__.py").write_text(
+        "class cuda:\n    is_available = staticmethod(lambda: True)\n    device_count = staticmethod(lambda: 3)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr("jobs.cluster.devices._CUDA_DRIVER", "libc.so.6" if driver else "libnowhere.so.1")
+    try:
+        assert count_gpus() == (3 if asked else 0)
+        assert ("torch" in sys.modules) is asked
+    finally:
+        sys.modules.pop("torch", None)  # before the patch brings the real one back

@@ -130,3 +130,27 @@ def test_rays_colours_leave_no_code_behind_when_the_process_ends(monkeypatch: py
     monkeypatch.setattr(atexit, "unregister", left.append)
     init()
     assert left == [module.reset_all]
+
+
+def test_a_local_ray_does_without_services_that_nothing_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    parameter, services = ray._private.parameter, ray._private.services
+    before = parameter.RayParams, services.start_api_server
+    made = []
+
+    def start(**_: object) -> None:
+        asked = parameter.RayParams(num_cpus=2)
+        made.append((asked.no_monitor, asked.include_log_monitor, asked.num_cpus))
+        made.append(services.start_api_server(False, False, host="127.0.0.1"))
+
+    monkeypatch.setattr(ray, "init", start)
+    init()
+    assert made == [(True, False, 2), ("", None)]
+    assert (parameter.RayParams, services.start_api_server) == before
+
+
+def test_a_ray_that_knows_no_such_services_starts_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray._private.parameter.RayParams", lambda num_cpus=None: num_cpus)
+    monkeypatch.delattr("ray._private.services.start_api_server")
+    monkeypatch.setattr(ray, "init", lambda **_: ray._private.parameter.RayParams(num_cpus=3))
+    assert init() == 3
+    assert not hasattr(ray._private.services, "start_api_server")

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from extractor.store import FeatureStore, Lease, new_attempt, write_inventory, write_run
+from jobs.stores.import_features import import_features
 from jobs.stores.status import StoreStatus, store_status, video_summary
 from schemas.errors import StoreError
 from schemas.layout import StorePaths, shard_name
 from tests.extractor.store.making import fail, make_inventory, make_run, stage
+from tests.jobs.stores.importing.making import save_i3d
 
 
 def counts(found: StoreStatus) -> tuple[int, ...]:
@@ -111,6 +113,16 @@ def test_show_of_a_video_that_is_not_extracted_yet_says_so(store: StorePaths) ->
     next(store.commits.glob("shard-00001*")).unlink()
     with pytest.raises(StoreError, match=r"e\.mp4 is not extracted yet: run `msnet resume"):
         video_summary(store.root, "e.mp4")
+
+
+def test_what_an_imported_store_lacks_is_imported(tmp_path: Path) -> None:
+    for name in "ab":
+        save_i3d(tmp_path / "i3d", name, 3)
+    import_features(tmp_path / "i3d", tmp_path / "store")
+    paths = StorePaths(tmp_path / "store")
+    next(paths.commits.glob("shard-00000*")).unlink()
+    with pytest.raises(StoreError, match=rf"a is not extracted yet: run `msnet import {tmp_path}/i3d --out"):
+        video_summary(paths.root, "a")
 
 
 def test_altered_run_is_refused(store: StorePaths) -> None:

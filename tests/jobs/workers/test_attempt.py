@@ -9,8 +9,9 @@ import pytest
 
 from extractor.store import write_run
 from extractor.store.commits.run import Run
-from jobs.workers.attempt import ShardAttempt, ShardTask
+from jobs.workers.attempt import ShardAttempt
 from jobs.workers.decoder_pool import FileEvent
+from jobs.workers.events import ShardTask
 from schemas.errors import FailureClass, VideoError
 from schemas.layout import StorePaths
 from schemas.records import Decoded, Failure, FileJob, Header, Item, PixelGrid, VideoInfo

@@ -20,8 +20,8 @@ from jobs.cluster.placement import Placement
 from jobs.run.planning import ShardSupply
 from jobs.workers import driver
 from jobs.workers.driver import Driver, PlannedShard
-from jobs.workers.events import ShardCommitted, ShardProgress
-from jobs.workers.extractor import ExtractorSettings, ShardTask
+from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
+from jobs.workers.extractor import ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, ResourceError, StorageError, WeightsError
 from schemas.layout import StorePaths, shard_name

@@ -19,9 +19,9 @@ from extractor.store import FeatureStore, commit_shard, new_attempt, staged_item
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
 from jobs.workers import attempt as attempts
-from jobs.workers.attempt import ShardAttempt, ShardTask
+from jobs.workers.attempt import ShardAttempt
 from jobs.workers.decoder_pool import FileEvent
-from jobs.workers.events import ShardCommitted, ShardProgress
+from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
 from jobs.workers.pipeline import Pipeline
 from jobs.workers.writer import spawn_writer
 from schemas.errors import FailureClass, StorageError, VideoError

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from training.clips.config import ClipSettings
-from training.config import Frozen, TrainingConfig
+from training.config import Frozen, TrainingConfig, with_entries
 
 
 class Schedule(StrEnum):
@@ -75,6 +76,11 @@ class ClassifyConfig(TrainingConfig):
         if self.nesterov and not self.momentum:
             raise ValueError("expected momentum above 0 with nesterov; got 0. Set nesterov to false")
         return self
+
+    @classmethod
+    def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
+        """Fields with square frames of this side; see `TrainingConfig`."""
+        return {**fields, "clips": with_entries(fields.get("clips", {}), size_px=size_px)}
 
     @property
     def share_count(self) -> int:

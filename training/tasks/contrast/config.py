@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
-from training.config import Frozen, TrainingConfig
+from training.config import Frozen, TrainingConfig, with_entries
 from training.tasks.classify.config import VideosDigest
 
 
@@ -105,6 +106,11 @@ class ContrastConfig(TrainingConfig):
         if not (self.losses.of_frames or self.losses.of_clips):
             raise ValueError("expected a loss with a weight above 0; got none. Raise one of them")
         return self
+
+    @classmethod
+    def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
+        """Fields with square frames of this side; see `TrainingConfig`."""
+        return {**fields, "views": with_entries(fields.get("views", {}), size_px=size_px)}
 
     @property
     def share_count(self) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from schemas.config import Edges
-from training.config import Frozen, TrainingConfig
+from training.config import Frozen, TrainingConfig, with_entries
 
 
 class LossWeights(Frozen):
@@ -80,6 +81,8 @@ class MotionConfig(TrainingConfig):
         `evaluation_size_px`.
     """
 
+    LATER_FIELDS: ClassVar[Mapping[str, Any]] = {"frozen_backbone": False}
+
     task: Literal["motion"] = "motion"
     edges: Edges | None = Edges.REPEAT
     shares: int = Field(default=1, ge=1, le=1024)
@@ -108,6 +111,14 @@ class MotionConfig(TrainingConfig):
                     f" {stage.name!r}. Raise frames_per_step, or lower shares"
                 )
         return self
+
+    @classmethod
+    def sized(cls, fields: Mapping[str, Any], size_px: int) -> dict[str, Any]:
+        """Fields with square frames of this side in every stage, and in evaluations; see `TrainingConfig`."""
+        stages = fields.get("stages")
+        if isinstance(stages, list):
+            stages = [with_entries(stage, size_px=size_px) for stage in stages]
+        return {**fields, "evaluation_size_px": size_px, "stages": stages}
 
     @property
     def stores_float32(self) -> bool:

@@ -161,7 +161,10 @@ class MotionTask(nn.Module):
 
     @torch.no_grad()
     def evaluate(self, network: MSNet, group: Group) -> dict[str, float]:
-        """Unweighted losses on held-out clips and, with an MS module, errors of its displacement in cells."""
+        """Unweighted losses on held-out clips and, with an MS module, errors of its displacement in cells.
+
+        Where matching alone is learned, its losses alone: those of heads that never learn would only stay as they are.
+        """
         length, count = self.config.num_segments, self.config.evaluation_clips
         stage = Stage(
             name="held out",
@@ -169,6 +172,7 @@ class MotionTask(nn.Module):
             size_px=self.config.evaluation_size_px,
             num_frames=(length,),
             frames_per_step=length * count,
+            matching_only=all(stage.matching_only for stage in self.config.stages),
             losses=LossWeights(**dict.fromkeys(LossWeights.model_fields, 1.0)),
         )
         clips = self.clips(stage, 0, world=self._held_out)

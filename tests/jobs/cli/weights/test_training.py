@@ -65,7 +65,7 @@ def test_train_stopped_by_ctrl_c_resumes_where_it_stopped(
     arguments = ("weights", "train", "--config", config, "--out", tmp_path / "run", "--device", "cpu")
     code, said, told = call(*arguments)
     assert code == 130 and "Run the same command again" in told and "checkpoint after 1 of 3 steps" in said
-    assert "losses.csv" in said and "evaluations.csv" not in said
+    assert "losses: " in said and "losses.csv" in said and "evaluations.csv" not in said and "held-out" not in said
     monkeypatch.setattr(TrainingDisplay, "show", show)
     code, _, told = call(*arguments)
     assert code == 0 and "step 2 of 3" in told and "step 1 of 3" not in told
@@ -117,6 +117,14 @@ def test_train_keeps_out_of_a_folder_that_is_not_its_own(call: Call, config: Pat
             ("--config", "graft"),
             "a network with an MS module to graft on it; got no weights",
         ),
+        (
+            ("--config", "miniature", "--size", "100"),
+            "miniature with size_px 100 is not a valid training configuration",
+        ),
+        (("--epochs", "3"), "no --epochs with --task motion; got 3.0. Its stages count steps: set `steps` of each in"),
+        (("--learning-rate", "3"), "got 3.0. Set `learning_rate` of each stage in a TOML file of your own (--config)"),
+        (("--clips-per-share", "3"), "no --clips-per-share with --task motion; got 3. Use --shares"),
+        (("--task", "contrast", "--shares", "3"), "with --task contrast; got 3. Use --clips-per-share"),
         (("--task", "classify"), "--videos with --task classify; got none"),
     ],
 )
