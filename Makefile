@@ -14,7 +14,7 @@ BENCH_VIDEOS ?=
 # three, three Rays on two cores do not always start in time.
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 # What `make quick` runs: pure functions, the store, and one tiny extraction from a video to a store.
-QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
+QUICK := tests/schemas tests/docs tests/gebd/annotations tests/gebd/dataset tests/gebd/metric tests/extractor/store \
 	tests/extractor/video/test_sampling.py tests/extractor/video/test_listing.py tests/extractor/video/test_tables.py \
 	tests/extractor/video/test_column_types.py tests/extractor/extraction/test_request.py \
 	tests/extractor/extraction/test_resolving.py tests/jobs/run tests/jobs/cli/test_parameters.py \
@@ -23,7 +23,7 @@ QUICK := tests/schemas tests/gebd/annotations tests/gebd/dataset tests/gebd/metr
 
 FACES := extractor extractor.store extractor.video gebd jobs
 
-.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs bench bench-gpu clean
+.PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs site bench bench-gpu clean
 
 setup: $(STAMP)
 
@@ -81,6 +81,10 @@ check: lint typecheck
 docs: setup
 	$(BIN)/pdoc $(FACES) --output-directory docs/api
 
+# README, docs/ and the reference as a site: site/index.html. The variable silences an advertisement.
+site: docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/python -m benchmarks $(if $(BENCH_VIDEOS),--videos $(BENCH_VIDEOS))
 
@@ -89,5 +93,5 @@ bench-gpu: setup
 	$(BIN)/python -m benchmarks.gpu
 
 clean:
-	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
+	rm -rf $(VENV) $(LATEST) $(OLDEST) build dist docs/api site *.egg-info .mypy_cache .ruff_cache .pytest_cache msnet-demo msnet-gebd-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

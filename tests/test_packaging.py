@@ -19,7 +19,7 @@ from tests.videos import write_video
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMAND = Path(sys.executable).with_name("msnet")
-FOR_OTHERS = {"dev", "lightning"}  # extras of which the product imports nothing
+FOR_OTHERS = {"dev", "docs", "lightning"}  # extras of which the product imports nothing
 LOADED_BY_NAME = {"plotly", "s3fs"}  # its script is copied; by fsspec, for an address that begins with s3://
 # distribution by imported name, where they differ
 DISTRIBUTIONS = {

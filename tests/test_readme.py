@@ -1,4 +1,4 @@
-"""What the README says is run: its commands in their order, its Python, its table of networks, its links."""
+"""What README and the pages after it say is run: their commands in their order, their Python, the table of networks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ from tests.jobs.running import here
 from tests.videos import write_video
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-COMMANDS = [
-    line.partition("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("msnet ")
-]
+RUN = ("README.md", "docs/extract.md", "docs/output.md", "docs/weights.md")
+PAGES = {name: (ROOT / name).read_text() for name in RUN}
+COMMANDS = list(
+    dict.fromkeys(  # README has some that docs/extract.md shows again
+        line.partition("#")[0].strip()
+        for text in PAGES.values()
+        for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+        if line.startswith("msnet ")
+    )
+)
 LATER = [command for command in COMMANDS if "--retry-failed" in command or "--rescan" in command]
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = [block for text in PAGES.values() for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 
 
 def output_of(command: str, place: Path) -> str:
@@ -38,7 +42,7 @@ def output_of(command: str, place: Path) -> str:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with VIDEOS and checkpoint.pth.tar, in which the README's commands were run, but for those of LATER."""
+    """A folder with VIDEOS and checkpoint.pth.tar, in which the commands were run, but for those of LATER."""
     place = tmp_path_factory.mktemp("readme")
     for seed, name in enumerate(("clip.mp4", "other.mp4")):
         write_video(place / "VIDEOS" / name, frames=30, size=(96, 128), seed=seed)
@@ -74,7 +78,7 @@ def test_readme_commands_on_failures_and_new_videos_run(command: str, place: Pat
 def test_readme_python_runs(block: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     names: dict[str, object] = {}
-    exec(PYTHON[block], names)  # our own README
+    exec(PYTHON[block], names)  # our own documentation
     if "result" in names:
         result = names["result"]
         assert result.clip_features.shape == (2, 512)  # type: ignore[attr-defined]
@@ -89,8 +93,9 @@ def test_readme_demo_runs(tmp_path: Path) -> None:
     assert "motion changes at" in done.out and str(tmp_path / "demo") in done.out
 
 
-def test_readme_table_of_networks_is_true() -> None:
-    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\d+) \| (\d+) \|", README, re.MULTILINE)
+def test_table_of_networks_is_true() -> None:
+    text = (ROOT / "docs" / "networks.md").read_text()
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (\d+) \| (\d+) \|", text, re.MULTILINE)
     assert len(rows) >= 3
     for names, frame, motion in rows:
         for name in re.findall(r"`(\w+)`", names):
@@ -98,20 +103,15 @@ def test_readme_table_of_networks_is_true() -> None:
             assert (spec.frame_feature_dim, spec.motion_channels) == (int(frame), int(motion))
 
 
-def test_readme_lists_every_failure_class() -> None:
-    listed = re.search(r"Failure classes: ([^.]+)\.", README)
+def test_every_failure_class_is_listed() -> None:
+    listed = re.search(r"Failure classes: ([^.]+)\.", PAGES["docs/extract.md"])
     assert listed is not None
     assert [name.strip() for name in listed[1].split(",")] == [failure.value for failure in FailureClass]
 
 
-def test_readme_says_what_becomes_of_a_tables_columns(tmp_path: Path) -> None:
-    assert "`table_codec`" in README and "leaves `007` and `NA` as they are" in " ".join(README.split())
+def test_what_becomes_of_a_tables_columns_is_true(tmp_path: Path) -> None:
+    text = " ".join(PAGES["docs/extract.md"].split())
+    assert "`table_codec`" in text and "leaves `007` and `NA` as they are" in text
     (tmp_path / "videos.csv").write_text("path,label,codec,code\na.mp4,1,x,007\nb.mp4,2,y,NA\n")
     values = list_videos(tmp_path / "videos.csv").columns.values
     assert values.to_dict("list") == {"label": [1, 2], "table_codec": ["x", "y"], "code": ["007", "NA"]}
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"

@@ -39,7 +39,7 @@ from jobs.workers.decoder_pool import DecoderPool, FileEvent
 from schemas.config import ExtractionConfig, Sampling
 from schemas.errors import VideoError
 from schemas.records import Ask, Decoded, FileJob, FrameChunk, Header, Item, ItemPlan, PixelGrid, Restart, VideoInfo
-from tests.jobs.workers.pool_events import file_events
+from tests.jobs.workers.pool.events import file_events
 
 __all__ = ["SleepingDecoder", "busy_share", "main", "seconds_of"]
 
