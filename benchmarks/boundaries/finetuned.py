@@ -1,19 +1,23 @@
 """What fine-tuning adds: backbone and head together beside the same head on frozen features, on procedural video.
 
-    python -m benchmarks.boundaries.finetuned FOLDER [--start msnet|tsn] [--config FILE] [--training 240] [--test 160]
+    python -m benchmarks.boundaries.finetuned FOLDER [--start tsn] [--worlds 8] [--training 480] [--test 160]
 
-Writes videos of the demonstration's kind in two worlds, fine-tunes on one, predicts the other with both heads, and
+Writes videos of the demonstration's kind, fine-tunes on some, predicts those of another world with both heads, and
 prints F1 and the paired difference with its interval over the same resampled videos. Each step goes on where an earlier
 run stopped. --start: the first weights, the bundled ones, which know this kind of video, or those of weights/ that know
-single frames alone. --config overrides the settings below, which are for a single core. --head: a run on the features
+single frames alone. --worlds: among how many the training videos are divided; a world has 24 textures and 32 shapes.
+--config overrides the settings below, which are for a single core. --head: a run on the features
 of the first weights to start from, instead of training one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from gebd.annotations.loading import load_annotations
 from gebd.heads.predict import predict
@@ -38,10 +42,13 @@ _STARTS = {
             update={
                 "model": "tsn_resnet18",
                 "size_px": 80,
-                "epochs": 4.0,
-                "learning_rate": 5e-4,
-                "head_rate": 2.0,
-                "evaluate_every_epochs": 2.0,
+                "epochs": 3.0,
+                "clips_per_step": 4,
+                "learning_rate": 1e-4,
+                "head_rate": 1.0,
+                "warmup_epochs": 0.2,
+                "colour": 0.2,
+                "least_scale": 0.85,
             }
         ),
     ),
@@ -55,12 +62,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--start", choices=_STARTS, default="msnet")
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--worlds", type=int, default=1)
     parser.add_argument("--training", type=int, default=240)
     parser.add_argument("--test", type=int, default=160)
     parser.add_argument("--head", type=Path)
     options = parser.parse_args(arguments)
-    for part, count in (("train", options.training), ("test", options.test)):
-        _write(options.folder / "videos" / part, count, _SEEDS[part])
+    if options.training % options.worlds:
+        parser.error("expected --training to be a multiple of --worlds; got another number. Change one of them")
+    for part, count, worlds in (("train", options.training, options.worlds), ("test", options.test, 1)):
+        _write(options.folder / "videos" / part, count, _SEEDS[part], worlds)
     weights, config = _STARTS[options.start]
     if options.config is not None:
         config = read_config(options.config)
@@ -84,10 +94,22 @@ def compare(folder: Path, runs: dict[str, Path]) -> Comparison:
     return Comparison(evaluations)
 
 
-def _write(folder: Path, count: int, seed: int) -> None:
-    if not read_demo_videos(folder):
-        height, width = _SIZE_PX
-        write_demo_videos(folder, count, seed, height=height, width=width, seconds=_SECONDS)
+def _write(folder: Path, count: int, seed: int, worlds: int) -> None:
+    """Videos of all worlds with one file of boundaries, unless they are there."""
+    if read_demo_videos(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    truth: dict[str, Any] = {}
+    for world in range(worlds):
+        part, (height, width) = folder.parent / f"world-{world}", _SIZE_PX
+        write_demo_videos(part, count // worlds, seed + 1000 * world, height=height, width=width, seconds=_SECONDS)
+        found = json.loads((part / TRUTH_NAME).read_text(encoding="utf-8"))
+        videos = {f"{world}_{name}": entry for name, entry in found["videos"].items()}
+        for name in found["videos"]:
+            (part / name).replace(folder / f"{world}_{name}")
+        truth = {**found, "videos": {**truth.get("videos", {}), **videos}}
+        shutil.rmtree(part)
+    (folder / TRUTH_NAME).write_text(json.dumps(truth), encoding="utf-8")  # last: the videos are complete
 
 
 def _tell(progress: Progress) -> None:
