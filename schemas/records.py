@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from schemas.errors import FailureClass
 
-if TYPE_CHECKING:  # every `--help` imports this module, and NumPy would be a quarter of its time
+if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Float64Array: TypeAlias = "npt.NDArray[np.float64]"
-Int64Array: TypeAlias = "npt.NDArray[np.int64]"
-Uint8Array: TypeAlias = "npt.NDArray[np.uint8]"
-BoolArray: TypeAlias = "npt.NDArray[np.bool_]"
+    Float64Array: TypeAlias = npt.NDArray[np.float64]
+    Int64Array: TypeAlias = npt.NDArray[np.int64]
+    Uint8Array: TypeAlias = npt.NDArray[np.uint8]
+    BoolArray: TypeAlias = npt.NDArray[np.bool_]
+else:
+
+    def __getattr__(name):
+        # The aliases, once they are imported: `--help` loads this module, and NumPy would be a quarter of its time.
+        kind = {"Float64Array": "float64", "Int64Array": "int64", "Uint8Array": "uint8", "BoolArray": "bool_"}.get(name)
+        if kind is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import numpy as np
+        import numpy.typing as npt
+
+        return npt.NDArray[getattr(np, kind)]
 
 
 SCHEMES = {"s3": "s3fs", "gs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "memory": "fsspec"}

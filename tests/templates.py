@@ -7,15 +7,17 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 _made: dict[object, Path] = {}
+_numbers = count()
 
 
 def copy_of(key: object, make: Callable[[Path], object], root: Path) -> None:
     """Fill the folder `root` as `make(root)` does, which runs for the first `root` of a key only."""
     if key not in _made:
-        place = _folder() / str(len(_made))
+        place = _folder() / str(next(_numbers))  # not how many there are: `make` may ask for others
         make(place)
         _made[key] = place
     shutil.copytree(_made[key], root, dirs_exist_ok=True)

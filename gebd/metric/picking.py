@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import UsageError
-from schemas.records import BoolArray, Float64Array, Int64Array
+
+if TYPE_CHECKING:
+    from schemas.records import BoolArray, Float64Array, Int64Array
 
 _TICK_SECONDS = 1e-6  # smaller differences between times are rounding errors
 

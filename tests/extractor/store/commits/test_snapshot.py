@@ -135,6 +135,7 @@ def test_a_shard_that_another_attempt_committed_again_is_read_anew(cached: Store
 
 def test_a_moment_old_record_is_not_known_by_its_time(store: StorePaths) -> None:
     """Another one may get the same time, and be of the same size."""
+    os.utime(store.commit("shard-00000"))
     write_commits_cache(store, committed(store))
     other = renamed(committed(store)["shard-00000"])
     replaced(store, "shard-00000", encode_record(other))

@@ -105,5 +105,5 @@ def test_a_file_that_is_gone_is_a_video_that_cannot_be_opened(tmp_path: Path) ->
     (tmp_path / "a.npy").unlink()
     with pytest.raises(VideoError, match="cannot be read"):
         list(found.rows())
-    with pytest.raises(VideoError, match="not an npy file"):
+    with pytest.raises(VideoError, match="has vanished"):
         open_matrix(tmp_path / "a.npy")
