@@ -31,7 +31,7 @@ TASKS: dict[str, type[TrainingConfig]] = {
 """The configuration of each task."""
 
 RECIPES = {
-    "motion": ("default", "miniature", "graft"),
+    "motion": ("default", "miniature", "graft", "graft-features"),
     "classify": ("small", "something-something", "kinetics"),
     "contrast": ("contrast", "rai"),
 }

@@ -151,6 +151,12 @@ def test_a_stage_with_matching_fixed_trains_the_transformation_of_a_graft_alone(
     assert all(name.startswith("flow_refinement.") for name in changed - scaled)
 
 
+def test_the_recipe_of_features_leaves_backbone_and_matching_alone() -> None:
+    recipe = read_config("graft-features")
+    assert isinstance(recipe, MotionConfig) and recipe.frozen_backbone
+    assert all(stage.matching_fixed for stage in recipe.stages)
+
+
 def test_a_frozen_backbone_keeps_the_edges_of_its_weights_unless_told() -> None:
     assert _config().edges is None and _config(frozen_backbone=False).edges is Edges.REPEAT
     assert _config(edges="zeros").edges is Edges.ZEROS
