@@ -21,6 +21,7 @@ fi
 videos=$1 store=$2
 shift 2
 
+# srun has no cores of its own accord (Slurm 22.05 and later).
 # --array=0-7 and --array=1-8 both count from 1 here.
 part=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN + 1))
-exec srun msnet extract "$videos" --out "$store" --part "$part/$SLURM_ARRAY_TASK_COUNT" "$@"
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" msnet extract "$videos" --out "$store" --part "$part/$SLURM_ARRAY_TASK_COUNT" "$@"

@@ -27,7 +27,7 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 
-step=(srun --overlap --nodes=1 --ntasks=1)
+step=(srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")  # which srun no longer takes from sbatch
 
 resources=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 "${step[@]}" --nodelist="$head" ray start --head --block --port="$port" "${resources[@]}" &

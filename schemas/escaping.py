@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
@@ -33,6 +34,11 @@ def escaped(value: object) -> str:
 def escaped_lines(text: str) -> str:
     """`escaped`, but line breaks and tabs stay."""
     return _IN_LINES.sub(_escape, text)
+
+
+def in_command(value: object) -> str:
+    """A path or a name as an argument of a command that is shown, to be pasted into a shell: 'my videos; 1'."""
+    return shlex.quote(str(value))
 
 
 def is_text(name: str) -> bool:

@@ -11,6 +11,7 @@ from jobs.cli.app import app, resumable
 from jobs.cli.display import paragraph, starting, table
 from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
+from schemas.escaping import in_command
 
 
 @app.command()
@@ -23,6 +24,7 @@ def demo(
     """Make a few short videos, extract them, and show what came out."""
     with starting() as watcher:
         from jobs.demos.first_look import run_demo
+        from training.world.videos import TRUTH_NAME
 
         result = run_demo(out, videos, seed, watcher)
     print_outcome(result.outcome, result.store)
@@ -38,6 +40,8 @@ def demo(
         )
     )
     say("", f"videos and truth: {result.folder}", f"store: {result.store}")
+    page = f"{in_command(out / 'page')} --annotations {in_command(result.folder / TRUTH_NAME)}"
+    say("look at it:", f"  msnet report {in_command(result.store)} --html {page}")
     say(
         "load it:",
         "  from extractor.store import FeatureStore",

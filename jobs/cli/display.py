@@ -31,7 +31,7 @@ _STARTING = "starting: torch and Ray are being loaded"
 _ROWS = 24  # height that tqdm assumes; a bar takes one line
 _LEAST_ROOM = 20  # columns, for text wrapped below its own start
 _NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
-_COMMAND = re.compile(r"`[^`]*`|\bmsnet [^;,()]*")  # in a sentence
+_COMMAND = re.compile(r"`[^`]*`|\bmsnet (?:'[^']*'|[^;,()])*")  # in a sentence
 _GLUE = "\0"  # stands for the spaces of a command; escaped text has none
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 

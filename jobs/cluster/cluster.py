@@ -29,6 +29,7 @@ from jobs.cluster.signals import interruptible_from_threads
 from jobs.cluster.start import init, prepare_environment, require_loopback, temporary_folder, without_ray_output
 from jobs.cluster.watch import RayWatch, own_peers
 from schemas.errors import ConfigurationError, ResourceError
+from schemas.escaping import in_command
 from schemas.wording import counted
 
 _LOG = logging.getLogger(__name__)
@@ -86,7 +87,11 @@ def cluster(
     address = options.ray_address
     prepare_environment(local=address is None)
     if then is None:
-        then = "run the command again" if store is None else f"run `msnet resume {store}`; what is finished is kept"
+        then = (
+            "run the command again"
+            if store is None
+            else f"run `msnet resume {in_command(store)}`; what is finished is kept"
+        )
     with (
         native_errors_to(log),
         without_ray_output(),

@@ -99,8 +99,8 @@ def resume(
     run.require_current(paths)
     if run.config.is_imported:
         raise ConfigurationError(
-            f"expected a store that `msnet extract` made; got {paths.root}, which was imported. To continue: msnet "
-            f"import {run.dataset_root} --out {paths.root}"
+            f"expected a store that `msnet extract` made; got {paths.root}, which was imported. To continue: "
+            f"{run.continuing(paths.root)}"
         )
     probe_storage(paths.root)
     found = _same_weights(run, weights)

@@ -17,7 +17,7 @@ from extractor.store.reader import FeatureStore
 from extractor.store.tables import is_planned, read_inventory, read_planned
 from jobs.stores.standing import Standing, standing
 from schemas.errors import FailureClass, StorageError, StoreError
-from schemas.escaping import escaped
+from schemas.escaping import escaped, in_command
 from schemas.layout import StorePaths
 from schemas.records import Failure
 
@@ -104,7 +104,11 @@ def video_summary(store: Path | str, video_id: str) -> VideoSummary:
         if video_id in known:
             raise StoreError(f"{video_id} is not extracted yet: run `{features.run.continuing(Path(store))}`")
         meant = _near(video_id, known)
-        advice = f"Did you mean {' or '.join(map(repr, meant))}?" if meant else f"See them by `msnet show {store}`"
+        advice = (
+            f"Did you mean {' or '.join(map(repr, meant))}?"
+            if meant
+            else f"See them by `msnet show {in_command(store)}`"
+        )
         raise StoreError(f"expected the id of a video in {store}; got {video_id!r}. {advice}")
     clips = features.manifest_rows(features.video_clips(video_id))
     tensors = []

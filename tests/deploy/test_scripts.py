@@ -55,7 +55,8 @@ def run(tmp_path: Path) -> Run:
 
 
 def array(**values: int) -> dict[str, str]:
-    return {f"SLURM_ARRAY_TASK_{name.upper()}": str(value) for name, value in values.items()}
+    numbers = {f"SLURM_ARRAY_TASK_{name.upper()}": str(value) for name, value in values.items()}
+    return {**numbers, "SLURM_CPUS_PER_TASK": "4"}
 
 
 @pytest.mark.parametrize(("least", "number", "part"), [(1, 1, "1/8"), (1, 8, "8/8"), (0, 0, "1/8"), (0, 7, "8/8")])
@@ -63,6 +64,14 @@ def test_each_job_of_an_array_has_its_part(run: Run, least: int, number: int, pa
     done, notes = run("slurm-array.sh", "a b", "store", "--hop", "4", **array(id=number, count=8, min=least))
     assert done.returncode == 0, done.stderr
     assert notes[-1] == f"msnet extract a b --out store --part {part} --hop 4"
+
+
+@pytest.mark.parametrize("name", ["slurm-array.sh", "slurm-ray.sh"])
+def test_every_step_is_given_its_cores(run: Run, name: str) -> None:
+    """Since Slurm 22.05, srun no longer takes them from sbatch."""
+    notes = run(name, "v", "s", **{**array(id=1, count=1, min=1), **CLUSTER})[1]
+    steps = [note for note in notes if note.startswith("srun")]
+    assert steps and all(" --cpus-per-task=4 " in step for step in steps)
 
 
 def test_the_exit_code_of_an_array_job_is_that_of_msnet(run: Run) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
 import unicodedata
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from schemas.escaping import escaped, escaped_lines, plain
+from schemas.escaping import escaped, escaped_lines, in_command, plain
 
 HOSTILE = ["\x1b]0;title\x07", "\x9b31m", "\x7f", "\r", "\b", "\u202e", "\u2066", "\u2028", "\u200f", "\udcff"]
 
@@ -38,6 +39,11 @@ def test_no_text_holds_a_control_character_afterwards() -> None:
         text = "".join(chr(letters.choice([letters.randrange(0x2100), letters.randrange(0x110000)])) for _ in range(50))
         found = {unicodedata.category(letter) for letter in escaped(text)}
         assert found.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
+
+
+@pytest.mark.parametrize("name", ["a b #1", "it's; rm -rf ~", "$(id)", "x"])
+def test_a_name_in_a_command_is_one_argument(name: str) -> None:
+    assert shlex.split(f"msnet resume {in_command(Path(name))}") == ["msnet", "resume", name]
 
 
 def test_values_become_plain() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from extractor.models.msnet import MSNet
+from schemas.escaping import in_command
 
 _NO_BETTER_SHARE = 0.9
 _LEARN_FEATURES = "msnet weights train --task classify"
@@ -15,7 +15,7 @@ _LEARN_FEATURES = "msnet weights train --task classify"
 
 def graft_command(path: Path, model: str) -> str:
     """The command that trains an MS module on the backbone of a checkpoint that has none."""
-    return f"msnet weights train --config graft --model {model} --weights {shlex.quote(str(path))} --out RUN"
+    return f"msnet weights train --config graft --model {model} --weights {in_command(path)} --out RUN"
 
 
 def saved_notes(metadata: Mapping[str, str]) -> list[str]:

@@ -15,6 +15,7 @@ from extractor.store.disk.hdf5 import filter_options
 from extractor.store.disk.sealed import Kind, decode_json, encode_json, keep_copy
 from schemas.config import FORMAT_VERSION, ExtractionConfig
 from schemas.errors import ConfigurationError, StoreError
+from schemas.escaping import in_command
 from schemas.layout import DatasetSpec, StorePaths, datasets_of
 from schemas.tensors import NetworkShape
 
@@ -56,8 +57,8 @@ class Run:
     def continuing(self, store: Path) -> str:
         """The command that adds to this store what it lacks."""
         if self.config.is_imported:
-            return f"msnet import {self.dataset_root} --out {store}"
-        return f"msnet resume {store}"
+            return f"msnet import {in_command(self.dataset_root)} --out {in_command(store)}"
+        return f"msnet resume {in_command(store)}"
 
     @property
     def datasets(self) -> tuple[DatasetSpec, ...]:

@@ -20,6 +20,7 @@ from jobs.cli.weights.progress import TrainingDisplay
 from jobs.cli.weights.work import SaveEvery, training_work
 from jobs.cluster.signals import Interruptions
 from jobs.finetuning.config import RECIPES, read_config
+from schemas.escaping import in_command
 from training.config import TrainingPrecision
 
 if TYPE_CHECKING:
@@ -137,4 +138,4 @@ def _tell(comparison: Comparison | None, out: Path) -> None:
     say(paragraph(f"On the validation part, on which epoch and threshold were chosen; {FROZEN}: the first weights"))
     print_comparison(comparison)
     say(f"weights: {out / WEIGHTS_NAME}; run: {out}; curves: {out / TRAINING}")
-    say(f"next: msnet gebd predict {out} TEST_VIDEOS --store TEST_STORE --out predictions.json")
+    say(f"next: msnet gebd predict {in_command(out)} TEST_VIDEOS --store TEST_STORE --out predictions.json")

@@ -23,6 +23,7 @@ from jobs.cli.results.summaries import print_outcome
 from jobs.cli.streams import say
 from jobs.cluster.devices import DeviceChoice, choose_device
 from schemas.errors import UsageError
+from schemas.escaping import in_command
 from schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def train(
     )
     print_comparison(result.comparison)
     say(f"run: {out}; curves: {out / 'curves.csv'}")
-    say(f"next: msnet gebd predict {out} {store} --annotations TEST --out predictions.json")
+    say(f"next: msnet gebd predict {in_command(out)} {in_command(store)} --annotations TEST --out predictions.json")
     return 0
 
 
@@ -290,4 +291,4 @@ def _write(found: Prediction, out: Path, scores: Path | None, annotations: Path 
         say(f"without a valid sample: {counted(len(empty), 'video')}, {shown(empty[0])} among them")
     say(f"written: {out}{'' if scores is None else f', {scores}'}")
     if annotations is not None and not (found.join and found.join.annotations and found.join.annotations.unmarked):
-        say(f"next: msnet gebd evaluate {out} {annotations}")
+        say(f"next: msnet gebd evaluate {in_command(out)} {in_command(annotations)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.cli.display import duration, paragraph, rows, size
 from jobs.cli.streams import say
+from schemas.escaping import in_command
 from schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ def _what_next(outcome: Outcome, store: Path) -> list[str]:
     if outcome.given_up:
         lines.append(f"given up: {', '.join(outcome.given_up)}; their extractors kept dying, see {store / 'logs'}")
     if not outcome.complete:
-        lines.append(f"to continue: msnet resume {store}")
+        lines.append(f"to continue: msnet resume {in_command(store)}")
     if outcome.after.failed:
-        again = f"; to try them again: msnet resume {store} --retry-failed all" if outcome.complete else ""
-        lines.append(f"failed videos: msnet report {store}{again}")
+        again = f"; to try them again: msnet resume {in_command(store)} --retry-failed all" if outcome.complete else ""
+        lines.append(f"failed videos: msnet report {in_command(store)}{again}")
     return lines
 
 

@@ -91,6 +91,12 @@ def test_paragraph_fits_the_terminal_and_breaks_no_path(columns: int, monkeypatc
         assert len(line) <= min(columns, 120) or line.strip() == path
 
 
+def test_paragraph_breaks_no_command_whatever_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "msnet resume 'my store; (1), #1' --rescan"
+    assert command in paragraph(f"some words before it; to continue: {command}").splitlines()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
