@@ -13,8 +13,9 @@ from training.config import TrainingConfig
 from training.embedding import enlarge_embedding
 from training.labels.labelled import LabelledVideos
 from training.start import Start, first_network, grafted_network
-from training.tasks.classify.config import ClassifyConfig, LabelledDigest
+from training.tasks.classify.config import ClassifyConfig
 from training.tasks.classify.task import ClassifyTask
+from training.tasks.config import LabelledDigest
 from training.tasks.contrast.config import ContrastConfig
 from training.tasks.contrast.task import ContrastTask
 from training.tasks.motion.config import MotionConfig

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -114,7 +115,7 @@ class VideoSource:
         return {**vars(self), "_reader": None}
 
 
-class ShareSource(VideoSource, Generic[Clip, Batch]):
+class ShareSource(VideoSource, ABC, Generic[Clip, Batch]):
     """Clips of a share, by (step, share), whatever a clip is: `clip` draws one, `together` makes a batch of them.
 
     A clip depends on the seed, the number of its step and its place in it. Each epoch takes the videos in another
@@ -143,13 +144,13 @@ class ShareSource(VideoSource, Generic[Clip, Batch]):
         self._order: tuple[int, npt.NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self.result_bytes = self.clip_bytes * self._per_share
 
+    @abstractmethod
     def clip(self, number: int, generator: np.random.Generator) -> Clip:
         """A random clip of an example. Raises VideoError where it cannot be decoded."""
-        raise NotImplementedError
 
+    @abstractmethod
     def together(self, clips: Sequence[Clip]) -> Batch:
         """The batch of the clips of a share."""
-        raise NotImplementedError
 
     def load(self, key: tuple[int, int]) -> LoadedShare[Batch]:
         """The clips of a share."""

@@ -17,6 +17,12 @@ class VideosDigest(Frozen):
     sha256: str
 
 
+class LabelledDigest(VideosDigest):
+    """The same of labelled videos. classes: how many, 0 where labels are ignored."""
+
+    classes: int = Field(ge=0)
+
+
 class VideosConfig(TrainingConfig):
     """Learning from videos, whatever is learned.
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from training.clips.config import ClipSettings
 from training.config import with_entries
-from training.tasks.config import VideosConfig, VideosDigest
+from training.tasks.config import LabelledDigest, VideosConfig
 
 
 class Schedule(StrEnum):
@@ -18,12 +18,6 @@ class Schedule(StrEnum):
 
     STEPS = "steps"
     COSINE = "cosine"
-
-
-class LabelledDigest(VideosDigest):
-    """The same of labelled videos. classes: how many, 0 where labels are ignored."""
-
-    classes: int = Field(ge=0)
 
 
 class ClassifyConfig(VideosConfig):

@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 
 from extractor.models.backbones.architecture import FEATURE_STRIDE_PX
 from training.config import Frozen, with_entries
-from training.tasks.classify.config import LabelledDigest
-from training.tasks.config import VideosConfig
+from training.tasks.config import LabelledDigest, VideosConfig
 
 
 class LossWeights(Frozen):
