@@ -9,6 +9,7 @@ import atexit
 import importlib.util
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["PACKAGES", "main", "shadowed_packages"]
@@ -50,13 +51,15 @@ def main() -> None:
         print("msnet: interrupted before anything started", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     except SystemExit as ended:
-        if ended.code != _INTERRUPTED:
+        if not isinstance(ended.code, int):
             raise
-        # Skip the interpreter's end: parts of Ray that were interrupted while starting would abort there.
+        # Skip the interpreter's end: it takes half a second to free what Ray, torch and pandas have made, and parts of
+        # Ray that were interrupted while starting would abort there.
         atexit._run_exitfuncs()
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        os._exit(_INTERRUPTED)
+            with suppress(OSError, ValueError, AttributeError):  # its reader has gone, it is closed, there is none
+                stream.flush()
+        os._exit(ended.code)
 
 
 if __name__ == "__main__":

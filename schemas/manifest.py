@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST_COLUMNS: Mapping[str, str] = {
     # which clip
@@ -86,7 +87,7 @@ def manifest_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def manifest_from_columns(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """DataFrame of whole columns with exactly the manifest's columns and types."""
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in MANIFEST_COLUMNS.items()})
+    return _frame(columns, MANIFEST_COLUMNS)
 
 
 def typed_columns(frame: pd.DataFrame, columns: Mapping[str, str], what: str) -> pd.DataFrame:
@@ -135,4 +136,10 @@ def validate_manifest(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _typed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> pd.DataFrame:
     rows = list(rows)
-    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in columns.items()})
+    return _frame({name: [row[name] for row in rows] for name in columns}, columns)
+
+
+def _frame(values: Mapping[str, Sequence[Any]], dtypes: Mapping[str, str]) -> pd.DataFrame:
+    import pandas as pd  # here, as what only wants the columns' names need not wait for it
+
+    return pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in dtypes.items()})

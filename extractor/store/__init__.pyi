@@ -1,6 +1,6 @@
-from .commits.commit import CommitStatus as CommitStatus, commit_shard as commit_shard, retire as retire
+from .commits.commit import commit_shard as commit_shard, retire as retire
 from .commits.lease import Lease as Lease
-from .commits.records import next_generation as next_generation
+from .commits.records import CommitStatus as CommitStatus, next_generation as next_generation
 from .commits.run import Run as Run, read_run as read_run, write_run as write_run
 from .commits.snapshot import committed as committed
 from .commits.staging import (

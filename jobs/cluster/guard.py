@@ -21,8 +21,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 _PROCESSES = Path("/proc")
-_ROUNDS = 20  # more than one: a worker may be starting another process
-_PAUSE_SECONDS = 0.1
+_ROUNDS = 60  # more than one: a worker may be starting another process
+_PAUSE_SECONDS = 0.03
 _QUIET_ROUNDS = 2  # in a row without a process left, which end the guard
 _END_SECONDS = 10.0  # for the guard to finish at the end of a run
 

@@ -9,8 +9,9 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, suppress
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -23,6 +24,8 @@ from schemas.errors import ResourceError
 
 _HOME = Path(__file__).resolve().parents[2]
 _CONNECT_SECONDS = 5.0
+_NODE_SECONDS = 10.0
+_LOOK_SECONDS = 0.03
 _SMALL_BYTES = 65536
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # send nothing about the user's machine
@@ -116,7 +119,7 @@ def init(**options: Any) -> Any:
     Ray puts the working directory first on its workers' module path, and the user's may have a folder named like one of
     our packages.
     """
-    with chdir(_HOME), keeping_handlers(), _apart(), _without_services():
+    with chdir(_HOME), keeping_handlers(), _apart(), _without_services(), _looking_often():
         started = ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     # Ray has imported its command line, whose colorama would print a colour code when this process ends.
     if (colorama := sys.modules.get("colorama.initialise")) is not None:
@@ -165,6 +168,33 @@ def _without_services() -> Iterator[None]:
         parameter.RayParams = make
         if serve is not None:
             services.start_api_server = serve
+
+
+@contextmanager
+def _looking_often() -> Iterator[None]:
+    """Notice a node that has started in the block when it has; Ray itself looks once a second."""
+    services: Any = ray._private.services
+    get_node = getattr(services, "get_node", None)
+    if get_node is None:
+        yield
+        return
+    services.get_node = partial(_get_node_soon, get_node)
+    try:
+        yield
+    finally:
+        services.get_node = get_node
+
+
+def _get_node_soon(get_node: Callable[..., Any], gcs_address: str, node_id: str) -> Any:
+    with suppress(Exception):  # whatever is other than expected, Ray's own way remains
+        raylet: Any = ray._raylet
+        client = raylet.GcsClient(address=gcs_address)
+        deadline = time.monotonic() + _NODE_SECONDS
+        while time.monotonic() < deadline:
+            if any(found.hex() == node_id for found in client.get_all_node_info(timeout=_CONNECT_SECONDS)):
+                break
+            time.sleep(_LOOK_SECONDS)
+    return get_node(gcs_address, node_id)
 
 
 def _no_api_server(*_: Any, **__: Any) -> tuple[str, None]:

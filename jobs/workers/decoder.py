@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from extractor.models.spec import member_frames
 from extractor.video.objects.cache import ObjectCache
+from jobs.workers.imports import without_collection
 from schemas.config import ExtractionConfig
 from schemas.errors import VideoError
 from schemas.records import Ask, Decoded, DecodingEvent, FileJob, FrameChunk, Header
@@ -37,9 +38,10 @@ class Decoder:
     """Decodes the files of a queue, one event per call. A plain class; `ray.remote` makes an actor of it."""
 
     def __init__(self, config: ExtractionConfig, cache: ObjectCache | None = None) -> None:
-        import torch  # here, as the extractor, which imports this class first of all, need not wait for it
+        with without_collection():  # here, as the extractor, which imports this class first of all, need not wait
+            import torch
 
-        from extractor.video.decoding import decode
+            from extractor.video.decoding import decode
 
         torch.set_num_threads(1)  # of resizing; the processes are the parallelism
         self._decode = decode

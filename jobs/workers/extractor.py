@@ -23,6 +23,8 @@ from jobs.cluster.options import DecoderLimits
 from jobs.workers.decoder import Decoder
 from jobs.workers.decoder_pool import DecoderPool
 from jobs.workers.events import ShardCommitted, ShardProgress, ShardTask
+from jobs.workers.imports import without_collection
+from jobs.workers.writer import spawn_writer
 from schemas.errors import WeightsError
 from schemas.layout import StorePaths
 
@@ -67,14 +69,13 @@ class Extractor:
         # Read once, by the first import of torch. By default its threads spin while they wait for one another, on cores
         # that the decoders need: where all are busy, a network takes three times as much of them.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from jobs.workers.writer import spawn_writer  # needs pandas, for which the decoders need not wait
-
         writer = spawn_writer()
-        import torch
+        with without_collection():
+            import torch
 
-        from extractor.pipeline.devices import device_of
-        from extractor.pipeline.network import load_network
-        from jobs.workers.pipeline import Pipeline
+            from extractor.pipeline.devices import device_of
+            from extractor.pipeline.network import load_network
+            from jobs.workers.pipeline import Pipeline
 
         torch.set_num_threads(workers.threads)
         name = torch_device(workers.gpu)

@@ -20,7 +20,7 @@ from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.pipeline.devices import Device
 from extractor.pipeline.feeder import Feeder
 from extractor.pipeline.messages import BatchRows, Message
-from extractor.store.commits.commit import CommitStatus
+from extractor.store.commits.records import CommitStatus
 from extractor.store.commits.run import Run
 from jobs.cluster.devices import Workers
 from jobs.workers.attempt import ShardAttempt

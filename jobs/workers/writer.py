@@ -13,8 +13,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from extractor.pipeline.messages import ItemDone, Message
 from extractor.pipeline.writing import RowsWriter
-from extractor.store.commits.commit import CommitStatus, commit_shard
+from extractor.store.commits.records import CommitStatus
 from extractor.store.commits.staging import Attempt, StagingLog
+from jobs.workers.imports import without_collection
 from schemas.records import Failure
 
 _COMMITS = "commits"
@@ -33,6 +34,10 @@ class Writer:
     """Stages the rows of shards and commits them. A plain class; `spawn_writer` makes an actor of it."""
 
     def __init__(self) -> None:
+        with without_collection():  # here, as the extractor, which imports this class first, needs no pandas
+            from extractor.store.commits.commit import commit_shard
+
+        self._commit_shard = commit_shard
         self._logs: dict[str, StagingLog] = {}
         self._rows = RowsWriter(self._logs.__getitem__)
 
@@ -60,7 +65,7 @@ class Writer:
     def commit(self, attempt: Attempt, video_ids: Sequence[str]) -> tuple[CommitStatus, float]:
         """Write the shard from what is staged and publish it; also returns the seconds that it took."""
         began = time.perf_counter()
-        status = commit_shard(attempt, video_ids)
+        status = self._commit_shard(attempt, video_ids)
         return status, time.perf_counter() - began
 
 

@@ -16,8 +16,25 @@ print(*sys.modules)
 """
 
 
+_OF_EXTRACTOR = """
+import sys
+import jobs.workers.extractor, jobs.workers.pipeline
+print(*sys.modules)
+"""
+
+
+def loaded_by(script: str) -> set[str]:
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(ran.stdout.split())
+
+
+def test_an_extractor_does_without_what_reads_and_writes_tables() -> None:
+    loaded = loaded_by(_OF_EXTRACTOR)
+    assert {"torch", "jobs.workers.writer", "extractor.store.commits.staging"} <= loaded
+    assert not {"pandas", "pyarrow"} & loaded
+
+
 def test_a_driver_and_an_extractor_that_starts_its_decoders_have_not_waited_for_torch() -> None:
-    ran = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
-    loaded = set(ran.stdout.split())
+    loaded = loaded_by(_LOADED)
     assert {"jobs.workers.driver", "jobs.workers.extractor", "jobs.workers.decoder", "ray"} <= loaded
     assert "torch" not in loaded

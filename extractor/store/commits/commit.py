@@ -7,14 +7,20 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from extractor.store.commits.item_rows import shard_table
-from extractor.store.commits.records import decode_record, encode_record, next_generation, read_record, retired_path
+from extractor.store.commits.records import (
+    CommitStatus,
+    decode_record,
+    encode_record,
+    next_generation,
+    read_record,
+    retired_path,
+)
 from extractor.store.commits.staged_rows import DamagedItemError, damaged_items, read_staged
 from extractor.store.commits.staging import Attempt, StagedItem, all_staged, set_aside
 from extractor.store.commits.sweeping import remove_empty_staging, sweep_shard
@@ -27,18 +33,6 @@ from schemas.layout import StorePaths
 from schemas.records import CommitRecord, StoredFile
 
 _SPARE_BYTES = 1024 * 1024
-
-
-class CommitStatus(StrEnum):
-    """Outcome of `commit_shard`: committed by this attempt (WON) or by another (LOST), or items are missing or damaged.
-
-    LOST is also the outcome for an attempt whose generation has passed. After INCOMPLETE the missing items have to be
-    staged first.
-    """
-
-    WON = "won"
-    LOST = "lost"
-    INCOMPLETE = "incomplete"
 
 
 def commit_shard(attempt: Attempt, video_ids: Sequence[str]) -> CommitStatus:

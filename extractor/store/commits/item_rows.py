@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from schemas.errors import StoreError
 from schemas.manifest import MANIFEST_COLUMNS, manifest_from_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FILLED_IN = ("video_id", "shard", "file", "clip_row")
 _GIVEN = tuple(name for name in MANIFEST_COLUMNS if name not in _FILLED_IN)

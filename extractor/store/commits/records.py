@@ -1,4 +1,4 @@
-"""Commit records on disk: read, checked, listed by shard, and counted by generation."""
+"""Commit records on disk: read, checked, listed by shard, and counted by generation; the outcomes of a commit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,18 @@ _MAX_BYTES = 256 * 1024 * 1024
 COMMITTED = re.compile(r"(shard-\d{5,})\.json")
 _RETIRED = re.compile(r"(shard-\d{5,})\.g(\d{6,})\..+\.json")
 _ADAPTER = TypeAdapter(CommitRecord)
+
+
+class CommitStatus(StrEnum):
+    """Outcome of committing a shard: by this attempt (WON), by another (LOST), or not, as items lack or are damaged.
+
+    LOST is also the outcome for an attempt whose generation has passed. After INCOMPLETE the missing items have to be
+    staged first.
+    """
+
+    WON = "won"
+    LOST = "lost"
+    INCOMPLETE = "incomplete"
 
 
 def encode_record(record: CommitRecord) -> bytes:

@@ -120,7 +120,7 @@ def test_sigterm_while_ray_starts_is_a_ctrl_c(seconds: float, tmp_path: Path) ->
     assert "interrupted" in running.err and "Traceback" not in running.err and "SIGTERM" not in running.err
 
 
-def test_interrupted_process_ends_by_130_where_the_interpreter_would_abort() -> None:
+def test_a_process_ends_by_its_code_where_the_interpreter_would_abort() -> None:
     """As Ray does when it is interrupted during a fraction of a second of its start."""
     script = """
 import atexit, os, sys, jobs.cli.main, msnet_features
@@ -134,7 +134,7 @@ atexit.register(print, "exit handlers are called")
 jobs.cli.main.main = lambda: sys.exit(CODE)
 msnet_features.main()
 """
-    for code, ending in ((130, 130), (2, -signal.SIGABRT)):
+    for code, ending in ((130, 130), (2, 2), ("'a sentence'", -signal.SIGABRT)):
         command = [sys.executable, "-c", script.replace("CODE", str(code))]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stdout) == (ending, "exit handlers are called\n"), ended.stderr

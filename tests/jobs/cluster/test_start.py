@@ -11,7 +11,10 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import ray
@@ -148,9 +151,39 @@ def test_a_local_ray_does_without_services_that_nothing_uses(monkeypatch: pytest
     assert (parameter.RayParams, services.start_api_server) == before
 
 
+@dataclass
+class _Gcs:
+    """A control service that knows the node from the third look on; `broken` ones cannot be asked."""
+
+    broken: bool = False
+    looks: int = 0
+
+    def get_all_node_info(self, timeout: float) -> list[Any]:
+        self.looks += 1
+        if self.broken:
+            raise RuntimeError("another Ray")
+        return [SimpleNamespace(hex=lambda: "theirs" if self.looks < 3 else "ours")]
+
+
+@pytest.mark.parametrize(("broken", "looks"), [(False, 3), (True, 1)])
+def test_a_node_is_noticed_when_it_has_started_and_then_asked_for_as_ray_does(
+    monkeypatch: pytest.MonkeyPatch, broken: bool, looks: int
+) -> None:
+    services, gcs = ray._private.services, _Gcs(broken)
+    asked = []
+    monkeypatch.setattr(ray._raylet, "GcsClient", lambda address: gcs)
+    monkeypatch.setattr(services, "get_node", lambda *where: asked.append((*where, gcs.looks)))
+    monkeypatch.setattr(ray, "init", lambda **_: services.get_node("here:1", "ours"))
+    before = services.get_node
+    init()
+    assert asked == [("here:1", "ours", looks)]
+    assert services.get_node is before
+
+
 def test_a_ray_that_knows_no_such_services_starts_as_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ray._private.parameter.RayParams", lambda num_cpus=None: num_cpus)
     monkeypatch.delattr("ray._private.services.start_api_server")
+    monkeypatch.delattr("ray._private.services.get_node")
     monkeypatch.setattr(ray, "init", lambda **_: ray._private.parameter.RayParams(num_cpus=3))
     assert init() == 3
     assert not hasattr(ray._private.services, "start_api_server")
