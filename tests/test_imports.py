@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -118,48 +119,52 @@ def test_modules_import_one_another_without_a_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def loaded_by(package: str, watched: set[str]) -> set[str]:
-    """Which of some libraries a fresh process has loaded after importing all modules of a package.
-
-    All but those that are for torch: datasets of a store.
-    """
-    script = f"""
-import importlib, pkgutil, sys
-package = importlib.import_module({package!r})
-for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if module.name not in {FOR_TORCH!r}:
-        importlib.import_module(module.name)
-print(*[name for name in {sorted(watched)!r} if name in sys.modules])
+STAGES = ("faces", "schemas", "extractor.store", "checkpoint", "gebd", "training", "extractor")
+_LOADING = f"""
+import importlib, json, pkgutil, sys
+def modules_of(name):
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        if module.name not in {FOR_TORCH!r}:
+            importlib.import_module(module.name)
+for stage in {STAGES!r}:
+    if stage == "faces":
+        import extractor, gebd
+    elif stage == "checkpoint":
+        extractor.load_model("msnet_resnet18")
+    else:
+        modules_of(stage)
+    print(json.dumps([stage, sorted(sys.modules)]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    return set(done.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """What one process has loaded after each stage, which may load no less than the one before.
+
+    A package's stage imports all of its modules but those that are for torch: datasets of a store.
+    """
+    done = subprocess.run([sys.executable, "-c", _LOADING], capture_output=True, text=True, check=True, cwd=ROOT)
+    return {stage: set(names) for stage, names in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.mark.parametrize(
-    ("package", "watched"),
+    ("stage", "foreign"),
     [
+        ("faces", {"torch", "ray"}),
         ("schemas", NOT_IN_SCHEMAS),
         ("extractor.store", {"torch", "ray", "av", "decord", "typer"}),
+        ("checkpoint", {"torch._dynamo"}),  # the compiler, which takes seconds in every process that has a network
         ("gebd", {"ray", "av", "decord", "typer"}),
-        ("extractor", {"ray", "typer"}),
         ("training", {"ray", "typer"}),
+        ("extractor", {"ray", "typer"}),
     ],
 )
-def test_loading_a_package_loads_no_library_of_another_floor(package: str, watched: set[str]) -> None:
-    assert loaded_by(package, watched) == set()
-
-
-def test_importing_extractor_or_gebd_loads_no_torch() -> None:
-    script = "import sys, extractor, gebd; print('torch' in sys.modules or 'ray' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "False"
-
-
-def test_loading_a_checkpoint_does_not_load_the_compiler_of_torch() -> None:
-    """Which takes seconds in every process that has a network."""
-    script = "import sys, extractor; extractor.load_model('msnet_resnet18'); print('torch._dynamo' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "False"
+def test_loading_a_package_loads_no_library_of_another_floor(
+    stage: str, foreign: set[str], loaded: dict[str, set[str]]
+) -> None:
+    assert not loaded[stage] & foreign
+    assert tuple(loaded) == STAGES
 
 
 def test_a_kind_of_gpu_is_named_in_device_selection_only() -> None:

@@ -10,10 +10,13 @@ A bar of black and white blocks in the top rows of every frame holds its number;
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import pickle
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import wraps
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import av
 import numpy as np
@@ -61,6 +64,28 @@ def frame_number(frame: Frame) -> int:
     return sum(1 << bit for bit, on in enumerate(bits) if on)
 
 
+Settings = ParamSpec("Settings")
+Encode = Callable[Concatenate[Path | str, Settings], Path]
+
+
+def once_in_a_process(encode: Encode[Settings]) -> Encode[Settings]:
+    """A file of the same settings is encoded once, and written again from memory."""
+    encoded: dict[tuple[str, bytes], bytes] = {}
+
+    @wraps(encode)
+    def write(path: Path | str, *args: Settings.args, **settings: Settings.kwargs) -> Path:
+        path = Path(path)
+        key = path.suffix, pickle.dumps((args, sorted(settings.items())))
+        if key not in encoded:
+            encoded[key] = encode(path, *args, **settings).read_bytes()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded[key])
+        return path
+
+    return write
+
+
 @contextmanager
 def ordinary_priority() -> Iterator[None]:
     """Undo at the end what SVT-AV1 does where it runs as root: it gives its caller the highest real-time priority.
@@ -77,6 +102,7 @@ def ordinary_priority() -> Iterator[None]:
         os.sched_setscheduler(0, policy, parameters)
 
 
+@once_in_a_process
 def write_video(
     path: Path | str,
     *,
