@@ -9,6 +9,7 @@ from extractor import DenseStream, MSNetOutput, build_network, load_model
 from extractor.models.backbones.fusion import FoldedConv, fuse
 from extractor.models.motion_squeeze import MotionSqueeze
 from extractor.models.msnet import MSNet
+from tests.extractor.models.networks import random_network
 
 SMALLEST_NORMAL = 2.0**-14  # of float16
 TENSORS = ("clip_features", "frame_features", "motion", "displacement", "confidence", "tied")
@@ -95,7 +96,7 @@ def test_fuse_folds_a_folded_network_again() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", NAMES)
 def test_nan_in_a_frame_makes_all_of_its_clip_nan_and_nothing_of_others(name: str, dtype: torch.dtype) -> None:
-    network = load_model(name, weights="random", dtype=dtype)
+    network = random_network(name, dtype=dtype)
     clips = frames(3, 3, 32)
     expected = network(clips)
     clips[1, 1, 0, 16, 16] = float("nan")
@@ -111,7 +112,7 @@ def test_nan_in_a_frame_makes_all_of_its_clip_nan_and_nothing_of_others(name: st
 @pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_mobilenetv2"])
 def test_nan_from_any_convolution_reaches_the_features(name: str, dtype: torch.dtype) -> None:
-    network = load_model(name, weights="random", dtype=dtype)
+    network = random_network(name, dtype=dtype)
     clips = frames(2, 2, 32)
     expected = network(clips)
     convolutions = {key: module for key, module in network.named_modules() if isinstance(module, FoldedConv)}
@@ -136,7 +137,7 @@ def _plant(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> tor
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_nan_in_one_stream_leaves_another_of_the_network_alone(dtype: torch.dtype) -> None:
-    network = load_model("msnet_resnet18", weights="random", dtype=dtype)
+    network = random_network("msnet_resnet18", dtype=dtype)
     good = frames(1, 5, 32)[0]
     bad = good.clone()
     bad[2, 0, 16, 16] = float("nan")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from extractor import MSNet, load_model
+from extractor import MSNet
 from extractor.models.pieces import BatchPlan, OpenSequences, Piece
 from extractor.models.streaming import BatchOutput, SequenceStreams
 from schemas.config import Edges
 from schemas.tensors import STAGES
+from tests.extractor.models.networks import random_network
 
 NETWORKS = ("msnet_resnet18", "tsm_resnet50", "tsn_resnet18", "msnet_mobilenetv2")
 SIZE = 32
@@ -102,7 +103,7 @@ def alone(lengths: list[int], number: int) -> list[list[tuple[int, int, int]]]:
 @pytest.mark.parametrize("edges", Edges)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rows_do_not_depend_on_what_shares_the_batch(name: str, edges: Edges) -> None:
-    network = load_model(name, weights="random", **({} if name.startswith("tsn") else {"edges": edges}))
+    network = random_network(name, **({} if name.startswith("tsn") else {"edges": edges}))
     rng = np.random.default_rng(3)
     lengths = [2, 3, 21, 9, 40, 2, 12]
     found = run(network, lengths, random_batches(lengths, rng))
@@ -116,7 +117,7 @@ def test_rows_do_not_depend_on_what_shares_the_batch(name: str, edges: Edges) ->
 
 
 def test_a_sequence_equals_the_network_on_the_whole_clip() -> None:
-    network = load_model("msnet_resnet18", weights="random")
+    network = random_network("msnet_resnet18")
     lengths = [7, 16]
     found = run(network, lengths, [[(0, 0, 3), (1, 0, 9)], [(1, 9, 16), (0, 3, 7)]])
     for number, count in enumerate(lengths):
@@ -128,7 +129,7 @@ def test_a_sequence_equals_the_network_on_the_whole_clip() -> None:
 
 
 def test_sequences_that_are_dropped_leave_no_trace() -> None:
-    network = load_model("msnet_resnet18", weights="random")
+    network = random_network("msnet_resnet18")
     lengths = [12, 21, 15, 30, 9]
     batches = random_batches(lengths, np.random.default_rng(8))
     whole = run(network, lengths, batches)
@@ -140,7 +141,7 @@ def test_sequences_that_are_dropped_leave_no_trace() -> None:
 
 
 def test_a_batch_that_fails_changes_nothing() -> None:
-    network = load_model("msnet_resnet18", weights="random")
+    network = random_network("msnet_resnet18")
     streams = SequenceStreams(network)
     frames = sequence(0, 12)
     streams.run(frames[:5], streams.open.plan([Piece(0, 5, False)]))

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from extractor import DenseStream, MSNet, load_model
+from extractor import DenseStream, MSNet
 from extractor.models.backbones.fusion import fuse
 from extractor.models.msnet import build_network
 from extractor.models.spec import describe_network
 from extractor.models.streaming import StreamOutput
 from schemas.config import Edges
+from tests.extractor.models.networks import random_network
 
 BOUND = 1e-4
 
@@ -65,14 +66,14 @@ def check_equals_uncut(network: MSNet, frames: torch.Tensor, sizes: list[int]) -
     ],
 )
 def test_dense_stream_equals_one_uncut_pass(name: str, size: int, edges: Edges) -> None:
-    network = load_model(name, weights="random", num_classes=3, edges=edges)
+    network = random_network(name, num_classes=3, edges=edges)
     check_equals_uncut(network, sequence(21), pushes(21, size))
 
 
 @pytest.mark.parametrize("clips", [[[0, 8], [8, 16], [13, 21]], [[k, k + 4] for k in range(18)], [[0, 2], [15, 17]]])
 @pytest.mark.parametrize("sizes", [[21], [1] * 21, [9, 2, 10]])
 def test_clips_of_a_stream_are_means_over_their_frames(clips: list[list[int]], sizes: list[int]) -> None:
-    network = load_model("msnet_resnet18", weights="random", num_classes=3)
+    network = random_network("msnet_resnet18", num_classes=3)
     frames = sequence(21, 32, 32)
     dense = DenseStream(network, np.array(clips))
     pieces = frames.split(sizes)
@@ -91,7 +92,7 @@ def test_clips_of_a_stream_are_means_over_their_frames(clips: list[list[int]], s
 
 @pytest.mark.parametrize("sizes", [[5], [2, 3], [4, 1]])
 def test_the_last_frames_may_come_with_the_end(sizes: list[int]) -> None:
-    network = load_model("msnet_resnet18", weights="random")
+    network = random_network("msnet_resnet18")
     frames = sequence(5, 32, 32)
     dense = DenseStream(network)
     pieces = frames.split(sizes)
@@ -104,26 +105,26 @@ def test_the_last_frames_may_come_with_the_end(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("name", ["msnet_resnet18", "msnet_mobilenetv2", "tsm_resnet50"])
 def test_frames_that_stand_still_have_one_feature_where_edges_repeat(name: str) -> None:
-    network = load_model(name, weights="random")
+    network = random_network(name)
     still = sequence(1).expand(12, -1, -1, -1)
     pieces = torch.cat([output.frame_features for output in stream(network, still, [5, 7])])
     for features in (network(still.unsqueeze(0)).frame_features[0], pieces):
         norms = features.norm(dim=1)
         assert norms.max() / norms.median() < 1 + 1e-4
-    network = load_model(name, weights="random", edges=Edges.ZEROS)
+    network = random_network(name, edges=Edges.ZEROS)
     norms = network(still.unsqueeze(0)).frame_features[0].norm(dim=1)
     assert norms.max() / norms.min() > 1.02
 
 
 @pytest.mark.parametrize("name", ["tsn_resnet18", "tsm_resnet18"])
 def test_dense_stream_works_without_motion(name: str) -> None:
-    network = load_model(name, weights="random", num_classes=3)
+    network = random_network(name, num_classes=3)
     check_equals_uncut(network, sequence(12), [5, 1, 6])
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])
 def test_dense_stream_takes_sequences_shorter_than_the_reach(count: int) -> None:
-    network = load_model("msnet_resnet50", weights="random", num_classes=3)
+    network = random_network("msnet_resnet50", num_classes=3)
     for size in (1, count):
         check_equals_uncut(network, sequence(count, 32, 32), pushes(count, size))
 
@@ -137,7 +138,7 @@ def test_dense_stream_follows_blocks_that_do_not_shift() -> None:
 
 
 def test_dense_stream_keeps_its_state_to_itself() -> None:
-    network = load_model("msnet_resnet18", weights="random")
+    network = random_network("msnet_resnet18")
     first, second = sequence(9, 32, 32, seed=1), sequence(9, 32, 32, seed=2)
     alone = stream(network, first, [4, 5])
     one, other = DenseStream(network), DenseStream(network)
@@ -152,7 +153,7 @@ def test_dense_stream_keeps_its_state_to_itself() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_dense_stream_works_in_lower_precision(dtype: torch.dtype) -> None:
-    network = load_model("msnet_resnet18", weights="random", dtype=dtype)
+    network = random_network("msnet_resnet18", dtype=dtype)
     frames = sequence(8, 32, 32)
     got = torch.cat([output.frame_features for output in stream(network, frames, [3, 1, 4])])
     expected = network(frames.unsqueeze(0)).frame_features[0]
@@ -160,7 +161,7 @@ def test_dense_stream_works_in_lower_precision(dtype: torch.dtype) -> None:
 
 
 def test_dense_stream_refuses_what_is_no_sequence() -> None:
-    network = load_model("tsn_resnet18", weights="random")
+    network = random_network("tsn_resnet18")
     dense = DenseStream(network)
     with pytest.raises(ValueError, match="at least 2 frames; got 0"):
         dense.finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 import torch
 
 from extractor.extraction.resolving import network_shape
-from extractor.models.loading import load_model, normalize
+from extractor.models.loading import normalize
 from extractor.models.msnet import MSNet, MSNetEnsemble
 from extractor.models.streaming import BatchOutput
 from extractor.pipeline.messages import Rows
@@ -25,6 +24,7 @@ from schemas.errors import ConfigurationError
 from schemas.layout import StorePaths, datasets_of, unpack_tied
 from schemas.records import Item
 from schemas.tensors import STAGES, TENSORS
+from tests.extractor.models.networks import random_network
 from tests.extractor.pipeline.truth import events_of, extract, make_config, make_frames, make_plan, pooled, stage
 
 H, W, C = 5, 11, 6
@@ -113,11 +113,6 @@ NETWORKS = ("msnet_resnet18", "tsm_resnet18", "tsn_resnet18", "msnet_mobilenetv2
 COUNT = 21
 
 
-@cache
-def network_of(name: str) -> Any:
-    return load_model(name, weights="random")
-
-
 def config_of(name: str, sampling: str, outputs: Sequence[str] = (), **fields: Any) -> ExtractionConfig:
     chosen = outputs or (*OF_STAGES, *(OF_MOTION if name.startswith("msnet") else ()), "frame")
     frames = None if "_en_" in name else 4
@@ -163,7 +158,7 @@ def stored_rows(config: ExtractionConfig, folder: Path, members: Sequence[int]) 
     run = write_run(paths, Run(config, network_shape(config, None), "none", 10**9, "/nowhere", ""))
     attempt = new_attempt(paths, run, "shard-00000", "token")
     plan = make_plan(COUNT, config, Item("a"), members)
-    stage(network_of(config.model), config, attempt, ["a"], events_of(make_frames(COUNT), [plan]), batch_frames=6)
+    stage(random_network(config.model), config, attempt, ["a"], events_of(make_frames(COUNT), [plan]), batch_frames=6)
     commit_shard(attempt, ["a"])
     with_store = FeatureStore(paths.root)
     found = with_store.video("a")
@@ -189,7 +184,7 @@ def test_stored_maps_are_those_of_the_layers(name: str, sampling: str, tmp_path:
         Sampling.CLIPS: [frames[start : start + 4] for start in (0, 4, 8, 12, 16, 17)],
     }
     found = stored_rows(config, tmp_path, (4,))
-    expected = slow_rows(network_of(name), sequences[Sampling(sampling)])
+    expected = slow_rows(random_network(name), sequences[Sampling(sampling)])
     assert set(expected) | {"frame", "time_seconds", "index", "valid"} == set(found)
     for output, rows in expected.items():
         assert_close(found[output], rows, output)
@@ -199,7 +194,7 @@ def test_stored_maps_are_those_of_the_layers(name: str, sampling: str, tmp_path:
 def test_members_of_an_ensemble_follow_one_another(tmp_path: Path) -> None:
     name = "msnet_en_resnet18"
     found = stored_rows(config_of(name, "segments"), tmp_path, (8, 16))
-    ensemble: MSNetEnsemble = network_of(name)
+    ensemble: MSNetEnsemble = random_network(name)
     frames = make_frames(COUNT)
     each = [
         slow_rows(member, [frames[[int(COUNT / t * (i + 0.5)) for i in range(t)]]])
@@ -216,7 +211,7 @@ def test_maps_do_not_depend_on_the_batch_nor_on_the_windows_to_the_bit(name: str
     for sampling, batch_frames in (("dense", 1000), ("dense", 1), ("dense", 5), ("windows", 6)):
         config = config_of(name, sampling)
         plan = make_plan(COUNT, config, Item("a"))
-        rows = extract(network_of(name), config, frames, [plan], batch_frames=batch_frames).writers["a"].rows
+        rows = extract(random_network(name), config, frames, [plan], batch_frames=batch_frames).writers["a"].rows
         found.append({path: array for path, array in rows.items() if path.startswith("frames/")})
     for other in found[1:]:
         assert other.keys() == found[0].keys()
@@ -229,8 +224,8 @@ def test_a_stage_alone_is_stored_alone(outputs: tuple[str, ...]) -> None:
     """Stage 3 is computed without the others, and stage 2 comes without motion though motion is added to it."""
     name = "msnet_resnet18"
     config, frames = config_of(name, "dense", outputs), make_frames(COUNT)
-    found = extract(network_of(name), config, frames, [make_plan(COUNT, config, Item("a"))], batch_frames=5)
-    expected = slow_rows(network_of(name), [frames])
+    found = extract(random_network(name), config, frames, [make_plan(COUNT, config, Item("a"))], batch_frames=5)
+    expected = slow_rows(random_network(name), [frames])
     rows = {path: array for path, array in found.writers["a"].rows.items() if len(array)}
     assert set(rows) == {spec.path for spec in datasets_of(config, network_shape(config, None))}
     for output in outputs:
@@ -239,7 +234,7 @@ def test_a_stage_alone_is_stored_alone(outputs: tuple[str, ...]) -> None:
 
 
 def test_stages_are_asked_for() -> None:
-    network, frames = network_of("msnet_resnet18"), normalize(make_frames(5))[None]
+    network, frames = random_network("msnet_resnet18"), normalize(make_frames(5))[None]
     assert network(frames).stage3 is None
     with pytest.raises(ValueError, match="expected stages among stage2, stage3, stage4; got"):
         network(frames, stages=["layer3"])
