@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -235,6 +235,12 @@ class FeatureStore:
     def close(self) -> None:
         """Close all files. The store reopens them when it is used again."""
         self._files.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _see(self, commits: Commits) -> None:
         """Show these commits."""

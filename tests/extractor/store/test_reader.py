@@ -237,13 +237,16 @@ def test_latest_failure_of_a_video_counts(tmp_path):
 
 def test_open_files_are_bounded(tmp_path):
     paths = make_store(tmp_path / "store", [(f"{k}.mp4",) for k in range(5)], clips=1)
-    reader = FeatureStore(paths.root, max_open_files=2)
-    for _ in range(2):
-        for video_id in reader.video_ids:
-            assert_same(reader.video(video_id), written(reader, video_id, 1))
-    held = [path.resolve().parent for path in Path("/proc/self/fd").iterdir()]
-    assert held.count(paths.shards.resolve()) == 2
-    reader.close()
+
+    def held() -> int:
+        return [path.resolve().parent for path in Path("/proc/self/fd").iterdir()].count(paths.shards.resolve())
+
+    with FeatureStore(paths.root, max_open_files=2) as reader:
+        for _ in range(2):
+            for video_id in reader.video_ids:
+                assert_same(reader.video(video_id), written(reader, video_id, 1))
+        assert held() == 2
+    assert held() == 0
     assert_same(reader.video("0.mp4"), written(reader, "0.mp4", 1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ pytestmark = pytest.mark.ray
 
 WINDOWS = (*SMALL, "--sampling", "windows", "--rate-hz", "10")
 FILES = 6
-LIMITED = (*WINDOWS, "--limit", str(FILES))  # to all files that there are: a rescan lifts it
 SHARDS = (*WINDOWS, "--shard-bytes", "30kB")  # several
+LIMITED = (*SHARDS, "--limit", str(FILES))  # to all files that there are: a rescan lifts it
 
 
 @pytest.fixture(scope="module")
@@ -131,46 +132,54 @@ def test_extract_refuses_another_configuration(finished: Finished, folder: Path,
     assert err.count("\n") == 1 and "hop" in err and "another --out" in err
 
 
-def test_resume_makes_a_damaged_store_whole_again(finished: Finished, tmp_path: Path) -> None:
+def test_resume_mends_a_damaged_store_retries_and_rescans(finished: Finished, folder: Path, tmp_path: Path) -> None:
+    """Where the dataset was moved to, with a file repaired and a new one."""
     store = copy_of(finished.store, tmp_path)
-    shard = next(store.glob("shards/*.h5"))
-    data = bytearray(shard.read_bytes())
-    features = FeatureStore(store)
-    row = features.video(features.video_ids[0], ["frame"])["frame"][0].tobytes()
-    features.close()  # HDF5 would show this process what the open file held before
-    data[data.index(row) + 5] ^= 0x10
-    shard.write_bytes(data)
-    for name in ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet"):
-        data = bytearray((store / name).read_bytes())
-        data[len(data) // 3] ^= 0x01
-        (store / name).write_bytes(data)
+    names = ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet")
+    file, lost = damage(store, names)
     code, verified, _ = here("verify", store, "--deep")
     assert code == 1
-    assert f"damaged: {shard.relative_to(store)}, frames/feature" in " ".join(verified.split())
-    for name in ("run.json", "inventory.parquet", "manifest.parquet", "failures.parquet"):
+    assert f"damaged: {file}, frames/feature" in " ".join(verified.split())
+    for name in names:
         assert f"damaged: {name}: it is not as it was written" in verified
-    resumed = here("resume", store, "--device", "cpu")
-    assert resumed.code == 2, resumed.err
-    assert here("verify", store, "--deep").code == 0
-    assert compare_stores(store, finished.store).equal
-
-
-def test_resume_retries_and_rescans(finished: Finished, folder: Path, tmp_path: Path) -> None:
-    """Where the dataset was moved to, with a file repaired and a new one."""
-    videos = shutil.copytree(folder, tmp_path / "videos")
-    store = copy_of(finished.store, tmp_path)
     count = len(decoded(store))
+    videos = shutil.copytree(folder, tmp_path / "videos")
     write_video(videos / "bad" / "empty.mp4", frames=30, size=(96, 128), seed=8)
     write_video(videos / "zz_new.mp4", frames=30, size=(96, 128), seed=9)
     options = ("--retry-failed", "cannot_open", "--rescan", "--videos", videos, "--device", "cpu")
     resumed = here("resume", store, *options)
     assert resumed.code == 2, resumed.err
+    assert here("verify", store, "--deep").code == 0
+    added = {"zz_new.mp4", "bad/empty.mp4"}
     features = FeatureStore(store)
-    assert {"zz_new.mp4", "bad/empty.mp4"} <= set(features.video_ids)
-    assert len(features.failures) == 1
-    assert len(decoded(store)) - count == 3  # the new one, the repaired one, the one still broken
+    assert set(features.video_ids) == added.union(FeatureStore(finished.store).video_ids)
+    assert features.failures["video_id"].tolist() == ["bad/text.mp4"]
+    again = [path for _, path in decoded(store)[count:]]
+    assert sorted(again) == sorted(str(videos / name) for name in {*lost, *added, "bad/text.mp4"})
+    differences = compare_stores(store, finished.store).differences
+    assert all(any(name in difference for name in added) for difference in differences), differences
 
 
+def damage(store: Path, names: Sequence[str]) -> tuple[str, set[str]]:
+    """Change a bit of a stored row, and of each of some files; returns the row's shard, and the videos in it."""
+    with FeatureStore(store) as features:  # HDF5 would show this process what an open file held before
+        first = features.manifest.iloc[0]
+        row = features.video(first["video_id"], ["frame"])["frame"][0].tobytes()
+        lost = set(features.manifest.loc[features.manifest["file"] == first["file"], "video_id"])
+        assert 0 < len(lost) < len(features.video_ids)
+    flip(store / first["file"], lambda data: data.index(row) + 5)
+    for name in names:
+        flip(store / name, lambda data: len(data) // 3)
+    return str(first["file"]), lost
+
+
+def flip(path: Path, where: Callable[[bytes], int]) -> None:
+    data = bytearray(path.read_bytes())
+    data[where(data)] ^= 0x10
+    path.write_bytes(data)
+
+
+@pytest.mark.slow
 def test_a_killed_extractor_costs_nothing_that_is_staged(finished: Finished, folder: Path, tmp_path: Path) -> None:
     """tests/jobs/workers/test_chaos kills processes of every kind."""
     store = tmp_path / "store"
