@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from schemas.escaping import escaped
 
-HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
+HOW_TO_MEND = ": run `msnet verify --deep`, and then what it says"
 """The end of every message about a damaged shard."""
 
 _BOUNDS = {  # by pydantic's error type: our words, the name of the limit
