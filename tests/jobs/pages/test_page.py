@@ -115,6 +115,25 @@ def test_pictures_are_the_frames_at_the_stored_times(store: StorePaths, page: Pa
     assert pictures["aspect"] == 1.2 and pictures["largest_px"] >= 1
 
 
+def test_displacement_is_coloured_as_on_the_wheel(store: StorePaths, page: PageReport) -> None:
+    """A displacement of d px stands d / edge of the way from the middle of the wheel to its edge."""
+    pictures, wheel = read_script(page, "pictures-0"), image(read_script(page, "store")["legends"]["wheel"])
+    features = FeatureStore(store.root)
+    first = features.manifest.iloc[0]
+    scale = 8 * np.array([first["scale_x"], first["scale_y"]]).reshape(2, 1, 1)
+    moved = features.video("a.mp4")["displacement"][0].astype(np.float64) * scale / pictures["largest_px"]
+    cells = image(pictures["displacement"])[:5, :11].astype(int)
+    middle = (len(wheel) - 1) / 2
+    length = np.hypot(*moved)
+    inside = (length > 0.05) & (length < 0.95)
+    assert inside.sum() > 10
+    x, y = np.round(middle * (1 + moved[:, inside])).astype(int)
+    assert np.abs(cells[inside] - wheel[y, x, :3]).max() <= 20
+    saturation = 1 - cells.min(axis=-1) / 255
+    np.testing.assert_allclose(saturation[inside], np.sqrt(length[inside]), atol=0.01)
+    assert (saturation[length > 1] == 1).all()
+
+
 def test_names_are_escaped_and_never_become_paths(tmp_path: Path) -> None:
     store = make_store(tmp_path / "<b>store", [[*NASTY, "../bad.mp4"]])
     page = page_of(store, tmp_path / "page")
