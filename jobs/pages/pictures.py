@@ -100,7 +100,7 @@ class PictureMaker:
         displacement, confidence = (maps[back] for maps in self._tracks.maps(number, unique))
         moved = np.nan_to_num(displacement * scale.reshape(1, 2, 1, 1)).clip(-_FARTHEST_PX, _FARTHEST_PX)
         confidence = np.nan_to_num(confidence)
-        usual = np.quantile(np.hypot(moved[:, 0], moved[:, 1]), 0.99, axis=(1, 2))
+        usual = np.quantile(np.hypot(moved[:, 0], moved[:, 1]), 0.95, axis=(1, 2))  # without cells that match nothing
         largest = round_up(max(1.0, float(np.quantile(usual, 0.75))))  # cuts, where all is random, set no scale
         lowest, highest = (float(np.quantile(confidence, share)) for share in (0.01, 0.99))
         colours = direction_colours(np.moveaxis(moved, 1, 0), largest, _EXPONENT)
