@@ -52,7 +52,7 @@ msnet.overview = (() => {
         element("summary", {}, `${name}: ${number(rows.length)}`),
         element("button", { className: "plain", onclick: () => msnet.table.only({ status: name }) }, "show in the table"),
         element("ul", {}, ...rows.slice(0, LISTED).map((row) => element("li", {},
-          element("b", {}, data.columns.id[row]), ` ${data.messages[row]}`))),
+          element("b", {}, ...msnet.breakable(data.columns.id[row])), ` ${data.messages[row]}`))),
         rows.length > LISTED ? element("p", { className: "quiet" }, `and ${number(rows.length - LISTED)} more`) : null));
     }
   }

@@ -149,7 +149,7 @@ msnet.table = (() => {
     return element("tr", {}, ...columns.map((name) => {
       const value = data().columns[name][row];
       const cell = element("td", { className: shape(name) });
-      if (name === "id") cell.append(element("a", { href: `#video=${row}` }, value || "(no name)"));
+      if (name === "id") cell.append(element("a", { href: `#video=${row}` }, ...msnet.breakable(value || "(no name)")));
       else if (name === "status") cell.append(element("span", { className: value ? "failed" : "" }, data().statuses[value]));
       else if (name === "flags") cell.append((value || []).map((flag) => data().flags[flag]).join(", "));
       else cell.append(name in DIGITS ? number(value, DIGITS[name]) : value || "");

@@ -50,7 +50,7 @@ msnet.video = (() => {
     opening += 1;
     const mine = opening;
     const view = element("div", { className: "view" });
-    const title = element("h1", { tabIndex: -1 }, columns.id[wanted]);
+    const title = element("h1", { tabIndex: -1 }, ...msnet.breakable(columns.id[wanted]));
     at("video").replaceChildren(steps(wanted), title, facts(wanted), view);
     scrollTo(0, 0);
     title.focus({ preventScroll: true });
