@@ -93,11 +93,11 @@ msnet.video = (() => {
   }
 
   function facts(wanted) {
-    const { columns, statuses, flags, done, why } = msnet.data;
+    const { columns, statuses, flags, meanings, done, why } = msnet.data;
     if (wanted >= done) return element("p", { className: "failed" }, statuses[columns.status[wanted]]);
     const of = (name, digits, before, after) => (columns[name] && columns[name][wanted] !== null
       ? `${before}${number(columns[name][wanted], digits)}${after}` : null);
-    const odd = columns.flags[wanted].map((flag) => flags[flag]).join(", ");
+    const odd = columns.flags[wanted].map((flag) => flags[flag] + (meanings[flag] ? ` (${meanings[flag]})` : "")).join(", ");
     return element("p", { className: "quiet" }, [
       of("seconds", 2, "", " s"), of("fps", 3, "", " fps"), columns.size[wanted],
       columns.codec[wanted] ? `${columns.codec[wanted]} in ${columns.container[wanted]}` : null,
