@@ -37,6 +37,26 @@ class FailureClass(StrEnum):
     CHANGED = "changed"
     MISSING = "missing"
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it follows from what the file holds, so that trying the same file again ends alike.
+
+        Other failures depend on the machine, the network or the moment, too, and `--retry-failed` may help.
+        """
+        return self in _LASTING
+
+
+_LASTING = frozenset(
+    {
+        FailureClass.NO_VIDEO_STREAM,
+        FailureClass.TRUNCATED,
+        FailureClass.CORRUPT,
+        FailureClass.TOO_SHORT,
+        FailureClass.TOO_LARGE,
+        FailureClass.NOT_FINITE,
+    }
+)
+
 
 class MSNetError(Exception):
     """Base of all errors that are raised on purpose. Its text can be shown to the user as it is."""

@@ -1,7 +1,8 @@
-"""Counts and refused values, worded for the user."""
+"""Counts, errors and refused values, worded for the user."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from reprlib import repr as short
@@ -9,7 +10,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-HOW_TO_MEND = ": run `msnet verify --deep`, then `msnet resume`"
+from schemas.escaping import escaped
+
+HOW_TO_MEND = ": run `msnet verify --deep`, and then what it says"
 """The end of every message about a damaged shard."""
 
 _BOUNDS = {  # by pydantic's error type: our words, the name of the limit
@@ -20,6 +23,12 @@ _BOUNDS = {  # by pydantic's error type: our words, the name of the limit
 }
 _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}  # by the start of pydantic's type
 _FEW = 12  # names that a sentence can list
+_LONGEST_CAUSE = 300  # of an error in a line
+_NAMES_AN_ERROR = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")
+_TOLD_BY_RAY = "System error: "  # before the error that kept a process from understanding its task
+_LACK = "Is there enough memory and shared memory, and room for processes?"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_SCARCE = re.compile(r"memory|busy|unavailable|no space|too many", re.IGNORECASE)
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
@@ -28,6 +37,26 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     plural: if it is not the noun with an s.
     """
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in a line; one of Ray quotes the traceback of another process, whose last line says more."""
+    lines = str(error).strip().splitlines() or [""]
+    quoted = [line for line in lines if _NAMES_AN_ERROR.match(line)]
+    text = quoted[-1] if quoted else lines[0]
+    if not type(error).__module__.startswith("ray."):
+        text = f"{type(error).__name__}: {text}".removesuffix(": ")
+    text = escaped(_COLOURS.sub("", text))
+    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]} ..."
+
+
+def what_to_mend(cause: str, lack: str = _LACK) -> str:
+    """What to do about a process that did not start, by `in_a_line` of its error.
+
+    lack: the advice where something is scarce, or where the process ended without a word and that is the likely reason.
+    """
+    told = _NAMES_AN_ERROR.match(cause) or cause.startswith(_TOLD_BY_RAY)
+    return "Mend that, and run the command again" if told and not _SCARCE.search(cause) else lack
 
 
 def first_refusal(

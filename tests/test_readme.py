@@ -107,6 +107,9 @@ def test_every_failure_class_is_listed() -> None:
     listed = re.search(r"Failure classes: ([^.]+)\.", PAGES["docs/extract.md"])
     assert listed is not None
     assert [name.strip() for name in listed[1].split(",")] == [failure.value for failure in FailureClass]
+    lasting = re.search(r"Of these, ([\w,\s]+?) follow from what the file holds", PAGES["docs/extract.md"])
+    assert lasting is not None
+    assert [name.strip() for name in lasting[1].split(",")] == [one.value for one in FailureClass if one.lasting]
 
 
 def test_what_becomes_of_a_tables_columns_is_true(tmp_path: Path) -> None:

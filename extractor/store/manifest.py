@@ -32,6 +32,7 @@ from schemas.manifest import (
 )
 from schemas.records import CommitRecord
 from schemas.seals import sealed
+from schemas.wording import HOW_TO_MEND
 
 _COMMITS_KEY = b"msnet_commits"
 _GROUP_ROWS = 128 * 1024
@@ -58,7 +59,7 @@ def read_fragment(paths: StorePaths, record: CommitRecord) -> pd.DataFrame:
             raise ValueError("its items do not agree with the commit record")
     except (OSError, ValueError, KeyError, StoreError, pa.ArrowException) as error:
         raise DamagedShardError(
-            f"the manifest fragment {path} is not as written ({error}): run `msnet verify`, then `msnet resume`",
+            f"the manifest fragment {path} is not as written ({error}){HOW_TO_MEND}",
             shard=record.shard,
         ) from error
     return frame

@@ -35,10 +35,11 @@ _TABLE_SUFFIXES = frozenset({".csv", ".parquet", ".txt"})
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An entry of a scanned folder that is left out, and why. `path` is relative to the folder."""
+    """An entry of a scanned folder that is left out. `path` is relative to the folder, `reason` follows its `kind`."""
 
     path: str
     reason: str
+    kind: str = "file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,10 @@ class Listing:
         return sum(len(job.items) for job in self.jobs)
 
     def skipped_summary(self) -> str:
-        """'12 left out: 10 not a known video suffix (.jpg), ...', or '' where nothing was left out."""
-        if not self.skipped:
-            return ""
-        counts = Counter(entry.reason for entry in self.skipped)
-        parts = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
-        return f"{len(self.skipped)} left out: {parts}"
+        """'left out: 10 files without a known video suffix (.jpg), ...', or '' where nothing was left out."""
+        counts = Counter((entry.kind, entry.reason) for entry in self.skipped)
+        parts = [f"{counted(count, kind)} {reason}" for (kind, reason), count in counts.most_common()]
+        return f"left out: {', '.join(parts)}" if parts else ""
 
 
 def list_videos(source: Path | str) -> Listing:
@@ -135,7 +134,7 @@ def _list_address(root: str) -> Listing:
         if not is_text(name):
             skipped.append(Skipped(name.encode(errors="replace").decode(), "with a name that is not valid UTF-8"))
         elif suffix not in VIDEO_SUFFIXES:
-            skipped.append(Skipped(name, f"not a known video suffix ({suffix or 'none'})"))
+            skipped.append(Skipped(name, f"without a known video suffix ({suffix or 'none'})"))
         else:
             jobs.append(FileJob(address, (Item(name),), *(measured or (None, None))))
     if not jobs:
@@ -151,7 +150,7 @@ def _list_folder(root: Path) -> Listing:
         if not is_text(relative):
             skipped.append(Skipped(relative.encode(errors="replace").decode(), "with a name that is not valid UTF-8"))
         elif path.suffix.lower() not in VIDEO_SUFFIXES:
-            skipped.append(Skipped(relative, f"not a known video suffix ({path.suffix.lower() or 'none'})"))
+            skipped.append(Skipped(relative, f"without a known video suffix ({path.suffix.lower() or 'none'})"))
         else:
             jobs.append(_job(str(path.absolute()), [Item(relative)], None))
     if not jobs:
@@ -169,7 +168,8 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
 
     def complain(error: OSError) -> None:
-        skipped.append(Skipped(os.path.relpath(error.filename, root), f"cannot be read ({error.strerror})"))
+        name = os.path.relpath(error.filename, root)
+        skipped.append(Skipped(name, f"that cannot be read ({error.strerror})", "folder"))
 
     for folder, folders, files in os.walk(root, followlinks=True, onerror=complain):
         try:
@@ -179,7 +179,9 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
             folders.clear()
             continue
         if (status.st_dev, status.st_ino) in seen:
-            skipped.append(Skipped(Path(folder).relative_to(root).as_posix(), "links to a folder already listed"))
+            skipped.append(
+                Skipped(Path(folder).relative_to(root).as_posix(), "already listed by another name", "folder")
+            )
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
@@ -191,7 +193,7 @@ def _walk(root: Path, skipped: list[Skipped]) -> Iterator[Path]:
             if _may_be_a_file(path):
                 yield path
             else:
-                skipped.append(Skipped(path.relative_to(root).as_posix(), "a broken link or a special file"))
+                skipped.append(Skipped(path.relative_to(root).as_posix(), "of a special kind or behind a broken link"))
 
 
 def _may_be_a_file(path: Path) -> bool:

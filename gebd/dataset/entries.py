@@ -113,7 +113,8 @@ def checked_tensors(tensors: Sequence[str], store: FeatureStore) -> tuple[str, .
 
 def _nothing_left(store: FeatureStore, annotations: Annotations | None, joined: Join | None) -> str:
     if joined is None or annotations is None:
-        return f"{store.paths.root}: expected a store with videos; got none. Extract some, or run `msnet resume`"
+        root = store.paths.root
+        return f"{root}: expected a store with videos; got none. Run `{store.run.continuing(root)}`"
     named = joined.missing or tuple(name for one in joined.ambiguous for name in one.annotations)
     remedy = (
         "Give a pattern (--pattern)" if joined.pattern is None else f"Change the pattern {shown(joined.pattern)} to one"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _LINE_EVERY_SECONDS = 10.0  # without a terminal
 _SILENCE_SECONDS = 2.0  # without a terminal, at the start
 _STARTING = "starting: torch and Ray are being loaded"
+_BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}, "
+_BEGINNING, _GOING_ON = (_BAR + how + "{postfix}" for how in ("measuring the speed", "about {remaining} left"))
 _ROWS = 24  # height that tqdm assumes; a bar takes one line
 _LEAST_ROOM = 20  # columns, for text wrapped below its own start
 _NUMBER = re.compile(r"-?\d[\d.,]*(e[+-]?\d+)?( \w{1,3})*")
@@ -241,8 +243,10 @@ class TerminalWatcher(Watcher):
 
     def update(self, outcome: Outcome) -> None:
         """The outcome has changed."""
-        rate = outcome.clips / outcome.wall_seconds if outcome.wall_seconds > 0 else 0.0
-        self._shown = (outcome.settled, {"failed": outcome.failed_so_far, "clips/s": f"{rate:.1f}"})
+        extra: dict[str, Any] = {"failed": outcome.failed_so_far}
+        if outcome.clips and outcome.wall_seconds > 0:
+            extra["clips/s"] = f"{outcome.clips / outcome.wall_seconds:.1f}"
+        self._shown = (outcome.settled, extra)
         self._show(*self._shown)
 
     def end(self) -> None:
@@ -263,7 +267,7 @@ class TerminalWatcher(Watcher):
                 desc=what,
                 unit=unit,
                 leave=False,
-                bar_format="{desc} {n_fmt}/{total_fmt} |{bar}| {elapsed}, about {remaining} left{postfix}",
+                bar_format=_BEGINNING,
             )
             self._total, self._spoken, self._what = total, time.monotonic(), what
 
@@ -272,6 +276,7 @@ class TerminalWatcher(Watcher):
             return
         if self._tty:
             self._bar.ncols = bar_width()
+            self._bar.bar_format = _GOING_ON if at > self._bar.initial else _BEGINNING
             self._bar.set_postfix({**extra, **self._planned}, refresh=False)
             self._bar.update(at - self._bar.n)
             return

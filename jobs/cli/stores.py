@@ -174,7 +174,7 @@ def verify(
     keep: Annotated[bool, typer.Option("--keep", help="Leave damaged shards in the store.")] = False,
     json: Json = False,
 ) -> int:
-    """Check a store against its commit records. Damaged shards are removed; `msnet resume` extracts them again."""
+    """Check a store against its commit records. Damaged shards are removed; it says what makes them again."""
     from extractor.store.commits.run import read_run
     from jobs.stores.verify import verify_store
 

@@ -29,7 +29,6 @@ from jobs.cluster.signals import interruptible_from_threads
 from jobs.cluster.start import init, prepare_environment, require_loopback, temporary_folder, without_ray_output
 from jobs.cluster.watch import RayWatch, own_peers
 from schemas.errors import ConfigurationError, ResourceError
-from schemas.escaping import in_command
 from schemas.wording import counted
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def cluster(
     dataset: Path | None = None,
     log: Path | None = None,
     say: Say = lambda message: None,
-    then: str | None = None,
+    then: str = "run the command again",
 ) -> Iterator[Cluster]:
     """Ray during the block: a local one that is stopped at the end, or the cluster that `options` names.
 
@@ -86,12 +85,6 @@ def cluster(
         )
     address = options.ray_address
     prepare_environment(local=address is None)
-    if then is None:
-        then = (
-            "run the command again"
-            if store is None
-            else f"run `msnet resume {in_command(store)}`; what is finished is kept"
-        )
     with (
         native_errors_to(log),
         without_ray_output(),

@@ -35,7 +35,7 @@ from jobs.run.watcher import Watcher
 from jobs.stores.thumbnails import thumbnails
 from schemas.config import Sampling
 from schemas.errors import WeightsError
-from training.world.videos import DemoVideo, read_demo_videos, write_demo_videos
+from training.world.videos import TRUTH_NAME, DemoVideo, read_demo_videos, write_demo_videos
 
 _LEVELS, _FEATURES, _TEMPORAL, _DETECTOR = "msnet+levels", "msnet", "temporal head", "no labels"
 _TWIN_MODEL = "tsn_resnet18"  # of random weights
@@ -117,11 +117,14 @@ class _DemoFolder:
     def _write(self, part: str, count: int, seed: int) -> Annotations:
         """Write the videos of a part, unless they exist, and their annotations. Worlds of other seeds share nothing."""
         folder, plan = self._videos / part, self._plan
-        videos = read_demo_videos(folder)
+        truth = self._out / f"{part}-{TRUTH_NAME}"  # not among the videos, which are extracted by their folder
+        videos = read_demo_videos(folder, truth)
         if not videos:
             self._watcher.say(f"writing {count} procedural videos to {folder}")
             height, width = _SIZE_PX
-            videos = write_demo_videos(folder, count, seed, height=height, width=width, seconds=plan.seconds)
+            videos = write_demo_videos(
+                folder, count, seed, height=height, width=width, seconds=plan.seconds, truth=truth
+            )
         annotations = Annotations(_annotation(part, video) for video in videos)
         return write_annotations(annotations, self._out / f"{part}.json")
 

@@ -14,7 +14,7 @@ import pandas as pd
 from extractor.store import FeatureStore, read_inventory
 from extractor.store.tables import is_planned
 from jobs.pages.scripts import numbers, shown
-from jobs.stores.oddities import ODDITIES
+from jobs.stores.oddities import ODDITIES, flag_meaning
 from jobs.stores.run_times import read_run_times
 from jobs.stores.standing import Standing, standing
 from schemas.config import ExtractionConfig
@@ -63,7 +63,7 @@ class Overview:
             "container": [shown(name, 60) for name in self._table["container"]],
             **{name: numbers(np.concatenate([found, padding]), 4) for name, found in values.items()},
         }
-        flags, columns["flags"], why = self._flags()
+        flags, meanings, columns["flags"], why = self._flags()
         decoders = (self._table["decoder"] + " " + self._table["decoder_version"]).str.strip()
         messages = {str(count + n): shown(message) for n, (_, _, message) in enumerate(others) if message}
         return {
@@ -77,6 +77,7 @@ class Overview:
             "done": count,
             "statuses": statuses,
             "flags": flags,
+            "meanings": meanings,
             "why": why,
             "messages": messages,
             "columns": columns,
@@ -110,8 +111,11 @@ class Overview:
         waiting = [name for name in dict.fromkeys(read_inventory(self.store.paths)["video_id"]) if name not in known]
         return found + [(name, "staged" if name in self.stand.staged else "left", "") for name in waiting]
 
-    def _flags(self) -> tuple[list[str], list[list[int]], dict[str, str]]:
-        """Names of flags; their numbers by video; in words, by row, why a decoder was changed or how much is bad."""
+    def _flags(self) -> tuple[list[str], list[str], list[list[int]], dict[str, str]]:
+        """Names of flags, and what they mean; their numbers by video.
+
+        The last are words by row: why a decoder was changed, or how much is bad.
+        """
         names: list[str] = []
         known: dict[str, int] = {}
         of_video: list[list[int]] = [[] for _ in range(len(self._table))]
@@ -126,7 +130,12 @@ class Overview:
                 if column not in ("flags", "times_made_up", "rate_capped"):
                     why.setdefault(str(row), []).append(f"{_WORDS[column]}: {shown(said, 300)}")
         names = [shown(name, 60) for name in known]
-        return names, of_video, {row: "; ".join(said) for row, said in why.items()}
+        return (
+            names,
+            [flag_meaning(name) for name in known],
+            of_video,
+            {row: "; ".join(said) for row, said in why.items()},
+        )
 
 
 def _spoken(config: ExtractionConfig) -> str:

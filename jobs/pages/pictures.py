@@ -28,6 +28,7 @@ _COLUMNS = 10  # of a sheet
 _JPEG_QUALITY = 78
 _WHEEL_PX = 161
 _FARTHEST_PX = 1e5  # of a displacement that no damage has touched
+_EXPONENT = 0.5  # of saturation: most motion of a video is a tenth of its fastest, and would be nearly white
 
 
 def require_pictures() -> None:
@@ -99,10 +100,10 @@ class PictureMaker:
         displacement, confidence = (maps[back] for maps in self._tracks.maps(number, unique))
         moved = np.nan_to_num(displacement * scale.reshape(1, 2, 1, 1)).clip(-_FARTHEST_PX, _FARTHEST_PX)
         confidence = np.nan_to_num(confidence)
-        usual = np.quantile(np.hypot(moved[:, 0], moved[:, 1]), 0.99, axis=(1, 2))
+        usual = np.quantile(np.hypot(moved[:, 0], moved[:, 1]), 0.95, axis=(1, 2))  # without cells that match nothing
         largest = round_up(max(1.0, float(np.quantile(usual, 0.75))))  # cuts, where all is random, set no scale
         lowest, highest = (float(np.quantile(confidence, share)) for share in (0.01, 0.99))
-        colours = direction_colours(np.moveaxis(moved, 1, 0), largest)
+        colours = direction_colours(np.moveaxis(moved, 1, 0), largest, _EXPONENT)
         cells = confidence.shape[1:]
         blank = np.full((len(pairs), *cells, 3), 255, np.uint8)
         sheets = {}
@@ -117,7 +118,8 @@ def legends() -> dict[str, str]:
     """The colour wheel of displacement, and the colours of confidence from low to high, as images."""
     side = np.linspace(-1, 1, _WHEEL_PX)
     x, y = np.meshgrid(side, side)
-    disc = np.dstack((direction_colours(np.stack((x, y)), 1.0), np.clip((1 - np.hypot(x, y)) * _WHEEL_PX / 2, 0, 1)))
+    colours = direction_colours(np.stack((x, y)), 1.0, _EXPONENT)
+    disc = np.dstack((colours, np.clip((1 - np.hypot(x, y)) * _WHEEL_PX / 2, 0, 1)))
     strip = _viridis(np.linspace(0, 1, 64)[None], 0, 1)
     return {"wheel": _png(np.round(255 * disc).astype(np.uint8)), "trust": _png(np.round(255 * strip).astype(np.uint8))}
 

@@ -128,4 +128,4 @@ class Outcome:
     def one_line(self) -> str:
         """The outcome as one line of the log."""
         now = f"{self.after}, {counted(self.after.clips, 'clip')}"
-        return f"{now}; this run {self.done} done, {self.failed} failed in {self.wall_seconds:.1f} s"
+        return f"{now}; this run {self.done} extracted, {self.failed} failed in {self.wall_seconds:.1f} s"

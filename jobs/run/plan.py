@@ -38,6 +38,7 @@ from schemas.config import ExtractionConfig
 from schemas.errors import MSNetError, ResourceError, VideoError
 from schemas.layout import datasets_of
 from schemas.records import Decoded, FileJob, is_address
+from schemas.wording import in_a_line, what_to_mend
 
 _CALIBRATION_FILES = 3
 _CALIBRATION_SECONDS = 20.0
@@ -216,14 +217,13 @@ def _timed(resolved: ResolvedRequest, workers: Workers) -> float:
     except RayTaskError as error:
         if isinstance(error.cause, MSNetError):  # such as a checkpoint that a node does not see
             raise error.cause from None
-        reason = str(error.cause or error).strip().splitlines()[0]
-        raise ResourceError(
-            f"expected the network to compute a batch; got {reason}. Try a smaller --batch-frames or --model"
-        ) from error
+        reason = in_a_line(error.cause or error)
+        advice = what_to_mend(reason, "Try a smaller --batch-frames or --model")
+        raise ResourceError(f"expected the network to compute a batch; got {reason}. {advice}") from error
     except RayError as error:
+        reason = in_a_line(error)
         raise ResourceError(
-            f"expected the network to compute a batch; its process died ({str(error).splitlines()[0]}). Is there "
-            "enough memory?"
+            f"expected the network to compute a batch; its process died ({reason}). {what_to_mend(reason)}"
         ) from error
 
 

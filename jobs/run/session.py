@@ -82,6 +82,7 @@ def run_extraction(wanted: Extraction) -> Outcome:
             dataset=dataset,
             log=log,
             say=watcher.say,
+            then=f"run `{wanted.run.continuing(paths.root)}`; what is finished is kept",
         ) as machines,
     ):
         interruptions.raise_again()

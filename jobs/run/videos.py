@@ -28,7 +28,6 @@ from jobs.run.watcher import Watcher
 from jobs.stores.standing import of_part
 from jobs.workers.driver import PlannedShard
 from schemas.errors import ConfigurationError, StoreError
-from schemas.escaping import in_command
 from schemas.layout import StorePaths
 from schemas.manifest import INVENTORY_COLUMNS
 from schemas.records import FileJob
@@ -48,7 +47,7 @@ def limit_that_holds(paths: StorePaths, run: Run, limit: int | None, watcher: Wa
     if limit == planned_with or is_planned(paths) or not paths.planning.exists():
         return limit
     began = "all files" if planned_with is None else f"--limit {planned_with}"
-    more = "" if planned_with is None else f"; to add files, run later: msnet resume {in_command(paths.root)} --rescan"
+    more = "" if planned_with is None else f"; to add files, run later: {run.continuing(paths.root, '--rescan')}"
     watcher.say(f"planning goes on with {began}, as it began{more}")
     return planned_with
 
@@ -70,19 +69,14 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
         )
     if not is_planned(paths):
         return
+    rescan = read_run(paths).continuing(paths.root, "--rescan")
     if new := len(listed - known):
-        watcher.say(
-            f"new since the store was planned: {counted(new, 'video')}; to add: msnet resume "
-            f"{in_command(paths.root)} --rescan"
-        )
+        watcher.say(f"new since the store was planned: {counted(new, 'video')}; to add: {rescan}")
     if not limited and (gone := len(known - listed)):
         watcher.say(f"in the store's inventory, but no longer in {listing.root}: {counted(gone, 'video')}")
     _report_replaced(paths, listing, watcher)
     if summary := updated(columns_of(inventory), listing.columns.values).summary():
-        watcher.say(
-            f"columns of the table differ from the store's ({summary}); "
-            f"to take them: msnet resume {in_command(paths.root)} --rescan"
-        )
+        watcher.say(f"columns of the table differ from the store's ({summary}); to take them: {rescan}")
 
 
 def _report_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> None:
@@ -109,7 +103,7 @@ def _report_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> N
     if resized or touched:
         watcher.say(
             "finished features are kept as they are; to extract a replaced file, give another --out, or rename it and "
-            f"run: msnet resume {in_command(paths.root)} --rescan"
+            f"run: {read_run(paths).continuing(paths.root, '--rescan')}"
         )
 
 
@@ -200,8 +194,8 @@ class StoreVideos:
         records = committed(self.paths)
         for damage in check_inventory(self.paths, inventory, records):
             self.watcher.say(
-                f"{damage.file}: {damage.message}; to plan new videos: msnet resume {in_command(self.paths.root)}"
-                " --rescan"
+                f"{damage.file}: {damage.message}; to plan new videos: "
+                f"{self.run.continuing(self.paths.root, '--rescan')}"
             )
         lost = forgotten(inventory, records) if self.parts == 1 else set()
         if not lost:

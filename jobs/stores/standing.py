@@ -15,6 +15,7 @@ from extractor.store.commits.staging import StagedItem, staged_items
 from extractor.store.disk.atomic import entries
 from extractor.store.manifest import merge_failures, read_fragment
 from extractor.store.tables import is_planned, read_planned
+from schemas.errors import FailureClass
 from schemas.layout import StorePaths
 from schemas.wording import counted
 
@@ -63,6 +64,11 @@ class Standing:
     def by_class(self) -> Counter[str]:
         """Number of failed videos by class."""
         return Counter(failure for failure, _ in self.failed.values())
+
+    def classes(self, *, lasting: bool) -> list[str]:
+        """Classes of the failures that trying the same files again cannot change, or of all others; sorted."""
+        known = {failure.value for failure in FailureClass if failure.lasting}
+        return sorted(name for name in self.by_class if (name in known) == lasting)
 
     def is_settled(self, video_id: str) -> bool:
         """Whether a video of a shard that is not committed is not decoded again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
 import time
@@ -18,8 +17,7 @@ from extractor.store.disk.atomic import temporary_beside
 from jobs.cluster.devices import choose_device
 from jobs.cluster.machine import available_cores
 from schemas.errors import ConfigurationError, MSNetError, ResourceError
-from schemas.escaping import escaped
-from schemas.wording import counted
+from schemas.wording import counted, in_a_line
 from training.config import TrainingConfig
 from training.folder import CHECKPOINT
 from training.group import PeersLostError
@@ -28,9 +26,6 @@ from training.train import Loop, Progress, train
 
 _POLL_SECONDS = 0.2
 _MOST_LOSSES = 3  # of workers, without a step between them
-_LONGEST_CAUSE = 300
-_QUOTED = re.compile(r"[\w.]+(Error|Exception|Exit|Interrupt)\b")
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Work(Protocol):
@@ -190,20 +185,9 @@ def _wait(fit: Callable[[], Any], board: Any, loop: Loop, require_alive: Callabl
         raise error
     if errors:
         raise ResourceError(
-            f"expected Ray Train to run the workers; got: {_in_a_line(errors[0])}. Run the same command again; it goes"
+            f"expected Ray Train to run the workers; got: {in_a_line(errors[0])}. Run the same command again; it goes"
             " on from the last saved state"
         ) from errors[0]
-
-
-def _in_a_line(error: BaseException) -> str:
-    """What an error says, in a line; one of Ray quotes the traceback of another process, whose last line says more."""
-    lines = str(error).strip().splitlines() or [""]
-    quoted = [line for line in lines if _QUOTED.match(line)]
-    text = quoted[-1] if quoted else lines[0]
-    if not type(error).__module__.startswith("ray."):
-        text = f"{type(error).__name__}: {text}".removesuffix(": ")
-    text = escaped(_COLOURS.sub("", text))
-    return text if len(text) <= _LONGEST_CAUSE else f"{text[:_LONGEST_CAUSE]} ..."
 
 
 class _Board:
@@ -286,5 +270,5 @@ def _train_in_worker(settings: dict[str, Any]) -> None:
     except PeersLostError:
         raise
     except Exception as error:
-        ray.get(board.blame.remote(_in_a_line(error)))
+        ray.get(board.blame.remote(in_a_line(error)))
         raise

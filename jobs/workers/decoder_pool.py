@@ -16,6 +16,7 @@ from jobs.workers.pool.sharing import SharedFile
 from jobs.workers.pool.slots import QueuedFile, Slot, joinable
 from schemas.errors import FailureClass, ResourceError, VideoError
 from schemas.records import Decoded, DecodingEvent, FileJob, FrameChunk, Header, Restart
+from schemas.wording import in_a_line, what_to_mend
 
 _AHEAD_EVENTS = 2  # requested from a decoder but not taken: bounds the frames in shared memory
 _AHEAD_FILES = 2
@@ -254,8 +255,8 @@ class DecoderPool:
             return
         except RayTaskError as failure:
             self.notes.append(f"{slot.tasks[0].job.path if slot.tasks else 'no file'}: {failure}")
-            message = str(failure.cause).splitlines()[:1] or [type(failure.cause).__name__]
-            error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {message[0]}")
+            cause = in_a_line(failure.cause)
+            error = VideoError(FailureClass.DECODER_CRASHED, f"the decoder failed: {cause}")
             yield from self._replace(slot, error)
             return
         except RayError:
@@ -307,7 +308,7 @@ class DecoderPool:
         try:
             slot.process_id = ray.get(reference)
         except RayError as failure:
-            self._failed_to_start(slot, str(failure).splitlines()[0])
+            self._failed_to_start(slot, in_a_line(failure))
             return
         self._failed_starts = 0
         slot.head_since = time.monotonic()
@@ -316,8 +317,7 @@ class DecoderPool:
         self._failed_starts += 1
         if self._failed_starts >= _MOST_FAILED_STARTS:
             raise ResourceError(
-                f"expected decoders to start; {self._failed_starts} in a row did not "
-                f"({reason}). Is there enough memory and shared memory, and room for processes?"
+                f"expected decoders to start; {self._failed_starts} in a row did not ({reason}). {what_to_mend(reason)}"
             )
         self._renew(slot)
 

@@ -21,6 +21,7 @@ from jobs.workers.extractor import Extractor, ExtractorSettings
 from jobs.workers.ledger import Ledger
 from schemas.errors import FailureClass, MSNetError, ResourceError
 from schemas.records import FileJob
+from schemas.wording import in_a_line, what_to_mend
 
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.5
@@ -259,9 +260,9 @@ class Driver:
             if isinstance(cause, MSNetError):
                 raise cause from None
             _LOG.error("an extractor failed to load the network: %s", error)
-            self._not_loaded(worker, _first_line(cause))
+            self._not_loaded(worker, in_a_line(cause))
         except RayError as error:
-            self._not_loaded(worker, _first_line(error))
+            self._not_loaded(worker, in_a_line(error))
         else:
             worker.awaited.remove(one)
             worker.place.failures = 0
@@ -279,10 +280,10 @@ class Driver:
         if worker.place.failures < _LOAD_ATTEMPTS:
             self._respawn(worker)
         elif not self._workers:
+            lack = "Is there enough memory on the device, and is it free? Try fewer --extractors or a smaller --model"
             raise ResourceError(
-                f"expected an extractor to load its network; {self._load_failures} failed "
-                f"({reason}). Is there enough memory on the device, and is it free? Try fewer --extractors or a "
-                "smaller --model"
+                f"expected an extractor to load its network; {self._load_failures} failed ({reason}). "
+                f"{what_to_mend(reason, lack)}"
             )
         else:
             self._say(
@@ -308,14 +309,14 @@ class Driver:
             if isinstance(cause, MSNetError):  # such as a full disk or an altered store: a restart would not help
                 raise cause from None
             _LOG.error("%s: the extractor failed: %s", one.shard.name, error)
-            self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, f"the extractor failed: {_first_line(cause)}")
+            self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, f"the extractor failed: {in_a_line(cause)}")
             return
         except OutOfMemoryError as error:
-            message = f"the extractor ran out of memory: {_first_line(error)}"
+            message = f"the extractor ran out of memory: {in_a_line(error)}"
             self._crashed(worker, FailureClass.OUT_OF_MEMORY, message)
             return
         except RayError as error:
-            message = f"the extractor's process died: {_first_line(error)}"
+            message = f"the extractor's process died: {in_a_line(error)}"
             self._crashed(worker, FailureClass.EXTRACTOR_CRASHED, message)
             return
         if isinstance(event, ShardProgress):
@@ -349,8 +350,3 @@ class Driver:
 def _cause(error: RayTaskError) -> Exception:
     """The exception that was raised inside a remote call."""
     return error.cause if isinstance(error.cause, Exception) else error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

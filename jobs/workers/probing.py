@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from extractor.video.probing import ProbedItem
 from schemas.errors import FailureClass, ResourceError
 from schemas.records import FileJob
+from schemas.wording import in_a_line, what_to_mend
 
 _FILES_A_CALL = 32
 _START_SECONDS = 120.0  # for a process to start; no file is charged for it
@@ -69,10 +70,9 @@ def _started(actor: Any, spawn: Callable[[], Any]) -> Any:
         except RayError as error:
             ray.kill(actor)
             if attempt == _MOST_DEATHS_AT_START:
-                reason = str(error).splitlines()[0]
+                reason = in_a_line(error)
                 raise ResourceError(
-                    f"expected processes that read files to start; {attempt} did not ({reason}). Is there enough "
-                    "memory and shared memory, and room for processes?"
+                    f"expected processes that read files to start; {attempt} did not ({reason}). {what_to_mend(reason)}"
                 ) from error
         actor = spawn()
     raise AssertionError("the last attempt returns or raises")

@@ -117,10 +117,12 @@ def test_the_peak_follows_from_the_name(name: str, dtype: str, teraflops: float 
 
 def test_what_an_extraction_says_is_understood() -> None:
     printed = (
-        "this run: 9 done, 0 failed; 12,345 frames\nin 10.5 s, 1 extractor;\n  network    8.4\n  waiting    2.1  extr"
+        "this run: 9 extracted, 0 failed; 12,345 frames\nin 10.5 s, 1 extractor;\n"
+        "  network    8.4\n  waiting    2.1  extr"
     )
     rows = {
-        row.name: row.value for row in extraction_rows(printed, "12:00 9 done; this run 9 done, 0 failed in 10.5 s")
+        row.name: row.value
+        for row in extraction_rows(printed, "12:00 9 done; this run 9 extracted, 0 failed in 10.5 s")
     }
     assert rows["msnet extract: frames a second"] == pytest.approx(12345 / 10.5)
     assert rows["msnet extract: share of time the device is busy"] == pytest.approx(0.8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def test_notebook_is_stored_without_outputs() -> None:
     code = [cell for cell in CELLS if cell["cell_type"] == "code"]
     assert len(code) > 5
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in code)
+
+
+def test_what_the_notebook_needs_is_told_where_it_is_linked() -> None:
+    """Beside the package itself: what its cells import, by the extra that brings it, and what runs a notebook."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    code = "".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "code")
+    assert "import matplotlib" in code and any(one.startswith("matplotlib") for one in extras["plot"])
+    assert any(one.startswith("ipykernel") for one in extras["dev"]), "what `make` sets up"
+    readme = (ROOT / "README.md").read_text()
+    places = [part for part in re.split(r"\n\n|\n(?=\|)", readme) if "docs/tutorial.ipynb" in part]
+    assert len(places) == 2
+    for text in (*places, "".join(CELLS[0]["source"])):
+        assert "extra `plot`" in text and "ipykernel" in text
 
 
 @pytest.mark.ray

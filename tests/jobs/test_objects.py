@@ -131,7 +131,7 @@ def cache_bytes(folder: Path) -> int:
 def test_videos_of_a_bucket_are_extracted_and_bad_ones_fail_by_class(extracted: tuple[Path, Running, int]) -> None:
     path, run, _ = extracted
     assert run.process.returncode == 2, run.err
-    assert "Traceback" not in run.err and "1 left out: 1 not a known video suffix (.txt)" in run.err
+    assert "Traceback" not in run.err and "left out: 1 file without a known video suffix (.txt)" in run.err
     store = FeatureStore(path)
     failures = dict(zip(store.failures["video_id"], store.failures["failure"], strict=True))
     assert failures == {"gone.mp4": "missing", "changed.mp4": "changed", "text.mp4": "cannot_open"}

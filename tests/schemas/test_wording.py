@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from ray.exceptions import GetTimeoutError, RayActorError, RaySystemError
 
-from schemas.wording import counted, first_refusal
+from schemas.wording import counted, first_refusal, in_a_line, what_to_mend
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 videos"), (1, "1 video"), (2, "2 videos"), (1000, "1000 videos")])
@@ -140,3 +141,44 @@ def test_first_refusal_of_a_value_without_a_name(kind: Any, value: str, text: st
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(kind).validate_python(value)
     assert first_refusal(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (AttributeError("no such\x1b[2J thing\nand more"), "AttributeError: no such\\x1b[2J thing"),
+        (ValueError(), "ValueError"),
+        (OSError("x" * 999), f"OSError: {'x' * 291} ..."),
+        (RaySystemError("No module named 'decord'\nTraceback"), "System error: No module named 'decord'"),
+        (
+            RaySystemError("died in \x1b[36mits task\x1b[39m\n  File a\nModuleNotFoundError: No module named 'av'\n"),
+            "ModuleNotFoundError: No module named 'av'",
+        ),
+    ],
+)
+def test_an_error_is_toldin_a_line(error: Exception, line: str) -> None:
+    assert in_a_line(error) == line
+
+
+LACK = "Is there enough memory?"
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (ModuleNotFoundError("No module named 'av'"), False),
+        (RaySystemError("No module named 'decord'\nTraceback"), False),
+        (
+            RaySystemError("died in its creation task\n  File a\nOSError: libGL.so.1: cannot open shared object file"),
+            False,
+        ),
+        (RayActorError("The actor died unexpectedly before finishing this task.\n\tclass_name: Decoder"), True),
+        (GetTimeoutError("Get timed out: some object(s) not ready."), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA error: all CUDA-capable devices are busy or unavailable"), True),
+        (MemoryError(), True),
+        (BlockingIOError(11, "Resource temporarily unavailable"), True),
+    ],
+)
+def test_memory_is_blamed_only_where_it_may_be_the_cause(error: Exception, lacks: bool) -> None:
+    assert what_to_mend(in_a_line(error), LACK) == (LACK if lacks else "Mend that, and run the command again")

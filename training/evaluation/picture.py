@@ -65,16 +65,17 @@ class Moment:
         return moved
 
 
-def direction_colours(displacement: FloatArray, largest: float) -> FloatArray:
+def direction_colours(displacement: FloatArray, largest: float, exponent: float = 1.0) -> FloatArray:
     """(2, ...) to RGB (..., 3) in [0, 1]: hue shows the direction, saturation the length; no motion is white.
 
-    Right is red and hues continue clockwise, as on the wheel in the picture. Lengths from `largest` on are saturated.
+    Right is red and hues continue clockwise, as on the wheel in the picture. Lengths from `largest` on are saturated;
+    shorter ones as a power of their share of it, so that an exponent below 1 shows small motions beside large ones.
     """
     from matplotlib.colors import hsv_to_rgb
 
     x, y = displacement
     hue = (np.arctan2(y, x) / (2 * math.pi)) % 1.0
-    saturation = np.clip(np.hypot(x, y) / largest, 0, 1)
+    saturation = np.clip(np.hypot(x, y) / largest, 0, 1) ** exponent
     colours: FloatArray = hsv_to_rgb(np.stack((hue, saturation, np.ones_like(hue)), -1))
     return colours
 

@@ -13,7 +13,7 @@ from training.world.config import WorldConfig
 from training.world.scene import Clips, World
 
 TRUTH_NAME = "boundaries.json"
-"""The file beside the videos that lists their boundaries."""
+"""The file that lists the boundaries of videos; beside them, unless told otherwise."""
 
 _HEADER = {"format": "gebd-annotations", "version": 1}  # as gebd.annotations.formats, not to be imported here
 
@@ -51,9 +51,11 @@ def write_demo_videos(
     width: int = 320,
     fps: int = 25,
     seconds: tuple[float, float] = (4.0, 6.0),
+    truth: Path | str | None = None,
 ) -> list[DemoVideo]:
     """Write `count` H.264 videos (MPEG-4 where there is no H.264 encoder) and `boundaries.json` into `folder`.
 
+    truth: the path of the JSON file, where it is to be elsewhere: a folder of nothing but videos is a dataset.
     The JSON file is an annotation file that gebd can read (docs/gebd.md, plain JSON), by file name, which also has the
     kinds of the boundaries ("boundaries_kinds"). The folder is created where it does not exist, and files of the same
     names are replaced. The same arguments give the same frames.
@@ -70,8 +72,9 @@ def write_demo_videos(
         shortest = max(1, min(fps * 4 // 5, frames // 6))
         clip = world.variant(num_frames=frames, min_stretch_frames=shortest).sample(index, 1)
         videos.append(_write(clip, folder / f"demo_{index:02d}.mp4", fps))
-    truth = {**_HEADER, "videos": {video.path.name: _annotation(video) for video in videos}}
-    write_bytes(folder / TRUTH_NAME, json.dumps(truth, indent=2).encode() + b"\n")  # last: the videos are complete
+    content = {**_HEADER, "videos": {video.path.name: _annotation(video) for video in videos}}
+    path = folder / TRUTH_NAME if truth is None else Path(truth)
+    write_bytes(path, json.dumps(content, indent=2).encode() + b"\n")  # last: the videos are complete
     return videos
 
 
@@ -87,13 +90,13 @@ def _annotation(video: DemoVideo) -> dict[str, Any]:
     }
 
 
-def read_demo_videos(folder: Path) -> list[DemoVideo]:
-    """Read what `write_demo_videos` wrote into `folder`; empty where it did not finish."""
+def read_demo_videos(folder: Path, truth: Path | None = None) -> list[DemoVideo]:
+    """Read what `write_demo_videos` wrote into `folder`, and its `truth`; empty where it did not finish."""
     try:
-        truth = json.loads((folder / TRUTH_NAME).read_text(encoding="utf-8"))
+        content = json.loads((truth or folder / TRUTH_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return []
-    return [_video(folder / name, entry) for name, entry in truth["videos"].items()]
+    return [_video(folder / name, entry) for name, entry in content["videos"].items()]
 
 
 def _video(path: Path, entry: dict[str, Any]) -> DemoVideo:

@@ -54,11 +54,11 @@ class Run:
                 "add: finish it with the version of msnet-features that began it, or extract to another folder"
             )
 
-    def continuing(self, store: Path) -> str:
-        """The command that adds to this store what it lacks."""
+    def continuing(self, store: Path, options: str = "") -> str:
+        """The command that adds to this store what it lacks. options: of `msnet resume`; `msnet import` needs none."""
         if self.config.is_imported:
             return f"msnet import {in_command(self.dataset_root)} --out {in_command(store)}"
-        return f"msnet resume {in_command(store)}"
+        return f"msnet resume {in_command(store)} {options}".rstrip()
 
     @property
     def datasets(self) -> tuple[DatasetSpec, ...]:

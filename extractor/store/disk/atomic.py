@@ -18,8 +18,8 @@ from schemas.errors import StorageError, StoreError
 _SUFFIX = ".tmp"
 _ERRNO = re.compile(r"errno = (\d+)")
 _SENTENCES = {
-    errno.ENOSPC: "is full: free some space or choose another place for the store, then run `msnet resume`",
-    errno.EDQUOT: "has used up your quota: free some space or choose another place, then run `msnet resume`",
+    errno.ENOSPC: "is full: free some space or choose another place for the store, then run the command again",
+    errno.EDQUOT: "has used up your quota: free some space or choose another place, then run the command again",
     errno.EFBIG: "takes no file of that size: raise the limit on file sizes or lower --shard-bytes",
     errno.EROFS: "is on a read-only file system: choose a place that can be written",
     errno.EACCES: "may not be written by this user: change its permissions or choose another place",

@@ -57,7 +57,7 @@ class OpenShards:
         except FileNotFoundError as error:
             raise StoreError(
                 f"{name} is gone from {self._paths.root}: if its shard was extracted again, open the store again; "
-                "otherwise run `msnet verify`, then `msnet resume`"
+                "otherwise run `msnet verify`, and then what it says"
             ) from error
         self._readers[key] = reader
         return reader

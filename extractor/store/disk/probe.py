@@ -92,5 +92,6 @@ def require_space(folder: Path, needed_bytes: int) -> None:
         free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise StorageError(
-            f"expected {needed_bytes:,} bytes left in {folder}; got {free:,}. Free some space, then run `msnet resume`"
+            f"expected {needed_bytes:,} bytes left in {folder}; got {free:,}. Free some space, then run the command "
+            "again"
         )

@@ -47,8 +47,8 @@ def labels_of(videos: pd.DataFrame, names: Sequence[str], classes: Mapping[str, 
     if unknown := [name for name in (*names, *classes) if name not in videos.columns]:
         there = shown_names(map(str, videos.columns))
         raise UsageError(
-            f"expected labels among {there}; got {shown_names(unknown)}. Use names of `store.videos`,"
-            " to which `msnet resume STORE --videos TABLE --rescan` adds the columns of a table"
+            f"expected labels among {there}; got {shown_names(unknown)}. Use names of `store.videos`;"
+            " to an extracted store, `msnet resume STORE --videos TABLE --rescan` adds the columns of a table"
         )
     return {name: _labels(name, videos[name], classes.get(name)) for name in names}
 

@@ -13,7 +13,7 @@ from gebd.annotations.values import shown
 from gebd.detection.config import DetectionConfig
 from gebd.heads.config import AVERAGE, HeadConfig, head_config
 from gebd.heads.networks.spec import HeadName
-from jobs.cli.app import resumable
+from jobs.cli.app import InterruptedHalfwayError, resumable
 from jobs.cli.display import TerminalWatcher, notice, paragraph
 from jobs.cli.gebd.annotations import AnnotationFile, Pattern, Stretches, gebd_app, join_options
 from jobs.cli.gebd.tables import print_comparison, spoken_warnings
@@ -213,6 +213,8 @@ def predict(
         outcome = extract_for_head(folder.root, trained, store, into, device=device, watcher=TerminalWatcher())
         if not outcome.complete:
             print_outcome(outcome, into)
+            if outcome.interrupted:
+                raise InterruptedHalfwayError
             return outcome.exit_code
         store = into
     with spoken_warnings():

@@ -17,6 +17,9 @@ from schemas.wording import counted
 if TYPE_CHECKING:
     import pandas as pd
 
+    from extractor.store.commits.run import Run
+    from jobs.stores.standing import Standing
+
 _LISTED = 20
 
 
@@ -47,13 +50,24 @@ def print_report(store: Path, *, json: bool) -> None:
         lost = [f"{name}: {message}" for name, (of, message) in stand.failed.items() if of == failure]
         _print_listed(failure, lost, str(features.paths.failures))
     if stand.failed:
-        classes = ",".join(sorted(stand.by_class))
-        command = features.run.continuing(store)
-        first = f"to continue: {command}; then, " if not stand.complete else ""
-        again = f"{first}to try them again: {command} --retry-failed all (or some: {classes})"
-        if features.config.is_imported:
-            again = f"to try those again whose files have changed: {command}"
-        say("", paragraph(again, indent="  "))
+        say("", *(paragraph(advice, indent="  ") for advice in _advice(stand, features.run, store)))
+
+
+def _advice(stand: Standing, run: Run, store: Path) -> list[str]:
+    """What can be done about failed videos."""
+    if run.config.is_imported:
+        return [f"to try those again whose files have changed: {run.continuing(store)}"]
+    advice = [] if stand.complete else [f"to continue: {run.continuing(store)}; then, of those that failed:"]
+    if passing := stand.classes(lasting=False):
+        again = run.continuing(store, f"--retry-failed {','.join(passing)}")
+        advice.append(f"{', '.join(passing)}: to try again: {again}")
+    if lasting := stand.classes(lasting=True):
+        again = run.continuing(store, f"--retry-failed {','.join(lasting)}")
+        advice.append(
+            f"{', '.join(lasting)}: the same files would fail again; once they are replaced: {again}; if the new ones "
+            f"have new names: {run.continuing(store, '--rescan')}"
+        )
+    return advice
 
 
 def _odd(videos: pd.DataFrame, column: str) -> list[str]:

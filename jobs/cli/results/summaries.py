@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.cli.display import duration, paragraph, rows, size
 from jobs.cli.streams import say
 from schemas.escaping import in_command
+from schemas.layout import StorePaths
 from schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -22,13 +23,11 @@ _LISTED = 10
 
 def standing_rows(found: Standing) -> list[tuple[object, ...]]:
     """Rows of the standing of videos, the same in every command."""
-    table: list[tuple[object, ...]] = [
-        ("videos done", found.done, f"of {found.videos}"),
-        ("videos failed", len(found.failed)),
-        *((f"  {name}", count) for name, count in sorted(found.by_class.items())),
-    ]
+    table: list[tuple[object, ...]] = [("videos done", found.done, f"of {found.videos}")]
     if found.staged:
-        table.append(("videos staged", len(found.staged), "finished, their shard is not"))
+        table.append(("videos staged", len(found.staged), "extracted and kept; done when their shard is complete"))
+    table += [("videos failed", len(found.failed))]
+    table += [(f"  {name}", count) for name, count in sorted(found.by_class.items())]
     if found.videos_left:
         note = f"{found.unplanned} of them without a shard yet" if found.unplanned else ""
         table.append(("videos left", found.videos_left, note))
@@ -48,7 +47,7 @@ def print_outcome(outcome: Outcome, store: Path, part: tuple[int, int] = (0, 1))
 
 
 def _say_run(outcome: Outcome) -> None:
-    done = f"{outcome.done} done, {outcome.failed} failed; {counted(outcome.frames, 'frame')}"
+    done = f"{outcome.done} extracted, {outcome.failed} failed; {counted(outcome.frames, 'frame')}"
     workers = f"{outcome.workers}"
     if outcome.decoders not in (0, outcome.workers.decoders):
         workers += f"; {counted(outcome.decoders, 'decoder')} in all at the end"
@@ -62,13 +61,21 @@ def _say_run(outcome: Outcome) -> None:
 
 
 def _what_next(outcome: Outcome, store: Path) -> list[str]:
+    def command(options: str = "") -> str:
+        from extractor.store.commits.run import read_run
+
+        return read_run(StorePaths(store)).continuing(store, options)
+
     lines = []
     if outcome.given_up:
         lines.append(f"given up: {', '.join(outcome.given_up)}; their extractors kept dying, see {store / 'logs'}")
-    if not outcome.complete:
-        lines.append(f"to continue: msnet resume {in_command(store)}")
+    if not outcome.complete and not outcome.interrupted:  # else the end of the command says how
+        lines.append(f"to continue: {command()}")
     if outcome.after.failed:
-        again = f"; to try them again: msnet resume {in_command(store)} --retry-failed all" if outcome.complete else ""
+        again, classes = "", outcome.after.classes(lasting=False)
+        if outcome.complete and classes:
+            them = "them" if len(classes) == len(outcome.after.by_class) else f"those that are {' or '.join(classes)}"
+            again = f"; to try {them} again: {command('--retry-failed ' + ','.join(classes))}"
         lines.append(f"failed videos: msnet report {in_command(store)}{again}")
     return lines
 

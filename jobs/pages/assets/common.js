@@ -2,6 +2,7 @@
 // Data comes as scripts that call msnet.store, msnet.curves and msnet.pictures: a page opened from a disk may load
 // scripts, but may not fetch files. Foreign text is only ever set as the text of an element.
 const msnet = (() => {
+  const LONGEST_PART = 18; // of a name, in letters, that fits the first column of a table in a narrow window
   const folder = document.body.dataset.folder;
   const loading = new Map();
   const arrived = new Map();
@@ -37,6 +38,13 @@ const msnet = (() => {
     return made;
   }
 
+  // The name of a file as parts that a line may end behind: after / _ - and dots; within a part only if that is long.
+  function breakable(name) {
+    return name.split(/(?<=[/_.-])(?=[^/_.-])/).flatMap((part, n) => [
+      n ? element("wbr") : "", part.length > LONGEST_PART ? element("span", { className: "anywhere" }, part) : part,
+    ]);
+  }
+
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
   function plotLayout(more) {
@@ -66,7 +74,7 @@ const msnet = (() => {
   }
 
   return {
-    load, forget, element, colour, plotLayout, plotOptions, number, duration, bytes, data: null,
+    load, forget, element, breakable, colour, plotLayout, plotOptions, number, duration, bytes, data: null,
     plots: () => load("plotly.min"),
     curves: (block, content) => arrived.set(`curves-${block}`, content),
     pictures: (row, content) => arrived.set(`pictures-${row}`, content),

@@ -52,7 +52,7 @@ msnet.overview = (() => {
         element("summary", {}, `${name}: ${number(rows.length)}`),
         element("button", { className: "plain", onclick: () => msnet.table.only({ status: name }) }, "show in the table"),
         element("ul", {}, ...rows.slice(0, LISTED).map((row) => element("li", {},
-          element("b", {}, data.columns.id[row]), ` ${data.messages[row]}`))),
+          element("b", {}, ...msnet.breakable(data.columns.id[row])), ` ${data.messages[row]}`))),
         rows.length > LISTED ? element("p", { className: "quiet" }, `and ${number(rows.length - LISTED)} more`) : null));
     }
   }
@@ -61,7 +61,8 @@ msnet.overview = (() => {
     const { data } = msnet;
     const counts = data.flags.map(() => 0);
     data.columns.flags.forEach((flags) => flags.forEach((flag) => { counts[flag] += 1; }));
-    const rows = data.flags.map((flag, n) => element("tr", {}, element("td", {}, flag), element("td", {}, number(counts[n])),
+    const rows = data.flags.map((flag, n) => element("tr", {},
+      element("td", {}, flag, data.meanings[n] ? element("div", { className: "quiet" }, data.meanings[n]) : null), element("td", {}, number(counts[n])),
       element("td", {}, element("button", { className: "plain", onclick: () => msnet.table.only({ flag }) }, "show"))));
     at("odd").append(rows.length ? element("table", {}, element("tbody", {}, ...rows))
       : element("p", { className: "quiet" }, "None: no flags, no made-up times, no damaged frames."));

@@ -149,12 +149,18 @@ msnet.table = (() => {
     return element("tr", {}, ...columns.map((name) => {
       const value = data().columns[name][row];
       const cell = element("td", { className: shape(name) });
-      if (name === "id") cell.append(element("a", { href: `#video=${row}` }, value || "(no name)"));
+      if (name === "id") cell.append(element("a", { href: `#video=${row}` }, ...msnet.breakable(value || "(no name)")));
       else if (name === "status") cell.append(element("span", { className: value ? "failed" : "" }, data().statuses[value]));
-      else if (name === "flags") cell.append((value || []).map((flag) => data().flags[flag]).join(", "));
+      else if (name === "flags") cell.append(...flagged(value || []));
       else cell.append(name in DIGITS ? number(value, DIGITS[name]) : value || "");
       return cell;
     }));
+  }
+
+  // Names of flags, with what they mean; that is also said as text, below the table and with the video.
+  function flagged(flags) {
+    const { flags: names, meanings } = data();
+    return flags.flatMap((flag, n) => [n ? ", " : "", element("span", { title: meanings[flag] }, names[flag])]);
   }
 
   return { begin, only, range, rows: () => found };

@@ -50,7 +50,7 @@ msnet.video = (() => {
     opening += 1;
     const mine = opening;
     const view = element("div", { className: "view" });
-    const title = element("h1", { tabIndex: -1 }, columns.id[wanted]);
+    const title = element("h1", { tabIndex: -1 }, ...msnet.breakable(columns.id[wanted]));
     at("video").replaceChildren(steps(wanted), title, facts(wanted), view);
     scrollTo(0, 0);
     title.focus({ preventScroll: true });
@@ -93,11 +93,11 @@ msnet.video = (() => {
   }
 
   function facts(wanted) {
-    const { columns, statuses, flags, done, why } = msnet.data;
+    const { columns, statuses, flags, meanings, done, why } = msnet.data;
     if (wanted >= done) return element("p", { className: "failed" }, statuses[columns.status[wanted]]);
     const of = (name, digits, before, after) => (columns[name] && columns[name][wanted] !== null
       ? `${before}${number(columns[name][wanted], digits)}${after}` : null);
-    const odd = columns.flags[wanted].map((flag) => flags[flag]).join(", ");
+    const odd = columns.flags[wanted].map((flag) => flags[flag] + (meanings[flag] ? ` (${meanings[flag]})` : "")).join(", ");
     return element("p", { className: "quiet" }, [
       of("seconds", 2, "", " s"), of("fps", 3, "", " fps"), columns.size[wanted],
       columns.codec[wanted] ? `${columns.codec[wanted]} in ${columns.container[wanted]}` : null,

@@ -51,7 +51,13 @@ def test_list_videos_scans_a_folder_in_order_and_reports_what_it_leaves(tmp_path
     assert [job.items for job in listing.jobs] == [(Item("a.mp4"),), (Item("b/c/y.avi"),), (Item("b/x.MKV"),)]
     assert all(job.size_bytes == 1 and job.mtime_ns for job in listing.jobs)
     assert [entry.path for entry in listing.skipped] == ["img/1.jpg", "notes.txt"]
-    assert listing.skipped_summary().startswith("2 left out: 1 not a known video suffix (.")
+    assert listing.skipped_summary() == (
+        "left out: 1 file without a known video suffix (.jpg), 1 file without a known video suffix (.txt)"
+    )
+    touch(tmp_path / "more.txt")
+    assert (
+        list_videos(tmp_path).skipped_summary().startswith("left out: 2 files without a known video suffix (.txt), 1")
+    )
 
 
 def test_list_videos_survives_a_loop_of_links(tmp_path: Path) -> None:
@@ -230,7 +236,7 @@ def test_what_cannot_be_looked_at_is_listed_and_fails_with_the_reason(
     found = list_videos(tmp_path / "v")
     assert [job.items[0].video_id for job in found.jobs] == ["a.mp4", "bad.mp4"]
     assert [(entry.path, entry.reason) for entry in found.skipped] == [
-        ("closed", "cannot be read (Input/output error)")
+        ("closed", "that cannot be read (Input/output error)")
     ]
     for job in (found.jobs[1], list_videos(table(tmp_path, "path\nv/bad.mp4\n")).jobs[0]):
         assert (job.size_bytes, job.mtime_ns) == (None, None)

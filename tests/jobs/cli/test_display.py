@@ -181,6 +181,30 @@ def test_bar_is_drawn_on_a_terminal_that_tells_no_size(monkeypatch: pytest.Monke
     assert b"extracting 1/5 |" in shown
 
 
+def test_bar_tells_no_speed_before_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that goes on: what was done before tells nothing of its speed."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "100")
+    watcher = TerminalWatcher()
+    outcome = Outcome(Placement((Workers(1, 1, 1, 0, 16),)), Standing(done=2, left=3), wall_seconds=2.0)
+
+    def drawn() -> str:
+        watcher.update(outcome)
+        watcher._bar.refresh()
+        return terminal.getvalue().split("\r")[-1]
+
+    watcher.begin(outcome)
+    first = drawn()
+    assert "extracting 2/5 |" in first and ", measuring the speed, failed=0" in first
+    assert "?" not in first and "left" not in first and "clips/s" not in first
+    outcome.add(ShardProgress("shard-00000", "x", finished=(ItemDone("a", 4, 32),)))
+    then = drawn()
+    assert "extracting 3/5 |" in then and "measuring" not in then and "?" not in then
+    assert ", about " in then and " left, failed=0, clips/s=2.0" in then
+    watcher.end()
+
+
 @pytest.mark.parametrize("columns", [30, 60, 200])
 def test_bar_fits_the_terminal_and_uses_no_colour(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
@@ -209,7 +233,7 @@ def test_the_last_plain_line_says_what_there_was_in_the_end(
         watcher.update(outcome)
     watcher.end()
     assert capsys.readouterr().err.splitlines() == [
-        "extracting: 0 of 3, 0 failed, 0.0 clips/s",
+        "extracting: 0 of 3, 0 failed",
         "extracting: 3 of 3, 0 failed, 6.0 clips/s",
     ]
 

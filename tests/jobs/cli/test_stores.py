@@ -212,8 +212,11 @@ def test_report_prints_failures_by_class(call: Call, store: StorePaths) -> None:
     assert code == 0
     assert out.startswith("4 done, 1 failed, of 5 videos; 8 clips\n")
     assert "corrupt: 1\n  bad.mp4: bad.mp4 is broken" in out
-    advice = f"to try them again: msnet resume {store.root} --retry-failed all (or some: corrupt)"
-    assert " ".join(out.split()).endswith(advice)
+    command = f"msnet resume {store.root}"
+    assert " ".join(out.split()).endswith(
+        f"corrupt: the same files would fail again; once they are replaced: {command} --retry-failed corrupt; "
+        f"if the new ones have new names: {command} --rescan"
+    )
 
 
 def test_report_names_the_videos_that_are_odd(call: Call, store: StorePaths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,7 +195,7 @@ def test_commands_on_annotations(seen: Seen, tmp_path: Path) -> None:
 
 def test_summaries_of_runs(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad = tuple((name, "corrupt", f"{name} is\x1b[2J\nbroken") for name in (TITLE, LINES, C1))
-    plan = replace(PLAN, bad=bad, duplicates=((TITLE, LINES),), skipped=f"1 left out: {EVIL}")
+    plan = replace(PLAN, bad=bad, duplicates=((TITLE, LINES),), skipped=f"left out: {EVIL}")
     monkeypatch.setattr("jobs.run.plan.plan", lambda *_: plan)
     code, out, _ = seen("plan", "videos")
     assert code == 2 and r"\x1b]0;title" in out and r"two\nlines" in out

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from extractor.video.listing import list_videos
+from gebd.annotations.loading import load_annotations
+from gebd.detection.detector import detect
+from jobs.demos.first_look import DemoRow
 from tests.jobs.conftest import Call, refused
+from tests.jobs.running import here
 from training.world.videos import write_demo_videos
 
 COMMANDS = {
@@ -20,7 +26,8 @@ def interrupt(*arguments: object, **options: object) -> None:
 
 
 def write_small_videos(folder: Path, count: int, seed: int, **options: object) -> object:
-    return write_demo_videos(folder, count, seed, height=48, width=64, fps=10, seconds=(1.0, 2.0))
+    small = {"height": 48, "width": 64, "fps": 10, "seconds": (1.0, 2.0)}
+    return write_demo_videos(folder, count, seed, **{**options, **small})
 
 
 @pytest.fixture
@@ -84,6 +91,7 @@ def test_demo_that_was_interrupted_among_its_videos_keeps_its_seed(
     monkeypatch.setattr(f"{module}.write_demo_videos", write_small_videos)
     assert call(*command)[0] == 130
     assert len(list(tmp_path.rglob("demo_*.mp4"))) in (2, 4 + 2)
+    assert list_videos(tmp_path / "demo" / "videos").skipped == (), "what is extracted holds nothing but videos"
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "videos/holiday.mp4"])
@@ -93,6 +101,29 @@ def test_demo_in_a_folder_of_others_is_refused(name: str, call: Call, tmp_path: 
     path.write_text("mine")
     line = refused(call, tmp_path, "demo", "--out", tmp_path / "mine")
     assert f"holds {Path(name).parts[0]!r}. Give another --out" in line
+
+
+def test_what_was_detected_is_compared_with_the_truth() -> None:
+    row = DemoRow("a.mp4", 5.0, 50, changes=(1.0, 2.0, 3.5), detected=(1.2, 2.3, 3.4, 3.7))
+    assert (row.found, row.wrong) == (2, 1)
+    assert (DemoRow("a.mp4", 5.0, 50, (), ()).found, DemoRow("a.mp4", 5.0, 50, (), (1.0,)).wrong) == (0, 1)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_demo_says_what_its_own_detector_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.demos.first_look.write_demo_videos", write_small_videos)
+    code, out, err = here("demo", "--videos", "2", "--out", tmp_path / "demo")
+    assert code == 0, err
+    assert "left out" not in err, "nothing but videos is in the folder"
+    truth = load_annotations(tmp_path / "demo" / "boundaries.json")
+    found = detect(tmp_path / "demo" / "store").boundaries
+    rows = re.findall(r"^  (demo_\d\d\.mp4) +[\d.]+ +\d+  (.*)$", out, re.MULTILINE)
+    assert [(name, times.split()) for name, times in rows] == [
+        (name, [f"{time:.1f}" for time in (*truth[name].rater_seconds[0], *found[name])]) for name in truth
+    ]
+    changes = sum(len(one.rater_seconds[0]) for one in truth.values())
+    assert re.search(rf"finds \d+ of {changes} changes within 0.25 s, with \d+ false alarm", " ".join(out.split()))
 
 
 def test_demo_where_no_folder_can_be_is_refused(call: Call, tmp_path: Path) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import pandas as pd
 import pytest
 
+from extractor.store import FeatureStore
 from jobs.pages.page import PageReport
 from jobs.pages.serving import address, page_server
+from jobs.stores.oddities import FLAGS
+from tests.extractor.store.making import make_store
 from tests.jobs.pages.browser import BROWSER, DRIVER, MISSING, Browser, browser
 from tests.jobs.pages.making import NASTY, page_of, store_with_videos
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not (BROWSER and DRIVER), reason=MISSING)]
 
+LONG_NAMES = ("kinetics/flipping_a-pancake.take_two.mp4", f"{'Q1vo990' * 6}.mp4")
 NAMES = ("a.mp4", "b.mp4", "bad.mp4", *NASTY)
 RIGHT, SPACE, ESCAPE, TAB = "\ue014", " ", "\ue00c", "\ue004"
 SHOWN = "[...document.querySelectorAll('#videos tbody tr')].map((row) => row.cells[0].textContent)"
@@ -133,6 +138,68 @@ def test_nothing_is_wider_than_the_window(opened: Browser, width: int) -> None:
         if place:
             opened.wait("document.querySelector('#video .timeline .scatterlayer')")
         assert opened.run("return document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="module")
+def flagged(tmp_path_factory: pytest.TempPathFactory) -> PageReport:
+    """A page of videos with long names; the first has two flags, of which one is of another version."""
+    folder = tmp_path_factory.mktemp("flagged")
+    store = make_store(folder / "store", [LONG_NAMES])
+
+    with pytest.MonkeyPatch.context() as patched:
+        original = FeatureStore.of_videos
+
+        def of_videos(self: FeatureStore, columns: Sequence[str]) -> pd.DataFrame:
+            found = original(self, columns)
+            return found.assign(flags=["long,unheard_of", ""]) if "flags" in found else found
+
+        patched.setattr(FeatureStore, "of_videos", of_videos)
+        return page_of(store, folder / "page")
+
+
+LINES_OF_PARTS = """
+const lines = (node) => {  // how many lines each run of letters between / _ - and dots stands on
+  const found = [];
+  const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) for (const part of walker.currentNode.data.matchAll(/[^/_.-]+/g)) {
+    const range = document.createRange();
+    range.setStart(walker.currentNode, part.index);
+    range.setEnd(walker.currentNode, part.index + part[0].length);
+    found.push(range.getClientRects().length);
+  }
+  return found;
+};
+return [...document.querySelectorAll(arguments[0])].map(lines);
+"""
+
+
+@pytest.mark.parametrize("width", [320, 400, 800, 1200])
+def test_names_end_a_line_between_their_words_only(window: Browser, flagged: PageReport, width: int) -> None:
+    window.resize(width, 800)
+    window.open("about:blank")
+    window.open(flagged.index.as_uri())
+    window.wait("document.querySelectorAll('#videos tbody tr').length === 2")
+    worded, unworded = window.run(LINES_OF_PARTS, "#videos tbody td:first-child")
+    assert worded == [1] * 7
+    assert unworded[0] > 1 or width > 500, "a name without words is broken where it must be"
+    assert window.run("return document.documentElement.scrollWidth") <= width
+    window.run("location.hash = '#video=0'")
+    window.wait("document.querySelector('#video h1')")
+    assert window.run(LINES_OF_PARTS, "#video h1") == [[1] * 7]
+    assert window.run("return document.querySelector('#video h1').textContent") == LONG_NAMES[0]
+
+
+def test_flags_are_told_with_what_they_mean(window: Browser, flagged: PageReport) -> None:
+    window.resize(1200, 800)
+    window.open("about:blank")
+    window.open(flagged.index.as_uri())
+    window.wait("document.querySelectorAll('#videos tbody tr').length === 2")
+    titles = "[...document.querySelectorAll('#videos td:last-child span')].map((one) => [one.textContent, one.title])"
+    assert window.run(f"return {titles}") == [["long", FLAGS["long"]], ["unheard_of", ""]]
+    assert f"long{FLAGS['long']}1show" in window.run("return document.getElementById('odd').textContent")
+    window.run("location.hash = '#video=0'")
+    facts = window.wait("document.querySelector('#video p') && document.querySelector('#video p').textContent")
+    assert f"flags: long ({FLAGS['long']}), unheard_of" in facts
 
 
 def test_is_served_on_the_loopback(window: Browser, page: PageReport) -> None:

@@ -4,17 +4,22 @@ import base64
 import io
 import json
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from extractor.store import FeatureStore
 from jobs.pages.page import PageReport, write_page
+from jobs.pages.pictures import PictureMaker
 from jobs.stores.import_features import import_features
+from jobs.stores.oddities import FLAGS
 from jobs.stores.run_times import RunTimes, write_run_times
 from schemas.errors import StorageError, UsageError
 from schemas.layout import StorePaths
@@ -113,6 +118,59 @@ def test_pictures_are_the_frames_at_the_stored_times(store: StorePaths, page: Pa
     assert pictures["pairs"] == [True, True, True, False] * 2
     assert (cells[:, 33:44] == 255).all() and not (cells[:, :11] == 255).all()  # a clip's last frame begins no pair
     assert pictures["aspect"] == 1.2 and pictures["largest_px"] >= 1
+
+
+def test_displacement_is_coloured_as_on_the_wheel(store: StorePaths, page: PageReport) -> None:
+    """A displacement of d px stands d / edge of the way from the middle of the wheel to its edge."""
+    pictures, wheel = read_script(page, "pictures-0"), image(read_script(page, "store")["legends"]["wheel"])
+    features = FeatureStore(store.root)
+    first = features.manifest.iloc[0]
+    scale = 8 * np.array([first["scale_x"], first["scale_y"]]).reshape(2, 1, 1)
+    moved = features.video("a.mp4")["displacement"][0].astype(np.float64) * scale / pictures["largest_px"]
+    cells = image(pictures["displacement"])[:5, :11].astype(int)
+    middle = (len(wheel) - 1) / 2
+    length = np.hypot(*moved)
+    inside = (length > 0.05) & (length < 0.95)
+    assert inside.sum() > 10
+    x, y = np.round(middle * (1 + moved[:, inside])).astype(int)
+    assert np.abs(cells[inside] - wheel[y, x, :3]).max() <= 20
+    saturation = 1 - cells.min(axis=-1) / 255
+    np.testing.assert_allclose(saturation[inside], np.sqrt(length[inside]), atol=0.01)
+    assert (saturation[length > 1] == 1).all()
+
+
+def test_neither_a_cut_nor_a_fast_moment_makes_small_motion_white() -> None:
+    """16 pairs: a cut, five fast ones, and ten in which all moves by a tenth of that; some cells match nothing."""
+    rng = np.random.default_rng(0)
+    lengths = np.repeat([0.0, 30.0, 3.0], [1, 5, 10])
+    moved = np.stack((np.tile(lengths[:, None, None], (1, 28, 28)), np.zeros((16, 28, 28))), axis=1)
+    moved[0] = rng.uniform(-200, 200, (2, 28, 28))
+    moved[:, :, rng.random((28, 28)) < 0.03] = 200.0
+    tracks = SimpleNamespace(maps=lambda number, pairs: (moved[pairs], np.ones((len(pairs), 28, 28))))
+    maker = PictureMaker(tracks, pd.DataFrame(), Path())  # type: ignore[arg-type]
+    found = maker._maps(0, np.arange(16), np.ones(2))
+    assert found["largest_px"] == 30.0
+    saturation = 1 - image(found["displacement"]).min(axis=-1).reshape(2, 28, 10, 28) / 255
+    shown = [float(np.median(saturation[n // 10, :, n % 10])) for n in range(16)]
+    np.testing.assert_allclose(shown[1:], [1.0] * 5 + [0.1**0.5] * 10, atol=0.01)
+
+
+def test_flags_are_handed_over_with_what_they_mean(
+    store: StorePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = FeatureStore.of_videos
+
+    def of_videos(self: FeatureStore, columns: Sequence[str]) -> pd.DataFrame:
+        found = original(self, columns)
+        return found.assign(flags=["codec:gif,long", ""], times_made_up=[False, True]) if "flags" in found else found
+
+    monkeypatch.setattr(FeatureStore, "of_videos", of_videos)
+    data = read_script(page_of(store, tmp_path / "page", pictures=0), "store")
+    assert dict(zip(data["flags"], data["meanings"], strict=True)) == {
+        "times made up": "",  # says it itself
+        "codec:gif": FLAGS["codec"],
+        "long": FLAGS["long"],
+    }
 
 
 def test_names_are_escaped_and_never_become_paths(tmp_path: Path) -> None:

@@ -104,7 +104,9 @@ def test_bottleneck_is_unknown_after_a_short_run(seconds: float, told: bool) -> 
 
 
 def test_one_line_is_one_line() -> None:
-    assert outcome(2, 1, 3).one_line() == ("2 done, 1 failed, of 3 videos, 0 clips; this run 0 done, 0 failed in 0.0 s")
+    assert outcome(2, 1, 3).one_line() == (
+        "2 done, 1 failed, of 3 videos, 0 clips; this run 0 extracted, 0 failed in 0.0 s"
+    )
 
 
 def test_times_are_those_of_the_run() -> None:

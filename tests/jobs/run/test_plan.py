@@ -162,7 +162,7 @@ def test_plan_says_what_of_a_table_goes_into_the_manifest(planned: Any) -> None:
         (RayTaskError("f", "a traceback", WeightsError("they do not fit")), (WeightsError, "^they do not fit$")),
         (
             RayTaskError("f", "a traceback", RuntimeError("no memory\nand more")),
-            (ResourceError, "got no memory. Try a"),
+            (ResourceError, "got RuntimeError: no memory. Try a"),
         ),
         (ray.exceptions.WorkerCrashedError(), (ResourceError, "its process died")),
     ],

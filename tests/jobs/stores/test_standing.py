@@ -114,7 +114,11 @@ def test_bar_table_status_and_report_tell_the_same_numbers(
     last = [line for line in terminal.getvalue().split("\r") if "extracting" in line][-1]
     assert "extracting 5/7 |" in last and "failed=2" in last
     print_outcome(outcome, paths.root)
-    told = numbers(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert "this run: 3 extracted, 1 failed; " in said
+    assert not re.search(r"\d done", said), "`done` is what readers see"
+    assert "resume" not in said, "the end of the command names the one way to continue"
+    told = numbers(said)
     assert told == {"done": 1, "failed": 2, "staged": 2, "left": 2}
     for command in ("status", "report"):
         code, out, _ = call(command, paths.root)
@@ -131,7 +135,33 @@ def test_report_names_failed_videos_of_shards_that_are_not_committed(
     _, out, _ = call("report", interrupted[0].root)
     lines = out.splitlines()
     assert "  bad.mp4: bad.mp4 is broken" in lines and "  bad2.mp4: bad2.mp4 is broken" in lines
-    assert f"to continue: msnet resume {interrupted[0].root}; then, to try them again: msnet" in " ".join(out.split())
+    said = " ".join(out.split())
+    assert (
+        f"to continue: msnet resume {interrupted[0].root}; then, of those that failed: corrupt, truncated: the" in said
+    )
+    assert "try again" not in said
+
+
+@pytest.mark.parametrize(
+    ("failed", "offered"),
+    [
+        ({"a": "corrupt", "b": "too_short", "c": "no_video_stream"}, None),
+        ({"a": "timed_out", "b": "missing"}, "them again: {} missing,timed_out"),
+        ({"a": "corrupt", "b": "changed"}, "those that are changed again: {} changed"),
+        ({"a": "of another version"}, "them again: {} of another version"),
+        ({}, None),
+    ],
+)
+def test_another_try_is_offered_where_it_may_end_otherwise(
+    failed: dict[str, str], offered: str | None, store: StorePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome = Outcome(WORKERS, Standing(done=1, failed={name: (of, "") for name, of in failed.items()}))
+    print_outcome(outcome, store.root)
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("failed videos: msnet report" in said) == bool(failed)
+    assert ("--retry-failed" in said) == (offered is not None)
+    if offered is not None:
+        assert said.endswith(f"to try {offered.format(f'msnet resume {store.root} --retry-failed')}")
 
 
 def test_report_of_a_store_without_its_inventory(store: StorePaths, call: Call) -> None:
@@ -177,6 +207,7 @@ def test_interrupted_extraction_is_told_alike_everywhere(tmp_path: Path, call: C
     run.wait_for(lambda: list(store.glob("commits/*.json")) and any(store.glob("staging/*/*/*.items")))
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130, run.err
+    assert len(re.findall("to continue", run.out + run.err)) == 1
     told = numbers(run.out)
     assert sum(told.values()) == 22 and told["done"] and told["left"], run.out
     for command in ("status", "report"):

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from ray.exceptions import RaySystemError
 
 from benchmarks.kills.training import Training, killed, losses, write_videos
-from jobs.weights.training import TrainingRequest, _Board, _in_a_line, train_weights
+from jobs.weights.training import TrainingRequest, _Board, train_weights
 from schemas.errors import ResourceError
 from training.config import TrainingConfig
 from training.configurations import read_config
@@ -65,23 +64,6 @@ def test_workers_that_end_with_an_error_are_told_by_it() -> None:
         "expected the training processes to keep running; 3 times after step 0, they ended with AttributeError: no such"
         " thing. Mend that, and run the same command again"
     )
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (AttributeError("no such\x1b[2J thing\nand more"), "AttributeError: no such\\x1b[2J thing"),
-        (ValueError(), "ValueError"),
-        (OSError("x" * 999), f"OSError: {'x' * 291} ..."),
-        (RaySystemError("No module named 'decord'\nTraceback"), "System error: No module named 'decord'"),
-        (
-            RaySystemError("died in \x1b[36mits task\x1b[39m\n  File a\nModuleNotFoundError: No module named 'av'\n"),
-            "ModuleNotFoundError: No module named 'av'",
-        ),
-    ],
-)
-def test_an_error_is_told_in_a_line(error: Exception, line: str) -> None:
-    assert _in_a_line(error) == line
 
 
 @dataclass(frozen=True)

@@ -166,5 +166,8 @@ def test_gpu_is_waited_for_and_one_that_does_not_load_is_left_out(several, add, 
     assert sorted(name.split(".")[1] for name in names) == ["1", "2", "3"]
     assert told[0] == "the cluster of 1 node has no GPU yet: waiting for one (Ctrl-C ends this)"
     (left_out,) = told[1:]
-    assert "could not load its network and is left out; 3 go on (CUDA error: uncorrectable ECC error)" in left_out
+    assert (
+        "could not load its network and is left out; 3 go on (RuntimeError: CUDA error: uncorrectable ECC error)"
+        in left_out
+    )
     assert os.uname().nodename in left_out

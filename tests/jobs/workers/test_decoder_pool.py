@@ -348,9 +348,23 @@ class _Unanswering(FakeDecoder):
         os._exit(1)
 
 
-def test_decoders_that_never_start_end_the_run_and_are_given_no_file() -> None:
-    pool = DecoderPool(lambda asks: ray.remote(_Unanswering).options(num_cpus=0).remote(), 1, DecoderLimits(), 1, 1)
-    with pytest.raises(ResourceError, match=r"expected decoders to start; 5 in a row did not"):
+class _Unimportable(FakeDecoder):
+    """Its libraries are broken."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'av'")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (_Unanswering, "Is there enough memory"),
+        (_Unimportable, r"\(ModuleNotFoundError: No module named 'av'\). Mend that"),
+    ],
+)
+def test_decoders_that_never_start_end_the_run_and_are_given_no_file(kind: type, told: str) -> None:
+    pool = DecoderPool(lambda asks: ray.remote(kind).options(num_cpus=0).remote(), 1, DecoderLimits(), 1, 1)
+    with pytest.raises(ResourceError, match=rf"expected decoders to start; 5 in a row did not .*{told}"):
         list(file_events(pool, [job("good@")]))
     pool.close()
 

@@ -45,6 +45,8 @@ class FakeExtractor:
                 raise WeightsError("they do not fit")
             case "dies":
                 os._exit(1)
+            case "lacks a library":
+                raise ModuleNotFoundError("No module named 'av'")
             case "one works" if self.node != "good":
                 with (self.folder / "attempts").open("a") as file:
                     file.write(f"{self.node}\n")
@@ -239,7 +241,10 @@ def test_extractor_that_cannot_load_is_left_out_aloud_while_another_works(driver
     made = drivers("good", "bad", "worse", loading="one works", say=told.append)
     assert len(run(made, shard(0, "outlasts@"))) == 1
     assert len(told) == 2
-    assert told[-1] == "an extractor could not load its network and is left out; 1 go on (CUDA out of memory)"
+    assert (
+        told[-1]
+        == "an extractor could not load its network and is left out; 1 go on (RuntimeError: CUDA out of memory)"
+    )
     attempts = (tmp_path / "attempts").read_text().split()
     assert sorted(attempts) == ["bad"] * 3 + ["worse"] * 3, "each place has its own attempts"
 
@@ -257,9 +262,18 @@ def test_extractor_whose_node_is_gone_is_not_replaced_there(drivers: Drivers, tm
     assert [task["node"] for task in tasks(tmp_path)] == ["first", "late"]
 
 
-def test_extractor_that_dies_on_loading_is_given_up(drivers: Drivers) -> None:
-    with pytest.raises(ResourceError, match=r"expected an extractor to load its network; 3 failed \(") as caught:
-        drivers(loading="dies").start()
+@pytest.mark.parametrize(
+    ("loading", "advice"),
+    [
+        ("dies", "Is there enough memory on the device"),
+        ("lacks a library", r"ModuleNotFoundError: No module named 'av'\). Mend that, and run the command again$"),
+    ],
+)
+def test_extractor_that_does_not_load_is_given_up_with_its_cause(drivers: Drivers, loading: str, advice: str) -> None:
+    with pytest.raises(
+        ResourceError, match=rf"expected an extractor to load its network; 3 failed \(.*{advice}"
+    ) as caught:
+        drivers(loading=loading).start()
     assert len(str(caught.value).splitlines()) == 1
 
 

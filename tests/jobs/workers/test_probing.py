@@ -51,6 +51,11 @@ class StillbornProber(FakeProber):
         os._exit(1)
 
 
+class UnimportableProber(FakeProber):
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'av'")
+
+
 def spawn(kind: type = FakeProber) -> Any:
     return ray.remote(kind).options(num_cpus=0, max_restarts=0).remote()
 
@@ -96,9 +101,16 @@ def test_time_that_a_process_takes_to_start_is_charged_to_no_file(monkeypatch: p
 
 
 @pytest.mark.slow
-def test_processes_that_do_not_start_are_named() -> None:
-    with pytest.raises(ResourceError, match="expected processes that read files to start; 5 did not"):
-        probed(["good@1"], start=lambda: spawn(StillbornProber))
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (StillbornProber, "Is there enough memory"),
+        (UnimportableProber, r"\(ModuleNotFoundError: No module named 'av'\). Mend that"),
+    ],
+)
+def test_processes_that_do_not_start_are_named(kind: type, told: str) -> None:
+    with pytest.raises(ResourceError, match=f"expected processes that read files to start; 5 did not .*{told}"):
+        probed(["good@1"], start=lambda: spawn(kind))
 
 
 @pytest.mark.slow

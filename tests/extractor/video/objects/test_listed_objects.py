@@ -51,7 +51,7 @@ def test_objects_below_a_prefix_are_listed_like_a_folder(memory: fsspec.Abstract
             ("memory://videos/set/a/c.MKV", 7),
             ("memory://videos/set/b.mp4", 5),
         ]
-        assert listing.skipped == (Skipped("a/notes.txt", "not a known video suffix (.txt)"),)
+        assert listing.skipped == (Skipped("a/notes.txt", "without a known video suffix (.txt)"),)
 
 
 def test_single_object_is_listed(memory: fsspec.AbstractFileSystem) -> None:
