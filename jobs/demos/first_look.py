@@ -69,10 +69,9 @@ def run_demo(out: Path, count: int = 6, seed: int = 0, watcher: Watcher | None =
         videos = write_demo_videos(folder, count, seed, truth=truth)
     request = Request(model=_MODEL, sampling=Sampling.DENSE)
     outcome = extract(folder, store, request, Options(), watcher)
-    done = FeatureStore(store)  # of fewer than all after an interruption
-    found = detect(done).boundaries if done.video_ids else {}
-    rows = tuple(_row(done, video, found[video.path.name]) for video in videos if video.path.name in found)
-    done.close()
+    with FeatureStore(store) as done:  # of fewer than all after an interruption
+        found = detect(done).boundaries if done.video_ids else {}
+        rows = tuple(_row(done, video, found[video.path.name]) for video in videos if video.path.name in found)
     return DemoResult(folder, truth, store, outcome, rows)
 
 
