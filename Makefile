@@ -21,6 +21,9 @@ QUICK := tests/schemas tests/docs tests/gebd/annotations tests/gebd/dataset test
 	tests/jobs/cli/test_display.py tests/jobs/cluster/test_devices.py tests/jobs/workers/test_ledger.py \
 	tests/training/world/test_parts.py
 
+# Where this is set, each of the hundreds of processes that the tests start compiles our modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 FACES := extractor extractor.store extractor.video gebd jobs
 
 .PHONY: setup demo quick test test-latest test-oldest check lint typecheck docs site bench bench-gpu clean
