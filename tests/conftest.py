@@ -10,5 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What starts Ray goes first: the longest files are at work while the many short ones fill the other worker."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """What starts Ray goes first, then the folders from the last to the first: long files are at work while short ones
+    fill the other worker, and those of the first folders are short.
+    """
+    items.sort(key=lambda item: (item.get_closest_marker("ray") is not None, str(item.path)), reverse=True)
