@@ -12,6 +12,7 @@ import pytest
 from extractor.store import FeatureStore
 from jobs.cli.weights.progress import TrainingDisplay
 from tests.jobs.conftest import Call
+from tests.jobs.running import here
 from tests.videos import write_video
 from training.train import Progress
 
@@ -85,13 +86,13 @@ def test_train_refuses_with_a_message(call: Call, place: Path, arguments: tuple[
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_commands_of_the_documentation_run(call: Call, place: Path) -> None:
+def test_commands_of_the_documentation_run(place: Path) -> None:
     assert len(_COMMANDS) == 4
     for command in _COMMANDS:
         arguments = shlex.split(command)[1:]
         if arguments[0] == "weights" and "--config" not in arguments:
             arguments += ["--config", "my.toml"]  # the default takes minutes
-        code, _, told = call(*arguments)
-        assert code == 0, f"{command}\n{told}"
+        ended = here(*arguments)
+        assert ended.code == 0, f"{command}\n{ended.err}"
     store = FeatureStore(place / "STORE")
     assert len(store.video_ids) == 4
