@@ -40,8 +40,8 @@ def demo(
     say(
         paragraph(
             f"Times in seconds. `msnet gebd detect`, which is not trained, finds {found} of {changes} within "
-            f"{NEAR_SECONDS} s, with {counted(wrong, 'false alarm')}. Heads trained on the features find more: see "
-            "`msnet gebd demo`."
+            f"{NEAR_SECONDS} s, with {counted(wrong, 'false alarm')}. `msnet gebd demo` also trains heads, which "
+            "find more where they have some hundred videos to learn from."
         )
     )
     say("", f"videos: {result.folder}", f"their truth: {result.truth}")

@@ -133,7 +133,14 @@ def open_bar(**options: Any) -> tqdm[Any]:
     """
     from tqdm import tqdm
 
-    return tqdm(file=bar_stream(), ncols=bar_width(), nrows=_ROWS, disable=not sys.stderr.isatty(), **options)
+    return tqdm(
+        file=bar_stream(),
+        ncols=bar_width(),
+        nrows=_ROWS,
+        disable=not sys.stderr.isatty(),
+        smoothing=0,  # the time left by all that was done: videos end in bursts, between which nothing does
+        **options,
+    )
 
 
 def bar_width() -> int:

@@ -61,12 +61,7 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
     inventory = read_inventory(paths)
     listing = as_planned(listing, inventory)
     known = set(inventory["video_id"])
-    listed = {item.video_id for job in listing.jobs for item in job.items}
-    if known and not known & listed:
-        raise ConfigurationError(
-            f"expected the dataset of the store at {paths.root}; the store has none of the "
-            f"{counted(len(listed), 'video')} in {listing.root}. Give the dataset it was made from, or another --out"
-        )
+    listed = _listed_with_some_of(paths, known, listing)
     if not is_planned(paths):
         return
     rescan = read_run(paths).continuing(paths.root, "--rescan")
@@ -77,6 +72,26 @@ def require_same_videos(paths: StorePaths, listing: Listing, *, limited: bool, w
     _report_replaced(paths, listing, watcher)
     if summary := updated(columns_of(inventory), listing.columns.values).summary():
         watcher.say(f"columns of the table differ from the store's ({summary}); to take them: {rescan}")
+
+
+def _listed_with_some_of(paths: StorePaths, known: set[str], listing: Listing) -> set[str]:
+    """Ids of a listing. Raises ConfigurationError where the store knows none of them: it is of another dataset."""
+    listed = {item.video_id for job in listing.jobs for item in job.items}
+    if not known or known & listed:
+        return listed
+    names = {video_id.rpartition("/")[2]: video_id for video_id in known}
+    meant = next((video_id for video_id in sorted(listed) if video_id.rpartition("/")[2] in names), None)
+    advice = "Give the dataset it was made from, or another store"
+    if meant is not None:
+        mine = names[meant.rpartition("/")[2]]
+        advice = (
+            f"Ids differ: {meant!r} here, {mine!r} in the store. In a table they are the paths, unless it has a column "
+            "video_id: give it one, or move it to the folder of the videos"
+        )
+    raise ConfigurationError(
+        f"expected the dataset of the store at {paths.root}; the store has none of the "
+        f"{counted(len(listed), 'video')} in {listing.root}. {advice}"
+    )
 
 
 def _report_replaced(paths: StorePaths, listing: Listing, watcher: Watcher) -> None:
@@ -143,14 +158,16 @@ class StoreVideos:
             return known
         assert listing is not None
         listing = as_planned(listing, known)
-        new = _without(listing, set(known["video_id"]))
+        ids = set(known["video_id"])
+        _listed_with_some_of(self.paths, ids, listing)
+        new = _without(listing, ids)
         self.watcher.say(f"{counted(new.num_items, 'new video')} in {listing.root}")
         _report_replaced(self.paths, listing, self.watcher)
         columns = updated(columns_of(known), listing.columns.values)
         if summary := columns.summary():
             self.watcher.say(f"columns of the table are taken over ({summary})")
         if columns.gone:
-            self.watcher.say(f"columns that the table no longer has are kept: {shown_names(columns.gone)}")
+            self.watcher.say(f"columns of an earlier table are kept: {shown_names(columns.gone)}")
         return self._extended(known, new, columns.values)
 
     def planning(self, listing: Listing) -> Planning:

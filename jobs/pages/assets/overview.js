@@ -140,7 +140,8 @@ msnet.overview = (() => {
 
   function figureOf(name, scale) {
     const sorted = Float64Array.from(scale.there).sort();
-    const middle = sorted[Math.floor(sorted.length / 2)];
+    const half = sorted.length >> 1;
+    const middle = sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
     const spoken = `median ${number(middle)}, ${number(sorted[0])} to ${number(sorted[sorted.length - 1])}`;
     const plot = element("div", { className: "plot", role: "img", ariaLabel: `Histogram of ${NUMBERS[name]}: ${spoken}` });
     at("histograms").append(element("figure", {},

@@ -68,7 +68,7 @@ def test_columns_of_a_table_are_in_the_manifest_and_follow_the_table(call: Call,
     assert resumed.process.returncode == 0, resumed.err
     said = " ".join(resumed.err.split())
     assert "columns of the table are taken over (new: fold; changed: label (str, was Int64))" in said
-    assert "columns that the table no longer has are kept: split, code, table_codec, score" in said
+    assert "columns of an earlier table are kept: split, code, table_codec, score" in said
     assert len(decoded(store)) == before + 2  # finished videos are not decoded again for new labels
     manifest = FeatureStore(store).manifest
     assert by_video(manifest, "label", "fold", "code") == {

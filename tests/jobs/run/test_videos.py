@@ -186,11 +186,11 @@ def test_rescan_of_a_table_that_has_grown_keeps_the_ids_of_files_elsewhere(video
 def test_ids_that_a_table_gives_are_those_of_the_table(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "tables").mkdir()
     table = tmp_path / "tables" / "list.csv"
-    table.write_text("path,video_id\n/nowhere/a.mp4,one\n")
+    table.write_text("path,video_id\n/nowhere/a.mp4,one\n/nowhere/b.mp4,both\n")
     stored = stored_videos(videos)
     stored.inventory(list_videos(table), rescan=False)
-    table.write_text("path,video_id\n/nowhere/a.mp4,two\n")
-    assert list(stored.inventory(list_videos(table), rescan=True)["video_id"]) == ["one", "two"]
+    table.write_text("path,video_id\n/nowhere/a.mp4,two\n/nowhere/b.mp4,both\n")
+    assert sorted(stored.inventory(list_videos(table), rescan=True)["video_id"]) == ["both", "one", "two"]
 
 
 def test_rescan_takes_new_segments_of_a_known_file(videos: Path) -> None:
@@ -337,7 +337,7 @@ def test_rescan_takes_the_columns_of_the_table_over(videos: Path, asked: list[st
     assert said(stored) == [
         f"1 new video in {videos}",
         "columns of the table are taken over (new: split; changed: label (str, was Int64))",
-        "columns that the table no longer has are kept: old",
+        "columns of an earlier table are kept: old",
     ]
     values = after.set_index("video_id")[["label", "old", "split"]].astype("object")
     assert values.where(values.notna(), None).T.to_dict("list") == {
@@ -359,7 +359,7 @@ def test_table_that_brings_the_first_columns_extends_a_store_without(videos: Pat
     assert after.set_index("video_id")["good"].dropna().to_dict() == {"b.mp4": True}
     again = stored.inventory(list_videos(videos), rescan=True)  # a folder has no columns
     pd.testing.assert_frame_equal(again, after)
-    assert said(stored)[-1] == "columns that the table no longer has are kept: good"
+    assert said(stored)[-1] == "columns of an earlier table are kept: good"
 
 
 def test_columns_stay_with_videos_that_are_tried_again(videos: Path) -> None:
@@ -461,3 +461,15 @@ def test_other_videos_are_refused_and_differences_told(videos: Path) -> None:
         path.rename(path.with_name(f"other_{path.name}"))
     with pytest.raises(ConfigurationError, match=r"none of the 2 videos in .*\. Give the dataset it was made from"):
         require_same_videos(stored.paths, list_videos(videos), limited=False, watcher=heard)
+
+
+def test_a_rescan_with_other_ids_is_refused_and_nothing_is_planned(videos: Path) -> None:
+    """Else every video would be extracted once more, under another id."""
+    stored = stored_videos(videos)
+    before = stored.inventory(list_videos(videos), rescan=False)
+    (videos.parent / "table.csv").write_text(f"path,label\n{videos.name}/a.mp4,1\n{videos.name}/b.mp4,2\n")
+    table = list_videos(videos.parent / "table.csv")
+    mine = f"{videos.name}/a.mp4"
+    with pytest.raises(ConfigurationError, match=f"Ids differ: '{mine}' here, 'a.mp4' in the store.*column video_id"):
+        stored.inventory(table, rescan=True)
+    pd.testing.assert_frame_equal(read_inventory(stored.paths), before)
