@@ -26,6 +26,7 @@ port=$((20000 + SLURM_JOB_ID % 20000))
 # Nobody else on these nodes may give the cluster work: whoever can, can run code as you.
 RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
+export RAY_USAGE_STATS_ENABLED=0  # send nothing about the nodes; msnet sets it only for a Ray that it starts itself
 
 step=(srun --overlap --nodes=1 --ntasks=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")  # which srun no longer takes from sbatch
 

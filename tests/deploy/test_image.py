@@ -42,6 +42,11 @@ def test_nothing_of_the_image_is_secret() -> None:
     assert all("--no-cache-dir" in run for run in values("RUN") if run.startswith("pip"))
 
 
+def test_rays_that_others_start_in_it_report_nothing_either() -> None:
+    """As ours does not; KubeRay starts Ray by its own command."""
+    assert "RAY_USAGE_STATS_ENABLED=0" in " ".join(values("ENV")).split()
+
+
 def test_the_engine_is_given_what_is_copied_and_nothing_else() -> None:
     """.dockerignore: environments, videos and stores of a working folder are not sent, and cannot be copied."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]

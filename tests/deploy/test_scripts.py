@@ -22,6 +22,7 @@ STAND_INS = {
     "srun": f'{NOTE}\nwhile [ "${{1#--}}" != "$1" ]; do shift; done\nexec "$@"',
     "scontrol": 'printf "%s\\n" node1 node2 node3',
     "ray": f'{NOTE}\n[ -n "$RAY_AUTH_TOKEN" ] && [ "$RAY_AUTH_MODE" = token ] || exit 9\n'
+    '[ "$RAY_USAGE_STATS_ENABLED" = 0 ] || exit 9\n'
     'case "$*" in *--block*) exec sleep 30;; esac',
     "msnet": f"{NOTE}\n"
     'until [ "$(grep -c "^ray start" "$NOTES")" -ge "${STARTS:-0}" ]; do sleep 0.05; done\n'  # they begin beside it
