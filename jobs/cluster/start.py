@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager, suppress
+from contextlib import AbstractContextManager, chdir, contextmanager, suppress
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -24,7 +24,7 @@ from schemas.errors import ResourceError
 
 _HOME = Path(__file__).resolve().parents[2]
 _CONNECT_SECONDS = 5.0
-_NODE_SECONDS = 10.0
+_NODE_SECONDS = 10.0  # to look for a new node often; then Ray's own way remains
 _LOOK_SECONDS = 0.03
 _SMALL_BYTES = 65536
 _ENVIRONMENT = {
@@ -128,22 +128,26 @@ def init(**options: Any) -> Any:
 
 
 @contextmanager
-def _apart() -> Iterator[None]:
+def _replaced(module: Any, name: str, replacement: Callable[[Any], Any]) -> Iterator[None]:
+    """In the block, what a module of Ray has under a name is what `replacement` makes of it; not where it has none."""
+    found = getattr(module, name, None)
+    if found is None:
+        yield
+        return
+    setattr(module, name, replacement(found))
+    try:
+        yield
+    finally:
+        setattr(module, name, found)
+
+
+def _apart() -> AbstractContextManager[None]:
     """Give processes that Ray starts in the block a session of their own.
 
     So a signal to the command's process group, such as GNU `timeout` sends, reaches the command alone: it ends Ray once
     the videos in progress are finished. With the command, however it ends, Linux ends them.
     """
-    services: Any = ray._private.services
-    popen = getattr(services, "ConsolePopen", None)
-    if popen is None:
-        yield
-        return
-    services.ConsolePopen = partial(popen, start_new_session=True)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen
+    return _replaced(ray._private.services, "ConsolePopen", lambda popen: partial(popen, start_new_session=True))
 
 
 @contextmanager
@@ -154,35 +158,21 @@ def _without_services() -> Iterator[None]:
     which runs even where there is to be no dashboard, and which Ray waits for. A Ray that calls them by other names
     starts them.
     """
-    parameter: Any = ray._private.parameter
-    services: Any = ray._private.services
-    make, serve = parameter.RayParams, getattr(services, "start_api_server", None)
-    known = signature(make).parameters
-    off = {name: value for name, value in _WITHOUT.items() if name in known}
-    parameter.RayParams = partial(make, **off)
-    if serve is not None:
-        services.start_api_server = _no_api_server
-    try:
+
+    def without(make: Any) -> Any:
+        known = signature(make).parameters
+        return partial(make, **{name: value for name, value in _WITHOUT.items() if name in known})
+
+    with (
+        _replaced(ray._private.parameter, "RayParams", without),
+        _replaced(ray._private.services, "start_api_server", lambda _: _no_api_server),
+    ):
         yield
-    finally:
-        parameter.RayParams = make
-        if serve is not None:
-            services.start_api_server = serve
 
 
-@contextmanager
-def _looking_often() -> Iterator[None]:
+def _looking_often() -> AbstractContextManager[None]:
     """Notice a node that has started in the block when it has; Ray itself looks once a second."""
-    services: Any = ray._private.services
-    get_node = getattr(services, "get_node", None)
-    if get_node is None:
-        yield
-        return
-    services.get_node = partial(_get_node_soon, get_node)
-    try:
-        yield
-    finally:
-        services.get_node = get_node
+    return _replaced(ray._private.services, "get_node", lambda get_node: partial(_get_node_soon, get_node))
 
 
 def _get_node_soon(get_node: Callable[..., Any], gcs_address: str, node_id: str) -> Any:

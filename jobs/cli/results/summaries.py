@@ -26,7 +26,7 @@ def standing_rows(found: Standing) -> list[tuple[object, ...]]:
     table: list[tuple[object, ...]] = [("videos done", found.done, f"of {found.videos}")]
     if found.staged:
         table.append(("videos staged", len(found.staged), "extracted and kept; done when their shard is complete"))
-    table += [("videos failed", len(found.failed))]
+    table.append(("videos failed", len(found.failed)))
     table += [(f"  {name}", count) for name, count in sorted(found.by_class.items())]
     if found.videos_left:
         note = f"{found.unplanned} of them without a shard yet" if found.unplanned else ""

@@ -13,7 +13,6 @@ import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -162,7 +161,7 @@ class _Gcs:
         self.looks += 1
         if self.broken:
             raise RuntimeError("another Ray")
-        return [SimpleNamespace(hex=lambda: "theirs" if self.looks < 3 else "ours")]
+        return [types.SimpleNamespace(hex=lambda: "theirs" if self.looks < 3 else "ours")]
 
 
 @pytest.mark.parametrize(("broken", "looks"), [(False, 3), (True, 1)])
