@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from extractor.pipeline.messages import ItemDone
-from jobs.cli.display import TerminalWatcher, bar_width, duration, paragraph, rows, size, starting, table
+from jobs.cli.display import TerminalWatcher, bar_width, duration, open_bar, paragraph, rows, size, starting, table
 from jobs.cluster.devices import Workers
 from jobs.cluster.placement import Placement
 from jobs.run.outcome import Outcome
@@ -179,6 +179,20 @@ def test_bar_is_drawn_on_a_terminal_that_tells_no_size(monkeypatch: pytest.Monke
             shown += data
     os.close(ours)
     assert b"extracting 1/5 |" in shown
+
+
+def test_time_left_counts_all_that_was_done_and_not_the_last_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar is drawn every half second, also while nothing ends: one of nine took 10 s, so eight take 80."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    now = 1000.0
+    with open_bar(total=9, mininterval=0) as bar:
+        monkeypatch.setattr(bar, "_time", lambda: now)
+        bar.start_t = bar.last_print_t = now
+        for step in range(1, 41):
+            now = 1000.0 + step / 4
+            bar.update(step == 39)
+        spoken = bar.format_meter(**{**bar.format_dict, "bar_format": "{remaining_s:.0f}"})
+    assert spoken == "80"
 
 
 def test_bar_tells_no_speed_before_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:

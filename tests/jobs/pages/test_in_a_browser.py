@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -187,6 +188,21 @@ def test_names_end_a_line_between_their_words_only(window: Browser, flagged: Pag
     window.wait("document.querySelector('#video h1')")
     assert window.run(LINES_OF_PARTS, "#video h1") == [[1] * 7]
     assert window.run("return document.querySelector('#video h1').textContent") == LONG_NAMES[0]
+
+
+def test_the_median_of_two_videos_lies_between_them(window: Browser, flagged: PageReport) -> None:
+    window.open("about:blank")
+    window.open(flagged.index.as_uri())
+    window.wait("document.querySelectorAll('#histograms figcaption span').length > 2")
+    captions = window.run(
+        "return [...document.querySelectorAll('#histograms figcaption span')].map((s) => s.textContent)"
+    )
+    spoken = [re.fullmatch(r"median (\S+), (\S+) to (\S+)", caption).groups() for caption in captions]
+    found = [[float(number.replace(",", "")) for number in numbers] for numbers in spoken]
+    apart = [numbers for numbers in found if numbers[1] != numbers[2]]
+    assert apart, found
+    for median, low, high in apart:
+        assert median == pytest.approx((low + high) / 2, rel=0.01)
 
 
 def test_flags_are_told_with_what_they_mean(window: Browser, flagged: PageReport) -> None:
